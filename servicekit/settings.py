@@ -1,0 +1,64 @@
+"""Settings that every service has; read from the environment once, in a service's `__main__`."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ServiceSettings(BaseSettings):
+    """What a service process is told by its environment; a service subclasses it with its prefix and its own fields."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    listen: str = "127.0.0.1:0"
+    """The address `host:port` on which the process serves gRPC; port 0 takes a free one."""
+
+    database_url: SecretStr = SecretStr("")
+    """The database with the runtime role, `postgresql://role:password@host:port/name`; `?host=/folder` for a socket."""
+
+    migration_url: SecretStr = SecretStr("")
+    """The database with the role that owns the schema; used by `migrate` only."""
+
+    database_pool: int = Field(default=10, ge=1, le=200)
+    """The most connections that the process keeps to the database, for each of its two pools."""
+
+    valkey_url: SecretStr = SecretStr("")
+    """Valkey, `redis://host:port` or `unix:///path`; empty means that there is none and everything still answers."""
+
+    tenant_target: str = ""
+    """The gRPC target of the tenant service, for example `ipv4:127.0.0.1:7001,127.0.0.1:7002`."""
+
+    workload_secret: SecretStr = SecretStr("")
+    """The secret by which this service proves who it is."""
+
+    workload_secret_file: Path | None = None
+    """A file that holds the workload secret; used when `workload_secret` is empty."""
+
+    kek_file: Path | None = None
+    """The file with the key-encryption keys (`servicekit.envelope`)."""
+
+    metrics_listen: str = ""
+    """The address `host:port` of the Prometheus page `/metrics`; empty means none."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe level that is logged."""
+
+    environment: Literal["development", "production"] = "production"
+    """Where the process runs; reflection is on in development only."""
+
+    drain_seconds: float = Field(default=10.0, ge=0, le=300)
+    """How long calls in flight may take to finish after SIGTERM."""
+
+    def workload_credential(self) -> str:
+        """Return the workload secret from the environment or its file.
+
+        Raises:
+            ValueError: neither is set.
+        """
+        if secret := self.workload_secret.get_secret_value():
+            return secret
+        if self.workload_secret_file is None:
+            raise ValueError("neither WORKLOAD_SECRET nor WORKLOAD_SECRET_FILE is set")
+        return self.workload_secret_file.read_text(encoding="utf-8").strip()
