@@ -1,0 +1,202 @@
+"""Make the reference pages from the code, and check that what the other pages say can be found or run.
+
+Made: docs/reference/{configuration,errors,methods,command}.md. Checked: these are current; every relative link and every
+path in backticks exists; every ```python block runs.
+"""
+
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import typer.main
+from click import Command, Context, Group
+from google.api import annotations_pb2
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from pydantic import AliasChoices
+from pydantic_settings import BaseSettings
+from rapport.options.v1 import options_pb2
+
+ROOT = Path(__file__).resolve().parent.parent
+IMAGE = ROOT / "gen" / "rapport.binpb"
+REFERENCE = ROOT / "docs" / "reference"
+SETTINGS = (
+    "services.tenant.settings",
+    "services.crm.settings",
+    "services.tickets.settings",
+    "services.recommendations.settings",
+    "gateway.settings",
+)
+HEADER = "<!-- Made by `make gen`; do not edit. -->\n\n"
+SERVICE_FIELD, VALUE_FIELD, METHOD_FIELD, ENUM_FIELD = 6, 2, 2, 5
+
+
+def image() -> descriptor_pb2.FileDescriptorSet:
+    """Read the descriptor image with our options understood."""
+    pool = descriptor_pool.Default()
+    known = message_factory.GetMessageClass(pool.FindMessageTypeByName("google.protobuf.FileDescriptorSet"))
+    found = known.FromString(IMAGE.read_bytes())
+    assert isinstance(found, descriptor_pb2.FileDescriptorSet)
+    return found
+
+
+def comment(file: descriptor_pb2.FileDescriptorProto, *path: int) -> str:
+    """Return the leading comment of the element at `path`, in one line."""
+    for location in file.source_code_info.location:
+        if tuple(location.path) == path:
+            return " ".join(location.leading_comments.split())
+    return ""
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Lay out a Markdown table."""
+    lines = [head, tuple("---" for _ in head), *(tuple(cell.replace("|", "\\|") for cell in row) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def configuration() -> str:
+    """List every setting of every process."""
+    text = "# Settings\n\nEvery setting is an environment variable. A setting without a default must be given.\n"
+    for name in SETTINGS:
+        module = import_module(name)
+        for _, settings in inspect.getmembers(module, inspect.isclass):
+            if issubclass(settings, BaseSettings) and settings.__module__ == name:
+                text += f"\n## {name.removesuffix('.settings')}\n\n{table(('Setting', 'Default', 'Meaning'), rows(settings))}"
+    return text
+
+
+def rows(settings: type[BaseSettings]) -> list[tuple[str, ...]]:
+    """Describe the fields of one settings class."""
+    prefix = str(settings.model_config.get("env_prefix", ""))
+    found = []
+    for name, field in settings.model_fields.items():
+        alias = field.validation_alias
+        variable = str(alias.choices[0] if isinstance(alias, AliasChoices) else alias or f"{prefix}{name}".upper())
+        default = "" if field.is_required() else f"`{field.get_default(call_default_factory=True)!s}`"
+        found.append((f"`{variable}`", default, " ".join((field.description or "").split())))
+    return found
+
+
+def errors() -> str:
+    """List every error reason."""
+    text = "# Error reasons\n\nEvery error carries exactly one reason, over gRPC and over REST alike.\n"
+    for file in image().file:
+        for number, enum in enumerate(file.enum_type):
+            if enum.name != "ErrorReason":
+                continue
+            found = [
+                (f"`{value.name.removeprefix('ERROR_REASON_')}`", comment(file, ENUM_FIELD, number, VALUE_FIELD, index))
+                for index, value in enumerate(enum.value)
+                if value.number
+            ]
+            text += f"\n## {file.package}\n\n{table(('Reason', 'Meaning'), found)}"
+    return text
+
+
+def routes(method: descriptor_pb2.MethodDescriptorProto) -> Iterator[str]:
+    """Yield the REST routes of a method."""
+    rule = method.options.Extensions[annotations_pb2.http]  # type: ignore[index]
+    for each in (rule, *rule.additional_bindings):
+        pattern = each.WhichOneof("pattern")
+        if pattern == "custom":
+            yield f"{each.custom.kind} {each.custom.path}"
+        elif pattern:
+            yield f"{pattern.upper()} {getattr(each, pattern)}"
+
+
+def methods() -> str:
+    """List every RPC with its routes and the scope it needs."""
+    text = "# Methods\n\nEvery RPC, its REST routes, and the scope that the caller's token must hold.\n"
+    for file in image().file:
+        for number, service in enumerate(file.service):
+            if not file.package.startswith("rapport."):
+                continue
+            found = []
+            for index, method in enumerate(service.method):
+                access = method.options.Extensions[options_pb2.access]  # type: ignore[index]
+                needed = "public" if access.public else f"`{access.scope}`"
+                paths = "<br>".join(f"`{route}`" for route in routes(method))
+                summary = comment(file, SERVICE_FIELD, number, METHOD_FIELD, index).split(". ")[0].rstrip(".")
+                found.append((f"`{method.name}`", paths, needed, summary))
+            text += f"\n## {file.package}.{service.name}\n\n{table(('RPC', 'REST', 'Scope', 'What it does'), found)}"
+    return text
+
+
+def commands(command: Command, context: Context) -> Iterator[str]:
+    """Yield the help text of a command and of all below it."""
+    yield f"\n## {context.command_path}\n\n```text\n{command.get_help(context).rstrip()}\n```\n"
+    if isinstance(command, Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            if below is not None and not below.hidden:
+                yield from commands(below, Context(below, parent=context, info_name=name, terminal_width=100))
+
+
+def command_line() -> str:
+    """Print the help of the `rapport` command and of everything below it."""
+    app = import_module("cli.main").app
+    app.rich_markup_mode = None
+    root = typer.main.get_command(app)
+    context = Context(root, info_name="rapport", terminal_width=100)
+    return "# The `rapport` command\n" + "".join(commands(root, context))
+
+
+PAGES = {
+    "configuration.md": configuration,
+    "errors.md": errors,
+    "methods.md": methods,
+    "command.md": command_line,
+}
+
+
+def write() -> None:
+    """Make the reference pages."""
+    REFERENCE.mkdir(parents=True, exist_ok=True)
+    for name, page in PAGES.items():
+        (REFERENCE / name).write_text(HEADER + page())
+
+
+def pages() -> Iterator[Path]:
+    """Yield every page that people read."""
+    yield ROOT / "README.md"
+    yield from sorted((ROOT / "docs").rglob("*.md"))
+    yield from sorted(ROOT.glob("services/*/README.md"))
+    yield from (path for path in (ROOT / "servicekit/README.md", ROOT / "bench/README.md") if path.exists())
+
+
+def broken(page: Path) -> Iterator[str]:
+    """Yield what a page names that is not there, and the code in it that does not run."""
+    text = page.read_text()
+    where = page.relative_to(ROOT)
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+        if "://" not in target and not (page.parent / target).exists():
+            yield f"{where}: no such file: {target}"
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    for path in re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", prose):
+        root = path.split("/")[0]
+        if (ROOT / root).is_dir() and not (ROOT / path).exists():
+            yield f"{where}: no such path: {path}"
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        try:
+            exec(compile(block, str(where), "exec"), {"__name__": "__documentation__"})  # noqa: S102 - our own pages
+        except Exception as error:  # noqa: BLE001 - whatever an example raises is reported
+            yield f"{where}: an example raised {error!r}"
+
+
+def check() -> str:
+    """Return what is stale or broken, or the empty string."""
+    found = [
+        f"docs/reference/{name} is stale: run `make gen`"
+        for name, page in PAGES.items()
+        if not (REFERENCE / name).exists() or (REFERENCE / name).read_text() != HEADER + page()
+    ]
+    for page in pages():
+        found.extend(broken(page))
+    return "\n".join(found)
+
+
+if __name__ == "__main__":
+    write()
+    sys.exit(0)
