@@ -31,6 +31,8 @@ check: setup ## Lint, types, protos, import contracts, generated files, document
 
 gen: setup ## Regenerate everything that is generated (gen/, OpenAPI, reference tables).
 	$(BIN)/python -m tools.generate
+	$(BIN)/python -m tools.openapi
+	$(BIN)/python -m tools.documents
 
 bench: setup ## Run the benchmarks; each prints ratios.
 	$(BIN)/python -m bench

@@ -1,0 +1,1 @@
+"""What `make gen`, `make check` and `make lock` run."""

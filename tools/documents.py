@@ -1,20 +1,20 @@
 """Make the reference pages from the code, and check that what the other pages say can be found or run.
 
-Made: docs/reference/{configuration,errors,methods,command}.md. Checked: these are current; every relative link and every
-path in backticks exists; every ```python block runs.
+Made: docs/reference/{configuration,errors,methods,command}.md. Checked: these are current; every relative link and
+every path in backticks exists; every ```python block runs.
 """
 
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import typer.main
-from click import Command, Context, Group
 from google.api import annotations_pb2
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor_pb2
 from pydantic import AliasChoices
 from pydantic_settings import BaseSettings
 from rapport.options.v1 import options_pb2
@@ -34,12 +34,8 @@ SERVICE_FIELD, VALUE_FIELD, METHOD_FIELD, ENUM_FIELD = 6, 2, 2, 5
 
 
 def image() -> descriptor_pb2.FileDescriptorSet:
-    """Read the descriptor image with our options understood."""
-    pool = descriptor_pool.Default()
-    known = message_factory.GetMessageClass(pool.FindMessageTypeByName("google.protobuf.FileDescriptorSet"))
-    found = known.FromString(IMAGE.read_bytes())
-    assert isinstance(found, descriptor_pb2.FileDescriptorSet)
-    return found
+    """Read the descriptor image."""
+    return descriptor_pb2.FileDescriptorSet.FromString(IMAGE.read_bytes())
 
 
 def comment(file: descriptor_pb2.FileDescriptorProto, *path: int) -> str:
@@ -50,7 +46,7 @@ def comment(file: descriptor_pb2.FileDescriptorProto, *path: int) -> str:
     return ""
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """Lay out a Markdown table."""
     lines = [head, tuple("---" for _ in head), *(tuple(cell.replace("|", "\\|") for cell in row) for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
@@ -63,14 +59,15 @@ def configuration() -> str:
         module = import_module(name)
         for _, settings in inspect.getmembers(module, inspect.isclass):
             if issubclass(settings, BaseSettings) and settings.__module__ == name:
-                text += f"\n## {name.removesuffix('.settings')}\n\n{table(('Setting', 'Default', 'Meaning'), rows(settings))}"
+                listed = table(("Setting", "Default", "Meaning"), rows(settings))
+                text += f"\n## {name.removesuffix('.settings')}\n\n{listed}"
     return text
 
 
 def rows(settings: type[BaseSettings]) -> list[tuple[str, ...]]:
     """Describe the fields of one settings class."""
     prefix = str(settings.model_config.get("env_prefix", ""))
-    found = []
+    found: list[tuple[str, ...]] = []
     for name, field in settings.model_fields.items():
         alias = field.validation_alias
         variable = str(alias.choices[0] if isinstance(alias, AliasChoices) else alias or f"{prefix}{name}".upper())
@@ -97,7 +94,7 @@ def errors() -> str:
 
 def routes(method: descriptor_pb2.MethodDescriptorProto) -> Iterator[str]:
     """Yield the REST routes of a method."""
-    rule = method.options.Extensions[annotations_pb2.http]  # type: ignore[index]
+    rule = method.options.Extensions[annotations_pb2.http]
     for each in (rule, *rule.additional_bindings):
         pattern = each.WhichOneof("pattern")
         if pattern == "custom":
@@ -115,7 +112,7 @@ def methods() -> str:
                 continue
             found = []
             for index, method in enumerate(service.method):
-                access = method.options.Extensions[options_pb2.access]  # type: ignore[index]
+                access = method.options.Extensions[options_pb2.access]
                 needed = "public" if access.public else f"`{access.scope}`"
                 paths = "<br>".join(f"`{route}`" for route in routes(method))
                 summary = comment(file, SERVICE_FIELD, number, METHOD_FIELD, index).split(". ")[0].rstrip(".")
@@ -124,23 +121,19 @@ def methods() -> str:
     return text
 
 
-def commands(command: Command, context: Context) -> Iterator[str]:
+def commands(command: Any, path: str) -> Iterator[str]:
     """Yield the help text of a command and of all below it."""
-    yield f"\n## {context.command_path}\n\n```text\n{command.get_help(context).rstrip()}\n```\n"
-    if isinstance(command, Group):
-        for name in command.list_commands(context):
-            below = command.get_command(context, name)
-            if below is not None and not below.hidden:
-                yield from commands(below, Context(below, parent=context, info_name=name, terminal_width=100))
+    context = command.make_context(path, [], resilient_parsing=True, terminal_width=100)
+    yield f"\n## {path}\n\n```text\n{command.get_help(context).rstrip()}\n```\n"
+    for name, below in getattr(command, "commands", {}).items():
+        yield from commands(below, f"{path} {name}")
 
 
 def command_line() -> str:
     """Print the help of the `rapport` command and of everything below it."""
     app = import_module("cli.main").app
     app.rich_markup_mode = None
-    root = typer.main.get_command(app)
-    context = Context(root, info_name="rapport", terminal_width=100)
-    return "# The `rapport` command\n" + "".join(commands(root, context))
+    return "# The `rapport` command\n" + "".join(commands(typer.main.get_command(app), "rapport"))
 
 
 PAGES = {

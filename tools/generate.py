@@ -1,10 +1,9 @@
 """Generate all that is made from the protos: Python, type stubs and the one descriptor image.
 
-The image (`gen/rapport.binpb`) feeds buf, Envoy's transcoder and the OpenAPI document alike. Nothing here needs a network.
+The image (`gen/rapport.binpb`) feeds buf, Envoy's transcoder and the OpenAPI document alike. No network is needed.
 """
 
 import shutil
-import subprocess
 import sys
 import tempfile
 from importlib import import_module
