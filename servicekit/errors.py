@@ -21,8 +21,8 @@ def reason_of(class_name: str) -> str:
 class FieldViolation:
     """One field of a request that is wrong.
 
-    `field` is its dotted path (`ticket.subject`), `description` a sentence for people without the field's content, `rule`
-    the id of the broken rule (`string.max_len`), empty where there is none.
+    `field` is its dotted path (`ticket.subject`), `description` a sentence for people without the field's content and
+    `rule` the id of the broken rule (`string.max_len`), empty where there is none.
     """
 
     field: str

@@ -10,7 +10,7 @@ _last = 0
 
 
 def _next_tick() -> int:
-    """Return milliseconds since 1970 with 12 more bits (steps of 244 ns) below; strictly greater than any tick returned before."""
+    """Return milliseconds since 1970 with 12 more bits below (steps of 244 ns); no tick is returned twice."""
     global _last  # noqa: PLW0603 - one clock for the whole process is the point
     milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
     now = (milliseconds << 12) | (nanoseconds << 12) // 1_000_000
@@ -20,7 +20,7 @@ def _next_tick() -> int:
 
 
 def uuid7() -> UUID:
-    """Return a new UUIDv7 (RFC 9562, method 3); ids of one process are strictly increasing, also when its clock jumps."""
+    """Return a new UUIDv7 (RFC 9562, method 3); ids of one process increase strictly, also when its clock jumps."""
     tick = _next_tick()
     value = (tick >> 12) << 80
     value |= 0x7 << 76

@@ -1,0 +1,1 @@
+"""The folder that alembic takes its environment from; nothing here is imported."""
