@@ -1,0 +1,226 @@
+"""Who is calling: signed tokens, how they are judged, and the caller of the call that is being served.
+
+A token is a JWT (ES256, issuer and audience "rapport"); its claims are described in
+`protos/rapport/tenant/v1/token_service.proto`.
+"""
+
+import time
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from uuid import UUID
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
+
+from servicekit.errors import CredentialInvalidError, TenantRequiredError, TrustStaleError
+
+ISSUER = "rapport"
+AUDIENCE = "rapport"
+MAX_TRUST_AGE = 30.0
+"""Seconds after which a trust set is too old to judge a token by."""
+
+_ALGORITHM = "ES256"
+_CACHED_TOKENS = 20_000
+_REQUIRED_CLAIMS = ["iss", "aud", "sub", "iat", "exp"]
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls, as a verified token says it.
+
+    Attributes:
+        subject: "key:<uuid>", "operator:<name>" or "service:<name>".
+        tenant_id: the tenant that the token is bound to; None for work on the registry and between services.
+        slug: the tenant's slug, empty without tenant.
+        scopes: what the caller may do.
+        key_id: the id of the API key that was exchanged, else empty.
+        features: the tenant's features that are on.
+        token: the token itself, for calls onward on the caller's behalf; never logged.
+    """
+
+    subject: str
+    tenant_id: UUID | None = None
+    slug: str = ""
+    scopes: frozenset[str] = frozenset()
+    key_id: str = ""
+    features: frozenset[str] = frozenset()
+    token: str = field(default="", repr=False)
+
+
+class Trust(Protocol):
+    """What is needed to judge a token."""
+
+    @property
+    def keys(self) -> Mapping[str, EllipticCurvePublicKey]:
+        """The public keys by key id."""
+
+    @property
+    def refused_tenants(self) -> frozenset[UUID]:
+        """The tenants whose tokens are refused: suspended or deleted."""
+
+    @property
+    def revoked_keys(self) -> frozenset[str]:
+        """The API keys whose tokens are refused."""
+
+    @property
+    def age(self) -> float:
+        """Seconds since this was known to be true; infinite before the first time."""
+
+
+@dataclass(slots=True)
+class StaticTrust:
+    """A trust that is said, not watched: for tests, and for the tenant service, which is the source itself."""
+
+    keys: Mapping[str, EllipticCurvePublicKey] = field(default_factory=dict)
+    refused_tenants: frozenset[UUID] = frozenset()
+    revoked_keys: frozenset[str] = frozenset()
+    age: float = 0.0
+
+
+def sign_token(private_key: EllipticCurvePrivateKey, kid: str, claims: Mapping[str, Any]) -> str:
+    """Return a signed token; issuer and audience are added, and the claims must hold sub, iat and exp."""
+    return jwt.encode(
+        {"iss": ISSUER, "aud": AUDIENCE, **claims}, private_key, algorithm=_ALGORITHM, headers={"kid": kid}
+    )
+
+
+def keys_of(jwks_json: str) -> dict[str, EllipticCurvePublicKey]:
+    """Return the ES256 keys of a JSON Web Key Set by their ids; other kinds of keys are left out.
+
+    Raises:
+        jwt.PyJWTError: the text is not a key set.
+    """
+    keys: dict[str, EllipticCurvePublicKey] = {}
+    for entry in jwt.PyJWKSet.from_json(jwks_json).keys:
+        if entry.key_id and isinstance(entry.key, EllipticCurvePublicKey):
+            keys[entry.key_id] = entry.key
+    return keys
+
+
+class TokenVerifier:
+    """Judges tokens; remembers good ones until they end, and asks the trust anew each time."""
+
+    def __init__(self, trust: Trust) -> None:
+        self._trust = trust
+        self._known: dict[str, tuple[Principal, str, float]] = {}
+
+    def verify(self, token: str) -> Principal:
+        """Return who the token stands for.
+
+        Raises:
+            TrustStaleError: what is known of keys and revocations is older than 30 seconds.
+            CredentialInvalidError: the token is not good, or its tenant or key is refused.
+        """
+        trust = self._trust
+        if trust.age > MAX_TRUST_AGE:
+            raise TrustStaleError("The keys to judge the credential by are out of date; try again.", retry_after=2)
+        known = self._known.get(token) or self._read(token)
+        principal, kid, end = known
+        if (
+            end <= time.time()
+            or kid not in trust.keys
+            or principal.tenant_id in trust.refused_tenants
+            or principal.key_id in trust.revoked_keys
+        ):
+            self._known.pop(token, None)
+            raise _invalid()
+        return principal
+
+    def _read(self, token: str) -> tuple[Principal, str, float]:
+        """Check signature and claims, and remember the outcome."""
+        try:
+            kid = jwt.get_unverified_header(token).get("kid", "")
+            key = self._trust.keys.get(kid)
+            if key is None:
+                raise _invalid()
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=[_ALGORITHM],
+                audience=AUDIENCE,
+                issuer=ISSUER,
+                # Clocks of two machines differ a little: an `iat` slightly ahead is no reason to refuse.
+                options={"require": _REQUIRED_CLAIMS, "verify_iat": False},
+            )
+            known = (principal_of(claims, token), kid, float(claims["exp"]))
+        except (jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise _invalid() from error
+        if len(self._known) >= _CACHED_TOKENS:
+            self._forget()
+        self._known[token] = known
+        return known
+
+    def _forget(self) -> None:
+        """Drop the tokens that have ended; if those are few, the older half as well."""
+        now = time.time()
+        alive = {token: known for token, known in self._known.items() if known[2] > now}
+        if len(alive) > _CACHED_TOKENS // 2:
+            alive = dict(list(alive.items())[_CACHED_TOKENS // 2 :])
+        self._known = alive
+
+
+def principal_of(claims: Mapping[str, Any], token: str) -> Principal:
+    """Return the principal that verified claims describe.
+
+    Raises:
+        ValueError, TypeError, AttributeError: a claim has not the form it must have.
+    """
+    tenant = claims.get("tid")
+    features = claims.get("features", ())
+    return Principal(
+        subject=str(claims["sub"]),
+        tenant_id=UUID(tenant) if tenant else None,
+        slug=str(claims.get("slug", "")),
+        scopes=frozenset(claims.get("scope", "").split()),
+        key_id=str(claims.get("key", "")),
+        features=frozenset(features.split() if isinstance(features, str) else features),
+        token=token,
+    )
+
+
+def _invalid() -> CredentialInvalidError:
+    return CredentialInvalidError("The credential is missing or not valid.")
+
+
+_caller: ContextVar[Principal | None] = ContextVar("rapport_caller", default=None)
+
+
+def caller() -> Principal:
+    """Return who makes the call that is being served.
+
+    Raises:
+        CredentialInvalidError: there is no call, or the method is public and no one has shown who they are.
+    """
+    principal = _caller.get()
+    if principal is None:
+        raise _invalid()
+    return principal
+
+
+def caller_tenant() -> UUID:
+    """Return the tenant of the call that is being served.
+
+    Raises:
+        CredentialInvalidError: there is no caller.
+        TenantRequiredError: the caller's token is bound to no tenant.
+    """
+    tenant_id = caller().tenant_id
+    if tenant_id is None:
+        raise TenantRequiredError("The method works inside one tenant; the credential is bound to none.")
+    return tenant_id
+
+
+def set_caller(principal: Principal) -> None:
+    """Say who makes the call that this task serves; the identity layer and background work with a token do so."""
+    _caller.set(principal)
+
+
+def forwarded_metadata() -> tuple[tuple[str, str], ...]:
+    """Return the metadata for a call onward on the caller's own behalf.
+
+    Raises:
+        CredentialInvalidError: there is no caller.
+    """
+    return (("authorization", f"Bearer {caller().token}"),)
