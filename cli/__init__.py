@@ -1,0 +1,1 @@
+"""The `rapport` command: runs the whole suite on one machine and does an operator's work."""
