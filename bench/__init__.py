@@ -1,0 +1,1 @@
+"""Benchmarks: each prints ratios against a peer and a limit that are measured in the same run."""

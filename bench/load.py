@@ -1,0 +1,187 @@
+"""A closed-loop HTTP/1.1 load generator over TLS, run as a process of its own.
+
+It sends requests that were rendered beforehand, so that what is measured is the server. `python -m bench.load SPEC`
+reads a JSON file (see `Load`) and prints a JSON result (see `Result`).
+"""
+
+import asyncio
+import json
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import uvloop
+
+
+@dataclass(frozen=True)
+class Load:
+    """What to send and where.
+
+    Attributes:
+        host: The host to connect to.
+        port: Its port.
+        ca_file: The certificate authority that signed the server's certificate.
+        requests: A file of rendered requests, each preceded by its length in four bytes, big-endian.
+        connections: How many connections are kept busy.
+        seconds: How long to send.
+        once: Whether each request may be sent only once; else they are sent in turn for ever.
+    """
+
+    host: str
+    port: int
+    ca_file: str
+    requests: str
+    connections: int = 16
+    seconds: float = 4.0
+    once: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of it: requests per second, latencies in milliseconds, and answers by status."""
+
+    rate: float
+    p50: float
+    p99: float
+    statuses: dict[str, int]
+    seconds: float
+
+
+def render(method: str, path: str, headers: dict[str, str], body: bytes = b"") -> bytes:
+    """Render one HTTP/1.1 request."""
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    if body or method != "GET":
+        lines.append(f"content-length: {len(body)}")
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def write_requests(path: Path, requests: list[bytes]) -> None:
+    """Write rendered requests in the form that the generator reads."""
+    path.write_bytes(b"".join(len(request).to_bytes(4, "big") + request for request in requests))
+
+
+def read_requests(path: Path) -> list[bytes]:
+    """Read what `write_requests` wrote."""
+    raw, requests, at = path.read_bytes(), [], 0
+    while at < len(raw):
+        size = int.from_bytes(raw[at : at + 4], "big")
+        requests.append(raw[at + 4 : at + 4 + size])
+        at += 4 + size
+    return requests
+
+
+class Source:
+    """Hands out requests until the time is over, and takes down what came back."""
+
+    def __init__(self, load: Load) -> None:
+        self._requests = read_requests(Path(load.requests))
+        self._next = 0
+        self._once = load.once
+        self.end = time.perf_counter() + load.seconds
+        self.latencies: list[float] = []
+        self.statuses: Counter[str] = Counter()
+
+    def take(self) -> bytes | None:
+        """Return the next request, or None when it is over."""
+        if time.perf_counter() >= self.end or (self._once and self._next >= len(self._requests)):
+            return None
+        request = self._requests[self._next % len(self._requests)]
+        self._next += 1
+        return request
+
+
+class Connection(asyncio.Protocol):
+    """One connection: a request, its answer, the next request."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._buffer = bytearray()
+        self._sent = 0.0
+        self._need = -1
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the first request."""
+        self._transport = transport
+        self._send()
+
+    def _send(self) -> None:
+        request = self._source.take()
+        if request is None:
+            self._transport.close()
+            if not self.done.done():
+                self.done.set_result(None)
+            return
+        self._sent = time.perf_counter()
+        self._transport.write(request)  # type: ignore[attr-defined]
+
+    def data_received(self, data: bytes) -> None:
+        """Collect an answer; when it is whole, take it down and send the next request."""
+        self._buffer += data
+        if self._need < 0:
+            end = self._buffer.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            head = bytes(self._buffer[:end]).lower()
+            at = head.find(b"content-length:")
+            if at < 0:
+                raise ValueError("the answer has no content-length; this generator reads no chunked answers")
+            self._need = end + 4 + int(head[at + 15 :].split(b"\r\n", 1)[0])
+        if len(self._buffer) < self._need:
+            return
+        self._source.statuses[bytes(self._buffer[9:12]).decode()] += 1
+        self._source.latencies.append(time.perf_counter() - self._sent)
+        del self._buffer[: self._need]
+        self._need = -1
+        self._send()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Count a connection that the server closed."""
+        if not self.done.done():
+            self._source.statuses["closed"] += 1
+            self.done.set_result(None)
+        del exc
+
+
+async def run(load: Load) -> Result:
+    """Send the load and return what came of it."""
+    context = ssl.create_default_context(cafile=load.ca_file)
+    loop = asyncio.get_running_loop()
+    source = Source(load)
+    started = time.perf_counter()
+    connections = []
+    for _ in range(load.connections):
+        _, connection = await loop.create_connection(
+            lambda: Connection(source), load.host, load.port, ssl=context, server_hostname="localhost"
+        )
+        connections.append(connection)
+    await asyncio.gather(*(connection.done for connection in connections))
+    seconds = time.perf_counter() - started
+    ordered = sorted(source.latencies) or [0.0]
+    return Result(
+        rate=len(source.latencies) / seconds,
+        p50=ordered[len(ordered) // 2] * 1000,
+        p99=ordered[int(len(ordered) * 0.99)] * 1000,
+        statuses=dict(source.statuses),
+        seconds=seconds,
+    )
+
+
+def measure(load: Load) -> Result:
+    """Run the generator as a separate process."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as spec:
+        json.dump(asdict(load), spec)
+        spec.flush()
+        done = subprocess.run(
+            [sys.executable, "-m", "bench.load", spec.name], capture_output=True, text=True, check=True
+        )
+    return Result(**json.loads(done.stdout))
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(uvloop.run(run(Load(**json.loads(Path(sys.argv[1]).read_text())))))))
