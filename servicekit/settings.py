@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class ServiceSettings(BaseSettings):
     """What a service process is told by its environment; a service subclasses it with its prefix and its own fields."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, use_attribute_docstrings=True)
 
     listen: str = "127.0.0.1:0"
     """The address `host:port` on which the process serves gRPC; port 0 takes a free one."""
