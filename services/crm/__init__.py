@@ -1,0 +1,1 @@
+"""The crm service: connections to helpdesks, their credentials and the webhook inbox."""

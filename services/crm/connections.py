@@ -1,0 +1,139 @@
+"""Connections to helpdesks: what may be configured, their secret addresses, and the rotation of webhook secrets."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from uuid import UUID
+
+from services.crm.errors import ConnectionInvalidError, SecretOverlapFullError, SecretPublicError
+from services.crm.providers.provider import Provider
+from servicekit.errors import FieldViolation
+
+WEBHOOK_SECRET = "webhook_secret"  # noqa: S105 - the name of the secret that verifies webhooks, not a secret
+SHORTEST_SECRET = 8
+"""The fewest characters of any secret."""
+
+MOST_ACTIVE_SECRETS = 4
+"""How many webhook secrets of one connection may be accepted at once, the newest included."""
+
+_SHOWN = 4
+_SHORTEST_SHOWN = 16
+_TOKEN_BYTES = 24
+
+
+@dataclass(frozen=True, slots=True)
+class SecretState:
+    """What may be known about a stored secret; `not_after` is None for the newest version."""
+
+    name: str
+    version: int
+    last_four: str
+    created: datetime
+    not_after: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A connection of a tenant to one account of a provider; `config` holds nothing secret."""
+
+    id: UUID
+    provider: str
+    display_name: str
+    config: Mapping[str, str]
+    secrets: Sequence[SecretState]
+    created: datetime
+    updated: datetime
+
+
+def new_token() -> str:
+    """Return a token for a connection's address: 192 random bits as 32 characters that are safe in a path."""
+    return secrets.token_urlsafe(_TOKEN_BYTES)
+
+
+def token_hash(token: str) -> bytes:
+    """Return the 32 bytes under which an address is found; the token itself is stored nowhere."""
+    return sha256(b"rapport/crm/webhook-address\n" + token.encode("utf-8", "surrogatepass")).digest()
+
+
+def webhook_url(public_url: str, provider: str, token: str) -> str:
+    """Return the address that the provider shall call."""
+    return f"{public_url.rstrip('/')}/webhooks/{provider}/{token}"
+
+
+def last_four(secret: str) -> str:
+    """Return the end of a secret by which a person recognises it, empty where that would tell too much of it."""
+    return secret[-_SHOWN:] if len(secret) >= _SHORTEST_SHOWN else ""
+
+
+def check(provider: Provider, config: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """Return the configuration that is to be stored: without the values that were left empty.
+
+    Raises:
+        ConnectionInvalidError: a name is unknown, something required is missing, or a value has the wrong form.
+        SecretPublicError: a secret is published in the provider's documentation.
+    """
+    kept = {name: value for name, value in config.items() if value}
+    violations = [
+        FieldViolation(f"config.{name}", f"{provider.name} has no such setting.")
+        for name in sorted(kept.keys() - provider.settings.keys())
+    ]
+    for name, setting in provider.settings.items():
+        value = kept.get(name)
+        if (value is None and setting.required) or (value is not None and not setting.pattern.fullmatch(value)):
+            violations.append(FieldViolation(f"config.{name}", f"Must be {setting.description}."))
+    known = provider.credentials | {WEBHOOK_SECRET}
+    violations += [
+        FieldViolation(f"secrets.{name}", f"{provider.name} has no such secret.") for name in sorted(given.keys() - known)
+    ]
+    if WEBHOOK_SECRET not in given:
+        violations.append(FieldViolation(f"secrets.{WEBHOOK_SECRET}", "Is required: it verifies the webhooks."))
+    violations += [
+        FieldViolation(f"secrets.{name}", f"Must have at least {SHORTEST_SECRET} characters.")
+        for name, secret in sorted(given.items())
+        if name in known and len(secret) < SHORTEST_SECRET
+    ]
+    if violations:
+        raise ConnectionInvalidError("The connection does not fit its provider.", violations=violations)
+    for secret in given.values():
+        check_not_public(provider, secret)
+    return kept
+
+
+def check_new_secret(provider: Provider, secret: str) -> None:
+    """Check a webhook secret that shall replace another.
+
+    Raises:
+        ConnectionInvalidError: it is too short.
+        SecretPublicError: it is published.
+    """
+    if len(secret) < SHORTEST_SECRET:
+        violation = FieldViolation(WEBHOOK_SECRET, f"Must have at least {SHORTEST_SECRET} characters.")
+        raise ConnectionInvalidError("The secret does not fit its provider.", violations=[violation])
+    check_not_public(provider, secret)
+
+
+def check_not_public(provider: Provider, secret: str) -> None:
+    """Refuse a secret that anybody can look up.
+
+    Raises:
+        SecretPublicError: it is published in the provider's documentation.
+    """
+    if secret.strip() in provider.public_secrets:
+        violation = FieldViolation(f"secrets.{WEBHOOK_SECRET}", "Is published in the provider's documentation.")
+        raise SecretPublicError("Anybody can sign with this secret.", violations=[violation])
+
+
+def end_of_overlap(now: datetime, overlap: timedelta, active: Sequence[SecretState]) -> datetime:
+    """Return when the secrets that are `active` now shall end once a new one is stored.
+
+    Raises:
+        SecretOverlapFullError: with an overlap there would be too many active secrets.
+    """
+    if overlap and len(active) >= MOST_ACTIVE_SECRETS:
+        raise SecretOverlapFullError(
+            f"At most {MOST_ACTIVE_SECRETS} webhook secrets may be active at once.",
+            metadata={"limit": str(MOST_ACTIVE_SECRETS)},
+        )
+    return now + overlap

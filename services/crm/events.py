@@ -1,0 +1,63 @@
+"""Our own words for what happens in a helpdesk; each provider module translates into them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Literal
+from uuid import UUID
+
+Channel = Literal["email", "sms", "phone", "chat", "form"]
+Status = Literal["open", "pending", "closed"]
+Priority = Literal["urgent", "high", "normal", "low"]
+
+MAX_KEY = 200
+"""The longest event key that stands in an event id in clear, in characters; a longer one is hashed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message or, when `internal`, a note that the customer never sees. `key` is the provider's id of it."""
+
+    key: str
+    content: str
+    from_agent: bool
+    internal: bool = False
+    author_name: str = ""
+    author_email: str = ""
+    created: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """A ticket's fields as one event gave them; None means unknown and changes nothing (no tags is an empty tuple)."""
+
+    customer_id: str | None = None
+    subject: str | None = None
+    channel: Channel | None = None
+    status: Status | None = None
+    priority: Priority | None = None
+    tags: Sequence[str] | None = None
+    created: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TicketEvent:
+    """One thing that happened to one ticket. `key` is the provider's id of the event, the same on every redelivery."""
+
+    key: str
+    ticket: str
+    occurred: datetime
+    fields: Fields
+    messages: Sequence[Message] = ()
+
+
+def event_id(connection: UUID, key: str, index: int) -> str:
+    """Return the id under which an event has its effect once: the connection, the provider's key, the place in it.
+
+    The connection has a fixed length and the index no colon, so that two different events never share an id. A key that
+    is long or not plain ASCII is hashed.
+    """
+    if len(key) > MAX_KEY or not (key.isascii() and key.isprintable()):
+        key = "sha256-" + sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{connection}:{key}:{index}"

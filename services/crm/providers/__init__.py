@@ -1,0 +1,22 @@
+"""The providers that the service knows: a new one is a module beside this file and a line in the table."""
+
+from types import MappingProxyType
+
+from services.crm.errors import ProviderUnknownError
+from services.crm.providers.provider import Provider
+from services.crm.providers.zendesk import ZENDESK
+
+PROVIDERS: MappingProxyType[str, Provider] = MappingProxyType({provider.name: provider for provider in (ZENDESK,)})
+"""Every provider by its name."""
+
+
+def provider_named(name: str) -> Provider:
+    """Return the provider.
+
+    Raises:
+        ProviderUnknownError: there is none of that name.
+    """
+    provider = PROVIDERS.get(name)
+    if provider is None:
+        raise ProviderUnknownError("Unknown provider.", metadata={"provider": name})
+    return provider

@@ -1,0 +1,175 @@
+"""Zendesk: signed webhooks of event subscriptions, and triggers whose body is whatever the shop wrote.
+
+The signature is base64(HMAC-SHA256(secret, timestamp + raw body)); the key is the secret's text as given, although it
+looks like base64. Between timestamp and body there is no separator, so the timestamp is parsed strictly: a byte that
+moves from one to the other makes it malformed.
+"""
+
+import hmac
+import re
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Any
+
+import orjson
+
+from services.crm.events import TicketEvent
+from services.crm.providers.provider import Answer, Identity, NotUnderstoodError, Request, Setting, Verdict, WebhookSecret
+from services.crm.providers.zendesk_events import ticket_events
+
+SIGNATURE = "x-zendesk-webhook-signature"
+TIMESTAMP = "x-zendesk-webhook-signature-timestamp"
+INVOCATION = "x-zendesk-webhook-invocation-id"
+ACCOUNT = "x-zendesk-account-id"
+
+TOLERANCE = timedelta(minutes=5)
+"""How far a signature's time may be from ours, both ways. The vendor names no figure; its retries need this much."""
+
+PUBLIC_TEST_SECRET = "dGhpc19zZWNyZXRfaXNfZm9yX3Rlc3Rpbmdfb25seQ=="  # noqa: S105 - printed in the vendor's documentation
+"""What Zendesk signs test calls with before a webhook exists."""
+
+_ISO_8601 = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?Z", re.ASCII)
+_MAX_ID = 255
+_SIGNED = "timestamp + body"
+
+
+def signature(secret: str, timestamp: str, body: bytes) -> bytes:
+    """Return the base64 signature that Zendesk sends for these bytes."""
+    return b64encode(hmac.digest(secret.encode(), timestamp.encode("utf-8", "replace") + body, "sha256"))
+
+
+def parse_timestamp(text: str) -> datetime | None:
+    """Return the time of a signature header, `2021-03-25T05:09:27Z` with or without a fraction; None for all else."""
+    if not _ISO_8601.fullmatch(text):
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def parse_body(body: bytes) -> Mapping[str, Any] | None:
+    """Return the JSON object that the body is; None when it is none."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def text_of(value: object) -> str:
+    """Return an id or a word as text; Zendesk writes ids as numbers or strings. All else is the empty text."""
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Zendesk:
+    """Zendesk Support."""
+
+    name: str = "zendesk"
+    settings: Mapping[str, Setting] = MappingProxyType(
+        {
+            "subdomain": Setting(
+                re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII),
+                "the part before .zendesk.com: lower-case letters, digits and inner hyphens, at most 63 characters",
+                required=True,
+            ),
+            "account_id": Setting(re.compile(r"[0-9]{1,20}", re.ASCII), "the account's number"),
+            "email": Setting(
+                re.compile(r"[^@\s]{1,64}@[^@\s]{1,255}"), "the e-mail address that the API token belongs to"
+            ),
+        }
+    )
+    credentials: frozenset[str] = frozenset({"api_token"})
+    public_secrets: frozenset[str] = frozenset({PUBLIC_TEST_SECRET})
+    kept_headers: frozenset[str] = frozenset(
+        {SIGNATURE, TIMESTAMP, INVOCATION, ACCOUNT, "x-zendesk-webhook-id", "content-type"}
+    )
+    # Three retries within minutes and an activity log of seven days, from which a person may repeat an invocation.
+    retry_horizon: timedelta = timedelta(days=7)
+
+    def authenticate(self, request: Request, secrets: Sequence[WebhookSecret], now: datetime) -> Verdict:
+        """Check the signature with every active secret, then the age of its time."""
+        given = request.header(SIGNATURE)
+        timestamp = request.header(TIMESTAMP)
+        if given is None or timestamp is None:
+            return Verdict.refused("header_missing_or_repeated")
+        time = parse_timestamp(timestamp)
+        if time is None:
+            return Verdict.refused("timestamp_malformed")
+        claimed = given.encode("utf-8", "replace")
+        proof = None
+        for secret in secrets:
+            if hmac.compare_digest(signature(secret.text, timestamp, request.body), claimed):
+                proof = secret
+        if proof is None:
+            return Verdict.refused("signature_mismatch")
+        if abs(now - time) > TOLERANCE:
+            return Verdict.refused("timestamp_out_of_tolerance")
+        return Verdict.verified_by(proof, signed=_SIGNED)
+
+    def handshake(self, _request: Request) -> Answer | None:
+        """Zendesk has no handshake."""
+        return None
+
+    def identify(self, request: Request) -> Identity:
+        """Name the account, the delivery (body `id` of event subscriptions, else the invocation) and the ticket."""
+        body = parse_body(request.body) or {}
+        header = request.header(ACCOUNT)
+        accounts = tuple(account for account in (text_of(body.get("account_id")), header or "") if account)
+        detail = body.get("detail")
+        ticket = ""
+        if _is_event(body) and isinstance(detail, dict) and text_of(body.get("type")).startswith(_TICKET_TYPE):
+            ticket = text_of(detail.get("id"))
+        return Identity(accounts, _delivery_of(request, body), ticket[:_MAX_ID] or None)
+
+    def acknowledge(self, _request: Request) -> Answer:
+        """Zendesk reads only the status."""
+        return _ACCEPTED
+
+    def events(self, request: Request, received: datetime) -> Sequence[TicketEvent]:
+        """Turn an event of a subscription into ours.
+
+        Raises:
+            NotUnderstoodError: the body is no JSON object, has no event type (a trigger's template) or no ticket.
+        """
+        body = parse_body(request.body)
+        if body is None:
+            raise NotUnderstoodError("BODY_NOT_A_JSON_OBJECT")
+        kind = text_of(body.get("type"))
+        if not kind:
+            raise NotUnderstoodError("EVENT_TYPE_MISSING")
+        if not kind.startswith(_EVENT_TYPE):
+            raise NotUnderstoodError("EVENT_TYPE_UNKNOWN")
+        if not kind.startswith(_TICKET_TYPE):
+            return ()
+        key = "/".join(_delivery_of(request, body))
+        return ticket_events(kind.removeprefix(_TICKET_TYPE), body, key=key, received=received.astimezone(UTC))
+
+
+_EVENT_TYPE = "zen:event-type:"
+_TICKET_TYPE = "zen:event-type:ticket."
+_ACCEPTED = Answer("application/json", b'{"status":"accepted"}')
+
+
+def _is_event(body: Mapping[str, Any]) -> bool:
+    """Return whether the body is one of an event subscription, whose fields are Zendesk's and not a shop's template."""
+    return text_of(body.get("type")).startswith(_EVENT_TYPE)
+
+
+def _delivery_of(request: Request, body: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what identifies the delivery; without any id the signed bytes themselves do."""
+    if _is_event(body) and (event := text_of(body.get("id"))):
+        return ("event", event)
+    if invocation := request.header(INVOCATION):
+        return ("invocation", invocation)
+    return ("signature", request.header(SIGNATURE) or "")
+
+
+ZENDESK = Zendesk()
+"""The one instance."""

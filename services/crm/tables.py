@@ -1,0 +1,106 @@
+"""The tables of schema `crm`; only `store.py` reads this. What the hot paths run stands in the migrations' functions."""
+
+from sqlalchemy import BigInteger, Column, DateTime, Integer, LargeBinary, MetaData, Table, Text, Uuid
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(schema="crm")
+
+data_keys = Table(
+    "data_keys",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("kek_id", Text, nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),
+    comment="Each tenant's data keys, wrapped by a key-encryption key; the highest version seals, all open.",
+)
+
+connections = Table(
+    "connections",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("id", Uuid, primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("display_name", Text, nullable=False),
+    Column("config", JSONB, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+    Column("update_time", DateTime(timezone=True), nullable=False),
+    comment="Connections to providers, without anything secret.",
+)
+
+connection_secrets = Table(
+    "connection_secrets",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("connection_id", Uuid, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("key_version", Integer, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("last_four", Text, nullable=False),
+    Column("not_before", DateTime(timezone=True), nullable=False),
+    Column("not_after", DateTime(timezone=True)),
+    comment="Sealed secrets; several versions of one may be accepted at once, until not_after.",
+)
+
+webhook_addresses = Table(
+    "webhook_addresses",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),
+    Column("token_hash", LargeBinary, primary_key=True),
+    Column("connection_id", Uuid, nullable=False),
+    comment="Index across tenants: which connection an address belongs to. Hashes and ids only.",
+)
+
+dedupe_keys = Table(
+    "dedupe_keys",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("key", LargeBinary, primary_key=True),
+    Column("duplicates", BigInteger, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+    comment="One row per delivery that was ever admitted, with the number of its further copies.",
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("id", Uuid, primary_key=True),
+    Column("connection_id", Uuid, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("secret_version", Integer, nullable=False),
+    Column("dedupe_key", LargeBinary, nullable=False),
+    Column("conversation", BigInteger, nullable=False),
+    Column("key_version", Integer, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("receive_time", DateTime(timezone=True), nullable=False),
+    Column("state_time", DateTime(timezone=True), nullable=False),
+    comment="The inbox: what was received, sealed, and what became of it.",
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("conversation", BigInteger, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("delivery_id", Uuid, nullable=False),
+    Column("run_at", DateTime(timezone=True), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    comment="Index across tenants: pending deliveries in order. A claim moves run_at to the end of its lease.",
+)
+
+refusals = Table(
+    "refusals",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("connection_id", Uuid, primary_key=True),
+    Column("reason", Text, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    Column("last_time", DateTime(timezone=True), nullable=False),
+    comment="How many requests to a connection's address did not prove themselves, and why.",
+)

@@ -1,0 +1,51 @@
+"""The schema: it comes and goes, and it holds to the rules for tenant tables."""
+
+import asyncpg
+
+from services.crm.tables import metadata
+from servicekit.migrate import downgrade, upgrade
+from tests.support.servers import DatabaseFor
+
+
+async def test_migrations_go_down_and_up_again(fresh_database_for: DatabaseFor) -> None:
+    """The schema can be taken back to nothing and built anew."""
+    database = fresh_database_for("crm")
+    await downgrade(database.owner_url, "services.crm", "base")
+    connection = await asyncpg.connect(database.superuser_url)
+    try:
+        left = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'crm'")
+        assert {row["tablename"] for row in left} <= {"alembic_version"}
+        await upgrade(database.owner_url, "services.crm")
+        made = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'crm'")
+        assert {row["tablename"] for row in made} == {table.name for table in metadata.sorted_tables} | {"alembic_version"}
+    finally:
+        await connection.close()
+
+
+async def test_tables_in_code_have_the_columns_of_the_database(database_for: DatabaseFor) -> None:
+    """Every table in `tables.py` names exactly the columns that the migrations made."""
+    connection = await asyncpg.connect(database_for("crm").superuser_url)
+    try:
+        for table in metadata.sorted_tables:
+            rows = await connection.fetch(
+                "SELECT column_name FROM information_schema.columns WHERE table_schema = 'crm' AND table_name = $1",
+                table.name,
+            )
+            assert {row["column_name"] for row in rows} == set(table.columns.keys()), table.name
+    finally:
+        await connection.close()
+
+
+async def test_every_key_and_index_leads_with_the_tenant(database_for: DatabaseFor) -> None:
+    """Only the address index, which is read before a tenant is known, has a key without the tenant in front."""
+    connection = await asyncpg.connect(database_for("crm").superuser_url)
+    try:
+        rows = await connection.fetch(
+            """SELECT i.indexrelid::regclass::text AS name, a.attname FROM pg_index i
+               JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+               JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+               WHERE n.nspname = 'crm' AND c.relname <> 'alembic_version'"""
+        )
+    finally:
+        await connection.close()
+    assert {row["name"] for row in rows if row["attname"] != "tenant_id"} == {"crm.webhook_addresses_pkey"}
