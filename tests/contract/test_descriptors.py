@@ -1,0 +1,115 @@
+"""What every contract must hold, walked over the one descriptor image."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from google.api import annotations_pb2
+from google.protobuf import descriptor_pb2
+from rapport.options.v1 import options_pb2
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGE = descriptor_pb2.FileDescriptorSet.FromString((ROOT / "gen" / "rapport.binpb").read_bytes())
+READS = ("Get", "List", "Find", "BatchGet", "Search", "Explain", "Watch")
+PUBLIC = {
+    "rapport.crm.v1.WebhookService.ReceiveWebhook",
+    "rapport.tenant.v1.TokenService.ExchangeApiKey",
+    "rapport.tenant.v1.TokenService.ExchangeOperatorKey",
+    "rapport.tenant.v1.TokenService.ExchangeWorkload",
+    "rapport.tenant.v1.TokenService.GetJwks",
+}
+INTERNAL_SCOPES = {"log.read", "tickets.ingest", "trust.watch"}
+
+
+def methods() -> Iterator[tuple[str, descriptor_pb2.MethodDescriptorProto]]:
+    """Yield every method of ours with its full name."""
+    for file in IMAGE.file:
+        if file.package.startswith("rapport."):
+            for service in file.service:
+                for method in service.method:
+                    yield f"{file.package}.{service.name}.{method.name}", method
+
+
+METHODS = dict(methods())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_says_who_may_call_it(name: str) -> None:
+    """A method names a scope, or stands in the short list of public ones."""
+    access = METHODS[name].options.Extensions[options_pb2.access]
+    assert bool(access.scope) != access.public
+    assert access.public == (name in PUBLIC)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_that_only_reads_says_so(name: str) -> None:
+    """Reads are marked free of side effects, so that they may be tried again; nothing else is."""
+    method = METHODS[name]
+    reads = method.name.startswith(READS) and not name.endswith("Assistant.GetDraft")
+    level = method.options.idempotency_level
+    if reads:
+        assert level in {descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS, descriptor_pb2.MethodOptions.IDEMPOTENT}
+    elif level == descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS:
+        assert method.name.startswith("Exchange") or name.endswith("Assistant.GetDraft")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_rest_rule_needs_what_the_transcoder_refuses(name: str) -> None:
+    """Envoy stops at a rule with `response_body`, so none may have one."""
+    rule = METHODS[name].options.Extensions[annotations_pb2.http]
+    assert not rule.response_body
+    assert not any(each.response_body for each in rule.additional_bindings)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_inner_method_has_a_rest_route(name: str) -> None:
+    """What only services may call is not reachable over REST."""
+    method = METHODS[name]
+    if method.options.Extensions[options_pb2.access].scope in INTERNAL_SCOPES:
+        assert not method.options.HasExtension(annotations_pb2.http)
+
+
+def test_rest_routes_are_unique() -> None:
+    """No two methods claim the same verb and path."""
+    seen: dict[tuple[str, str], str] = {}
+    for name, method in METHODS.items():
+        rule = method.options.Extensions[annotations_pb2.http]
+        for each in (rule, *rule.additional_bindings):
+            verb = each.WhichOneof("pattern")
+            if verb:
+                key = (verb, getattr(each, verb))
+                assert key not in seen, f"{name} and {seen[key]} both claim {key}"
+                seen[key] = name
+
+
+def test_the_frontends_messages_hold_no_64_bit_integer() -> None:
+    """JSON turns 64-bit integers into strings, and the frontend crashes on them."""
+    wide = {
+        descriptor_pb2.FieldDescriptorProto.TYPE_INT64,
+        descriptor_pb2.FieldDescriptorProto.TYPE_UINT64,
+        descriptor_pb2.FieldDescriptorProto.TYPE_SINT64,
+        descriptor_pb2.FieldDescriptorProto.TYPE_FIXED64,
+    }
+    found = [
+        f"{message.name}.{field.name}"
+        for file in IMAGE.file
+        if file.package == "rapport.frontend.v1"
+        for message in file.message_type
+        for field in message.field
+        if field.type in wide
+    ]
+    assert found == []
+
+
+def test_every_package_of_a_service_lists_its_error_reasons() -> None:
+    """Each service's package has an `ErrorReason` whose values carry its prefix and a comment."""
+    for package in ("tenant", "crm", "tickets", "recommendations"):
+        enums = [
+            enum
+            for file in IMAGE.file
+            if file.package == f"rapport.{package}.v1"
+            for enum in file.enum_type
+            if enum.name == "ErrorReason"
+        ]
+        assert len(enums) == 1
+        assert all(value.name.startswith("ERROR_REASON_") for value in enums[0].value)
