@@ -1,7 +1,6 @@
-"""Channels to other parts of the suite: spread over all their processes, with our size limits and trace context."""
+"""Channels to other parts of the suite: spread over all their processes; with our size limits."""
 
 import grpc
-from opentelemetry import propagate, trace
 
 _OPTIONS = (
     ("grpc.lb_policy_name", "round_robin"),
@@ -20,12 +19,3 @@ _OPTIONS = (
 def open_channel(target: str) -> grpc.aio.Channel:
     """Return a channel to `target` ("ipv4:127.0.0.1:7001,127.0.0.1:7002"); nothing connects before the first call."""
     return grpc.aio.insecure_channel(target, options=_OPTIONS)
-
-
-def trace_metadata() -> tuple[tuple[str, str], ...]:
-    """Return the metadata that makes a call onward a child of the present span; empty when there is none."""
-    if not trace.get_current_span().get_span_context().is_valid:
-        return ()
-    carrier: dict[str, str] = {}
-    propagate.inject(carrier)
-    return tuple(carrier.items())

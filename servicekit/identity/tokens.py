@@ -1,4 +1,4 @@
-"""Who is calling: signed tokens, how they are judged, and the caller of the call that is being served.
+"""Signed tokens: how they are made and judged.
 
 A token is a JWT (ES256, issuer and audience "rapport"); its claims are described in
 `protos/rapport/tenant/v1/token_service.proto`.
@@ -6,77 +6,21 @@ A token is a JWT (ES256, issuer and audience "rapport"); its claims are describe
 
 import time
 from collections.abc import Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 
-from servicekit.errors import CredentialInvalidError, TenantRequiredError, TrustStaleError
+from servicekit.errors import CredentialInvalidError, TrustStaleError
+from servicekit.identity.principal import Principal
+from servicekit.identity.trust import MAX_AGE, Trust
 
 ISSUER = "rapport"
 AUDIENCE = "rapport"
-MAX_TRUST_AGE = 30.0
-"""Seconds after which a trust set is too old to judge a token by."""
-
 _ALGORITHM = "ES256"
 _CACHED_TOKENS = 20_000
 _REQUIRED_CLAIMS = ["iss", "aud", "sub", "iat", "exp"]
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who calls, as a verified token says it.
-
-    Attributes:
-        subject: "key:<uuid>", "operator:<name>" or "service:<name>".
-        tenant_id: the tenant that the token is bound to; None for work on the registry and between services.
-        slug: the tenant's slug, empty without tenant.
-        scopes: what the caller may do.
-        key_id: the id of the API key that was exchanged, else empty.
-        features: the tenant's features that are on.
-        token: the token itself, for calls onward on the caller's behalf; never logged.
-    """
-
-    subject: str
-    tenant_id: UUID | None = None
-    slug: str = ""
-    scopes: frozenset[str] = frozenset()
-    key_id: str = ""
-    features: frozenset[str] = frozenset()
-    token: str = field(default="", repr=False)
-
-
-class Trust(Protocol):
-    """What is needed to judge a token."""
-
-    @property
-    def keys(self) -> Mapping[str, EllipticCurvePublicKey]:
-        """The public keys by key id."""
-
-    @property
-    def refused_tenants(self) -> frozenset[UUID]:
-        """The tenants whose tokens are refused: suspended or deleted."""
-
-    @property
-    def revoked_keys(self) -> frozenset[str]:
-        """The API keys whose tokens are refused."""
-
-    @property
-    def age(self) -> float:
-        """Seconds since this was known to be true; infinite before the first time."""
-
-
-@dataclass(slots=True)
-class StaticTrust:
-    """A trust that is said, not watched: for tests, and for the tenant service, which is the source itself."""
-
-    keys: Mapping[str, EllipticCurvePublicKey] = field(default_factory=dict)
-    refused_tenants: frozenset[UUID] = frozenset()
-    revoked_keys: frozenset[str] = frozenset()
-    age: float = 0.0
 
 
 def sign_token(private_key: EllipticCurvePrivateKey, kid: str, claims: Mapping[str, Any]) -> str:
@@ -114,7 +58,7 @@ class TokenVerifier:
             CredentialInvalidError: the token is not good, or its tenant or key is refused.
         """
         trust = self._trust
-        if trust.age > MAX_TRUST_AGE:
+        if trust.age > MAX_AGE:
             raise TrustStaleError("The keys to judge the credential by are out of date; try again.", retry_after=2)
         known = self._known.get(token) or self._read(token)
         principal, kid, end = known
@@ -182,45 +126,3 @@ def principal_of(claims: Mapping[str, Any], token: str) -> Principal:
 
 def _invalid() -> CredentialInvalidError:
     return CredentialInvalidError("The credential is missing or not valid.")
-
-
-_caller: ContextVar[Principal | None] = ContextVar("rapport_caller", default=None)
-
-
-def caller() -> Principal:
-    """Return who makes the call that is being served.
-
-    Raises:
-        CredentialInvalidError: there is no call, or the method is public and no one has shown who they are.
-    """
-    principal = _caller.get()
-    if principal is None:
-        raise _invalid()
-    return principal
-
-
-def caller_tenant() -> UUID:
-    """Return the tenant of the call that is being served.
-
-    Raises:
-        CredentialInvalidError: there is no caller.
-        TenantRequiredError: the caller's token is bound to no tenant.
-    """
-    tenant_id = caller().tenant_id
-    if tenant_id is None:
-        raise TenantRequiredError("The method works inside one tenant; the credential is bound to none.")
-    return tenant_id
-
-
-def set_caller(principal: Principal) -> None:
-    """Say who makes the call that this task serves; the identity layer and background work with a token do so."""
-    _caller.set(principal)
-
-
-def forwarded_metadata() -> tuple[tuple[str, str], ...]:
-    """Return the metadata for a call onward on the caller's own behalf.
-
-    Raises:
-        CredentialInvalidError: there is no caller.
-    """
-    return (("authorization", f"Bearer {caller().token}"),)

@@ -1,0 +1,73 @@
+"""Who calls: the principal of a verified token, and the caller of the call that is being served."""
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from servicekit.errors import CredentialInvalidError, TenantRequiredError
+from servicekit.tracing import trace_metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls, as a verified token says it.
+
+    Attributes:
+        subject: "key:<uuid>", "operator:<name>" or "service:<name>".
+        tenant_id: the tenant that the token is bound to; None for work on the registry and between services.
+        slug: the tenant's slug, empty without tenant.
+        scopes: what the caller may do.
+        key_id: the id of the API key that was exchanged, else empty.
+        features: the tenant's features that are on.
+        token: the token itself, for calls onward on the caller's behalf; never logged.
+    """
+
+    subject: str
+    tenant_id: UUID | None = None
+    slug: str = ""
+    scopes: frozenset[str] = frozenset()
+    key_id: str = ""
+    features: frozenset[str] = frozenset()
+    token: str = field(default="", repr=False)
+
+
+_caller: ContextVar[Principal | None] = ContextVar("rapport_caller", default=None)
+
+
+def caller() -> Principal:
+    """Return who makes the call that is being served.
+
+    Raises:
+        CredentialInvalidError: there is no call, or the method is public and no one has shown who they are.
+    """
+    principal = _caller.get()
+    if principal is None:
+        raise CredentialInvalidError("The credential is missing or not valid.")
+    return principal
+
+
+def caller_tenant() -> UUID:
+    """Return the tenant of the call that is being served.
+
+    Raises:
+        CredentialInvalidError: there is no caller.
+        TenantRequiredError: the caller's token is bound to no tenant.
+    """
+    tenant_id = caller().tenant_id
+    if tenant_id is None:
+        raise TenantRequiredError("The method works inside one tenant; the credential is bound to none.")
+    return tenant_id
+
+
+def set_caller(principal: Principal) -> None:
+    """Say who makes the call that this task serves; the identity layer and background work with a token do so."""
+    _caller.set(principal)
+
+
+def forwarded_metadata() -> tuple[tuple[str, str], ...]:
+    """Return the metadata for a call onward on the caller's own behalf.
+
+    Raises:
+        CredentialInvalidError: there is no caller.
+    """
+    return (("authorization", f"Bearer {caller().token}"), *trace_metadata())
