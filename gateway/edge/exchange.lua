@@ -1,0 +1,120 @@
+-- An API key becomes a short-lived token: the tenant service is asked once, its answer is kept for seconds.
+--
+-- A script's globals live per worker thread, so the tables below need no lock. Two generations bound them: when the young
+-- one is full it becomes the old one, and what was not used meanwhile is forgotten.
+
+local EXCHANGE = "/rapport.tenant.v1.TokenService/ExchangeApiKey"
+local CAPACITY = 4096
+local KEPT_SECONDS = 30
+local REFUSED_SECONDS = 2
+local SPARE_SECONDS = 5
+local TIMEOUT_MS = 2000
+local LONGEST_KEY = 256
+
+-- grpc-status codes that say something about the key; all others say something about the tenant service.
+local REFUSALS = { ["3"] = true, ["5"] = true, ["7"] = true, ["16"] = true }
+
+local young, old, size = {}, {}, 0
+
+local function remember(key, entry)
+  if size >= CAPACITY then
+    old, young, size = young, {}, 0
+  end
+  young[key] = entry
+  size = size + 1
+end
+
+local function recall(key, now)
+  local entry = young[key]
+  if not entry then
+    entry = old[key]
+    if entry then remember(key, entry) end
+  end
+  if entry and entry.ends > now then return entry end
+end
+
+-- A gRPC message: no compression, four bytes of length, then ExchangeApiKeyRequest{api_key = 1}.
+local function framed(key)
+  local length = #key
+  local field = length < 128 and string.char(10, length)
+    or string.char(10, length % 128 + 128, math.floor(length / 128))
+  local total = #field + length
+  return string.char(0, 0, 0, math.floor(total / 256), total % 256) .. field .. key
+end
+
+local function varint(text, at)
+  local value, scale = 0, 1
+  while true do
+    local byte = text:byte(at)
+    if not byte then return nil, at end
+    value, scale, at = value + byte % 128 * scale, scale * 128, at + 1
+    if byte < 128 then return value, at end
+  end
+end
+
+-- The value of one field of a protobuf message: a number or a string, nil when it is absent or the message is broken.
+local function field(text, wanted, at)
+  while at <= #text do
+    local tag, value
+    tag, at = varint(text, at)
+    if not tag then return nil end
+    if tag % 8 == 0 then
+      value, at = varint(text, at)
+    elseif tag % 8 == 2 then
+      local length
+      length, at = varint(text, at)
+      if not length then return nil end
+      value, at = text:sub(at, at + length - 1), at + length
+    else
+      return nil
+    end
+    if math.floor(tag / 8) == wanted then return value end
+  end
+end
+
+-- Asks the tenant service once. Returns an entry for the table, or nil when the service could not answer.
+local function exchange(handle, key, now)
+  local headers, body = handle:httpCall("tenant", {
+    [":method"] = "POST",
+    [":path"] = EXCHANGE,
+    [":authority"] = "tenant",
+    ["content-type"] = "application/grpc",
+    ["te"] = "trailers",
+    ["grpc-timeout"] = TIMEOUT_MS .. "m",
+    ["x-request-id"] = handle:headers():get("x-request-id"),
+  }, framed(key), TIMEOUT_MS)
+  if headers[":status"] ~= "200" then return nil end
+  local status = headers["grpc-status"]
+  if status and status ~= "0" then
+    return REFUSALS[status] and { ends = now + REFUSED_SECONDS } or nil
+  end
+  -- AccessToken{token = 1, expire_time = 2}; the frame's five bytes come first.
+  local token = body and field(body, 1, 6)
+  local expires = token and field(body, 2, 6)
+  local seconds = expires and field(expires, 1, 1)
+  if not seconds then return nil end
+  return { authorization = "Bearer " .. token, ends = math.min(now + KEPT_SECONDS, seconds - SPARE_SECONDS) }
+end
+
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  local key = headers:get("x-api-key")
+  if not key then return end
+  -- Whatever happens below, the key goes no further and no other credential stands beside it.
+  headers:remove("x-api-key")
+  headers:remove("authorization")
+  if key == "" or #key > LONGEST_KEY or key:find("[^%w_%-]") then return end
+  local now = os.time()
+  local entry = recall(key, now)
+  if not entry then
+    -- A second try reaches another process when the first one had just gone.
+    entry = exchange(handle, key, now) or exchange(handle, key, now)
+    if not entry then
+      handle:respond({ [":status"] = "503", ["retry-after"] = "1" }, "")
+      return
+    end
+    remember(key, entry)
+  end
+  -- The headers taken before a call of the tenant service are no longer valid after it.
+  if entry.authorization then handle:headers():replace("authorization", entry.authorization) end
+end

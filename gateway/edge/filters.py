@@ -1,0 +1,204 @@
+"""The HTTP filters of the HTTPS listener, in their order, and what each is there for."""
+
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+
+import betterproto2
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation as Mutation
+from envoy_data_plane.envoy.config.core.v3 import DataSource, ExtensionConfigSource, TypedExtensionConfig
+from envoy_data_plane.envoy.config.route.v3 import RouteMatch
+from envoy_data_plane.envoy.extensions.filters.http.buffer.v3 import Buffer, BufferPerRoute
+from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import Cors
+from envoy_data_plane.envoy.extensions.filters.http.fault.v3 import FaultAbort, HttpFault
+from envoy_data_plane.envoy.extensions.filters.http.grpc_json_transcoder.v3 import (
+    GrpcJsonTranscoder,
+    GrpcJsonTranscoderPrintOptions,
+    GrpcJsonTranscoderRequestValidationOptions,
+)
+from envoy_data_plane.envoy.extensions.filters.http.grpc_web.v3 import GrpcWeb
+from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import HeaderMutation, Mutations
+from envoy_data_plane.envoy.extensions.filters.http.health_check.v3 import HealthCheck
+from envoy_data_plane.envoy.extensions.filters.http.jwt_authn.v3 import (
+    JwtAuthentication,
+    JwtCacheConfig,
+    JwtHeader,
+    JwtProvider,
+    JwtRequirement,
+    RequirementRule,
+)
+from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua, LuaPerRoute
+from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.type.v3 import FractionalPercent, FractionalPercentDenominatorType, Percent
+from envoy_data_plane.google.protobuf import Any
+from envoy_data_plane.message_pool import default_message_pool
+
+from gateway.edge import messages, problems
+
+CORS = "cors"
+GRPC_WEB = "grpc_web"
+EXCHANGE = "exchange"
+TOKENS = "tokens"
+TOLERANT_TRANSCODER = "transcoder.tolerant"
+STRICT_TRANSCODER = "transcoder.strict"
+TIDY = "tidy"
+REFUSE = "refuse"
+BODY_LIMIT = "body_limit"
+PROBLEMS = "problems"
+CREDENTIALS = (EXCHANGE, TOKENS)
+"""The filters that public methods do without: what looks like a credential there is the method's own affair."""
+FOR_REST_ONLY = (TIDY, PROBLEMS, BODY_LIMIT, TOLERANT_TRANSCODER, STRICT_TRANSCODER)
+"""The filters that calls over gRPC do without."""
+FOR_SERVICES_ONLY = (GRPC_WEB, *CREDENTIALS, *FOR_REST_ONLY)
+"""The filters that a request does not need which Envoy answers by itself."""
+
+TOLERANT_SURFACES = frozenset({"api", "webhooks"})
+"""Where query parameters that no contract knows are ignored: the frontend adds some, and so do vendors."""
+
+LONGEST_BODY = 1 << 20
+# The crm service refuses webhooks beyond 1 MiB itself; what the edge adds is room for the message around the body.
+LONGEST_TOLERANT_BODY = LONGEST_BODY + (16 << 10)
+LONGEST_ANSWER = 8 << 20
+ALIVE = "/(healthz|health|health/live)/?(\\?.*)?"
+READY = "/(readyz|health/ready)/?(\\?.*)?"
+CACHED_TOKENS = 4096
+LONGEST_CACHED_TOKEN = 4096
+
+
+def https_filters(image: bytes, services: Sequence[str], clusters: Sequence[str]) -> list[HttpFilter]:
+    """Return the filters of the HTTPS listener.
+
+    A request passes them in this order and its answer in the reverse order: CORS is outermost, so that errors carry
+    its headers too; keys are exchanged before tokens are judged, and problems see what the transcoder made.
+    """
+    return [
+        _filter(CORS, Cors()),
+        *health_filters(clusters),
+        HttpFilter(name=REFUSE, typed_config=Any.pack(Lua()), disabled=True),
+        _filter(TIDY, _tidy()),
+        _filter(GRPC_WEB, GrpcWeb()),
+        _filter(EXCHANGE, _script("exchange")),
+        _filter(PROBLEMS, _script("problems")),
+        HttpFilter(name=TOKENS, config_discovery=_token_source()),
+        _filter(BODY_LIMIT, Buffer(max_request_bytes=LONGEST_BODY)),
+        _filter(TOLERANT_TRANSCODER, _transcoder(image, services, strict=False)),
+        _filter(STRICT_TRANSCODER, _transcoder(image, services, strict=True)),
+        router(),
+    ]
+
+
+def health_filters(clusters: Sequence[str]) -> list[HttpFilter]:
+    """Return the answers to "is it alive" (this Envoy) and "is it ready" (an endpoint of every service is)."""
+    some = Percent(value=1)
+    return [
+        _filter("alive", HealthCheck(pass_through_mode=False, headers=[messages.header_matches(":path", ALIVE)])),
+        _filter(
+            "ready",
+            HealthCheck(
+                pass_through_mode=False,
+                headers=[messages.header_matches(":path", READY)],
+                cluster_min_healthy_percentages=dict.fromkeys(clusters, some),
+            ),
+        ),
+    ]
+
+
+def router() -> HttpFilter:
+    """Return the last filter."""
+    return _filter("router", Router(suppress_envoy_headers=True))
+
+
+def refusal(status: int, **headers: str) -> Any:
+    """Return what a route carries that refuses every request.
+
+    A direct response would do, but the CORS filter leaves those alone, and a browser would hide the refusal from its
+    page.
+    """
+    words = "".join(f', ["{name}"] = "{value}"' for name, value in sorted(headers.items()))
+    text = problems.BY_STATUS[status].detail
+    code = f'function envoy_on_request(handle) handle:respond({{ [":status"] = "{status}"{words} }}, "{text}") end'
+    return Any.pack(LuaPerRoute(source_code=DataSource(inline_string=code)))
+
+
+def webhook_body_limit() -> Any:
+    """Return what a route carries that takes bodies of webhooks."""
+    return Any.pack(BufferPerRoute(buffer=Buffer(max_request_bytes=LONGEST_TOLERANT_BODY)))
+
+
+def token_check(jwks: str) -> TypedExtensionConfig:
+    """Return the check of tokens against a key set (JSON text).
+
+    It is an extension of its own, so that new keys reach Envoy without touching the listener and its connections.
+    """
+    provider = JwtProvider(
+        issuer="rapport",
+        audiences=["rapport"],
+        local_jwks=DataSource(inline_string=jwks),
+        forward=True,
+        require_expiration=True,
+        from_headers=[JwtHeader(name="authorization", value_prefix="Bearer ")],
+        clock_skew_seconds=5,
+        jwt_cache_config=JwtCacheConfig(jwt_cache_size=CACHED_TOKENS, jwt_max_token_size=LONGEST_CACHED_TOKEN),
+    )
+    authentication = JwtAuthentication(
+        providers={"rapport": provider},
+        rules=[RequirementRule(match=RouteMatch(prefix="/"), requires=JwtRequirement(provider_name="rapport"))],
+        strip_failure_response=False,
+    )
+    return TypedExtensionConfig(name=TOKENS, typed_config=Any.pack(authentication))
+
+
+def _script(name: str) -> Lua:
+    source = files("gateway.edge").joinpath(f"{name}.lua").read_text(encoding="utf-8")
+    table = ",".join(
+        f'["{problem.status}"]=[==[{json.dumps(problem.document(), ensure_ascii=False)}]==]'
+        for problem in problems.PROBLEMS
+    )
+    return Lua(default_source_code=DataSource(inline_string=source.replace("--@PROBLEMS@--", table)))
+
+
+def _token_source() -> ExtensionConfigSource:
+    # Until the first key set is known nobody can be judged: that is "unavailable", neither "refused" nor "welcome".
+    nobody = HttpFault(
+        abort=FaultAbort(
+            http_status=503,
+            percentage=FractionalPercent(numerator=100, denominator=FractionalPercentDenominatorType.HUNDRED),
+        )
+    )
+    return ExtensionConfigSource(
+        config_source=messages.ADS,
+        default_config=Any.pack(nobody),
+        apply_default_config_without_warming=True,
+        type_urls=[default_message_pool.type_to_url[JwtAuthentication], default_message_pool.type_to_url[HttpFault]],
+    )
+
+
+def _transcoder(image: bytes, services: Sequence[str], *, strict: bool) -> GrpcJsonTranscoder:
+    return GrpcJsonTranscoder(
+        proto_descriptor_bin=image,
+        services=list(services),
+        match_incoming_request_route=True,
+        ignore_unknown_query_parameters=not strict,
+        convert_grpc_status=False,
+        max_request_body_size=LONGEST_BODY if strict else LONGEST_TOLERANT_BODY,
+        max_response_body_size=LONGEST_ANSWER,
+        print_options=GrpcJsonTranscoderPrintOptions(
+            always_print_primitive_fields=True, preserve_proto_field_names=True
+        ),
+        request_validation_options=GrpcJsonTranscoderRequestValidationOptions(
+            reject_unknown_method=True,
+            reject_unknown_query_parameters=strict,
+            reject_binding_body_field_collisions=True,
+        ),
+    )
+
+
+def _tidy() -> HeaderMutation:
+    """What the transcoder leaves of gRPC in an answer over REST."""
+    left = ("grpc-status", "grpc-message", "grpc-accept-encoding", "grpc-status-details-bin", "problem-bin")
+    return HeaderMutation(mutations=Mutations(response_mutations=[Mutation(remove=name) for name in left]))
+
+
+def _filter(name: str, config: betterproto2.Message) -> HttpFilter:
+    return HttpFilter(name=name, typed_config=Any.pack(config))

@@ -1,0 +1,69 @@
+"""Small pieces of Envoy configuration that several resources are made of."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from envoy_data_plane.envoy.config.core.v3 import (
+    Address,
+    AggregatedConfigSource,
+    ApiVersion,
+    ConfigSource,
+    HeaderValue,
+    HeaderValueOption,
+    HeaderValueOptionHeaderAppendAction,
+    SocketAddress,
+)
+from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
+from envoy_data_plane.google.protobuf import Struct, Value
+
+from gateway.addresses import HostPort
+
+# Envoy would give up on a resource after 15 s and go on without; the control plane answers when it can.
+ADS = ConfigSource(
+    ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3, initial_fetch_timeout=timedelta(seconds=0)
+)
+
+
+def address(at: HostPort) -> Address:
+    """Return a TCP address."""
+    return Address(socket_address=SocketAddress(address=at.host, port_value=at.port))
+
+
+def header(name: str, value: str, *, append: bool = False) -> HeaderValueOption:
+    """Return a header to set, or to append where `append` says so."""
+    action = HeaderValueOptionHeaderAppendAction
+    return HeaderValueOption(
+        header=HeaderValue(key=name, value=value),
+        append_action=action.APPEND_IF_EXISTS_OR_ADD if append else action.OVERWRITE_IF_EXISTS_OR_ADD,
+    )
+
+
+def matches(expression: str) -> StringMatcher:
+    """Return a matcher of the whole string by an expression (RE2)."""
+    return StringMatcher(safe_regex=RegexMatcher(regex=expression))
+
+
+def header_is(name: str, value: str) -> HeaderMatcher:
+    """Return a matcher of a header's exact value."""
+    return HeaderMatcher(name=name, string_match=StringMatcher(exact=value))
+
+
+def header_matches(name: str, expression: str) -> HeaderMatcher:
+    """Return a matcher of a header's whole value by an expression (RE2)."""
+    return HeaderMatcher(name=name, string_match=matches(expression))
+
+
+def header_starts(name: str, prefix: str) -> HeaderMatcher:
+    """Return a matcher of the start of a header's value."""
+    return HeaderMatcher(name=name, string_match=StringMatcher(prefix=prefix))
+
+
+def struct(members: Mapping[str, object]) -> Struct:
+    """Return a JSON object of strings and numbers."""
+    return Struct(
+        fields={
+            name: Value(number_value=float(value)) if isinstance(value, int | float) else Value(string_value=str(value))
+            for name, value in members.items()
+        }
+    )

@@ -1,0 +1,46 @@
+-- A service's refusal becomes problem+json: the document that the service made, or the gateway's own for the status.
+
+local PROBLEMS = {--@PROBLEMS@--}
+
+local ALPHABET = {}
+for at = 1, 64 do
+  ALPHABET[("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"):byte(at)] = at - 1
+end
+
+local function decoded(text)
+  local out, bits, count = {}, 0, 0
+  for at = 1, #text do
+    local value = ALPHABET[text:byte(at)]
+    if value then
+      bits, count = bits * 64 + value, count + 6
+      if count >= 8 then
+        count = count - 8
+        local scale = 2 ^ count
+        out[#out + 1] = string.char(math.floor(bits / scale))
+        bits = bits % scale
+      end
+    end
+  end
+  return table.concat(out)
+end
+
+function envoy_on_response(handle)
+  local headers = handle:headers()
+  local grpc = headers:get("grpc-status")
+  if not grpc or grpc == "0" then return end
+  -- A refusal over gRPC keeps the status 200; over REST the transcoder has changed it.
+  if headers:get(":status") == "200" then return end
+  local problem = headers:get("problem-bin")
+  local document
+  if problem then
+    document = decoded(problem)
+    -- The service knows best which status its refusal has in HTTP; the transcoder knows only the code of gRPC.
+    local status = document:match('"status":%s*([45]%d%d)')
+    if status then headers:replace(":status", status) end
+  else
+    document = PROBLEMS[headers:get(":status")] or PROBLEMS["500"]
+  end
+  headers:replace("content-type", "application/problem+json")
+  headers:replace("content-length", tostring(#document))
+  handle:body(true):setBytes(document)
+end

@@ -1,0 +1,284 @@
+"""Who gets which request: the routes of both listeners, made from the contracts."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from envoy_data_plane.envoy.config.core.v3 import DataSource
+from envoy_data_plane.envoy.config.route.v3 import (
+    DirectResponseAction,
+    FilterConfig,
+    HeaderMatcher,
+    RedirectAction,
+    RedirectActionRedirectResponseCode,
+    RetryPolicy,
+    RetryPolicyRetryHostPredicate,
+    Route,
+    RouteAction,
+    RouteConfiguration,
+    RouteMatch,
+    VirtualHost,
+)
+from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import CorsPolicy
+from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher
+from envoy_data_plane.google.protobuf import Any
+
+from gateway.edge import filters, messages, problems, templates
+from gateway.edge.contracts import Method
+
+HTTPS_ROUTES = "https"
+HTTP_ROUTES = "http"
+TIMEOUT = timedelta(seconds=15)
+LONGEST_INLINE_BODY = 4 << 20
+HEALTHY = "/(healthz|health|health/live|readyz|health/ready)/?"
+ACME = "/.well-known/acme-challenge/"
+DOCS_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """What Envoy serves by itself: the OpenAPI document (JSON), the docs page (HTML) and the key set (JSON).
+
+    The key set is None until it is known.
+    """
+
+    openapi: str
+    docs: str
+    jwks: str | None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Group:
+    """Requests that are treated alike: one route for all templates of a group instead of one for each."""
+
+    surface: str
+    owner: str
+    verb: str
+    safe: bool
+    public: bool
+    streaming: bool
+    custom_verb: bool
+
+    @property
+    def name(self) -> str:
+        """The name of the route, which stands in the access log in the place of the path."""
+        extra = [
+            word for word, said in (("safe", self.safe), ("public", self.public), ("verb", self.custom_verb)) if said
+        ]
+        return ".".join([self.surface, self.owner, self.verb.lower(), *extra])
+
+
+def https_routes(methods: Sequence[Method], pages: Pages, cors_origins: Sequence[str]) -> RouteConfiguration:
+    """Return the routes of the HTTPS listener.
+
+    The order matters: gRPC by exact path; the pages; REST with a custom verb and the 405 of their templates; REST
+    without one, whose last segment would take `id:verb` as well, and their 405; and 404 for all that is left.
+
+    Raises:
+        ValueError: there is no method at all.
+    """
+    bindings = [
+        (_Group(_surface(template), m.owner, verb, m.safe, m.public, m.streaming, bool(template.verb)), template)
+        for m in methods
+        for verb, template in ((b.verb, templates.translate(b.template)) for b in m.bindings)
+    ]
+    if not methods:
+        raise ValueError("no service with a public method has an address")
+    nobody = methods[0].owner
+    rest: list[Route] = []
+    for custom_verb in (True, False):
+        chosen = [(group, template) for group, template in bindings if group.custom_verb is custom_verb]
+        rest += [*_rest_routes(chosen), *_not_allowed(chosen, nobody)]
+    policy = {filters.CORS: Any.pack(_cors(cors_origins))} if cors_origins else {}
+    return RouteConfiguration(
+        name=HTTPS_ROUTES,
+        max_direct_response_body_size_bytes=LONGEST_INLINE_BODY,
+        virtual_hosts=[
+            VirtualHost(
+                name=HTTPS_ROUTES,
+                domains=["*"],
+                typed_per_filter_config=policy,
+                routes=[
+                    *_grpc_routes(methods),
+                    *_page_routes(pages),
+                    *rest,
+                    _refused("not_found", RouteMatch(prefix="/"), 404, nobody),
+                ],
+            )
+        ],
+    )
+
+
+def http_routes(https_port: int) -> RouteConfiguration:
+    """Return the routes of the HTTP listener: all but health and ACME is redirected to the same address on HTTPS."""
+    redirect = RedirectAction(
+        https_redirect=True,
+        port_redirect=https_port,
+        response_code=RedirectActionRedirectResponseCode.PERMANENT_REDIRECT,
+    )
+    return RouteConfiguration(
+        name=HTTP_ROUTES,
+        virtual_hosts=[
+            VirtualHost(
+                name=HTTP_ROUTES,
+                domains=["*"],
+                routes=[
+                    _direct("health", _whole(HEALTHY), 404),
+                    _direct("acme", RouteMatch(prefix=ACME), 404),
+                    Route(name="redirect", match=RouteMatch(prefix="/"), redirect=redirect),
+                ],
+            )
+        ],
+    )
+
+
+def _surface(template: templates.Template) -> str:
+    return template.expression.split("/")[1]
+
+
+def _whole(expression: str, *headers: HeaderMatcher) -> RouteMatch:
+    return RouteMatch(safe_regex=RegexMatcher(regex=expression), headers=list(headers))
+
+
+def _any_of(expressions: Iterable[str]) -> str:
+    # A path with a slash at its end is the same path.
+    return f"(?:{'|'.join(sorted(set(expressions)))})/*"
+
+
+def _off(*names: str) -> dict[str, Any]:
+    return {name: Any.pack(FilterConfig(disabled=True)) for name in names}
+
+
+def _rest_routes(bindings: Iterable[tuple[_Group, templates.Template]]) -> list[Route]:
+    grouped: dict[_Group, list[str]] = defaultdict(list)
+    for group, template in bindings:
+        grouped[group].append(template.expression)
+    return [_rest_route(group, _any_of(grouped[group])) for group in sorted(grouped)]
+
+
+def _rest_route(group: _Group, expression: str) -> Route:
+    tolerant = group.surface in filters.TOLERANT_SURFACES
+    limit = {filters.BODY_LIMIT: filters.webhook_body_limit()} if group.surface == "webhooks" else {}
+    off = [filters.STRICT_TRANSCODER if tolerant else filters.TOLERANT_TRANSCODER]
+    if group.public:
+        off += filters.CREDENTIALS
+    return Route(
+        name=group.name,
+        match=_whole(expression, messages.header_is(":method", group.verb)),
+        route=_action(group.owner, safe=group.safe, streaming=group.streaming),
+        # The service learns how long there is somebody who waits; a client of REST cannot say so itself.
+        request_headers_to_add=[messages.header("grpc-timeout", f"{int(TIMEOUT.total_seconds())}S")]
+        if not group.streaming
+        else [],
+        typed_per_filter_config=_off(*off) | limit,
+    )
+
+
+def _grpc_routes(methods: Sequence[Method]) -> list[Route]:
+    grouped: dict[tuple[str, bool, bool, bool], list[str]] = defaultdict(list)
+    for method in methods:
+        # A webhook proves itself by the request as it came in over REST; there is no such thing over gRPC.
+        if not any(binding.template.startswith("/webhooks/") for binding in method.bindings):
+            grouped[method.owner, method.safe, method.streaming, method.public].append(method.path)
+    return [
+        Route(
+            name=".".join(["grpc", owner, *(["safe"] if safe else []), *(["public"] if public else [])]),
+            match=_whole(
+                "|".join(templates.escape(path) for path in sorted(paths)),
+                messages.header_is(":method", "POST"),
+                messages.header_starts("content-type", "application/grpc"),
+            ),
+            route=_action(owner, safe=safe, streaming=streaming),
+            typed_per_filter_config=_off(*filters.FOR_REST_ONLY, *(filters.CREDENTIALS if public else ())),
+        )
+        for (owner, safe, streaming, public), paths in sorted(grouped.items())
+    ]
+
+
+def _action(owner: str, *, safe: bool, streaming: bool) -> RouteAction:
+    return RouteAction(
+        cluster=owner,
+        timeout=timedelta(0) if streaming else TIMEOUT,
+        retry_policy=RetryPolicy(
+            retry_on="connect-failure,refused-stream",
+            num_retries=2,
+            retry_host_predicate=[
+                RetryPolicyRetryHostPredicate(
+                    name="envoy.retry_host_predicates.previous_hosts", typed_config=Any.pack(PreviousHostsPredicate())
+                )
+            ],
+            host_selection_retry_max_attempts=3,
+        )
+        if safe
+        else None,
+    )
+
+
+def _not_allowed(bindings: Iterable[tuple[_Group, templates.Template]], nobody: str) -> list[Route]:
+    verbs: dict[str, set[str]] = defaultdict(set)
+    for group, template in bindings:
+        verbs[template.expression].add(group.verb)
+    by_verbs: dict[str, list[str]] = defaultdict(list)
+    for expression, allowed in verbs.items():
+        by_verbs[", ".join(sorted(allowed))].append(expression)
+    return [
+        _refused(f"not_allowed.{allow.lower().replace(', ', '_')}", _whole(_any_of(paths)), 405, nobody, allow=allow)
+        for allow, paths in sorted(by_verbs.items())
+    ]
+
+
+def _refused(name: str, match: RouteMatch, status: int, nobody: str, **headers: str) -> Route:
+    """Return a route that refuses; `nobody` is the cluster that it names because it must name one."""
+    return Route(
+        name=name,
+        match=match,
+        route=RouteAction(cluster=nobody),
+        typed_per_filter_config={
+            **_off(*filters.FOR_SERVICES_ONLY),
+            filters.REFUSE: Any.pack(FilterConfig(config=filters.refusal(status, **headers))),
+        },
+    )
+
+
+def _page_routes(pages: Pages) -> list[Route]:
+    return [
+        _page("openapi", "/openapi.json", "application/json", pages.openapi),
+        _page("docs", "/docs", "text/html; charset=utf-8", pages.docs, content_security_policy=DOCS_POLICY),
+        _page("jwks", "/.well-known/jwks.json", "application/json", pages.jwks),
+    ]
+
+
+def _page(name: str, path: str, media_type: str, body: str | None, **headers: str) -> Route:
+    reading = messages.header_matches(":method", "GET|HEAD")
+    match = _whole(f"{templates.escape(path)}/?", reading)
+    if body is None:
+        return _direct(name, match, 503)
+    return _direct(name, match, 200, body, content_type=media_type, x_content_type_options="nosniff", **headers)
+
+
+def _direct(name: str, match: RouteMatch, status: int, body: str | None = None, **headers: str) -> Route:
+    """Return a route that Envoy answers by itself; the body of an error is made by the listener's reply format."""
+    text = problems.BY_STATUS[status].detail if body is None else body
+    return Route(
+        name=name,
+        match=match,
+        direct_response=DirectResponseAction(status=status, body=DataSource(inline_string=text)),
+        response_headers_to_add=[messages.header(key.replace("_", "-"), value) for key, value in headers.items()],
+        typed_per_filter_config=_off(*filters.FOR_SERVICES_ONLY),
+    )
+
+
+def _cors(origins: Sequence[str]) -> CorsPolicy:
+    return CorsPolicy(
+        allow_origin_string_match=[messages.matches(templates.origin(origin)) for origin in origins],
+        allow_methods="GET, POST, PATCH, PUT, DELETE, OPTIONS",
+        allow_headers="content-type, x-api-key, authorization, if-match, x-grpc-web, x-user-agent, grpc-timeout",
+        expose_headers="etag, retry-after, x-request-id, www-authenticate, grpc-status, grpc-message",
+        max_age="600",
+        forward_not_matching_preflights=False,
+    )

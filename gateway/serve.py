@@ -1,0 +1,94 @@
+"""The control plane as a process: settings → wire → serve."""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+import grpc
+import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+
+from gateway import pages, tls, trust
+from gateway.addresses import HostPort
+from gateway.ads.cache import SnapshotCache
+from gateway.ads.server import OPTIONS, register
+from gateway.control import ControlPlane
+from gateway.edge import contracts
+from gateway.edge.resources import Edge
+from gateway.settings import GatewaySettings
+from servicekit import metrics
+
+log = structlog.get_logger(__name__)
+
+RENEWAL_SECONDS = 3600.0
+
+
+async def serve(settings: GatewaySettings) -> None:
+    """Run the control plane until SIGTERM or SIGINT."""
+    edge = _edge(settings)
+    cache = SnapshotCache()
+    server = await _start_server(settings.ads_listen, cache)
+    metrics.serve(settings.metrics_listen)
+    stopped = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stopped.set)
+    log.info("control_plane_started", ads=settings.ads_listen)
+    plane = ControlPlane(edge, settings.endpoints(), cache)
+    async with grpc.aio.insecure_channel(settings.tenant_target) as channel:
+        tasks = [
+            asyncio.create_task(plane.run(trust.key_sets(channel, settings.workload_credential()))),
+            asyncio.create_task(_renew(settings)),
+            asyncio.create_task(stopped.wait()),
+        ]
+        done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(tasks)
+        await server.stop(grace=0.5)
+    for task in done:
+        task.result()
+
+
+async def _start_server(listen: str, cache: SnapshotCache) -> grpc.aio.Server:
+    server = grpc.aio.server(options=OPTIONS)
+    register(server, cache)
+    health = health_aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    try:
+        server.add_insecure_port(listen)
+    except RuntimeError:
+        sys.exit(f"cannot listen on {listen}: is the port in use?")
+    await server.start()
+    await health.set("", health_pb2.HealthCheckResponse.SERVING)
+    return server
+
+
+def _edge(settings: GatewaySettings) -> Edge:
+    https = HostPort.parse(settings.https_listen)
+    certificate, key = _certificate(settings)
+    return Edge(
+        https=https,
+        http=HostPort.parse(settings.http_listen),
+        https_port=settings.https_port or https.port,
+        certificate=certificate,
+        key=key,
+        cors_origins=tuple(settings.cors_origins),
+        image=contracts.parse(settings.descriptors.read_bytes()),
+        openapi=pages.openapi(settings.public_url),
+        docs=pages.docs(),
+    )
+
+
+def _certificate(settings: GatewaySettings) -> tuple[Path, Path]:
+    if settings.certificate_file and settings.key_file:
+        return settings.certificate_file.absolute(), settings.key_file.absolute()
+    made = tls.ensure(settings.make_data_dir() / "tls", settings.tls_names)
+    return made.certificate, made.key
+
+
+async def _renew(settings: GatewaySettings) -> None:
+    while True:
+        await asyncio.sleep(RENEWAL_SECONDS)
+        await asyncio.to_thread(_certificate, settings)

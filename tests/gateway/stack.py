@@ -1,0 +1,127 @@
+"""The whole edge for tests: upstream servers, the control plane as a process, Envoy as a process."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+import httpx
+
+from tests.gateway.upstream import GOOD_KEY, ROOT, WORKLOAD_SECRET, Loop, Probe, Server, Tokens, compile_image
+
+PATIENCE = 20.0
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for a condition; fail with `what` after a deadline."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, f"timed out: {what}"
+        time.sleep(0.02)
+
+
+class Stack:
+    """Two probe servers, a tenant server, the control plane and Envoy, on ports of their own."""
+
+    def __init__(self) -> None:
+        # Unix sockets have short names: pytest's own temporary folders can be too deep.
+        self.folder = Path(tempfile.mkdtemp(prefix="gw-"))
+        self.image = compile_image(self.folder)
+        self.loop = Loop()
+        self.probe = Probe(self.image, "one")
+        self.tokens = Tokens()
+        self.probe_server = Server(self.loop, self.probe.register).start()
+        self.tenant_server = Server(self.loop, self.tokens.register).start()
+        self.https, self.http, self.ads = free_port(), free_port(), free_port()
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.settings = {
+            "DATA_DIR": str(self.folder),
+            "ADS_LISTEN": f"127.0.0.1:{self.ads}",
+            "SERVICES": json.dumps(
+                {
+                    "probe": [f"127.0.0.1:{self.probe_server.port}"],
+                    "tenant": [f"127.0.0.1:{self.tenant_server.port}"],
+                }
+            ),
+            "HTTPS_LISTEN": f"127.0.0.1:{self.https}",
+            "HTTP_LISTEN": f"127.0.0.1:{self.http}",
+            "CORS_ORIGINS": '["http://localhost:*"]',
+            "TENANT_TARGET": f"ipv4:127.0.0.1:{self.tenant_server.port}",
+            "WORKLOAD_SECRET": WORKLOAD_SECRET,
+            "DESCRIPTORS": str(self.image),
+            "ENVOY_CONCURRENCY": "1",
+        }
+
+    def start(self) -> Self:
+        """Start everything and wait until a request with a key passes."""
+        self.start_process("control", "serve")
+        self.start_process("envoy", "envoy")
+        wait_until(lambda: self.status("/readyz") == 200, "the gateway is ready")
+        wait_until(lambda: self.status("/v1/things/1", key=GOOD_KEY) == 200, "a request with a key passes")
+        return self
+
+    def start_process(self, name: str, command: str) -> None:
+        """Start one of the gateway's processes."""
+        environment = os.environ | {f"RAPPORT_GATEWAY_{key}": value for key, value in self.settings.items()}
+        environment["PYTHONPATH"] = f"{ROOT}:{ROOT / 'gen'}"
+        out = (self.folder / f"{name}.out").open("ab")
+        err = (self.folder / f"{name}.err").open("ab")
+        with out, err:
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, "-m", "gateway", command], env=environment, stdout=out, stderr=err, cwd=self.folder
+            )
+
+    def kill(self, name: str) -> None:
+        """Kill one of the gateway's processes without a warning."""
+        process = self.processes.pop(name)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    def stop(self) -> None:
+        """Stop everything."""
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            process.wait(timeout=PATIENCE)
+        self.probe_server.stop()
+        self.tenant_server.stop()
+        self.loop.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def client(self, *, http2: bool = False) -> httpx.Client:
+        """Return a client that trusts the local CA and nothing else."""
+        context = ssl.create_default_context(cafile=str(self.folder / "tls" / "ca.pem"))
+        return httpx.Client(base_url=f"https://localhost:{self.https}", verify=context, http2=http2, timeout=20)
+
+    def status(self, path: str, key: str | None = None) -> int:
+        """Return the status of a GET, 0 when nobody answers."""
+        try:
+            with self.client() as client:
+                return client.get(path, headers={"x-api-key": key} if key else {}).status_code
+        except (httpx.TransportError, FileNotFoundError):
+            return 0
+
+    def log(self, name: str) -> str:
+        """Return what a process wrote on standard error."""
+        return (self.folder / f"{name}.err").read_text()
+
+    def access_log(self) -> str:
+        """Return Envoy's access log."""
+        return (self.folder / "envoy.out").read_text()

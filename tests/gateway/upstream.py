@@ -1,0 +1,227 @@
+"""Real gRPC servers for the gateway to stand in front of: the probe service, and the tenant service's token methods."""
+
+import asyncio
+import hashlib
+import json
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import grpc
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec
+from google.api import httpbody_pb2
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+from grpc_tools import protoc
+
+from rapport.tenant.v1 import token_service_pb2 as token_pb
+from rapport.tenant.v1 import token_service_pb2_grpc as token_rpc
+from servicekit.identity import sign_token
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+SERVICE = "rapport.probe.v1.ProbeService"
+GOOD_KEY = "rpk_goodgoodgoodgoodgood_abc123"
+WORKLOAD_SECRET = "the-gateways-own-secret"  # noqa: S105 - invented
+
+T = TypeVar("T")
+
+
+def compile_image(folder: Path) -> Path:
+    """Compile the probe's contract into a descriptor image, as `tools.generate` does for the real ones."""
+    image = folder / "probe.binpb"
+    well_known = Path(protoc.__file__).parent / "_proto"
+    googleapis = Path(import_module("google.api.http_pb2").__file__ or "").parents[2]
+    arguments = [
+        "protoc",
+        f"-I{HERE}",
+        f"-I{ROOT / 'protos'}",
+        f"-I{googleapis}",
+        f"-I{well_known}",
+        "--include_imports",
+        "--include_source_info",
+        f"--descriptor_set_out={image}",
+        "probe.proto",
+        "google/rpc/error_details.proto",
+        "google/rpc/status.proto",
+    ]
+    assert protoc.main(arguments) == 0
+    return image
+
+
+class Loop:
+    """An event loop in a thread of its own, so that servers run while tests block."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run something in the loop and return its result."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=30)
+
+    def close(self) -> None:
+        """Stop the loop and its thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class Server:
+    """A gRPC server in a loop; `port` is kept over a restart."""
+
+    def __init__(self, loop: Loop, register: Callable[[grpc.aio.Server], None]) -> None:
+        self._loop = loop
+        self._register = register
+        self.port = 0
+        self.health: health_aio.HealthServicer | None = None
+        self._server: grpc.aio.Server | None = None
+
+    def start(self) -> Self:
+        """Start to serve."""
+        self._loop.run(self._start())
+        return self
+
+    def stop(self) -> None:
+        """Stop at once."""
+        if self._server is not None:
+            self._loop.run(self._server.stop(grace=0))
+            self._server = None
+
+    async def _start(self) -> None:
+        self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+        self._register(self._server)
+        self.health = health_aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
+        await self.health.set("", health_pb2.HealthCheckResponse.SERVING)
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        await self._server.start()
+
+
+class Probe:
+    """The probe service; `webhooks` keeps the digest and length of each body by its token."""
+
+    def __init__(self, image: Path, name: str) -> None:
+        files = descriptor_pb2.FileDescriptorSet.FromString(image.read_bytes())
+        pool = descriptor_pool.DescriptorPool()
+        for file in files.file:
+            pool.Add(file)
+        self._service = pool.FindServiceByName(SERVICE)
+        self._name = name
+        self._seen = self._message("Seen")
+        self.http_body = message_factory.GetMessageClass(pool.FindMessageTypeByName("google.api.HttpBody"))
+        self.webhooks: dict[str, tuple[str, int, str]] = {}
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Add the service to a server."""
+        methods: dict[str, Callable[[Any, Any], Awaitable[Message]]] = {
+            "Echo": self._echo,
+            "CreateThing": self._create,
+            "CloseThing": self._echo,
+            "Fail": self._fail,
+            "ReceiveWebhook": self._webhook,
+            "Internal": self._echo,
+        }
+        handlers = {
+            name: grpc.unary_unary_rpc_method_handler(
+                method,
+                request_deserializer=message_factory.GetMessageClass(
+                    self._service.methods_by_name[name].input_type
+                ).FromString,
+                response_serializer=lambda message: message.SerializeToString(),
+            )
+            for name, method in methods.items()
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+
+    def _message(self, name: str) -> Any:
+        method = next(m for m in self._service.methods if m.output_type.name == name)
+        return message_factory.GetMessageClass(method.output_type)
+
+    def _answer(self, context: Any, **fields: Any) -> Message:
+        headers = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
+        message: Message = self._seen(server=self._name, headers=headers, **fields)
+        return message
+
+    async def _echo(self, request: Any, context: Any) -> Message:
+        return self._answer(context, id=request.id, colour=request.colour)
+
+    async def _create(self, request: Any, context: Any) -> Message:
+        return self._answer(context, name=request.name, size=request.size)
+
+    async def _fail(self, request: Any, context: Any) -> Message:
+        code = next(code for code in grpc.StatusCode if code.value[0] == request.code)
+        document = {
+            "type": "urn:x",
+            "title": "Nö",
+            "status": 418 + 4,
+            "detail": "Größe „zu“ groß ✓",
+            "reason": "TOO_BIG",
+        }
+        problem = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+        await context.abort(code, "internal words", () if request.bare else (("problem-bin", problem),))
+        raise AssertionError
+
+    async def _webhook(self, request: Any, context: Any) -> Message:
+        metadata = dict(context.invocation_metadata())
+        body = request.body.data
+        original = str(metadata.get("x-envoy-original-path", ""))
+        self.webhooks[request.token] = (hashlib.sha256(body).hexdigest(), len(body), original)
+        answer: Message = self.http_body(content_type="text/plain", data=b"taken " + str(len(body)).encode())
+        return answer
+
+
+class Tokens(token_rpc.TokenServiceServicer):
+    """The tenant service's token methods with a key of their own; counts exchanges."""
+
+    def __init__(self) -> None:
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.exchanges = 0
+        self.changed = asyncio.Event()
+        self.ready = True
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Add the service to a server."""
+        token_rpc.add_TokenServiceServicer_to_server(self, server)
+
+    def jwks(self) -> str:
+        """Return the key set."""
+        entry = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(self.key.public_key()))
+        return json.dumps({"keys": [entry | {"kid": "k1", "alg": "ES256", "use": "sig"}]})
+
+    def token(self, seconds: int = 120, **claims: Any) -> str:
+        """Return a token that ends in so many seconds."""
+        now = int(time.time())
+        return sign_token(self.key, "k1", {"sub": "key:1", "tid": "t", "iat": now, "exp": now + seconds, **claims})
+
+    async def ExchangeApiKey(self, request: Any, context: Any) -> Any:  # noqa: N802 - the contract's name
+        """Exchange the one good key."""
+        self.exchanges += 1
+        if request.api_key != GOOD_KEY:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "no")
+        answer = token_pb.AccessToken(token=self.token(), tenant_id="t")
+        answer.expire_time.FromSeconds(int(time.time()) + 120)
+        return answer
+
+    async def ExchangeWorkload(self, request: Any, context: Any) -> Any:  # noqa: N802 - the contract's name
+        """Exchange the gateway's own secret."""
+        if request.secret != WORKLOAD_SECRET:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "no")
+        return token_pb.AccessToken(token=self.token())
+
+    async def WatchTrust(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802 - the contract's name
+        """Send the key set, and again when it changed."""
+        while True:
+            self.changed.clear()
+            yield token_pb.TrustSet(jwks_json=self.jwks())
+            await self.changed.wait()
+
+
+__all__ = ["Loop", "Probe", "Server", "Tokens", "httpbody_pb2"]
