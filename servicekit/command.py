@@ -9,7 +9,7 @@ import structlog
 import uvloop
 from pydantic import ValidationError
 
-from servicekit import logs, migrate
+from servicekit import logs
 from servicekit.database import RoleTooPowerfulError
 from servicekit.errors import DomainError
 from servicekit.server import AddressInUseError
@@ -40,6 +40,9 @@ def run(package: str, settings_type: type[Settings], serve: Callable[[Settings],
         if action == "serve":
             await serve(settings)
         else:
+            # Late: a serving process has no use for the migration tools.
+            from servicekit import migrate
+
             await migrate.upgrade(settings.migration_url.get_secret_value(), package)
 
     try:
