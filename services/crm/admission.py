@@ -12,6 +12,7 @@ from services.crm.providers.provider import Identity, Request
 MAX_KEPT_HEADER = 4096
 """How much of a header's value is kept, in characters."""
 
+_FEWEST_PARTS = 3  # method, address, body
 _LENGTH = struct.Struct(">I")
 
 
@@ -86,7 +87,7 @@ def unpack(packed: bytes) -> Request:
         (length,) = _LENGTH.unpack_from(packed, position)
         position = start + length
         parts.append(packed[start:position])
-    if position != len(packed) or len(parts) < 3 or len(parts) % 2 == 0:
+    if position != len(packed) or len(parts) < _FEWEST_PARTS or len(parts) % 2 == 0:
         raise ValueError("a packed request has a method, an address, pairs of headers and a body")
     texts = [part.decode("utf-8", "surrogatepass") for part in parts[:-1]]
     return Request(texts[0], texts[1], tuple(zip(texts[2::2], texts[3::2], strict=True)), parts[-1])

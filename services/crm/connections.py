@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from uuid import UUID
 
+from servicekit.errors import FieldViolation
 from services.crm.errors import ConnectionInvalidError, SecretOverlapFullError, SecretPublicError
 from services.crm.providers.provider import Provider
-from servicekit.errors import FieldViolation
 
 WEBHOOK_SECRET = "webhook_secret"  # noqa: S105 - the name of the secret that verifies webhooks, not a secret
 SHORTEST_SECRET = 8
@@ -85,7 +85,8 @@ def check(provider: Provider, config: Mapping[str, str], given: Mapping[str, str
             violations.append(FieldViolation(f"config.{name}", f"Must be {setting.description}."))
     known = provider.credentials | {WEBHOOK_SECRET}
     violations += [
-        FieldViolation(f"secrets.{name}", f"{provider.name} has no such secret.") for name in sorted(given.keys() - known)
+        FieldViolation(f"secrets.{name}", f"{provider.name} has no such secret.")
+        for name in sorted(given.keys() - known)
     ]
     if WEBHOOK_SECRET not in given:
         violations.append(FieldViolation(f"secrets.{WEBHOOK_SECRET}", "Is required: it verifies the webhooks."))

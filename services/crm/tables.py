@@ -1,4 +1,4 @@
-"""The tables of schema `crm`; only `store.py` reads this. What the hot paths run stands in the migrations' functions."""
+"""The tables of schema `crm`; only `store.py` reads this. The hot paths' SQL stands in the migrations."""
 
 from sqlalchemy import BigInteger, Column, DateTime, Integer, LargeBinary, MetaData, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
@@ -10,7 +10,6 @@ data_keys = Table(
     metadata,
     Column("tenant_id", Uuid, primary_key=True),
     Column("version", Integer, primary_key=True),
-    Column("kek_id", Text, nullable=False),
     Column("wrapped", LargeBinary, nullable=False),
     comment="Each tenant's data keys, wrapped by a key-encryption key; the highest version seals, all open.",
 )

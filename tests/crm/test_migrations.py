@@ -2,8 +2,8 @@
 
 import asyncpg
 
-from services.crm.tables import metadata
 from servicekit.migrate import downgrade, upgrade
+from services.crm.tables import metadata
 from tests.support.servers import DatabaseFor
 
 
@@ -17,7 +17,8 @@ async def test_migrations_go_down_and_up_again(fresh_database_for: DatabaseFor) 
         assert {row["tablename"] for row in left} <= {"alembic_version"}
         await upgrade(database.owner_url, "services.crm")
         made = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'crm'")
-        assert {row["tablename"] for row in made} == {table.name for table in metadata.sorted_tables} | {"alembic_version"}
+        wanted = {table.name for table in metadata.sorted_tables}
+        assert {row["tablename"] for row in made} == wanted | {"alembic_version"}
     finally:
         await connection.close()
 

@@ -9,7 +9,6 @@ import hmac
 import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +16,15 @@ from typing import Any
 import orjson
 
 from services.crm.events import TicketEvent
-from services.crm.providers.provider import Answer, Identity, NotUnderstoodError, Request, Setting, Verdict, WebhookSecret
+from services.crm.providers.provider import (
+    Answer,
+    Identity,
+    NotUnderstoodError,
+    Request,
+    Setting,
+    Verdict,
+    WebhookSecret,
+)
 from services.crm.providers.zendesk_events import ticket_events
 
 SIGNATURE = "x-zendesk-webhook-signature"
@@ -67,11 +74,10 @@ def text_of(value: object) -> str:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
 
 
-@dataclass(frozen=True, slots=True)
 class Zendesk:
     """Zendesk Support."""
 
-    name: str = "zendesk"
+    name = "zendesk"
     settings: Mapping[str, Setting] = MappingProxyType(
         {
             "subdomain": Setting(
@@ -85,13 +91,11 @@ class Zendesk:
             ),
         }
     )
-    credentials: frozenset[str] = frozenset({"api_token"})
-    public_secrets: frozenset[str] = frozenset({PUBLIC_TEST_SECRET})
-    kept_headers: frozenset[str] = frozenset(
-        {SIGNATURE, TIMESTAMP, INVOCATION, ACCOUNT, "x-zendesk-webhook-id", "content-type"}
-    )
+    credentials = frozenset({"api_token"})
+    public_secrets = frozenset({PUBLIC_TEST_SECRET})
+    kept_headers = frozenset({SIGNATURE, TIMESTAMP, INVOCATION, ACCOUNT, "x-zendesk-webhook-id", "content-type"})
     # Three retries within minutes and an activity log of seven days, from which a person may repeat an invocation.
-    retry_horizon: timedelta = timedelta(days=7)
+    retry_horizon = timedelta(days=7)
 
     def authenticate(self, request: Request, secrets: Sequence[WebhookSecret], now: datetime) -> Verdict:
         """Check the signature with every active secret, then the age of its time."""

@@ -65,9 +65,7 @@ _MAX_TAGS = 1000
 _MAX_TAG = 255
 
 
-def ticket_events(
-    change: str, body: Mapping[str, Any], *, key: str, received: datetime
-) -> Sequence[TicketEvent]:
+def ticket_events(change: str, body: Mapping[str, Any], *, key: str, received: datetime) -> Sequence[TicketEvent]:
     """Return what a `ticket.<change>` event means; empty for changes that mean nothing to us.
 
     Raises:

@@ -14,7 +14,6 @@ _TABLES = (
 CREATE TABLE crm.data_keys (
     tenant_id uuid NOT NULL,
     version integer NOT NULL CHECK (version > 0),
-    kek_id text NOT NULL,
     wrapped bytea NOT NULL,
     PRIMARY KEY (tenant_id, version)
 )
@@ -144,7 +143,7 @@ $$
 """
 
 # Finds by index and reads as the caller: the content of the tenant's tables comes by the tenant's own policies.
-_CONNECTION_BY_TOKEN = """
+_CONNECTION_BY_ADDRESS = """
 CREATE FUNCTION crm.connection_by_token(hash bytea) RETURNS TABLE (
     tenant_id uuid, connection_id uuid, provider text, config jsonb, secret_version integer, key_version integer,
     sealed bytea, not_before timestamptz, not_after timestamptz
@@ -211,8 +210,8 @@ END
 $$
 """
 
-# Claims due jobs: only the first of each conversation, at most `share` of a tenant, tenants in turn from `after` on, at
-# most `tenants_wanted` of them. A claimed job's run_at is the end of its lease; whoever finishes it must name that time.
+# Claims due jobs: only the first of each conversation, at most `share` of a tenant, tenants in turn from `after` on,
+# at most `tenants_wanted` of them. A claimed job's run_at is the end of its lease; who finishes it must name that time.
 _CLAIM = """
 CREATE FUNCTION crm.claim_jobs(after uuid, tenants_wanted integer, share integer, lease interval) RETURNS TABLE (
     tenant_id uuid, conversation bigint, seq bigint, delivery_id uuid, leased_until timestamptz, attempts integer
@@ -303,7 +302,7 @@ def upgrade() -> None:
         op.execute(statement)
     create_spanning_function(op, "crm", "find_webhook_address(bytea)", _FIND_ADDRESS)
     create_spanning_function(op, "crm", "claim_jobs(uuid, integer, integer, interval)", _CLAIM)
-    for definition in (_CONNECTION_BY_TOKEN, _ADMIT, _SETTLE):
+    for definition in (_CONNECTION_BY_ADDRESS, _ADMIT, _SETTLE):
         op.execute(definition)
 
 

@@ -1,0 +1,106 @@
+"""Who is behind an address: looked up in the database at most once per address and second."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from servicekit.envelope import Sealer
+from services.crm.credentials import open_secret
+from services.crm.keyring import Keyring
+from services.crm.providers.provider import WebhookSecret
+from services.crm.store import Addressee, Store
+
+KEEP_SECONDS = 1.5
+"""How long an answer is believed: a rotated secret or a deleted connection takes effect everywhere within it."""
+
+MOST_KEPT = 20_000
+"""How many addresses are remembered, unknown ones included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """A connection that webhooks come in for, ready to verify them and to seal what is admitted."""
+
+    tenant_id: UUID
+    connection_id: UUID
+    provider: str
+    config: Mapping[str, str]
+    secrets: Sequence[WebhookSecret]
+    sealer: Sealer = field(repr=False)
+    key_version: int
+
+
+class Directory:
+    """Remembers for a moment who is behind an address, and that nobody is: both cost the same."""
+
+    def __init__(self, store: Store, keyring: Keyring, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._keyring = keyring
+        self._clock = clock
+        self._kept: OrderedDict[bytes, tuple[float, Recipient | None]] = OrderedDict()
+        self._asked: dict[bytes, asyncio.Task[Recipient | None]] = {}
+        self._generation = 0
+
+    async def find(self, token_hash: bytes) -> Recipient | None:
+        """Return the connection behind an address; None when there is none.
+
+        Calls for the same address at the same time share one look-up.
+
+        Raises:
+            DatabaseUnavailableError: the address is not remembered and the database is out of reach.
+        """
+        kept = self._kept.get(token_hash)
+        if kept is not None and kept[0] > self._clock():
+            return kept[1]
+        task = self._asked.get(token_hash)
+        if task is None:
+            task = asyncio.create_task(self._look_up(token_hash))
+            self._asked[token_hash] = task
+            task.add_done_callback(lambda done: self._answered(token_hash, done))
+        # One caller that gives up must not take the answer away from the others.
+        return await asyncio.shield(task)
+
+    def forget(self) -> None:
+        """Forget everything in this process, because a connection changed; what is being looked up is not kept."""
+        self._kept.clear()
+        self._asked.clear()
+        self._generation += 1
+
+    def _answered(self, token_hash: bytes, task: asyncio.Task[Recipient | None]) -> None:
+        """Note that a look-up is over; an error was for those who waited, if anybody still did."""
+        if self._asked.get(token_hash) is task:
+            del self._asked[token_hash]
+        if not task.cancelled():
+            task.exception()
+
+    async def _look_up(self, token_hash: bytes) -> Recipient | None:
+        generation = self._generation
+        addressee = await self._store.addressee(token_hash)
+        recipient = await self._open(addressee) if addressee else None
+        if generation == self._generation:
+            self._kept[token_hash] = (self._clock() + KEEP_SECONDS, recipient)
+            self._kept.move_to_end(token_hash)
+            while len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)
+        return recipient
+
+    async def _open(self, addressee: Addressee) -> Recipient:
+        tenant_id = addressee.tenant_id
+        secrets = []
+        for secret in addressee.secrets:
+            sealer = await self._keyring.sealer(tenant_id, secret.key_version)
+            text = open_secret(
+                sealer,
+                secret.sealed,
+                tenant_id=tenant_id,
+                connection=addressee.connection_id,
+                name=secret.name,
+                version=secret.version,
+            )
+            secrets.append(WebhookSecret(secret.version, text, secret.not_before, secret.not_after))
+        version, sealer = await self._keyring.newest(tenant_id)
+        return Recipient(
+            tenant_id, addressee.connection_id, addressee.provider, addressee.config, secrets, sealer, version
+        )

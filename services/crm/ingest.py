@@ -1,0 +1,90 @@
+"""How events reach tickets: as messages of its contract, in the name of the tenant they belong to."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+from rapport.tickets.v1 import ingest_service_pb2 as pb
+from rapport.tickets.v1.ingest_service_pb2_grpc import IngestServiceStub
+
+from servicekit.identity import Workload
+from services.crm.events import Fields, Message, TicketEvent, event_id
+
+MOST_EVENTS = 100
+"""How many events the contract allows in one call."""
+
+_DEADLINE_SECONDS = 10.0
+
+SUPERSEDED = pb.IngestResult.OUTCOME_SUPERSEDED
+
+
+class Ingest:
+    """Sends events to tickets as the service crm, bound to the tenant."""
+
+    def __init__(self, channel: grpc.aio.Channel, workload: Workload) -> None:
+        self._stub = IngestServiceStub(channel)
+        self._workload = workload
+
+    async def send(self, tenant_id: UUID, events: Sequence[pb.TicketEvent]) -> list[int]:
+        """Apply events in their order and in one transaction; return what each came to.
+
+        Raises:
+            grpc.aio.AioRpcError: tickets, or the tenant service that knows who we are, refused or is out of reach.
+        """
+        metadata = await self._workload.metadata(tenant_id)
+        try:
+            answer = await self._stub.IngestEvents(
+                pb.IngestEventsRequest(events=events), metadata=metadata, timeout=_DEADLINE_SECONDS
+            )
+        except grpc.aio.AioRpcError as error:
+            if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+                self._workload.forget()
+            raise
+        return [result.outcome for result in answer.results]
+
+
+def event_message(event: TicketEvent, index: int, *, connection_id: UUID, provider: str) -> pb.TicketEvent:
+    """Return an event as a message; `index` is its place in its delivery."""
+    return pb.TicketEvent(
+        event_id=event_id(connection_id, event.key, index),
+        connection_id=str(connection_id),
+        provider=provider,
+        external_ticket_id=event.ticket,
+        occur_time=_timestamp(event.occurred),
+        fields=_fields(event.fields),
+        messages=[_message(message) for message in event.messages],
+    )
+
+
+def _fields(fields: Fields) -> pb.TicketFields:
+    message = pb.TicketFields(
+        customer_id=fields.customer_id,
+        subject=fields.subject,
+        channel=fields.channel,
+        status=fields.status,
+        priority=fields.priority,
+        create_time=_timestamp(fields.created) if fields.created else None,
+    )
+    if fields.tags is not None:
+        message.tags.CopyFrom(pb.TagList(tags=fields.tags))
+    return message
+
+
+def _message(message: Message) -> pb.ExternalMessage:
+    return pb.ExternalMessage(
+        external_message_id=message.key,
+        from_agent=message.from_agent,
+        internal=message.internal,
+        content=message.content,
+        author_name=message.author_name,
+        author_email=message.author_email,
+        create_time=_timestamp(message.created) if message.created else None,
+    )
+
+
+def _timestamp(time: datetime) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromDatetime(time)
+    return stamp

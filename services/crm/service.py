@@ -1,0 +1,172 @@
+"""The servicers: a message in, one call, a message out."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import grpc
+from google.api import httpbody_pb2
+from google.protobuf import empty_pb2
+from rapport.crm.v1 import (
+    connection_pb2,
+    connection_service_pb2,
+    connection_service_pb2_grpc,
+    delivery_pb2,
+    delivery_service_pb2,
+    delivery_service_pb2_grpc,
+    webhook_service_pb2,
+    webhook_service_pb2_grpc,
+)
+
+from servicekit.identity import caller_tenant
+from servicekit.pages import PageTokens
+from services.crm.connection_book import ConnectionBook
+from services.crm.delivery_book import DeliveryBook
+from services.crm.inbox import Inbox
+from services.crm.messages import balance_message, connection_message, delivery_message, state_of
+
+_DEFAULT_PAGE = 50
+_LONGEST_PAGE = 200
+_DEFAULT_OVERLAP = timedelta(days=1)
+
+# What Envoy's transcoder says of the request that the provider made.
+_ORIGINAL_PATH = "x-envoy-original-path"
+_ORIGINAL_METHOD = "x-envoy-original-method"
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+def _page_size(asked: int) -> int:
+    """Return how many entries a page holds: 0 is "you choose", too many is as many as there may be."""
+    return min(asked or _DEFAULT_PAGE, _LONGEST_PAGE)
+
+
+class WebhookServicer(webhook_service_pb2_grpc.WebhookServiceServicer):
+    """Implements `rapport.crm.v1.WebhookService`."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+
+    async def ReceiveWebhook(
+        self, request: webhook_service_pb2.ReceiveWebhookRequest, context: Context
+    ) -> httpbody_pb2.HttpBody:
+        """Take a webhook in."""
+        headers = [(name, value) for name, value in context.invocation_metadata() or () if isinstance(value, str)]
+        told = dict(headers)
+        answer = await self._inbox.receive(
+            request.provider,
+            request.token,
+            method=told.get(_ORIGINAL_METHOD, "POST"),
+            path=told.get(_ORIGINAL_PATH) or f"/webhooks/{request.provider}/{request.token}",
+            headers=headers,
+            body=request.body.data,
+        )
+        return httpbody_pb2.HttpBody(content_type=answer.content_type, data=answer.body)
+
+
+class ConnectionServicer(connection_service_pb2_grpc.ConnectionServiceServicer):
+    """Implements `rapport.crm.v1.ConnectionService`."""
+
+    def __init__(self, book: ConnectionBook, pages: PageTokens) -> None:
+        self._book = book
+        self._pages = pages
+
+    async def CreateConnection(
+        self, request: connection_service_pb2.CreateConnectionRequest, _context: Context
+    ) -> connection_service_pb2.CreateConnectionResponse:
+        """Make a connection."""
+        connection, url = await self._book.create(
+            caller_tenant(),
+            provider_name=request.provider,
+            display_name=request.display_name,
+            config=dict(request.config),
+            secrets=dict(request.secrets),
+        )
+        return connection_service_pb2.CreateConnectionResponse(
+            connection=connection_message(connection), webhook_url=url
+        )
+
+    async def GetConnection(
+        self, request: connection_service_pb2.GetConnectionRequest, _context: Context
+    ) -> connection_pb2.Connection:
+        """Return a connection."""
+        return connection_message(await self._book.get(caller_tenant(), UUID(request.connection)))
+
+    async def ListConnections(
+        self, request: connection_service_pb2.ListConnectionsRequest, _context: Context
+    ) -> connection_service_pb2.ListConnectionsResponse:
+        """Return a page of connections."""
+        tenant_id, size = caller_tenant(), _page_size(request.page_size)
+        scope = ("connections", tenant_id)
+        after = UUID(self._pages.open(request.page_token, scope=scope)["id"]) if request.page_token else None
+        # One more than asked for tells whether there is another page.
+        found = await self._book.page(tenant_id, after=after, limit=size + 1)
+        page = found[:size]
+        return connection_service_pb2.ListConnectionsResponse(
+            connections=[connection_message(connection) for connection in page],
+            next_page_token=self._pages.seal({"id": str(page[-1].id)}, scope=scope) if len(found) > size else "",
+        )
+
+    async def DeleteConnection(
+        self, request: connection_service_pb2.DeleteConnectionRequest, _context: Context
+    ) -> empty_pb2.Empty:
+        """Delete a connection."""
+        await self._book.delete(caller_tenant(), UUID(request.connection))
+        return empty_pb2.Empty()
+
+    async def RotateWebhookSecret(
+        self, request: connection_service_pb2.RotateWebhookSecretRequest, _context: Context
+    ) -> connection_pb2.Connection:
+        """Store a new webhook secret."""
+        overlap = request.overlap.ToTimedelta() if request.HasField("overlap") else _DEFAULT_OVERLAP
+        return connection_message(
+            await self._book.rotate(
+                caller_tenant(), UUID(request.connection), secret=request.webhook_secret, overlap=overlap
+            )
+        )
+
+
+class DeliveryServicer(delivery_service_pb2_grpc.DeliveryServiceServicer):
+    """Implements `rapport.crm.v1.DeliveryService`."""
+
+    def __init__(self, book: DeliveryBook, pages: PageTokens) -> None:
+        self._book = book
+        self._pages = pages
+
+    async def ListDeliveries(
+        self, request: delivery_service_pb2.ListDeliveriesRequest, _context: Context
+    ) -> delivery_service_pb2.ListDeliveriesResponse:
+        """Return a page of deliveries."""
+        tenant_id, size = caller_tenant(), _page_size(request.page_size)
+        scope = ("deliveries", tenant_id, request.state, request.connection)
+        before = UUID(self._pages.open(request.page_token, scope=scope)["id"]) if request.page_token else None
+        found = await self._book.page(
+            tenant_id,
+            state=state_of(request.state),
+            connection_id=UUID(request.connection) if request.connection else None,
+            before=before,
+            limit=size + 1,
+        )
+        page = found[:size]
+        return delivery_service_pb2.ListDeliveriesResponse(
+            deliveries=[delivery_message(delivery) for delivery in page],
+            next_page_token=self._pages.seal({"id": str(page[-1].id)}, scope=scope) if len(found) > size else "",
+        )
+
+    async def GetBalance(
+        self, _request: delivery_service_pb2.GetBalanceRequest, _context: Context
+    ) -> delivery_service_pb2.Balance:
+        """Count everything."""
+        return balance_message(await self._book.balance(caller_tenant()))
+
+    async def ReplayDelivery(
+        self, request: delivery_service_pb2.ReplayDeliveryRequest, _context: Context
+    ) -> delivery_pb2.Delivery:
+        """Process a delivery anew."""
+        return delivery_message(await self._book.replay(caller_tenant(), UUID(request.delivery)))
+
+    async def DiscardDelivery(
+        self, request: delivery_service_pb2.DiscardDeliveryRequest, _context: Context
+    ) -> delivery_pb2.Delivery:
+        """Give up a delivery."""
+        return delivery_message(await self._book.discard(caller_tenant(), UUID(request.delivery)))

@@ -1,0 +1,484 @@
+"""All SQL of the crm service.
+
+What every webhook passes runs as one statement each on the raw driver; the statements themselves are functions that the
+migrations make. All else goes through SQLAlchemy.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import Row, Select, and_, delete, func, insert, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from servicekit.database import Database, translate
+from services.crm.admission import Admission
+from services.crm.connections import WEBHOOK_SECRET, Connection, SecretState
+from services.crm.deliveries import Balance, Delivery, State
+from services.crm.tables import (
+    connection_secrets,
+    connections,
+    data_keys,
+    dedupe_keys,
+    deliveries,
+    jobs,
+    refusals,
+    webhook_addresses,
+)
+
+_ACQUIRE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class SealedSecret:
+    """A version of a secret as it is stored."""
+
+    name: str
+    version: int
+    key_version: int
+    sealed: bytes
+    last_four: str
+    not_before: datetime
+    not_after: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Addressee:
+    """The connection behind an address, with the sealed versions of its webhook secret that have not ended."""
+
+    tenant_id: UUID
+    connection_id: UUID
+    provider: str
+    config: Mapping[str, str]
+    secrets: Sequence[SealedSecret]
+
+
+@dataclass(frozen=True, slots=True)
+class WrappedKey:
+    """A version of a tenant's data key, wrapped by a key-encryption key."""
+
+    version: int
+    wrapped: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A claimed job; it is this worker's until `leased_until`. `attempts` counts this one."""
+
+    tenant_id: UUID
+    conversation: int
+    seq: int
+    delivery_id: UUID
+    leased_until: datetime
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What becomes of a claimed job: a final state, or pending until `next_run`; `attempts` is what counts of them."""
+
+    job: Job
+    state: State
+    reason: str
+    attempts: int
+    next_run: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDelivery:
+    """A delivery's sealed bytes and what is needed to read them."""
+
+    id: UUID
+    connection_id: UUID
+    provider: str
+    key_version: int
+    payload: bytes
+    received: datetime
+
+
+class Store:
+    """The service's database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def _fetch(self, query: str, *arguments: object) -> list[Any]:
+        """Run one statement on the raw driver, which is its own transaction."""
+        try:
+            async with self._database.driver.acquire(timeout=_ACQUIRE_SECONDS) as connection:
+                return await connection.fetch(query, *arguments)
+        except Exception as error:
+            if (meaning := translate(error)) is not None:
+                raise meaning from error
+            raise
+
+    # The hot paths.
+
+    async def addressee(self, token_hash: bytes) -> Addressee | None:
+        """Return the connection behind an address in one round trip; None when there is none."""
+        rows = await self._fetch("SELECT * FROM crm.connection_by_token($1)", token_hash)
+        if not rows:
+            return None
+        first = rows[0]
+        secrets = [
+            SealedSecret(
+                WEBHOOK_SECRET,
+                row["secret_version"],
+                row["key_version"],
+                row["sealed"],
+                "",
+                row["not_before"],
+                row["not_after"],
+            )
+            for row in rows
+        ]
+        config = orjson.loads(first["config"])
+        return Addressee(first["tenant_id"], first["connection_id"], first["provider"], config, secrets)
+
+    async def admit(self, admissions: Sequence[Admission]) -> list[bool]:
+        """Store webhooks durably in one round trip and one transaction; tell for each whether it is no copy."""
+        rows = await self._fetch(
+            "SELECT crm.admit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) AS fresh",
+            [admission.tenant_id for admission in admissions],
+            [admission.delivery_id for admission in admissions],
+            [admission.connection_id for admission in admissions],
+            [admission.provider for admission in admissions],
+            [admission.dedupe_key for admission in admissions],
+            [admission.conversation for admission in admissions],
+            [admission.secret_version for admission in admissions],
+            [admission.key_version for admission in admissions],
+            [admission.payload for admission in admissions],
+            [admission.received for admission in admissions],
+        )
+        return list(rows[0]["fresh"])
+
+    async def claim(self, *, after: UUID, tenants: int, share: int, lease: timedelta) -> list[Job]:
+        """Claim due jobs of up to `tenants` tenants, those after `after` first, at most `share` of each."""
+        rows = await self._fetch("SELECT * FROM crm.claim_jobs($1, $2, $3, $4)", after, tenants, share, lease)
+        return [Job(*row.values()) for row in rows]
+
+    async def sealed_deliveries(self, tenant_id: UUID, ids: Sequence[UUID]) -> dict[UUID, StoredDelivery]:
+        """Return the deliveries with their sealed bytes."""
+        async with self._database.driver_tenant(tenant_id) as connection:
+            rows = await connection.fetch(
+                "SELECT id, connection_id, provider, key_version, payload, receive_time FROM crm.deliveries"
+                " WHERE tenant_id = $1 AND id = ANY ($2)",
+                tenant_id,
+                list(ids),
+            )
+        return {row["id"]: StoredDelivery(*row.values()) for row in rows}
+
+    async def settle(self, tenant_id: UUID, outcomes: Sequence[Outcome]) -> int:
+        """Write down what became of claimed jobs; return how many were still this worker's."""
+        async with self._database.driver_tenant(tenant_id) as connection:
+            settled = await connection.fetchval(
+                "SELECT crm.settle_jobs($1, $2, $3, $4, $5, $6, $7, $8)",
+                tenant_id,
+                [outcome.job.conversation for outcome in outcomes],
+                [outcome.job.seq for outcome in outcomes],
+                [outcome.job.leased_until for outcome in outcomes],
+                [outcome.state.value for outcome in outcomes],
+                [outcome.reason for outcome in outcomes],
+                [outcome.attempts for outcome in outcomes],
+                [outcome.next_run for outcome in outcomes],
+            )
+        return int(settled)
+
+    async def count_refusals(self, tenant_id: UUID, counts: Mapping[tuple[UUID, str], int], now: datetime) -> None:
+        """Add to the refused requests of connections, by reason."""
+        rows = [
+            {"tenant_id": tenant_id, "connection_id": connection, "reason": reason, "count": count, "last_time": now}
+            for (connection, reason), count in sorted(counts.items())
+        ]
+        statement = upsert(refusals)
+        statement = statement.on_conflict_do_update(
+            index_elements=[refusals.c.tenant_id, refusals.c.connection_id, refusals.c.reason],
+            set_={"count": refusals.c.count + statement.excluded.count, "last_time": statement.excluded.last_time},
+        )
+        async with self._database.tenant(tenant_id) as connection:
+            await connection.execute(statement, rows)
+
+    # Keys.
+
+    async def data_keys(self, tenant_id: UUID) -> list[WrappedKey]:
+        """Return the tenant's data keys, newest first; none before its first connection."""
+        query = (
+            select(data_keys.c.version, data_keys.c.wrapped)
+            .where(data_keys.c.tenant_id == tenant_id)
+            .order_by(data_keys.c.version.desc())
+        )
+        async with self._database.tenant(tenant_id) as connection:
+            return [WrappedKey(*row) for row in await connection.execute(query)]
+
+    async def add_first_data_key(self, tenant_id: UUID, key: WrappedKey) -> None:
+        """Store a tenant's first data key unless somebody else was faster."""
+        statement = upsert(data_keys).values(tenant_id=tenant_id, version=key.version, wrapped=key.wrapped)
+        async with self._database.tenant(tenant_id) as connection:
+            await connection.execute(statement.on_conflict_do_nothing())
+
+    # Connections.
+
+    async def add_connection(
+        self, tenant_id: UUID, connection: Connection, secrets: Iterable[SealedSecret], token_hash: bytes
+    ) -> None:
+        """Store a new connection, its secrets and the hash of its address."""
+        async with self._database.tenant(tenant_id) as transaction:
+            await transaction.execute(
+                insert(connections).values(
+                    tenant_id=tenant_id,
+                    id=connection.id,
+                    provider=connection.provider,
+                    display_name=connection.display_name,
+                    config=dict(connection.config),
+                    create_time=connection.created,
+                    update_time=connection.updated,
+                )
+            )
+            for secret in secrets:
+                await transaction.execute(_insert_secret(tenant_id, connection.id, secret))
+            await transaction.execute(
+                insert(webhook_addresses).values(
+                    tenant_id=tenant_id, token_hash=token_hash, connection_id=connection.id
+                )
+            )
+
+    async def connection(self, tenant_id: UUID, connection_id: UUID) -> Connection | None:
+        """Return a connection of the tenant."""
+        async with self._database.tenant(tenant_id) as transaction:
+            found = await _read_connections(transaction, tenant_id, connections.c.id == connection_id, limit=1)
+        return found[0] if found else None
+
+    async def connections(self, tenant_id: UUID, *, after: UUID | None, limit: int) -> list[Connection]:
+        """Return connections of the tenant, oldest first, from the one after `after` on."""
+        async with self._database.tenant(tenant_id) as transaction:
+            condition = connections.c.id > after if after else connections.c.tenant_id == tenant_id
+            return await _read_connections(transaction, tenant_id, condition, limit=limit)
+
+    async def delete_connection(self, tenant_id: UUID, connection_id: UUID) -> bool:
+        """Delete a connection with its secrets and its address; tell whether there was one."""
+        statement = delete(connections).where(connections.c.tenant_id == tenant_id, connections.c.id == connection_id)
+        async with self._database.tenant(tenant_id) as transaction:
+            return (await transaction.execute(statement)).rowcount == 1
+
+    @asynccontextmanager
+    async def rotation(self, tenant_id: UUID, connection_id: UUID) -> AsyncIterator["Rotation | None"]:
+        """Hold a connection's webhook secrets for a rotation, one at a time; None when there is no such connection."""
+        async with self._database.tenant(tenant_id) as transaction:
+            lock = (
+                select(connections.c.id)
+                .where(connections.c.tenant_id == tenant_id, connections.c.id == connection_id)
+                .with_for_update()
+            )
+            if (await transaction.execute(lock)).first() is None:
+                yield None
+                return
+            (connection,) = await _read_connections(transaction, tenant_id, connections.c.id == connection_id, limit=1)
+            yield Rotation(transaction, tenant_id, connection)
+
+    # Deliveries.
+
+    async def deliveries(
+        self, tenant_id: UUID, *, state: State | None, connection_id: UUID | None, before: UUID | None, limit: int
+    ) -> list[Delivery]:
+        """Return deliveries of the tenant, newest first, from the one before `before` on."""
+        query = _deliveries(tenant_id).order_by(deliveries.c.id.desc()).limit(limit)
+        if state is not None:
+            query = query.where(deliveries.c.state == state.value)
+        if connection_id is not None:
+            query = query.where(deliveries.c.connection_id == connection_id)
+        if before is not None:
+            query = query.where(deliveries.c.id < before)
+        async with self._database.tenant(tenant_id) as connection:
+            return [_delivery(row) for row in await connection.execute(query)]
+
+    async def balance(self, tenant_id: UUID) -> Balance:
+        """Count everything at one moment: what was admitted by the keys, what became of it by the deliveries."""
+        admitted = (
+            select(func.count(), func.coalesce(func.sum(dedupe_keys.c.duplicates), 0))
+            .where(dedupe_keys.c.tenant_id == tenant_id)
+            .subquery("admitted")
+        )
+        refused = (
+            select(func.coalesce(func.sum(refusals.c.count), 0))
+            .where(refusals.c.tenant_id == tenant_id)
+            .scalar_subquery()
+        )
+        counts = [
+            select(func.count())
+            .where(deliveries.c.tenant_id == tenant_id, deliveries.c.state == state.value)
+            .scalar_subquery()
+            for state in State
+        ]
+        async with self._database.tenant(tenant_id) as connection:
+            row = (await connection.execute(select(admitted, refused, *counts))).one()
+        originals, duplicate, refused_count, *by_state = (int(value) for value in row)
+        states = dict(zip(State, by_state, strict=True))
+        return Balance(
+            admitted=originals + duplicate,
+            duplicate=duplicate,
+            refused=refused_count,
+            **{state.value: count for state, count in states.items()},
+        )
+
+    @asynccontextmanager
+    async def decision(self, tenant_id: UUID, delivery_id: UUID) -> AsyncIterator["Decision | None"]:
+        """Hold a delivery for a person's decision; None when there is no such delivery."""
+        async with self._database.tenant(tenant_id) as transaction:
+            query = _deliveries(tenant_id).where(deliveries.c.id == delivery_id).with_for_update(of=deliveries)
+            row = (await transaction.execute(query)).first()
+            yield Decision(transaction, tenant_id, _delivery(row), row.conversation) if row else None
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """A connection whose webhook secrets are held; `connection` is how it was."""
+
+    _transaction: AsyncConnection
+    _tenant_id: UUID
+    connection: Connection
+
+    async def replace(self, secret: SealedSecret, *, old_end: datetime) -> Connection:
+        """Store the new version, let all older ones end at `old_end` at the latest; return how it is now."""
+        await self._transaction.execute(
+            update(connection_secrets)
+            .where(
+                connection_secrets.c.tenant_id == self._tenant_id,
+                connection_secrets.c.connection_id == self.connection.id,
+                connection_secrets.c.name == secret.name,
+                or_(connection_secrets.c.not_after.is_(None), connection_secrets.c.not_after > old_end),
+            )
+            .values(not_after=old_end)
+        )
+        await self._transaction.execute(_insert_secret(self._tenant_id, self.connection.id, secret))
+        await self._transaction.execute(
+            update(connections)
+            .where(connections.c.tenant_id == self._tenant_id, connections.c.id == self.connection.id)
+            .values(update_time=secret.not_before)
+        )
+        condition = connections.c.id == self.connection.id
+        (connection,) = await _read_connections(self._transaction, self._tenant_id, condition, limit=1)
+        return connection
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A delivery that is held; `delivery` is how it was."""
+
+    _transaction: AsyncConnection
+    _tenant_id: UUID
+    delivery: Delivery
+    _conversation: int
+
+    async def replay(self, now: datetime) -> Delivery:
+        """Make the delivery pending again, behind all that waits in its conversation."""
+        await self._transaction.execute(
+            insert(jobs).values(
+                tenant_id=self._tenant_id,
+                conversation=self._conversation,
+                delivery_id=self.delivery.id,
+                run_at=now,
+                attempts=0,
+            )
+        )
+        return await self._change(state=State.PENDING.value, reason="", attempts=0, state_time=now)
+
+    async def discard(self, now: datetime) -> Delivery:
+        """Give the delivery up."""
+        return await self._change(state=State.DISCARDED.value, state_time=now)
+
+    async def _change(self, **values: Any) -> Delivery:
+        here = and_(deliveries.c.tenant_id == self._tenant_id, deliveries.c.id == self.delivery.id)
+        await self._transaction.execute(update(deliveries).where(here).values(**values))
+        return _delivery((await self._transaction.execute(_deliveries(self._tenant_id).where(here))).one())
+
+
+def _insert_secret(tenant_id: UUID, connection_id: UUID, secret: SealedSecret) -> Any:
+    return insert(connection_secrets).values(
+        tenant_id=tenant_id,
+        connection_id=connection_id,
+        name=secret.name,
+        version=secret.version,
+        key_version=secret.key_version,
+        sealed=secret.sealed,
+        last_four=secret.last_four,
+        not_before=secret.not_before,
+        not_after=secret.not_after,
+    )
+
+
+async def _read_connections(
+    transaction: AsyncConnection, tenant_id: UUID, condition: Any, *, limit: int
+) -> list[Connection]:
+    """Read connections in the order of their ids, each with what may be known of its secrets."""
+    rows = await transaction.execute(
+        select(connections)
+        .where(connections.c.tenant_id == tenant_id, condition)
+        .order_by(connections.c.id)
+        .limit(limit)
+    )
+    found = list(rows)
+    secrets: dict[UUID, list[SecretState]] = {row.id: [] for row in found}
+    states = await transaction.execute(
+        select(
+            connection_secrets.c.connection_id,
+            connection_secrets.c.name,
+            connection_secrets.c.version,
+            connection_secrets.c.last_four,
+            connection_secrets.c.not_before,
+            connection_secrets.c.not_after,
+        )
+        .where(connection_secrets.c.tenant_id == tenant_id, connection_secrets.c.connection_id.in_(list(secrets)))
+        .order_by(connection_secrets.c.name, connection_secrets.c.version.desc())
+    )
+    for connection_id, *state in states:
+        secrets[connection_id].append(SecretState(*state))
+    return [
+        Connection(
+            row.id, row.provider, row.display_name, row.config, secrets[row.id], row.create_time, row.update_time
+        )
+        for row in found
+    ]
+
+
+def _deliveries(tenant_id: UUID) -> Select[Any]:
+    """Return the query of deliveries as people see them."""
+    return (
+        select(
+            deliveries.c.id,
+            deliveries.c.connection_id,
+            deliveries.c.provider,
+            deliveries.c.state,
+            deliveries.c.reason,
+            deliveries.c.attempts,
+            deliveries.c.secret_version,
+            deliveries.c.receive_time,
+            deliveries.c.state_time,
+            deliveries.c.conversation,
+            dedupe_keys.c.duplicates,
+        )
+        .join(
+            dedupe_keys,
+            and_(dedupe_keys.c.tenant_id == deliveries.c.tenant_id, dedupe_keys.c.key == deliveries.c.dedupe_key),
+        )
+        .where(deliveries.c.tenant_id == tenant_id)
+    )
+
+
+def _delivery(row: Row[Any]) -> Delivery:
+    return Delivery(
+        id=row.id,
+        connection_id=row.connection_id,
+        provider=row.provider,
+        state=State(row.state),
+        reason=row.reason,
+        attempts=row.attempts,
+        secret_version=row.secret_version,
+        duplicates=row.duplicates,
+        received=row.receive_time,
+        state_time=row.state_time,
+    )
