@@ -75,7 +75,7 @@ def _edge(settings: GatewaySettings) -> Edge:
         certificate=certificate,
         key=key,
         cors_origins=tuple(settings.cors_origins),
-        image=contracts.parse(settings.descriptors.read_bytes()),
+        image=contracts.parse(settings.image().read_bytes()),
         openapi=pages.openapi(settings.public_url),
         docs=pages.docs(),
     )

@@ -9,8 +9,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway.addresses import HostPort
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-
 
 class GatewaySettings(BaseSettings):
     """What the control plane (`serve`) and Envoy (`envoy`, `bootstrap`) are told by their environment."""
@@ -64,8 +62,8 @@ class GatewaySettings(BaseSettings):
     public_url: str = ""
     """The address of the API as clients see it, for the OpenAPI document; empty means the page's own origin."""
 
-    descriptors: Path = REPOSITORY / "gen" / "rapport.binpb"
-    """The descriptor image of the services' contracts."""
+    descriptors: Path | None = None
+    """The descriptor image of the services' contracts; unset means `gen/rapport.binpb` of the repository."""
 
     node_id: str = "gateway"
     """Envoy's name towards the control plane."""
@@ -105,6 +103,10 @@ class GatewaySettings(BaseSettings):
     def endpoints(self) -> dict[str, tuple[HostPort, ...]]:
         """Return the services' addresses, sorted by service."""
         return {name: tuple(map(HostPort.parse, self.services[name])) for name in sorted(self.services)}
+
+    def image(self) -> Path:
+        """Return the file of the descriptor image."""
+        return self.descriptors or Path(__file__).resolve().parent.parent / "gen" / "rapport.binpb"
 
     def admin(self) -> str:
         """Return where Envoy's admin interface listens."""

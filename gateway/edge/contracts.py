@@ -64,8 +64,30 @@ def methods(files: descriptor_pb2.FileDescriptorSet) -> list[Method]:
         method
         for file in files.file
         for service in file.service
-        for method in _methods(f"{file.package}.{service.name}", service)
+        for one in service.method
+        for method in [method_of(f"{file.package}.{service.name}", one)]
+        if method is not None
     ]
+
+
+def method_of(service: str, method: descriptor_pb2.MethodDescriptorProto) -> Method | None:
+    """Return what a method of the named service says; None when it has no http rule.
+
+    Raises:
+        ContractError: as `methods`.
+    """
+    if not method.options.HasExtension(annotations_pb2.http):
+        return None
+    rule = method.options.Extensions[annotations_pb2.http]
+    return Method(
+        service=service,
+        name=method.name,
+        owner=owner(service),
+        bindings=tuple(_bindings(f"{service}.{method.name}", rule)),
+        safe=method.options.idempotency_level != descriptor_pb2.MethodOptions.IDEMPOTENCY_UNKNOWN,
+        public=method.options.Extensions[options_pb2.access].public,
+        streaming=method.server_streaming or method.client_streaming,
+    )
 
 
 def owner(service: str) -> str:
@@ -93,22 +115,6 @@ def transcodable(files: descriptor_pb2.FileDescriptorSet) -> bytes:
     for file in slim.file:
         file.ClearField("source_code_info")
     return slim.SerializeToString(deterministic=True)
-
-
-def _methods(full_name: str, service: descriptor_pb2.ServiceDescriptorProto) -> Iterator[Method]:
-    for method in service.method:
-        if not method.options.HasExtension(annotations_pb2.http):
-            continue
-        rule = method.options.Extensions[annotations_pb2.http]
-        yield Method(
-            service=full_name,
-            name=method.name,
-            owner=owner(full_name),
-            bindings=tuple(_bindings(f"{full_name}.{method.name}", rule)),
-            safe=method.options.idempotency_level != descriptor_pb2.MethodOptions.IDEMPOTENCY_UNKNOWN,
-            public=method.options.Extensions[options_pb2.access].public,
-            streaming=method.server_streaming or method.client_streaming,
-        )
 
 
 def _bindings(name: str, rule: http_pb2.HttpRule) -> Iterator[Binding]:
