@@ -88,7 +88,7 @@ class TicketDeskServicer:
     """
 
     def CreateTicket(self, request, context):
-        """Opens a ticket with its first message; the customer need not be known. The body has the shape of TicketCreated.
+        """Opens a ticket with its first message; the customer need not be known. The body: rapport.frontend.v1.TicketCreated.
 
         Errors: TAGS_INVALID.
         """
@@ -97,7 +97,7 @@ class TicketDeskServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTickets(self, request, context):
-        """Lists a page of the inbox. The body has the shape of TicketPage.
+        """Lists a page of the inbox. The body: rapport.frontend.v1.TicketPage.
 
         Errors: TOPIC_ALERTS_INVALID.
         """
@@ -106,7 +106,7 @@ class TicketDeskServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetTicket(self, request, context):
-        """Returns a ticket with everything that its page shows. The body has the shape of TicketDetail.
+        """Returns a ticket with everything that its page shows. The body: rapport.frontend.v1.TicketDetail.
 
         Errors: TICKET_NOT_FOUND.
         """
@@ -115,7 +115,7 @@ class TicketDeskServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateTicket(self, request, context):
-        """Changes a ticket: tags are replaced, then added to, then removed from. The body has the shape of TicketUpdated.
+        """Changes a ticket: tags are replaced, then added to, then removed from. The body: rapport.frontend.v1.TicketUpdated.
 
         Errors: TICKET_NOT_FOUND, NOTHING_TO_CHANGE, TAGS_INVALID.
         """
@@ -124,8 +124,8 @@ class TicketDeskServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AddMessage(self, request, context):
-        """Adds a message to a ticket. It is stored and shown; nothing is sent to the customer while write-back is off. The body
-        has the shape of MessageAdded.
+        """Adds a message to a ticket. It is stored and shown; nothing is sent to the customer while write-back is off. The body:
+        rapport.frontend.v1.MessageAdded.
 
         Errors: TICKET_NOT_FOUND, CONVERSATION_FULL.
         """
@@ -134,7 +134,7 @@ class TicketDeskServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListNotes(self, request, context):
-        """Lists the notes of a ticket, oldest first. The body has the shape of NoteList.
+        """Lists the notes of a ticket, oldest first. The body: rapport.frontend.v1.NoteList.
 
         Errors: TICKET_NOT_FOUND.
         """
@@ -143,7 +143,7 @@ class TicketDeskServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AddNote(self, request, context):
-        """Adds a note to a ticket. The body has the shape of NoteAdded.
+        """Adds a note to a ticket. The body: rapport.frontend.v1.NoteAdded.
 
         Errors: TICKET_NOT_FOUND, CONVERSATION_FULL.
         """
@@ -152,7 +152,7 @@ class TicketDeskServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResetConversation(self, request, context):
-        """Hides every message but the first; nothing is destroyed. The body has the shape of ConversationReset.
+        """Hides every message but the first; nothing is destroyed. The body: rapport.frontend.v1.ConversationReset.
 
         Errors: TICKET_NOT_FOUND.
         """
@@ -161,7 +161,7 @@ class TicketDeskServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetScoreBreakdown(self, request, context):
-        """Explains the score of a ticket. The body has the shape of ScoreBreakdown.
+        """Explains the score of a ticket. The body: rapport.frontend.v1.ScoreBreakdown.
 
         Errors: TICKET_NOT_FOUND.
         """

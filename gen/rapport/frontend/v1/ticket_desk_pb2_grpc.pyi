@@ -23,48 +23,48 @@ class TicketDeskStub:
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateTicket: _aio.UnaryUnaryMultiCallable[_ticket_desk_pb2.CreateTicketRequest, _httpbody_pb2.HttpBody]
-    """Opens a ticket with its first message; the customer need not be known. The body has the shape of TicketCreated.
+    """Opens a ticket with its first message; the customer need not be known. The body: rapport.frontend.v1.TicketCreated.
 
     Errors: TAGS_INVALID.
     """
     ListTickets: _aio.UnaryUnaryMultiCallable[_ticket_desk_pb2.ListTicketsRequest, _httpbody_pb2.HttpBody]
-    """Lists a page of the inbox. The body has the shape of TicketPage.
+    """Lists a page of the inbox. The body: rapport.frontend.v1.TicketPage.
 
     Errors: TOPIC_ALERTS_INVALID.
     """
     GetTicket: _aio.UnaryUnaryMultiCallable[_ticket_desk_pb2.GetTicketRequest, _httpbody_pb2.HttpBody]
-    """Returns a ticket with everything that its page shows. The body has the shape of TicketDetail.
+    """Returns a ticket with everything that its page shows. The body: rapport.frontend.v1.TicketDetail.
 
     Errors: TICKET_NOT_FOUND.
     """
     UpdateTicket: _aio.UnaryUnaryMultiCallable[_ticket_desk_pb2.UpdateTicketRequest, _httpbody_pb2.HttpBody]
-    """Changes a ticket: tags are replaced, then added to, then removed from. The body has the shape of TicketUpdated.
+    """Changes a ticket: tags are replaced, then added to, then removed from. The body: rapport.frontend.v1.TicketUpdated.
 
     Errors: TICKET_NOT_FOUND, NOTHING_TO_CHANGE, TAGS_INVALID.
     """
     AddMessage: _aio.UnaryUnaryMultiCallable[_ticket_desk_pb2.AddMessageRequest, _httpbody_pb2.HttpBody]
-    """Adds a message to a ticket. It is stored and shown; nothing is sent to the customer while write-back is off. The body
-    has the shape of MessageAdded.
+    """Adds a message to a ticket. It is stored and shown; nothing is sent to the customer while write-back is off. The body:
+    rapport.frontend.v1.MessageAdded.
 
     Errors: TICKET_NOT_FOUND, CONVERSATION_FULL.
     """
     ListNotes: _aio.UnaryUnaryMultiCallable[_ticket_desk_pb2.ListNotesRequest, _httpbody_pb2.HttpBody]
-    """Lists the notes of a ticket, oldest first. The body has the shape of NoteList.
+    """Lists the notes of a ticket, oldest first. The body: rapport.frontend.v1.NoteList.
 
     Errors: TICKET_NOT_FOUND.
     """
     AddNote: _aio.UnaryUnaryMultiCallable[_ticket_desk_pb2.AddNoteRequest, _httpbody_pb2.HttpBody]
-    """Adds a note to a ticket. The body has the shape of NoteAdded.
+    """Adds a note to a ticket. The body: rapport.frontend.v1.NoteAdded.
 
     Errors: TICKET_NOT_FOUND, CONVERSATION_FULL.
     """
     ResetConversation: _aio.UnaryUnaryMultiCallable[_ticket_desk_pb2.ResetConversationRequest, _httpbody_pb2.HttpBody]
-    """Hides every message but the first; nothing is destroyed. The body has the shape of ConversationReset.
+    """Hides every message but the first; nothing is destroyed. The body: rapport.frontend.v1.ConversationReset.
 
     Errors: TICKET_NOT_FOUND.
     """
     GetScoreBreakdown: _aio.UnaryUnaryMultiCallable[_ticket_desk_pb2.GetScoreBreakdownRequest, _httpbody_pb2.HttpBody]
-    """Explains the score of a ticket. The body has the shape of ScoreBreakdown.
+    """Explains the score of a ticket. The body: rapport.frontend.v1.ScoreBreakdown.
 
     Errors: TICKET_NOT_FOUND.
     """
@@ -78,7 +78,7 @@ class TicketDeskServicer(metaclass=_abc_1.ABCMeta):
         request: _ticket_desk_pb2.CreateTicketRequest,
         context: _aio.ServicerContext[_ticket_desk_pb2.CreateTicketRequest, _abc.Awaitable[_httpbody_pb2.HttpBody]],
     ) -> _abc.Awaitable[_httpbody_pb2.HttpBody]:
-        """Opens a ticket with its first message; the customer need not be known. The body has the shape of TicketCreated.
+        """Opens a ticket with its first message; the customer need not be known. The body: rapport.frontend.v1.TicketCreated.
 
         Errors: TAGS_INVALID.
         """
@@ -89,7 +89,7 @@ class TicketDeskServicer(metaclass=_abc_1.ABCMeta):
         request: _ticket_desk_pb2.ListTicketsRequest,
         context: _aio.ServicerContext[_ticket_desk_pb2.ListTicketsRequest, _abc.Awaitable[_httpbody_pb2.HttpBody]],
     ) -> _abc.Awaitable[_httpbody_pb2.HttpBody]:
-        """Lists a page of the inbox. The body has the shape of TicketPage.
+        """Lists a page of the inbox. The body: rapport.frontend.v1.TicketPage.
 
         Errors: TOPIC_ALERTS_INVALID.
         """
@@ -100,7 +100,7 @@ class TicketDeskServicer(metaclass=_abc_1.ABCMeta):
         request: _ticket_desk_pb2.GetTicketRequest,
         context: _aio.ServicerContext[_ticket_desk_pb2.GetTicketRequest, _abc.Awaitable[_httpbody_pb2.HttpBody]],
     ) -> _abc.Awaitable[_httpbody_pb2.HttpBody]:
-        """Returns a ticket with everything that its page shows. The body has the shape of TicketDetail.
+        """Returns a ticket with everything that its page shows. The body: rapport.frontend.v1.TicketDetail.
 
         Errors: TICKET_NOT_FOUND.
         """
@@ -111,7 +111,7 @@ class TicketDeskServicer(metaclass=_abc_1.ABCMeta):
         request: _ticket_desk_pb2.UpdateTicketRequest,
         context: _aio.ServicerContext[_ticket_desk_pb2.UpdateTicketRequest, _abc.Awaitable[_httpbody_pb2.HttpBody]],
     ) -> _abc.Awaitable[_httpbody_pb2.HttpBody]:
-        """Changes a ticket: tags are replaced, then added to, then removed from. The body has the shape of TicketUpdated.
+        """Changes a ticket: tags are replaced, then added to, then removed from. The body: rapport.frontend.v1.TicketUpdated.
 
         Errors: TICKET_NOT_FOUND, NOTHING_TO_CHANGE, TAGS_INVALID.
         """
@@ -122,8 +122,8 @@ class TicketDeskServicer(metaclass=_abc_1.ABCMeta):
         request: _ticket_desk_pb2.AddMessageRequest,
         context: _aio.ServicerContext[_ticket_desk_pb2.AddMessageRequest, _abc.Awaitable[_httpbody_pb2.HttpBody]],
     ) -> _abc.Awaitable[_httpbody_pb2.HttpBody]:
-        """Adds a message to a ticket. It is stored and shown; nothing is sent to the customer while write-back is off. The body
-        has the shape of MessageAdded.
+        """Adds a message to a ticket. It is stored and shown; nothing is sent to the customer while write-back is off. The body:
+        rapport.frontend.v1.MessageAdded.
 
         Errors: TICKET_NOT_FOUND, CONVERSATION_FULL.
         """
@@ -134,7 +134,7 @@ class TicketDeskServicer(metaclass=_abc_1.ABCMeta):
         request: _ticket_desk_pb2.ListNotesRequest,
         context: _aio.ServicerContext[_ticket_desk_pb2.ListNotesRequest, _abc.Awaitable[_httpbody_pb2.HttpBody]],
     ) -> _abc.Awaitable[_httpbody_pb2.HttpBody]:
-        """Lists the notes of a ticket, oldest first. The body has the shape of NoteList.
+        """Lists the notes of a ticket, oldest first. The body: rapport.frontend.v1.NoteList.
 
         Errors: TICKET_NOT_FOUND.
         """
@@ -145,7 +145,7 @@ class TicketDeskServicer(metaclass=_abc_1.ABCMeta):
         request: _ticket_desk_pb2.AddNoteRequest,
         context: _aio.ServicerContext[_ticket_desk_pb2.AddNoteRequest, _abc.Awaitable[_httpbody_pb2.HttpBody]],
     ) -> _abc.Awaitable[_httpbody_pb2.HttpBody]:
-        """Adds a note to a ticket. The body has the shape of NoteAdded.
+        """Adds a note to a ticket. The body: rapport.frontend.v1.NoteAdded.
 
         Errors: TICKET_NOT_FOUND, CONVERSATION_FULL.
         """
@@ -156,7 +156,7 @@ class TicketDeskServicer(metaclass=_abc_1.ABCMeta):
         request: _ticket_desk_pb2.ResetConversationRequest,
         context: _aio.ServicerContext[_ticket_desk_pb2.ResetConversationRequest, _abc.Awaitable[_httpbody_pb2.HttpBody]],
     ) -> _abc.Awaitable[_httpbody_pb2.HttpBody]:
-        """Hides every message but the first; nothing is destroyed. The body has the shape of ConversationReset.
+        """Hides every message but the first; nothing is destroyed. The body: rapport.frontend.v1.ConversationReset.
 
         Errors: TICKET_NOT_FOUND.
         """
@@ -167,7 +167,7 @@ class TicketDeskServicer(metaclass=_abc_1.ABCMeta):
         request: _ticket_desk_pb2.GetScoreBreakdownRequest,
         context: _aio.ServicerContext[_ticket_desk_pb2.GetScoreBreakdownRequest, _abc.Awaitable[_httpbody_pb2.HttpBody]],
     ) -> _abc.Awaitable[_httpbody_pb2.HttpBody]:
-        """Explains the score of a ticket. The body has the shape of ScoreBreakdown.
+        """Explains the score of a ticket. The body: rapport.frontend.v1.ScoreBreakdown.
 
         Errors: TICKET_NOT_FOUND.
         """

@@ -1,0 +1,97 @@
+"""Settings, wiring, and the process of the tenant service."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from rapport.tenant.v1 import api_key_service_pb2_grpc, tenant_service_pb2_grpc, token_service_pb2_grpc
+
+from servicekit.command import run
+from servicekit.database import Database
+from servicekit.envelope import KeyEncryptionKeys
+from servicekit.health import Component
+from servicekit.identity.trust import MAX_AGE
+from servicekit.pages import PageTokens
+from servicekit.server import Registration, serve
+from services.tenant.exchange import Exchange
+from services.tenant.service import ApiKeyServicer, TenantServicer, TokenServicer
+from services.tenant.settings import TenantSettings
+from services.tenant.signing import new_signing_key, open_sealed, seal, shared_secret
+from services.tenant.store import TenantStore
+from services.tenant.trust import TrustFeed
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a process of this service is made of."""
+
+    registrations: Sequence[Registration]
+    components: Sequence[Component]
+    feed: TrustFeed
+
+
+@asynccontextmanager
+async def wired(settings: TenantSettings) -> AsyncIterator[Parts]:
+    """Put the parts together for as long as the context lasts.
+
+    Raises:
+        ValueError: a setting that is needed is missing or wrong.
+        RoleTooPowerfulError: the database role could read around row-level security.
+        DatabaseUnavailableError: the database stayed out of reach.
+    """
+    if settings.kek_file is None:
+        raise ValueError("RAPPORT_TENANT_KEK_FILE is not set")
+    keks = KeyEncryptionKeys.load(settings.kek_file)
+    database = await Database.connect(
+        settings.database_url.get_secret_value(), schema="tenant", pool_size=settings.database_pool
+    )
+    tasks: list[asyncio.Task[None]] = []
+    try:
+        await database.check_role()
+        store = TenantStore(database)
+        held = await store.ensure_signing_keys(lambda slot: seal(new_signing_key(), slot, keks))
+        signing_key = open_sealed(held["current"], keks)
+        exchange = Exchange(
+            store,
+            signing_key,
+            operators=settings.operator_keys(),
+            workloads=settings.workload_secrets(),
+            clock=lambda: datetime.now(UTC),
+        )
+        feed = TrustFeed(store.read_trust)
+        await feed.refresh()
+        tasks += [
+            asyncio.create_task(feed.follow(), name="trust_feed"),
+            asyncio.create_task(store.listen_for_trust(feed.ring), name="trust_bell"),
+        ]
+        pages = PageTokens.from_secret(shared_secret(signing_key, "page tokens"))
+        yield Parts(
+            registrations=(
+                Registration(token_service_pb2_grpc.add_TokenServiceServicer_to_server, TokenServicer(exchange, feed)),
+                Registration(tenant_service_pb2_grpc.add_TenantServiceServicer_to_server, TenantServicer(store, pages)),
+                Registration(
+                    api_key_service_pb2_grpc.add_ApiKeyServiceServicer_to_server, ApiKeyServicer(store, pages)
+                ),
+            ),
+            components=(("database", database.ready), ("trust", lambda: feed.age < MAX_AGE)),
+            feed=feed,
+        )
+    finally:
+        for task in tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await database.close()
+
+
+async def main(settings: TenantSettings) -> None:
+    """Serve until told to stop."""
+    async with wired(settings) as parts:
+        await serve(settings, "tenant", parts.registrations, trust=parts.feed, components=parts.components)
+
+
+if __name__ == "__main__":
+    run("services.tenant", TenantSettings, main)

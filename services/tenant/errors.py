@@ -1,0 +1,148 @@
+"""The refusals of this service. Each reason stands in `protos/rapport/tenant/v1/error_reason.proto`.
+
+CREDENTIAL_INVALID, ETAG_MISMATCH and PAGE_TOKEN_INVALID are raised with the classes of servicekit.
+"""
+
+from servicekit.errors import (
+    AlreadyExistsError,
+    FieldViolation,
+    InvalidArgumentError,
+    NotFoundError,
+    PreconditionError,
+)
+
+
+class TenantNotFoundError(NotFoundError):
+    """There is no tenant of this slug or id."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no such tenant.")
+
+
+class TenantAlreadyExistsError(AlreadyExistsError):
+    """The slug is taken."""
+
+    def __init__(self, slug: str) -> None:
+        super().__init__(f"The slug {slug} is taken.", metadata={"slug": slug})
+
+
+class TenantDeletedError(PreconditionError):
+    """The tenant is deleted and can only be looked at."""
+
+    def __init__(self) -> None:
+        super().__init__("The tenant is deleted.")
+
+
+class TenantSuspendedError(PreconditionError):
+    """The tenant is suspended, and no token is made for it."""
+
+    def __init__(self) -> None:
+        super().__init__("The tenant is suspended.")
+
+
+class SlugInvalidError(InvalidArgumentError):
+    """The slug has another form than a slug may have."""
+
+    def __init__(self, description: str) -> None:
+        super().__init__(
+            f"The slug cannot be used: {description}.", violations=[FieldViolation("tenant.slug", description)]
+        )
+
+
+class NameMissingError(InvalidArgumentError):
+    """The tenant would lose its name."""
+
+    def __init__(self) -> None:
+        super().__init__("A tenant has a name.", violations=[FieldViolation("tenant.name", "must not be empty")])
+
+
+class FeatureUnknownError(InvalidArgumentError):
+    """The feature is not declared."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"There is no feature {name}.",
+            metadata={"feature": name},
+            violations=[FieldViolation(f"tenant.features.{name}", "is not declared")],
+        )
+
+
+class SettingUnknownError(InvalidArgumentError):
+    """The setting is not declared."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"There is no setting {name}.",
+            metadata={"setting": name},
+            violations=[FieldViolation(f"tenant.settings.{name}", "is not declared")],
+        )
+
+
+class SettingInvalidError(InvalidArgumentError):
+    """The value is not one that the setting may have."""
+
+    def __init__(self, name: str, expected: str) -> None:
+        super().__init__(
+            f"The setting {name} is {expected}.",
+            metadata={"setting": name, "expected": expected},
+            violations=[FieldViolation(f"tenant.settings.{name}", f"must be {expected}")],
+        )
+
+
+class NothingToChangeError(InvalidArgumentError):
+    """The update names nothing that could change."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The update holds no value to set; check the spelling of its fields.",
+            violations=[FieldViolation("tenant", "holds no value to set")],
+        )
+
+
+class UpdateMaskInvalidError(InvalidArgumentError):
+    """The mask names a field that does not exist or never changes."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"The update mask cannot hold {path}.",
+            metadata={"path": path},
+            violations=[FieldViolation("update_mask", f"{path} does not exist or never changes")],
+        )
+
+
+class RequestIdReusedError(InvalidArgumentError):
+    """The request id belongs to another request."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The request id came before with other content.",
+            violations=[FieldViolation("request_id", "came before with other content")],
+        )
+
+
+class ApiKeyNotFoundError(NotFoundError):
+    """There is no key of this id in the caller's tenant."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no such API key.")
+
+
+class ScopeNotGrantableError(InvalidArgumentError):
+    """The scope is not a shop's, or the caller does not hold it."""
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(
+            f"The scope {scope} cannot be given to a key: it is not a shop's or you do not hold it.",
+            metadata={"scope": scope},
+            violations=[FieldViolation("api_key.scopes", f"{scope} cannot be given")],
+        )
+
+
+class ExpireTimePastError(InvalidArgumentError):
+    """The key would have ended already."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The key would have ended already.",
+            violations=[FieldViolation("api_key.expire_time", "must be in the future")],
+        )

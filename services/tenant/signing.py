@@ -1,0 +1,103 @@
+"""The key pairs that sign tokens, and how their private halves rest in the database.
+
+Two pairs are published: the one that signs, and the one that will sign next, so that every verifier knows a key before
+the first token comes that needs it. The private half is sealed with a data key of its own, and that is wrapped by the
+key-encryption keys, which are not in the database.
+"""
+
+import hmac
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
+
+from servicekit.envelope import KeyEncryptionKeys, Sealer, new_data_key
+
+_OF_NO_TENANT = UUID(int=0)
+_FIELD = "private_key"
+_VERSION = 1
+
+Jwk = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A key pair that signs tokens; `kid` names it in the tokens and in the key set."""
+
+    kid: str
+    private_key: ec.EllipticCurvePrivateKey = field(repr=False)
+
+    @property
+    def jwk(self) -> Jwk:
+        """The public half as a JSON Web Key."""
+        public = ECAlgorithm.to_jwk(self.private_key.public_key(), as_dict=True)
+        return {**public, "kid": self.kid, "alg": "ES256", "use": "sig"}
+
+
+@dataclass(frozen=True, slots=True)
+class SealedSigningKey:
+    """A signing key as it is stored; `slot` is "current" or "next"."""
+
+    kid: str
+    slot: str
+    jwk: Jwk
+    wrapped_data_key: bytes = field(repr=False)
+    sealed_private_key: bytes = field(repr=False)
+
+
+def new_signing_key() -> SigningKey:
+    """Return a new key pair on the curve P-256."""
+    return SigningKey(secrets.token_hex(8), ec.generate_private_key(ec.SECP256R1()))
+
+
+def seal(key: SigningKey, slot: str, keks: KeyEncryptionKeys) -> SealedSigningKey:
+    """Return a key pair as it may be stored."""
+    data_key = new_data_key()
+    return SealedSigningKey(
+        kid=key.kid,
+        slot=slot,
+        jwk=key.jwk,
+        wrapped_data_key=keks.wrap(data_key, _OF_NO_TENANT),
+        sealed_private_key=Sealer(data_key).seal(
+            _private_bytes(key), tenant_id=_OF_NO_TENANT, record=key.kid, field=_FIELD, version=_VERSION
+        ),
+    )
+
+
+def open_sealed(sealed: SealedSigningKey, keks: KeyEncryptionKeys) -> SigningKey:
+    """Return the key pair that was stored.
+
+    Raises:
+        SealBrokenError: the key-encryption keys do not open it.
+        ValueError: it is not a key pair of ours.
+    """
+    private = Sealer(keks.unwrap(sealed.wrapped_data_key, _OF_NO_TENANT)).open(
+        sealed.sealed_private_key, tenant_id=_OF_NO_TENANT, record=sealed.kid, field=_FIELD, version=_VERSION
+    )
+    key = serialization.load_der_private_key(private, password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError(f"the signing key {sealed.kid} is not one of an elliptic curve")  # noqa: TRY004 - stored data
+    return SigningKey(sealed.kid, key)
+
+
+def key_set(jwks: Sequence[Jwk]) -> str:
+    """Return a JSON Web Key Set (RFC 7517) as text; the same keys give the same text."""
+    return json.dumps({"keys": sorted(jwks, key=lambda jwk: str(jwk["kid"]))}, sort_keys=True, separators=(",", ":"))
+
+
+def shared_secret(key: SigningKey, purpose: str) -> str:
+    """Return a secret text that all processes of this service share, another one for each purpose."""
+    return hmac.new(_private_bytes(key), purpose.encode(), "sha256").hexdigest()
+
+
+def _private_bytes(key: SigningKey) -> bytes:
+    """Return the private half as bytes (PKCS 8)."""
+    return key.private_key.private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )

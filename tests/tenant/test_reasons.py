@@ -1,0 +1,147 @@
+"""Every reason that the contract names is really raised, with the status that its family has."""
+
+import secrets
+from collections.abc import Awaitable, Callable
+from uuid import uuid4
+
+import grpc
+import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.timestamp_pb2 import Timestamp
+from rapport.tenant.v1 import (
+    api_key_pb2,
+    api_key_service_pb2,
+    error_reason_pb2,
+    tenant_pb2,
+    tenant_service_pb2,
+    token_service_pb2,
+)
+
+from tests.tenant.side import Side, reason_of
+
+
+async def bad_credential(side: Side) -> None:
+    """Exchange a key that is none."""
+    await side.exchange("rpk_nothing")
+
+
+async def missing_tenant(side: Side) -> None:
+    """Ask for a tenant that does not exist."""
+    request = tenant_service_pb2.GetTenantRequest(tenant="no-such-shop")
+    await side.tenants.GetTenant(request, metadata=await side.operator())
+
+
+async def taken_slug(side: Side) -> None:
+    """Create a tenant twice."""
+    tenant, _ = await side.create()
+    await side.create(tenant.slug)
+
+
+async def deleted_tenant(side: Side) -> None:
+    """Resume a deleted tenant."""
+    tenant, _ = await side.create()
+    operator = await side.operator()
+    await side.tenants.DeleteTenant(tenant_service_pb2.DeleteTenantRequest(tenant=tenant.slug), metadata=operator)
+    await side.tenants.ResumeTenant(tenant_service_pb2.ResumeTenantRequest(tenant=tenant.slug), metadata=operator)
+
+
+async def suspended_tenant(side: Side) -> None:
+    """Ask for an operator's token inside a suspended tenant."""
+    tenant, _ = await side.create()
+    await side.suspend(tenant.slug)
+    await side.operator(tenant.slug)
+
+
+async def slug_like_an_id(side: Side) -> None:
+    """Create a tenant whose slug has the form of an id."""
+    await side.create(str(uuid4()))
+
+
+async def update(side: Side, *paths: str, **values: object) -> None:
+    """Update a new tenant."""
+    tenant, _ = await side.create()
+    change = tenant_pb2.Tenant(slug=tenant.slug, **values)  # type: ignore[arg-type] # the caller says which fields
+    request = tenant_service_pb2.UpdateTenantRequest(tenant=change, update_mask=FieldMask(paths=paths))
+    await side.tenants.UpdateTenant(request, metadata=await side.operator())
+
+
+async def reused_request(side: Side) -> None:
+    """Create two tenants with one request id."""
+    request_id = str(uuid4())
+    for _ in range(2):
+        tenant = tenant_pb2.Tenant(slug=f"shop-{secrets.token_hex(6)}", name="A shop")
+        request = tenant_service_pb2.CreateTenantRequest(tenant=tenant, request_id=request_id)
+        await side.tenants.CreateTenant(request, metadata=await side.operator())
+
+
+async def bad_page(side: Side) -> None:
+    """Ask for a page with an invented token."""
+    request = tenant_service_pb2.ListTenantsRequest(page_token="invented")
+    await side.tenants.ListTenants(request, metadata=await side.operator())
+
+
+async def create_key(side: Side, **values: object) -> None:
+    """Make a key in a new tenant."""
+    _, text = await side.create()
+    key = api_key_pb2.ApiKey(**{"name": "till", "scopes": ["tickets.read"], **values})  # type: ignore[arg-type]
+    request = api_key_service_pb2.CreateApiKeyRequest(api_key=key)
+    await side.keys.CreateApiKey(request, metadata=await side.shop(text))
+
+
+async def missing_key(side: Side) -> None:
+    """Revoke a key that does not exist."""
+    _, text = await side.create()
+    request = api_key_service_pb2.RevokeApiKeyRequest(api_key=str(uuid4()))
+    await side.keys.RevokeApiKey(request, metadata=await side.shop(text))
+
+
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
+CAUSES: dict[str, tuple[grpc.StatusCode, Callable[[Side], Awaitable[None]]]] = {
+    "CREDENTIAL_INVALID": (grpc.StatusCode.UNAUTHENTICATED, bad_credential),
+    "TENANT_NOT_FOUND": (grpc.StatusCode.NOT_FOUND, missing_tenant),
+    "TENANT_ALREADY_EXISTS": (grpc.StatusCode.ALREADY_EXISTS, taken_slug),
+    "TENANT_DELETED": (grpc.StatusCode.FAILED_PRECONDITION, deleted_tenant),
+    "TENANT_SUSPENDED": (grpc.StatusCode.FAILED_PRECONDITION, suspended_tenant),
+    "SLUG_INVALID": (INVALID, slug_like_an_id),
+    "NAME_MISSING": (INVALID, lambda side: update(side, "name")),
+    "FEATURE_UNKNOWN": (INVALID, lambda side: update(side, features={"writeback": True})),
+    "SETTING_UNKNOWN": (INVALID, lambda side: update(side, settings={"time_zone": "UTC"})),
+    "SETTING_INVALID": (INVALID, lambda side: update(side, settings={"timezone": "Mars/Olympus"})),
+    "NOTHING_TO_CHANGE": (INVALID, update),
+    "UPDATE_MASK_INVALID": (INVALID, lambda side: update(side, "slug")),
+    "ETAG_MISMATCH": (grpc.StatusCode.ABORTED, lambda side: update(side, name="New", etag="yesterday")),
+    "PAGE_TOKEN_INVALID": (INVALID, bad_page),
+    "REQUEST_ID_REUSED": (INVALID, reused_request),
+    "API_KEY_NOT_FOUND": (grpc.StatusCode.NOT_FOUND, missing_key),
+    "SCOPE_NOT_GRANTABLE": (INVALID, lambda side: create_key(side, scopes=["tenants.read"])),
+    "EXPIRE_TIME_PAST": (INVALID, lambda side: create_key(side, expire_time=Timestamp(seconds=1))),
+}
+
+
+def test_every_reason_of_the_contract_has_a_cause_here() -> None:
+    """A reason that is added to the contract must be added to this table."""
+    names = {name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()}  # noqa: SIM118 - not a dict
+    assert set(CAUSES) == names - {"UNSPECIFIED"}
+
+
+@pytest.mark.parametrize("reason", CAUSES)
+async def test_the_cause_is_answered_with_its_reason(side: Side, reason: str) -> None:
+    """The status and the one ErrorInfo are those that the contract promises."""
+    code, cause = CAUSES[reason]
+    with pytest.raises(grpc.aio.AioRpcError) as refusal:
+        await cause(side)
+    assert (refusal.value.code(), reason_of(refusal.value)) == (code, reason)
+
+
+async def test_a_service_cannot_work_in_a_tenant_that_is_not_there(side: Side) -> None:
+    """An id that is unknown, malformed or of a deleted tenant gives no token to a workload."""
+    from tests.tenant.side import WORKLOADS
+
+    tenant, _ = await side.create()
+    deletion = tenant_service_pb2.DeleteTenantRequest(tenant=tenant.id)
+    await side.tenants.DeleteTenant(deletion, metadata=await side.operator())
+    for tenant_id in (str(uuid4()), "not-an-id", tenant.id):
+        request = token_service_pb2.ExchangeWorkloadRequest(service="crm", secret=WORKLOADS["crm"], tenant_id=tenant_id)
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await side.tokens.ExchangeWorkload(request)
+        assert reason_of(refusal.value) == "TENANT_NOT_FOUND"
