@@ -83,6 +83,10 @@ class QuotaError(DomainError):
     """The caller has used up what it may use."""
 
 
+class TooLargeError(DomainError):
+    """What the caller sent is larger than what is taken."""
+
+
 class UnauthenticatedError(DomainError):
     """The caller has not shown who it is."""
 

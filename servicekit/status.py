@@ -27,6 +27,7 @@ FAMILIES: dict[type[DomainError], Family] = {
     errors.PreconditionError: Family(grpc.StatusCode.FAILED_PRECONDITION, 400, "Bad Request"),
     errors.ConflictError: Family(grpc.StatusCode.ABORTED, 409, "Conflict"),
     errors.QuotaError: Family(grpc.StatusCode.RESOURCE_EXHAUSTED, 429, "Too Many Requests"),
+    errors.TooLargeError: Family(grpc.StatusCode.RESOURCE_EXHAUSTED, 413, "Content Too Large"),
     errors.UnauthenticatedError: Family(grpc.StatusCode.UNAUTHENTICATED, 401, "Unauthorized"),
     errors.PermissionDeniedError: Family(grpc.StatusCode.PERMISSION_DENIED, 403, "Forbidden"),
     errors.UnavailableError: Family(grpc.StatusCode.UNAVAILABLE, 503, "Service Unavailable"),
