@@ -1,13 +1,13 @@
 """The errors of the crm service; their reasons are those of `rapport.crm.v1.ErrorReason`."""
 
-from servicekit.errors import InvalidArgumentError, NotFoundError, PreconditionError, QuotaError, UnauthenticatedError
+from servicekit.errors import InvalidArgumentError, NotFoundError, PreconditionError, TooLargeError, UnauthenticatedError
 
 
 class WebhookRefusedError(UnauthenticatedError):
     """A webhook did not prove itself; why is told to nobody outside."""
 
 
-class WebhookTooLargeError(QuotaError):
+class WebhookTooLargeError(TooLargeError):
     """A webhook's body is larger than what is looked at."""
 
 

@@ -1,0 +1,230 @@
+"""The crm service on a real database and a real gRPC server, with a small server in the place of tickets."""
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import grpc
+import pytest
+from google.api.httpbody_pb2 import HttpBody
+from rapport.crm.v1 import (
+    connection_service_pb2,
+    connection_service_pb2_grpc,
+    delivery_service_pb2,
+    delivery_service_pb2_grpc,
+    webhook_service_pb2,
+    webhook_service_pb2_grpc,
+)
+
+from servicekit.channel import open_channel
+from servicekit.database import Database
+from servicekit.envelope import KeyEncryptionKeys
+from servicekit.identity import Workload
+from servicekit.ids import uuid7
+from servicekit.pages import PageTokens
+from servicekit.server import Registration, start_server
+from services.crm.connection_book import ConnectionBook
+from services.crm.delivery_book import DeliveryBook
+from services.crm.directory import Directory
+from services.crm.entrance import Entrance
+from services.crm.inbox import Inbox
+from services.crm.ingest import Ingest
+from services.crm.keyring import Keyring
+from services.crm.refusals import Refusals
+from services.crm.service import ConnectionServicer, DeliveryServicer, WebhookServicer
+from services.crm.store import Store
+from services.crm.worker import Worker
+from tests.crm.fake_tickets import FakeTickets
+from tests.crm.zendesk_requests import SECRET, headers
+from tests.support.servers import DatabaseFor, ServiceDatabase
+from tests.support.tokens import Issuer
+
+PUBLIC_URL = "https://rapport.example"
+SCOPES = ("connections.read", "connections.write", "deliveries.read")
+
+
+@dataclass
+class Shop:
+    """A tenant with a Zendesk connection."""
+
+    tenant_id: UUID
+    connection: str
+    url: str
+    metadata: tuple[tuple[str, str], ...]
+    secret: str = SECRET
+
+    @property
+    def token(self) -> str:
+        """The secret token in the connection's address."""
+        return self.url.rpartition("/")[2]
+
+
+@dataclass
+class Process:
+    """What one process of the service consists of."""
+
+    store: Store
+    keyring: Keyring
+    directory: Directory
+    refusals: Refusals
+    entrance: Entrance
+    inbox: Inbox
+    worker: Worker
+    connections: ConnectionBook
+    deliveries: DeliveryBook
+
+
+@dataclass
+class Crm:
+    """The service under test: one process that listens, more if a test wants them."""
+
+    database: ServiceDatabase
+    main: Process
+    issuer: Issuer
+    tickets: FakeTickets
+    keks: KeyEncryptionKeys
+    channel: grpc.aio.Channel
+    databases: list[Database] = field(default_factory=list)
+
+    @property
+    def webhooks(self) -> Any:
+        """The stub of the door for helpdesks."""
+        return webhook_service_pb2_grpc.WebhookServiceStub(self.channel)
+
+    @property
+    def connections(self) -> Any:
+        """The stub of the connections."""
+        return connection_service_pb2_grpc.ConnectionServiceStub(self.channel)
+
+    @property
+    def deliveries(self) -> Any:
+        """The stub of the deliveries."""
+        return delivery_service_pb2_grpc.DeliveryServiceStub(self.channel)
+
+    def as_tenant(self, tenant_id: UUID, *scopes: str) -> tuple[tuple[str, str], ...]:
+        """Return the metadata of a caller of the tenant."""
+        return self.issuer.metadata(*(scopes or SCOPES), tenant_id=tenant_id)
+
+    async def shop(self, *, secret: str = SECRET, **config: str) -> Shop:
+        """Make a tenant with a connection, by RPC."""
+        tenant_id = uuid7()
+        metadata = self.as_tenant(tenant_id)
+        request = connection_service_pb2.CreateConnectionRequest(
+            provider="zendesk", config={"subdomain": "acme", **config}, secrets={"webhook_secret": secret}
+        )
+        made = await self.connections.CreateConnection(request, metadata=metadata)
+        return Shop(tenant_id, made.connection.id, made.webhook_url, metadata, secret)
+
+    async def deliver(self, shop: Shop, body: bytes, *, secret: str = "", **changes: str) -> bytes:
+        """Post a signed webhook by RPC; return the answer's bytes."""
+        signed = headers(body, datetime.now(UTC), text=secret or shop.secret, **changes)
+        return await self.post("zendesk", shop.token, body, signed)
+
+    async def post(self, provider: str, token: str, body: bytes, pairs: Any = ()) -> bytes:
+        """Post any webhook by RPC; return the answer's bytes."""
+        request = webhook_service_pb2.ReceiveWebhookRequest(provider=provider, token=token, body=HttpBody(data=body))
+        metadata = [(name, value) for name, value in pairs if name != "content-type"]
+        return bytes((await self.webhooks.ReceiveWebhook(request, metadata=metadata, timeout=20)).data)
+
+    async def balance(self, shop: Shop) -> delivery_service_pb2.Balance:
+        """Return the balance of a shop; it adds up, whenever it is asked for."""
+        balance = await self.deliveries.GetBalance(delivery_service_pb2.GetBalanceRequest(), metadata=shop.metadata)
+        parts = ("processed", "superseded", "duplicate", "quarantined", "pending", "dead", "discarded")
+        assert balance.admitted == sum(getattr(balance, part) for part in parts)
+        assert isinstance(balance, delivery_service_pb2.Balance)
+        return balance
+
+    async def listed(self, shop: Shop, **filters: Any) -> list[Any]:
+        """Return the first page of a shop's deliveries."""
+        request = delivery_service_pb2.ListDeliveriesRequest(**filters)
+        return list((await self.deliveries.ListDeliveries(request, metadata=shop.metadata)).deliveries)
+
+    async def process(self, **settings: Any) -> Process:
+        """Put another process of the service together, with a database pool of its own."""
+        database = await Database.connect(self.database.app_url, schema="crm")
+        self.databases.append(database)
+        return put_together(database, self.keks, self.tickets.address, self.issuer, **settings)
+
+    @asynccontextmanager
+    async def working(self, *workers: Worker) -> AsyncIterator[None]:
+        """Let workers run, by default the main process's."""
+        tasks = [asyncio.create_task(worker.run()) for worker in workers or (self.main.worker,)]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+
+
+def put_together(
+    database: Database, keks: KeyEncryptionKeys, tickets: str, issuer: Issuer, *, most_attempts: int = 3
+) -> Process:
+    """Wire a process as `__main__` does, without the tenant service's stream."""
+    store = Store(database)
+    keyring = Keyring(store, keks, time.monotonic)
+    directory = Directory(store, keyring, time.monotonic)
+    refusals = Refusals(store)
+    entrance = Entrance(store.admit)
+    channel = open_channel(f"ipv4:{tickets}")
+    worker = Worker(
+        store,
+        keyring,
+        Ingest(channel, Workload("crm", "workload-secret", channel)),
+        most_attempts=most_attempts,
+        refused_tenants=lambda: issuer.trust.refused_tenants,
+    )
+    inbox = Inbox(
+        directory,
+        entrance,
+        refusals,
+        public_url=PUBLIC_URL,
+        refused_tenants=lambda: issuer.trust.refused_tenants,
+        admitted=worker.wake,
+    )
+    connections = ConnectionBook(store, keyring, directory, public_url=PUBLIC_URL)
+    deliveries = DeliveryBook(store, wake=worker.wake)
+    return Process(store, keyring, directory, refusals, entrance, inbox, worker, connections, deliveries)
+
+
+@pytest.fixture
+async def crm(fresh_database_for: DatabaseFor) -> AsyncIterator[Crm]:
+    """The service on a database of its own, listening, with its worker at rest."""
+    made = fresh_database_for("crm")
+    tickets = FakeTickets()
+    await tickets.start()
+    issuer = Issuer()
+    keks = KeyEncryptionKeys("kek-1", {"kek-1": secrets.token_bytes(32)})
+    database = await Database.connect(made.app_url, schema="crm")
+    await database.check_role()
+    process = put_together(database, keks, tickets.address, issuer)
+    pages = PageTokens.from_secret("workload-secret")
+    server = await start_server(
+        [
+            Registration(webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server, WebhookServicer(process.inbox)),
+            Registration(
+                connection_service_pb2_grpc.add_ConnectionServiceServicer_to_server,
+                ConnectionServicer(process.connections, pages),
+            ),
+            Registration(
+                delivery_service_pb2_grpc.add_DeliveryServiceServicer_to_server,
+                DeliveryServicer(process.deliveries, pages),
+            ),
+        ],
+        trust=issuer.trust,
+    )
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        under_test = Crm(made, process, issuer, tickets, keks, channel, [database])
+        yield under_test
+    await server.stop()
+    await tickets.stop()
+    for pool in under_test.databases:
+        await pool.close()
