@@ -1,0 +1,175 @@
+"""What a dying process does to a suite under load: nothing that was acknowledged is lost, and it is done once."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.support.suite import own_suite
+
+from tests.support.waiting import eventually
+from tests.support.world import Shop, SuiteUnderTest, furnish, new_shop, send_webhook, zendesk_event
+
+KILLED = ("crm", "tickets", "recommendations", "tenant", "control-plane", "envoy", "valkey", "postgres")
+
+
+@pytest.fixture(scope="module")
+def doomed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SuiteUnderTest]:
+    """A suite of its own, since its processes are killed."""
+    with own_suite(tmp_path_factory.mktemp("doomed")) as suite:
+        yield suite
+
+
+def pid_of(suite: SuiteUnderTest, process: str) -> int:
+    """Read a process's id from the suite's state."""
+    state = json.loads((Path(suite.data) / "run" / "suite.json").read_text())
+    return int(state["processes"][process]["pid"])
+
+
+async def killed_and_back(suite: SuiteUnderTest, client: httpx.AsyncClient, process: str) -> float:
+    """Kill a process with -9; return after how many seconds another one runs in its place and all is ready."""
+    before = pid_of(suite, process)
+    os.kill(before, signal.SIGKILL)
+    started = time.monotonic()
+
+    async def another_runs() -> bool:
+        return pid_of(suite, process) != before
+
+    async def ready() -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return (await client.get("/readyz")).status_code == 200
+        return False
+
+    await eventually(another_runs, within=30)
+    await eventually(ready, within=30)
+    return time.monotonic() - started
+
+
+class Vendor:
+    """Sends webhooks as a helpdesk does: what is not acknowledged is sent again, byte for byte."""
+
+    def __init__(self, client: httpx.AsyncClient, shop: Shop) -> None:
+        self._client, self._shop = client, shop
+        self._stop = asyncio.Event()
+        self.acknowledged: list[str] = []
+        self.statuses: Counter[str] = Counter()
+
+    async def send(self, stream: int) -> None:
+        """Send one webhook after the other until told to stop."""
+        number = 0
+        while not self._stop.is_set():
+            number += 1
+            external_id = f"{stream}-{number}"
+            body = zendesk_event(self._shop, external_id, subject=f"Ticket {external_id} ends here")
+
+            async def taken(body: bytes = body) -> bool:
+                return await self._acknowledged(body)
+
+            await eventually(taken, within=60)
+            self.acknowledged.append(external_id)
+
+    async def _acknowledged(self, body: bytes) -> bool:
+        try:
+            status = (await send_webhook(self._client, self._shop, body)).status_code
+        except httpx.TransportError as error:
+            self.statuses[type(error).__name__] += 1
+            return False
+        self.statuses[str(status)] += 1
+        return status < 300
+
+    @contextlib.asynccontextmanager
+    async def sending(self, streams: int) -> AsyncIterator[None]:
+        """Send while the block runs; at its end the last webhooks are still acknowledged."""
+        tasks = [asyncio.create_task(self.send(stream)) for stream in range(streams)]
+        try:
+            yield
+        finally:
+            self._stop.set()
+            await asyncio.gather(*tasks)
+
+
+async def subjects(client: httpx.AsyncClient) -> list[str]:
+    """Read the subjects of all tickets over all pages."""
+    found: list[str] = []
+    token = ""
+    while True:
+        answer = await client.get("/v1/tickets", params={"page_size": 200, "page_token": token})
+        assert answer.status_code == 200, answer.text
+        page: dict[str, Any] = answer.json()
+        found += [ticket["subject"] for ticket in page["tickets"]]
+        token = page["next_page_token"]
+        if not token:
+            return found
+
+
+@pytest.mark.timeout(180)
+async def test_acknowledged_webhooks_survive_the_death_of_every_process(
+    doomed: SuiteUnderTest, record_property: Callable[[str, object], None]
+) -> None:
+    """Each process is killed with -9 under load; afterwards each acknowledged webhook is a ticket, exactly once."""
+    shop = await new_shop(doomed, "killed")
+    async with doomed.client(**{"x-api-key": shop.api_key}) as client:
+        vendor = Vendor(client, shop)
+        recovery = {}
+        async with vendor.sending(streams=4):
+            for process in KILLED:
+                recovery[process] = await killed_and_back(doomed, client, process)
+        record_property("recovery_seconds", recovery)
+        record_property("answers", dict(vendor.statuses))
+        assert len(vendor.acknowledged) > len(KILLED)
+
+        async def all_there() -> list[str] | None:
+            found = await subjects(client)
+            return found if len(found) >= len(vendor.acknowledged) else None
+
+        found = await eventually(all_there, within=60)
+        counted = Counter(subject.split()[1] for subject in found)
+        assert counted == Counter(vendor.acknowledged)
+        balance = (await client.get("/v1/deliveries:balance")).json()
+        parts = ("processed", "superseded", "duplicate", "quarantined", "pending", "dead", "discarded")
+        assert int(balance["admitted"]) == sum(int(balance[part]) for part in parts)
+        assert int(balance["dead"]) == int(balance["pending"]) == 0
+
+
+async def test_a_stopped_valkey_costs_no_answer(doomed: SuiteUnderTest) -> None:
+    """With Valkey stopped the inbox answers 200, and soon: nothing waits for it on each request."""
+    shop = await furnish(doomed, await new_shop(doomed, "stopped"))
+    pid = pid_of(doomed, "valkey")
+    async with doomed.client(**{"x-api-key": shop.api_key}) as client:
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            times = []
+            for _ in range(12):
+                started = time.monotonic()
+                assert (await client.get("/api/tickets?status=open&smart_order=true")).status_code == 200
+                times.append(time.monotonic() - started)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+    assert sorted(times)[len(times) // 2] < 0.2
+
+
+async def test_inbox_and_ticket_answer_without_recommendations(doomed: SuiteUnderTest) -> None:
+    """With recommendations stopped, the inbox and the ticket page answer, with the copied profile."""
+    shop = await furnish(doomed, await new_shop(doomed, "copied"))
+    async with doomed.client(**{"x-api-key": shop.api_key}) as client:
+
+        async def profiled() -> bool:
+            return bool((await client.get(f"/api/tickets/{shop.ids['ticket']}")).json()["customer_profile"])
+
+        await eventually(profiled)
+        pid = pid_of(doomed, "recommendations")
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            assert (await client.get("/api/tickets?status=open&smart_order=true")).status_code == 200
+            ticket = (await client.get(f"/api/tickets/{shop.ids['ticket']}")).json()
+        finally:
+            os.kill(pid, signal.SIGCONT)
+    assert ticket["customer_profile"]["customer_id"] == shop.ids["customer"]
