@@ -129,6 +129,8 @@ class Database:
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=_ACQUIRE_SECONDS,
+            # An error's text goes to the log, and parameters are content.
+            hide_parameters=True,
         )
         event.listen(engine.sync_engine, "checkout", _refuse_closed)
         pool = asyncpg.create_pool(connect=open_connection, reset=_settle, min_size=0, max_size=pool_size)

@@ -7,11 +7,11 @@ that look across tenants.
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import Protocol
 
 import asyncpg
 from alembic import command
 from alembic.config import Config
-from alembic.operations import Operations
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
@@ -24,6 +24,13 @@ _ENVIRONMENT = Path(__file__).parent / "migration_environment"
 _QUEUE_SECONDS = 120
 _LOCK_SECONDS = 4
 _STATEMENT_SECONDS = 60
+
+
+class Operations(Protocol):
+    """What the functions below need of `alembic.op`, which is a module."""
+
+    def execute(self, sqltext: str, /) -> None:
+        """Run one statement."""
 
 
 async def upgrade(url: str, package: str, revision: str = "head") -> None:
