@@ -131,7 +131,7 @@ def commands(command: Any, path: str) -> Iterator[str]:
 
 def command_line() -> str:
     """Print the help of the `rapport` command and of everything below it."""
-    app = import_module("cli.main").app
+    app = import_module("cli.main").commands
     app.rich_markup_mode = None
     return "# The `rapport` command\n" + "".join(commands(typer.main.get_command(app), "rapport"))
 
