@@ -1,0 +1,36 @@
+"""The entry point of the `rapport` command: all commands, and the one place where errors become exit codes."""
+
+import sys
+
+import typer
+
+from cli import connection_commands, demo_command, order_commands, suite_commands, tenant_commands
+from cli.errors import CommandError
+from cli.output import print_error
+
+commands = typer.Typer(
+    name="rapport",
+    help="Run Rapport on this machine and do an operator's work.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+suite_commands.register(commands)
+commands.add_typer(tenant_commands.commands, name="tenant")
+commands.add_typer(connection_commands.commands, name="connection")
+commands.add_typer(order_commands.commands, name="orders")
+demo_command.register(commands)
+
+
+def app() -> None:
+    """Run the command line; ends the process with 0, 1 for a failure, 2 for wrong usage or 130 for Ctrl-C."""
+    try:
+        commands()
+    except CommandError as error:
+        print_error(error, as_json="--json" in sys.argv)
+        sys.exit(2 if error.reason == "USAGE" else 1)
+
+
+if __name__ == "__main__":
+    app()
