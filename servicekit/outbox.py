@@ -161,7 +161,7 @@ async def follow(
     """Follow another service's log for ever, from the cursor that was saved; runs until it is cancelled.
 
     `fetch` returns changes after a cursor and the next cursor; `apply` may see a change twice (the cursor is saved
-    after it). A failure is logged and tried again with growing pauses. `name` is the bell that rings when the log grows.
+    after it). A failure is logged and tried again with growing pauses. `name` is the bell that rings when it grows.
     """
     pause = _FIRST_PAUSE
     while True:
