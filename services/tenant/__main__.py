@@ -45,6 +45,7 @@ async def wired(settings: TenantSettings) -> AsyncIterator[Parts]:
     if settings.kek_file is None:
         raise ValueError("RAPPORT_TENANT_KEK_FILE is not set")
     keks = KeyEncryptionKeys.load(settings.kek_file)
+    operators, workloads = settings.operator_keys(), settings.workload_secrets()
     database = await Database.connect(
         settings.database_url.get_secret_value(), schema="tenant", pool_size=settings.database_pool
     )
@@ -57,8 +58,8 @@ async def wired(settings: TenantSettings) -> AsyncIterator[Parts]:
         exchange = Exchange(
             store,
             signing_key,
-            operators=settings.operator_keys(),
-            workloads=settings.workload_secrets(),
+            operators=operators,
+            workloads=workloads,
             clock=lambda: datetime.now(UTC),
         )
         feed = TrustFeed(store.read_trust)

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
-from servicekit.envelope import KeyEncryptionKeys, Sealer, new_data_key
+from servicekit.envelope import KeyEncryptionKeys, SealBrokenError, Sealer, new_data_key
 
 _OF_NO_TENANT = UUID(int=0)
 _FIELD = "private_key"
@@ -74,12 +74,14 @@ def open_sealed(sealed: SealedSigningKey, keks: KeyEncryptionKeys) -> SigningKey
     """Return the key pair that was stored.
 
     Raises:
-        SealBrokenError: the key-encryption keys do not open it.
-        ValueError: it is not a key pair of ours.
+        ValueError: the key-encryption keys do not open it, or it is not a key pair of ours.
     """
-    private = Sealer(keks.unwrap(sealed.wrapped_data_key, _OF_NO_TENANT)).open(
-        sealed.sealed_private_key, tenant_id=_OF_NO_TENANT, record=sealed.kid, field=_FIELD, version=_VERSION
-    )
+    try:
+        private = Sealer(keks.unwrap(sealed.wrapped_data_key, _OF_NO_TENANT)).open(
+            sealed.sealed_private_key, tenant_id=_OF_NO_TENANT, record=sealed.kid, field=_FIELD, version=_VERSION
+        )
+    except SealBrokenError as error:
+        raise ValueError(f"KEK_FILE does not open the stored signing key {sealed.kid}; was it replaced?") from error
     key = serialization.load_der_private_key(private, password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise ValueError(f"the signing key {sealed.kid} is not one of an elliptic curve")  # noqa: TRY004 - stored data

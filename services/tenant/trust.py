@@ -7,7 +7,7 @@ processes may serve it.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -101,7 +101,7 @@ class TrustFeed:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._bell.wait(), POLL_SECONDS)
 
-    async def watch(self) -> AsyncIterator[TrustSet]:
+    async def watch(self) -> AsyncGenerator[TrustSet, None]:
         """Yield the set, then each change, and an unchanged set as a sign of life; nothing while it cannot be read."""
         sent: TrustSet | None = None
         while True:

@@ -1,0 +1,137 @@
+"""The service as a process of its own: it starts, serves and stops, refuses bad settings, and logs no secret."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+from rapport.tenant.v1 import (
+    api_key_service_pb2,
+    api_key_service_pb2_grpc,
+    tenant_service_pb2_grpc,
+    token_service_pb2,
+    token_service_pb2_grpc,
+)
+
+from servicekit.envelope import KeyEncryptionKeys
+from services.tenant import keys
+from tests.support.servers import ServiceDatabase
+from tests.tenant.side import OPERATOR_KEY, WORKLOADS, Side, write_files
+
+START_SECONDS = 30
+
+
+def environment(database: ServiceDatabase, folder: Path, **changes: str) -> dict[str, str]:
+    """What the process is told."""
+    values = {"DATABASE_URL": database.app_url, "MIGRATION_URL": database.owner_url, "LOG_LEVEL": "debug"}
+    values |= {name.upper(): str(path) for name, path in write_files(folder).items()} | changes
+    return {**os.environ, **{f"RAPPORT_TENANT_{name}": value for name, value in values.items()}}
+
+
+async def run(action: str, log: Path, told: dict[str, str]) -> asyncio.subprocess.Process:
+    """Start the service's command with its standard error in a file."""
+    with log.open("wb") as file:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "services.tenant", action, env=told, stderr=file
+        )
+
+
+@contextlib.asynccontextmanager
+async def serving(log: Path, told: dict[str, str]) -> AsyncIterator[str]:
+    """Run the service until the end of the context, and yield its address once it has said it."""
+    process = await run("serve", log, told)
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            while not (address := started_address(log)):
+                assert process.returncode is None, text_of(log)
+                await asyncio.sleep(0.05)
+        yield address
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), START_SECONDS) == 0
+
+
+def text_of(log: Path) -> str:
+    """What the process has written so far."""
+    return log.read_text()
+
+
+def started_address(log: Path) -> str:
+    """The address in the log line that tells of the start; empty before it is there."""
+    lines = [json.loads(line) for line in text_of(log).splitlines() if line.startswith("{") and line.endswith("}")]
+    return next((str(line["address"]) for line in lines if line["event"] == "server_started"), "")
+
+
+async def test_no_credential_stands_in_the_log_of_any_exchange(
+    tenant_database: ServiceDatabase, files: Path, tmp_path: Path
+) -> None:
+    """Good and bad keys, secrets and tokens pass through at the most talkative level, and none is written down."""
+    log = tmp_path / "log"
+    secrets = [OPERATOR_KEY, *WORKLOADS.values(), keys.new_text(), "rpk_" + "x" * 39, "wrong-workload-secret"]
+    unknown, malformed, wrong = secrets[-3:]
+    async with serving(log, environment(tenant_database, files)) as address, grpc.aio.insecure_channel(address) as way:
+        side = Side(
+            token_service_pb2_grpc.TokenServiceStub(way),
+            tenant_service_pb2_grpc.TenantServiceStub(way),
+            api_key_service_pb2_grpc.ApiKeyServiceStub(way),
+        )
+        _, text = await side.create()
+        for credential in (text, unknown, malformed, OPERATOR_KEY):
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                secrets.append((await side.exchange(credential)).token)
+        secrets += [text, keys.hash_of(text).hex(), (await side.operator())[0][1].removeprefix("Bearer ")]
+        for secret in (WORKLOADS["crm"], wrong):
+            request = token_service_pb2.ExchangeWorkloadRequest(service="crm", secret=secret)
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                secrets.append((await side.tokens.ExchangeWorkload(request)).token)
+        holder = await side.shop(text)
+        await side.keys.ListApiKeys(api_key_service_pb2.ListApiKeysRequest(), metadata=holder)
+        secrets.append(holder[0][1].removeprefix("Bearer "))
+    written = text_of(log)
+    assert "ExchangeApiKey" in written
+    assert "ExchangeWorkload" in written
+    assert [secret for secret in secrets if secret in written] == []
+
+
+async def test_migrating_what_is_migrated_changes_nothing(
+    tenant_database: ServiceDatabase, files: Path, tmp_path: Path
+) -> None:
+    """The command may be repeated before every start."""
+    process = await run("migrate", tmp_path / "log", environment(tenant_database, files))
+    assert await asyncio.wait_for(process.wait(), START_SECONDS) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        pytest.param({"KEK_FILE": ""}, "KEK_FILE", id="no key-encryption keys"),
+        pytest.param({"KEK_FILE": "{others}"}, "KEK_FILE", id="key-encryption keys of another suite"),
+        pytest.param({"WORKLOAD_SECRETS_FILE": "{broken}"}, "WORKLOAD_SECRETS_FILE", id="secrets that are no object"),
+        pytest.param({"WORKLOAD_SECRETS_FILE": "{stranger}"}, "stranger", id="a workload without scopes"),
+        pytest.param({"OPERATOR_KEY_FILE": "{empty}"}, "OPERATOR_KEY_FILE", id="an empty operator key"),
+        pytest.param({"DATABASE_URL": "{owner}"}, "owner", id="a role that owns the tables"),
+    ],
+)
+async def test_a_wrong_setting_ends_the_process_and_is_named(
+    side: Side, tenant_database: ServiceDatabase, files: Path, tmp_path: Path, changes: dict[str, str], said: str
+) -> None:
+    """One line on standard error says what is wrong; `side` has made the signing keys of the database before."""
+    assert await side.operator()
+    for name, content in (("broken", '["crm"]'), ("stranger", '{"stranger": "secret-of-a-stranger"}'), ("empty", "\n")):
+        (tmp_path / name).write_text(content)
+    KeyEncryptionKeys.create(tmp_path / "others")
+    places = {name: str(tmp_path / name) for name in ("broken", "stranger", "empty", "others")}
+    filled = {name: value.format(**places, owner=tenant_database.owner_url) for name, value in changes.items()}
+    log = tmp_path / "log"
+    process = await run("serve", log, environment(tenant_database, files, **filled))
+    assert await asyncio.wait_for(process.wait(), START_SECONDS) != 0
+    last_line = text_of(log).splitlines()[-1]
+    assert said in last_line
+    assert "secret-of-a-stranger" not in text_of(log)
