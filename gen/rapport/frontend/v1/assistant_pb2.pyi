@@ -421,7 +421,7 @@ class ForecastMonth(message.Message):
     cumulative_ltv: builtins.float
     """What the customer will have spent at its end."""
     retention_probability: builtins.float
-    """Probability, in per cent, that the customer still buys at its end (P(alive) carried forward)."""
+    """Probability of a purchase within the churn horizon, in per cent, carried forward by the expected purchases."""
     def __init__(
         self,
         *,

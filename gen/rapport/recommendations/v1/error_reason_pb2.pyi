@@ -74,10 +74,10 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
 
     Example: {"reason": "ARCHETYPE_NOT_FOUND", "domain": "rapport", "metadata": {"archetype_id": "arch_whale"}}
     """
-    ERROR_REASON_LOG_CURSOR_INVALID: _ErrorReason.ValueType  # 11
+    ERROR_REASON_CURSOR_INVALID: _ErrorReason.ValueType  # 11
     """The cursor of the log cannot be read.
 
-    Example: {"reason": "LOG_CURSOR_INVALID", "domain": "rapport", "metadata": {}}
+    Example: {"reason": "CURSOR_INVALID", "domain": "rapport", "metadata": {}}
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -135,8 +135,8 @@ ERROR_REASON_ARCHETYPE_NOT_FOUND: ErrorReason.ValueType  # 10
 
 Example: {"reason": "ARCHETYPE_NOT_FOUND", "domain": "rapport", "metadata": {"archetype_id": "arch_whale"}}
 """
-ERROR_REASON_LOG_CURSOR_INVALID: ErrorReason.ValueType  # 11
+ERROR_REASON_CURSOR_INVALID: ErrorReason.ValueType  # 11
 """The cursor of the log cannot be read.
 
-Example: {"reason": "LOG_CURSOR_INVALID", "domain": "rapport", "metadata": {}}
+Example: {"reason": "CURSOR_INVALID", "domain": "rapport", "metadata": {}}
 """

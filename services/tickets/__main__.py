@@ -1,0 +1,110 @@
+"""Settings, wiring, and the process of the tickets service."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from rapport.frontend.v1 import ticket_desk_pb2_grpc
+from rapport.tickets.v1 import conversation_service_pb2_grpc, ingest_service_pb2_grpc, ticket_service_pb2_grpc
+
+from servicekit.cache import Cache
+from servicekit.channel import open_channel
+from servicekit.command import run
+from servicekit.database import Database
+from servicekit.doorbell import Doorbell
+from servicekit.health import Component
+from servicekit.identity import TrustWatcher, Workload
+from servicekit.pages import PageTokens
+from servicekit.server import Registration, serve
+from services.tickets.customers import CustomerFollower
+from services.tickets.desk import Desk
+from services.tickets.frontend import TicketDeskServicer
+from services.tickets.inbox import Inbox
+from services.tickets.inbox_store import InboxStore
+from services.tickets.intake import Intake
+from services.tickets.listing import Listing
+from services.tickets.service import ConversationServicer, IngestServicer, TicketServicer
+from services.tickets.settings import TicketsSettings
+from services.tickets.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a process of this service is made of."""
+
+    registrations: Sequence[Registration]
+    components: Sequence[Component]
+    trust: TrustWatcher
+
+
+def registrations(store: Store, inbox: Inbox, tokens: PageTokens) -> Sequence[Registration]:
+    """Return the servicers of the service."""
+    desk, intake = Desk(store, inbox), Intake(store, inbox)
+    tickets = TicketServicer(desk, Listing(store, tokens), tokens)
+    return (
+        Registration(ticket_service_pb2_grpc.add_TicketServiceServicer_to_server, tickets),
+        Registration(ingest_service_pb2_grpc.add_IngestServiceServicer_to_server, IngestServicer(intake)),
+        Registration(
+            conversation_service_pb2_grpc.add_ConversationServiceServicer_to_server, ConversationServicer(desk)
+        ),
+        Registration(ticket_desk_pb2_grpc.add_TicketDeskServicer_to_server, TicketDeskServicer(desk, inbox)),
+    )
+
+
+@asynccontextmanager
+async def wired(settings: TicketsSettings) -> AsyncIterator[Parts]:
+    """Put the parts together and keep the background work going for as long as the context lasts.
+
+    Raises:
+        ValueError: a setting that is needed is missing or wrong.
+        RoleTooPowerfulError: the database role could read around row-level security.
+        DatabaseUnavailableError: the database stayed out of reach.
+    """
+    if not settings.tenant_target:
+        raise ValueError("RAPPORT_TICKETS_TENANT_TARGET is not set")
+    secret = settings.workload_credential()
+    async with AsyncExitStack() as stack:
+        database = await Database.connect(
+            settings.database_url.get_secret_value(), schema="tickets", pool_size=settings.database_pool
+        )
+        stack.push_async_callback(database.close)
+        cache = await Cache.connect(settings.valkey_url.get_secret_value() or None, service="tickets")
+        stack.push_async_callback(cache.close)
+        doorbell = Doorbell(cache)
+        stack.push_async_callback(doorbell.close)
+        tenants = open_channel(settings.tenant_target)
+        stack.push_async_callback(tenants.close)
+        workload = Workload("tickets", secret, tenants)
+        trust = TrustWatcher(workload, tenants)
+        stack.push_async_callback(trust.stop)
+        await database.check_role()
+        store, inbox = Store(database), Inbox(InboxStore(database), cache)
+        await trust.start()
+        if settings.recommendations_target:
+            channel = open_channel(settings.recommendations_target)
+            stack.push_async_callback(channel.close)
+            follower = CustomerFollower(store, inbox, channel, workload, doorbell)
+            task = asyncio.create_task(follower.run(), name="customer_follower")
+            stack.push_async_callback(_end, task)
+        yield Parts(
+            registrations=registrations(store, inbox, PageTokens.from_secret(secret)),
+            components=(("database", database.ready), ("trust", trust.ready)),
+            trust=trust,
+        )
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel a task and wait for its end."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def main(settings: TicketsSettings) -> None:
+    """Serve until told to stop."""
+    async with wired(settings) as parts:
+        await serve(settings, "tickets", parts.registrations, trust=parts.trust, components=parts.components)
+
+
+if __name__ == "__main__":
+    run("services.tickets", TicketsSettings, main)

@@ -1,0 +1,325 @@
+"""What agents and programs do with tickets: each method is one transaction, and whoever calls it sees it at once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+from servicekit.errors import InternalError
+from servicekit.etag import etag, require
+from servicekit.ids import uuid7
+from services.tickets.alerts import searchable
+from services.tickets.inbox import Inbox
+from services.tickets.placing import find, place
+from services.tickets.rows import Stored
+from services.tickets.scoring import Customer
+from services.tickets.store import Shop, Store
+from services.tickets.tickets import (
+    Change,
+    Message,
+    Note,
+    Ticket,
+    changed,
+    closed,
+    open_ticket,
+    plausible,
+    reopened,
+    touched,
+    with_entry,
+)
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """Return the time now."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """For whom something is done: the tenant, and the principal that the history names."""
+
+    tenant_id: UUID
+    principal: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewTicket:
+    """A ticket to be opened with its first message."""
+
+    customer_id: str
+    channel: str
+    initial_message: str
+    subject: str = ""
+    status: str = "open"
+    priority: str = "normal"
+    tags: Sequence[str] = ()
+    author_name: str = ""
+    author_email: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NewEntry:
+    """A message or a note to be added; a note has neither an author's address nor a side."""
+
+    content: str
+    author_name: str = ""
+    author_email: str = ""
+    author_id: str = ""
+    from_agent: bool = False
+    create_time: datetime | None = None
+
+
+def etag_of(ticket: Ticket) -> str:
+    """Return the etag of a ticket's present state."""
+    return etag(str(ticket.id), str(ticket.revision))
+
+
+class Desk:
+    """Opens, reads and changes tickets."""
+
+    def __init__(self, store: Store, inbox: Inbox, clock: Clock = utc_now) -> None:
+        self._store = store
+        self._inbox = inbox
+        self._clock = clock
+
+    async def open(self, caller: Caller, new: NewTicket, request_id: str = "") -> tuple[Stored, list[Message]]:
+        """Open a ticket; with the `request_id` of an earlier call return that call's ticket.
+
+        Raises:
+            TagsInvalidError: a tag is empty or too long, or there are too many.
+        """
+        now = self._clock()
+        async with self._store.shop(caller.tenant_id) as shop:
+            if earlier := await self._earlier(shop, request_id):
+                return earlier, await shop.messages(earlier.ticket.id)
+            ticket = open_ticket(
+                uuid7(),
+                await shop.next_number(),
+                now,
+                customer_id=new.customer_id,
+                channel=new.channel,
+                subject=new.subject,
+                status=new.status,
+                priority=new.priority,
+                tags=new.tags,
+            )
+            # Two calls with one request_id meet here: the later one has waited for the earlier one's commit.
+            if request_id and not await shop.remember_request(f"request:{request_id}", ticket.id, now):
+                stored = await self._earlier(shop, request_id)
+                if stored is None:
+                    raise InternalError("a remembered request has no ticket")
+                return stored, await shop.messages(stored.ticket.id)
+            ticket = with_entry(ticket, visible=True)
+            await shop.insert(ticket)
+            entry = NewEntry(new.initial_message, new.author_name, new.author_email)
+            message = _message(ticket, entry, now)
+            await shop.add_message(message)
+            stored = await place(shop, ticket, added=searchable([new.subject, new.initial_message]))
+        await self._inbox.changed(caller.tenant_id)
+        return stored, [message]
+
+    async def get(self, caller: Caller, reference: str) -> Stored:
+        """Return a ticket.
+
+        Raises:
+            TicketNotFoundError: there is no such ticket.
+        """
+        async with self._store.shop(caller.tenant_id) as shop:
+            return await find(shop, reference)
+
+    async def with_customer(self, caller: Caller, reference: str) -> tuple[Stored, Customer]:
+        """Return a ticket and what is known of its customer.
+
+        Raises:
+            TicketNotFoundError: there is no such ticket.
+        """
+        async with self._store.shop(caller.tenant_id) as shop:
+            stored = await find(shop, reference)
+            return stored, await shop.customer(stored.ticket.customer_id)
+
+    async def conversation(self, caller: Caller, reference: str, limit: int) -> tuple[Stored, list[Message]]:
+        """Return a ticket and its newest visible messages, oldest first.
+
+        Raises:
+            TicketNotFoundError: there is no such ticket.
+        """
+        async with self._store.shop(caller.tenant_id) as shop:
+            stored = await find(shop, reference)
+            return stored, await shop.newest_messages(stored.ticket.id, limit)
+
+    async def change(self, caller: Caller, reference: str, change: Change, expected: str = "") -> Stored:
+        """Change a ticket's fields; `expected` is the etag that the caller has seen, empty for any.
+
+        Raises:
+            TicketNotFoundError, NothingToChangeError, TagsInvalidError, EtagMismatchError: see there.
+        """
+        return await self._transform(caller, reference, "update", lambda one, now: changed(one, change, now), expected)
+
+    async def close(self, caller: Caller, reference: str, expected: str = "") -> Stored:
+        """Close a ticket.
+
+        Raises:
+            TicketNotFoundError, TicketAlreadyClosedError, EtagMismatchError: see there.
+        """
+        return await self._transform(caller, reference, "close", closed, expected)
+
+    async def reopen(self, caller: Caller, reference: str, expected: str = "") -> Stored:
+        """Open a closed ticket again.
+
+        Raises:
+            TicketNotFoundError, TicketNotClosedError, EtagMismatchError: see there.
+        """
+        return await self._transform(caller, reference, "reopen", reopened, expected)
+
+    async def add_message(
+        self, caller: Caller, reference: str, entry: NewEntry, *, close: bool = False, request_id: str = ""
+    ) -> tuple[Message, Stored]:
+        """Add a message, and close the ticket with it if asked; with an earlier `request_id` return that message.
+
+        A message that says no time gets the present one, or that of the newest message where a clock runs behind: what
+        is added later is shown later.
+
+        Raises:
+            TicketNotFoundError, ConversationFullError: see there.
+        """
+        now = self._clock()
+        external_id = f"request:{request_id}" if request_id else None
+        async with self._store.shop(caller.tenant_id) as shop:
+            stored = await find(shop, reference, lock=True)
+            if external_id and (known := await shop.message_of_request(stored.ticket.id, external_id)):
+                return known, stored
+            moment = max(now, stored.last_message_time or now)
+            if entry.create_time is not None:
+                moment = plausible(entry.create_time, now)
+            ticket = touched(with_entry(stored.ticket, visible=True), now)
+            if close and ticket.status != "closed":
+                ticket = closed(ticket, now)
+            message = _message(ticket, entry, moment, external_id)
+            await shop.add_message(message)
+            added = "" if entry.from_agent else searchable([entry.content])
+            stored = await place(shop, ticket, added=added)
+        await self._inbox.changed(caller.tenant_id)
+        return message, stored
+
+    async def add_note(self, caller: Caller, reference: str, entry: NewEntry, request_id: str = "") -> Note:
+        """Add a note; with an earlier `request_id` return that note.
+
+        Raises:
+            TicketNotFoundError, ConversationFullError: see there.
+        """
+        now = self._clock()
+        external_id = f"request:{request_id}" if request_id else None
+        async with self._store.shop(caller.tenant_id) as shop:
+            stored = await find(shop, reference, lock=True)
+            if external_id and (known := await shop.note_of_request(stored.ticket.id, external_id)):
+                return known
+            ticket = touched(with_entry(stored.ticket, visible=False), now)
+            note = Note(
+                id=uuid7(),
+                ticket_id=ticket.id,
+                content=entry.content,
+                author_name=entry.author_name,
+                author_id=entry.author_id,
+                create_time=now,
+                sequence=ticket.entry_count,
+                external_id=external_id,
+            )
+            await shop.add_note(note)
+            await place(shop, ticket)
+        await self._inbox.changed(caller.tenant_id)
+        return note
+
+    async def messages(
+        self, caller: Caller, reference: str, after: tuple[datetime, int] | None, limit: int
+    ) -> list[Message]:
+        """Return visible messages, oldest first, after a place in that order.
+
+        Raises:
+            TicketNotFoundError: there is no such ticket.
+        """
+        async with self._store.shop(caller.tenant_id) as shop:
+            stored = await find(shop, reference)
+            return await shop.messages(stored.ticket.id, after=after, limit=limit)
+
+    async def notes(
+        self, caller: Caller, reference: str, after: tuple[datetime, int] | None = None, limit: int | None = None
+    ) -> list[Note]:
+        """Return notes, oldest first, after a place in that order.
+
+        Raises:
+            TicketNotFoundError: there is no such ticket.
+        """
+        async with self._store.shop(caller.tenant_id) as shop:
+            stored = await find(shop, reference)
+            return await shop.notes(stored.ticket.id, after=after, limit=limit)
+
+    async def reset_conversation(self, caller: Caller, reference: str) -> tuple[Ticket, int]:
+        """Hide every message but the first; return the ticket and how many were hidden by this.
+
+        Raises:
+            TicketNotFoundError: there is no such ticket.
+        """
+        return await self._show_or_hide(caller, reference, hide=True)
+
+    async def restore_conversation(self, caller: Caller, reference: str) -> tuple[Ticket, int]:
+        """Show all hidden messages again; return the ticket and how many were shown by this.
+
+        Raises:
+            TicketNotFoundError: there is no such ticket.
+        """
+        return await self._show_or_hide(caller, reference, hide=False)
+
+    async def _show_or_hide(self, caller: Caller, reference: str, *, hide: bool) -> tuple[Ticket, int]:
+        now = self._clock()
+        async with self._store.shop(caller.tenant_id) as shop:
+            ticket = (await find(shop, reference, lock=True)).ticket
+            moved = await (shop.hide_all_but_first(ticket.id, now) if hide else shop.restore_all(ticket.id))
+            if not moved:
+                return ticket, 0
+            ticket = replace(touched(ticket, now), conversation_version=ticket.conversation_version + 1)
+            details = {"messages": [str(message_id) for message_id in moved]}
+            action = "reset_conversation" if hide else "restore_conversation"
+            await shop.record(ticket.id, action, caller.principal, now, details)
+            await place(shop, ticket, search_anew=True)
+        await self._inbox.changed(caller.tenant_id)
+        return ticket, len(moved)
+
+    async def _transform(
+        self, caller: Caller, reference: str, action: str, step: Callable[[Ticket, datetime], Ticket], expected: str
+    ) -> Stored:
+        """Take a ticket through one step and write the history."""
+        now = self._clock()
+        async with self._store.shop(caller.tenant_id) as shop:
+            before = (await find(shop, reference, lock=True)).ticket
+            if expected:
+                require(expected, etag_of(before))
+            after = step(before, now)
+            fields = ("subject", "status", "priority", "assigned_to", "tags")
+            different = {name: getattr(after, name) for name in fields if getattr(after, name) != getattr(before, name)}
+            await shop.record(after.id, action, caller.principal, now, different)
+            stored = await place(shop, after, search_anew="subject" in different)
+        await self._inbox.changed(caller.tenant_id)
+        return stored
+
+    async def _earlier(self, shop: Shop, request_id: str) -> Stored | None:
+        """Return the ticket that an earlier call with this request id opened."""
+        ticket_id = await shop.ticket_of_request(f"request:{request_id}") if request_id else None
+        return await shop.find(ticket_id) if ticket_id else None
+
+
+def _message(ticket: Ticket, entry: NewEntry, moment: datetime, external_id: str | None = None) -> Message:
+    """Return the message for which a ticket has just made room."""
+    return Message(
+        id=uuid7(),
+        ticket_id=ticket.id,
+        from_agent=entry.from_agent,
+        content=entry.content,
+        author_name=entry.author_name,
+        author_email=entry.author_email,
+        author_id=entry.author_id,
+        create_time=moment,
+        sequence=ticket.entry_count,
+        external_id=external_id,
+    )

@@ -1,0 +1,108 @@
+"""Takes a helpdesk's events in: all of a call in one transaction, each event once."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from servicekit.ids import uuid7
+from services.tickets.alerts import searchable
+from services.tickets.desk import Caller, Clock, utc_now
+from services.tickets.inbox import Inbox
+from services.tickets.ingest import Event, ExternalMessage, Outcome, applied, new_ticket
+from services.tickets.placing import place
+from services.tickets.store import Shop, Store
+from services.tickets.tickets import Message, Note, Ticket, plausible, touched, with_entry, without_nul
+
+
+class Intake:
+    """Applies events to tickets."""
+
+    def __init__(self, store: Store, inbox: Inbox, clock: Clock = utc_now) -> None:
+        self._store = store
+        self._inbox = inbox
+        self._clock = clock
+
+    async def ingest(self, caller: Caller, events: Sequence[Event]) -> list[tuple[Outcome, UUID]]:
+        """Apply events in their order and return what each came to, with its ticket.
+
+        Raises:
+            ConversationFullError: a ticket holds as many messages and notes as it may; nothing of the call is applied.
+        """
+        now = self._clock()
+        async with self._store.shop(caller.tenant_id) as shop:
+            await shop.lock_external({(event.connection_id, event.external_id) for event in events})
+            results = [await self._apply(shop, event, now) for event in events]
+        if any(outcome is not Outcome.DUPLICATE for outcome, _ in results):
+            await self._inbox.changed(caller.tenant_id)
+        return results
+
+    async def _apply(self, shop: Shop, event: Event, now: datetime) -> tuple[Outcome, UUID]:
+        request_id = f"event:{event.event_id}"
+        if known := await shop.ticket_of_request(request_id):
+            return Outcome.DUPLICATE, known
+        before, is_new = await self._ticket(shop, event, now)
+        if not await shop.remember_request(request_id, before.id, now):
+            return Outcome.DUPLICATE, await shop.ticket_of_request(request_id) or before.id
+        if is_new:
+            await shop.insert(before)
+        ticket, outcome = applied(before, event, now)
+        ticket, texts = await self._add_entries(shop, ticket, event.messages, now)
+        subject_changed = ticket.subject != before.subject
+        ticket = touched(ticket, plausible(event.occurred, now))
+        await place(shop, ticket, added=searchable(texts), search_anew=subject_changed)
+        return outcome, ticket.id
+
+    async def _ticket(self, shop: Shop, event: Event, now: datetime) -> tuple[Ticket, bool]:
+        """Return the event's ticket, locked, or a new one that is not stored yet."""
+        if stored := await shop.find_external(event.connection_id, event.external_id):
+            return stored.ticket, False
+        number = await shop.next_number()
+        # Taking the number waited for every other transaction that opens a ticket of this tenant; look again.
+        if stored := await shop.find_external(event.connection_id, event.external_id):
+            return stored.ticket, False
+        return new_ticket(event, uuid7(), number, now), True
+
+    async def _add_entries(
+        self, shop: Shop, ticket: Ticket, entries: Sequence[ExternalMessage], now: datetime
+    ) -> tuple[Ticket, list[str]]:
+        """Add the messages and notes that are not known yet; return the ticket and what the customer wrote in them."""
+        texts: list[str] = []
+        known = await shop.known_entries(ticket.id, [one.external_id for one in entries]) if entries else set()
+        for one in entries:
+            if one.external_id in known:
+                continue
+            known.add(one.external_id)
+            ticket = with_entry(ticket, visible=not one.internal)
+            if one.internal:
+                await shop.add_note(_note(ticket, one, now))
+                continue
+            await shop.add_message(_message(ticket, one, now))
+            if not one.from_agent:
+                texts.append(one.content)
+        return ticket, texts
+
+
+def _message(ticket: Ticket, one: ExternalMessage, now: datetime) -> Message:
+    return Message(
+        id=uuid7(),
+        ticket_id=ticket.id,
+        from_agent=one.from_agent,
+        content=without_nul(one.content),
+        author_name=without_nul(one.author_name),
+        author_email=without_nul(one.author_email),
+        create_time=plausible(one.created, now),
+        sequence=ticket.entry_count,
+        external_id=one.external_id,
+    )
+
+
+def _note(ticket: Ticket, one: ExternalMessage, now: datetime) -> Note:
+    return Note(
+        id=uuid7(),
+        ticket_id=ticket.id,
+        content=without_nul(one.content),
+        author_name=without_nul(one.author_name),
+        create_time=plausible(one.created, now),
+        sequence=ticket.entry_count,
+        external_id=one.external_id,
+    )

@@ -1,0 +1,79 @@
+"""Turns rows into plain values, whichever of the two drivers read them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+import orjson
+
+from services.tickets.language import Signals
+from services.tickets.scoring import Part, Rank
+from services.tickets.tickets import Message, Note, Ticket
+
+
+class Row(Protocol):
+    """A row of either driver: its values by the names of the columns."""
+
+    def __getitem__(self, column: str, /) -> Any:
+        """Return the value of a column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A ticket with what is derived of it."""
+
+    ticket: Ticket
+    rank: Rank
+    signals: Signals
+    message_count: int
+    last_message_time: datetime | None
+
+
+def stored_of(row: Row) -> Stored:
+    """Return the ticket of a row."""
+    read: dict[str, Any] = _json(row["signals"])
+    signals: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in read.items()}
+    return Stored(
+        ticket=Ticket(
+            id=row["id"],
+            number=row["number"],
+            customer_id=row["customer_id"],
+            subject=row["subject"],
+            channel=row["channel"],
+            status=row["status"],
+            priority=row["priority"],
+            create_time=row["create_time"],
+            update_time=row["update_time"],
+            start_time=row["start_time"],
+            assigned_to=row["assigned_to"],
+            tags=tuple(row["tags"]),
+            metadata=_json(row["metadata"]),
+            close_time=row["close_time"],
+            field_times=_json(row["field_times"]),
+            entry_count=row["entry_count"],
+            conversation_version=row["conversation_version"],
+            revision=row["revision"],
+            connection_id=row["connection_id"],
+            external_id=row["external_id"],
+        ),
+        rank=Rank(row["rank_key"], tuple(Part(**part) for part in _json(row["parts"]))),
+        signals=Signals(**signals),
+        message_count=row["message_count"],
+        last_message_time=row["last_message_time"],
+    )
+
+
+def message_of(row: Row) -> Message:
+    """Return the message of a row."""
+    values = {name: row[name] for name in Message.__slots__}
+    return Message(**{**values, "metadata": _json(row["metadata"])})
+
+
+def note_of(row: Row) -> Note:
+    """Return the note of a row."""
+    return Note(**{name: row[name] for name in Note.__slots__})
+
+
+def _json(value: Any) -> Any:
+    """Return a JSON column's value; the raw driver gives it as text."""
+    return orjson.loads(value) if isinstance(value, str) else value

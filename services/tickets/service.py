@@ -1,0 +1,214 @@
+"""The public API and the doors for other services: messages in, one call, messages out; decides nothing."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import grpc
+from rapport.tickets.v1 import (
+    conversation_service_pb2,
+    conversation_service_pb2_grpc,
+    ingest_service_pb2,
+    ingest_service_pb2_grpc,
+    ticket_pb2,
+    ticket_service_pb2,
+    ticket_service_pb2_grpc,
+)
+
+from servicekit.identity import caller, caller_tenant
+from servicekit.pages import PageTokens
+from services.tickets import resources
+from services.tickets.desk import Caller, Desk, NewEntry, NewTicket
+from services.tickets.intake import Intake
+from services.tickets.listing import Listing
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_CONVERSATION_MESSAGES = 200
+_DEFAULT_PAGE = 50
+_LARGEST_PAGE = 200
+
+
+def present_caller() -> Caller:
+    """Return for whom the call that is being served is made."""
+    return Caller(caller_tenant(), caller().subject)
+
+
+def page_size(asked: int) -> int:
+    """Return how many items a page has: 0 means 50, and no page has more than 200."""
+    return min(asked or _DEFAULT_PAGE, _LARGEST_PAGE)
+
+
+class TicketServicer(ticket_service_pb2_grpc.TicketServiceServicer):
+    """`rapport.tickets.v1.TicketService`."""
+
+    def __init__(self, desk: Desk, listing: Listing, tokens: PageTokens) -> None:
+        self._desk = desk
+        self._listing = listing
+        self._tokens = tokens
+
+    async def ListTickets(
+        self, request: ticket_service_pb2.ListTicketsRequest, _context: Context
+    ) -> ticket_service_pb2.ListTicketsResponse:
+        """List tickets in keyset pages."""
+        listed, token = await self._listing.tickets(
+            caller_tenant(),
+            resources.filters_of(request),
+            newest=request.order == ticket_service_pb2.ListTicketsRequest.ORDER_NEWEST,
+            token=request.page_token,
+            size=page_size(request.page_size),
+        )
+        return ticket_service_pb2.ListTicketsResponse(
+            tickets=[resources.ticket(stored) for stored in listed], next_page_token=token
+        )
+
+    async def GetTicket(self, request: ticket_service_pb2.GetTicketRequest, _context: Context) -> ticket_pb2.Ticket:
+        """Return a ticket."""
+        return resources.ticket(await self._desk.get(present_caller(), request.ticket))
+
+    async def CreateTicket(
+        self, request: ticket_service_pb2.CreateTicketRequest, _context: Context
+    ) -> ticket_pb2.Ticket:
+        """Open a ticket."""
+        new = NewTicket(
+            customer_id=request.customer_id,
+            channel=request.channel,
+            initial_message=request.initial_message,
+            subject=request.subject,
+            priority=request.priority or "normal",
+            tags=request.tags,
+            author_name=request.author_name,
+            author_email=request.author_email,
+        )
+        stored, _ = await self._desk.open(present_caller(), new, request.request_id)
+        return resources.ticket(stored)
+
+    async def UpdateTicket(
+        self, request: ticket_service_pb2.UpdateTicketRequest, _context: Context
+    ) -> ticket_pb2.Ticket:
+        """Change a ticket's fields."""
+        change = resources.change_of(request)
+        return resources.ticket(await self._desk.change(present_caller(), request.ticket.id, change, request.etag))
+
+    async def CloseTicket(self, request: ticket_service_pb2.CloseTicketRequest, _context: Context) -> ticket_pb2.Ticket:
+        """Close a ticket."""
+        return resources.ticket(await self._desk.close(present_caller(), request.ticket, request.etag))
+
+    async def ReopenTicket(
+        self, request: ticket_service_pb2.ReopenTicketRequest, _context: Context
+    ) -> ticket_pb2.Ticket:
+        """Open a closed ticket again."""
+        return resources.ticket(await self._desk.reopen(present_caller(), request.ticket, request.etag))
+
+    async def ResetConversation(
+        self, request: ticket_service_pb2.ResetConversationRequest, _context: Context
+    ) -> ticket_service_pb2.ResetConversationResponse:
+        """Hide every message but the first."""
+        _, hidden = await self._desk.reset_conversation(present_caller(), request.ticket)
+        return ticket_service_pb2.ResetConversationResponse(hidden_count=hidden)
+
+    async def RestoreConversation(
+        self, request: ticket_service_pb2.RestoreConversationRequest, _context: Context
+    ) -> ticket_service_pb2.RestoreConversationResponse:
+        """Show the hidden messages again."""
+        _, restored = await self._desk.restore_conversation(present_caller(), request.ticket)
+        return ticket_service_pb2.RestoreConversationResponse(restored_count=restored)
+
+    async def ExplainTicket(
+        self, request: ticket_service_pb2.ExplainTicketRequest, _context: Context
+    ) -> ticket_pb2.Explanation:
+        """Explain a ticket's place in the inbox."""
+        return resources.explanation(await self._desk.get(present_caller(), request.ticket))
+
+    async def ListMessages(
+        self, request: ticket_service_pb2.ListMessagesRequest, _context: Context
+    ) -> ticket_service_pb2.ListMessagesResponse:
+        """List the visible messages of a ticket."""
+        scope, size = self._scope("messages", request.ticket), page_size(request.page_size)
+        found = await self._desk.messages(
+            present_caller(), request.ticket, self._place(request.page_token, scope), size + 1
+        )
+        return ticket_service_pb2.ListMessagesResponse(
+            messages=[resources.message(one) for one in found[:size]], next_page_token=self._next(found, size, scope)
+        )
+
+    async def CreateMessage(
+        self, request: ticket_service_pb2.CreateMessageRequest, _context: Context
+    ) -> ticket_pb2.Message:
+        """Add a message to a ticket."""
+        entry = NewEntry(
+            content=request.content,
+            author_name=request.author_name,
+            author_email=request.author_email,
+            author_id=request.author_id,
+            from_agent=request.from_agent,
+            create_time=resources.moment(request.create_time) if request.HasField("create_time") else None,
+        )
+        added, _ = await self._desk.add_message(present_caller(), request.ticket, entry, request_id=request.request_id)
+        return resources.message(added)
+
+    async def ListNotes(
+        self, request: ticket_service_pb2.ListNotesRequest, _context: Context
+    ) -> ticket_service_pb2.ListNotesResponse:
+        """List the notes of a ticket."""
+        scope, size = self._scope("notes", request.ticket), page_size(request.page_size)
+        found = await self._desk.notes(
+            present_caller(), request.ticket, self._place(request.page_token, scope), size + 1
+        )
+        return ticket_service_pb2.ListNotesResponse(
+            notes=[resources.note(one) for one in found[:size]], next_page_token=self._next(found, size, scope)
+        )
+
+    async def CreateNote(self, request: ticket_service_pb2.CreateNoteRequest, _context: Context) -> ticket_pb2.Note:
+        """Add a note to a ticket."""
+        entry = NewEntry(content=request.content, author_name=request.author_name, author_id=request.author_id)
+        added = await self._desk.add_note(present_caller(), request.ticket, entry, request.request_id)
+        return resources.note(added)
+
+    def _scope(self, what: str, ticket: str) -> tuple[object, ...]:
+        return (caller_tenant(), what, ticket)
+
+    def _place(self, token: str, scope: Sequence[object]) -> tuple[datetime, int] | None:
+        """Return the place that a page token names."""
+        if not token:
+            return None
+        cursor = self._tokens.open(token, scope=scope)
+        return datetime.fromisoformat(cursor["time"]), cursor["sequence"]
+
+    def _next(self, found: Sequence[Any], size: int, scope: Sequence[object]) -> str:
+        """Return the token for what comes after the first `size` entries; empty when nothing does."""
+        if len(found) <= size:
+            return ""
+        last = found[size - 1]
+        return self._tokens.seal({"time": last.create_time.isoformat(), "sequence": last.sequence}, scope=scope)
+
+
+class IngestServicer(ingest_service_pb2_grpc.IngestServiceServicer):
+    """`rapport.tickets.v1.IngestService`."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+
+    async def IngestEvents(
+        self, request: ingest_service_pb2.IngestEventsRequest, _context: Context
+    ) -> ingest_service_pb2.IngestEventsResponse:
+        """Apply a helpdesk's events."""
+        events = [resources.event(event) for event in request.events]
+        results = await self._intake.ingest(present_caller(), events)
+        return ingest_service_pb2.IngestEventsResponse(
+            results=[resources.result(outcome, ticket_id) for outcome, ticket_id in results]
+        )
+
+
+class ConversationServicer(conversation_service_pb2_grpc.ConversationServiceServicer):
+    """`rapport.tickets.v1.ConversationService`."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def GetConversation(
+        self, request: conversation_service_pb2.GetConversationRequest, _context: Context
+    ) -> conversation_service_pb2.Conversation:
+        """Return a ticket with its newest visible messages."""
+        stored, messages = await self._desk.conversation(present_caller(), request.ticket, _CONVERSATION_MESSAGES)
+        return resources.conversation(stored.ticket, messages)

@@ -1,0 +1,163 @@
+"""The tables of the tickets service; each leads its keys with the tenant, and only the store knows them."""
+
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Double,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(schema="tickets")
+
+
+def _key(name: str, kind: Any = Uuid) -> Column[Any]:
+    return Column(name, kind, primary_key=True)
+
+
+def _moment(name: str, *, nullable: bool = False) -> Column[Any]:
+    return Column(name, DateTime(timezone=True), nullable=nullable)
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, Text, nullable=False)
+
+
+tickets = Table(
+    "tickets",
+    metadata,
+    _key("tenant_id"),
+    _key("id"),
+    Column("number", BigInteger, nullable=False),
+    _text("customer_id"),
+    _text("subject"),
+    _text("channel"),
+    _text("status"),
+    _text("priority"),
+    _text("assigned_to"),
+    Column("tags", ARRAY(Text), nullable=False),
+    Column("metadata", JSONB, nullable=False),
+    _moment("create_time"),
+    _moment("update_time"),
+    _moment("start_time"),
+    _moment("close_time", nullable=True),
+    _moment("last_message_time", nullable=True),
+    Column("field_times", JSONB, nullable=False),
+    Column("entry_count", Integer, nullable=False),
+    Column("conversation_version", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("connection_id", Uuid),
+    Column("external_id", Text),
+    # What the rules read out of the text, and where that and the customer put the ticket.
+    Column("signals", JSONB, nullable=False),
+    Column("rank_key", Double, nullable=False),
+    Column("parts", JSONB, nullable=False),
+    # The words of the subject and of all visible customer messages, as topic alerts search them.
+    _text("searchable"),
+    # The inbox row as the frontend reads it: see cards.py.
+    _text("card"),
+    Column("card_version", SmallInteger, nullable=False),
+    Column("message_count", Integer, nullable=False),
+)
+
+LOADED = [column for column in tickets.c if column.name not in {"searchable", "card", "card_version"}]
+"""The columns that make a ticket: all but the texts that only the inbox reads."""
+
+ticket_numbers = Table(
+    "ticket_numbers",
+    metadata,
+    _key("tenant_id"),
+    Column("last_number", BigInteger, nullable=False),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    _key("tenant_id"),
+    _key("ticket_id"),
+    _key("id"),
+    Column("sequence", Integer, nullable=False),
+    Column("from_agent", Boolean, nullable=False),
+    _text("content"),
+    _text("author_name"),
+    _text("author_email"),
+    _text("author_id"),
+    Column("metadata", JSONB, nullable=False),
+    Column("external_id", Text),
+    _moment("create_time"),
+    # Set while the message is hidden; restoring clears it.
+    _moment("hide_time", nullable=True),
+)
+
+notes = Table(
+    "notes",
+    metadata,
+    _key("tenant_id"),
+    _key("ticket_id"),
+    _key("id"),
+    Column("sequence", Integer, nullable=False),
+    _text("content"),
+    _text("author_name"),
+    _text("author_id"),
+    Column("external_id", Text),
+    _moment("create_time"),
+)
+
+ticket_history = Table(
+    "ticket_history",
+    metadata,
+    _key("tenant_id"),
+    _key("ticket_id"),
+    _key("id"),
+    _text("action"),
+    _text("principal"),
+    Column("details", JSONB, nullable=False),
+    _moment("create_time"),
+)
+
+applied_requests = Table(
+    "applied_requests",
+    metadata,
+    _key("tenant_id"),
+    _key("request_id", Text),
+    Column("ticket_id", Uuid, nullable=False),
+    _moment("create_time"),
+)
+
+customer_copies = Table(
+    "customer_copies",
+    metadata,
+    _key("tenant_id"),
+    _key("customer_id", Text),
+    Column("lifetime_value", Double),
+    Column("churn_probability", Double),
+    _text("origin"),
+    _text("profile"),
+    _moment("update_time", nullable=True),
+)
+
+advice_copies = Table(
+    "advice_copies",
+    metadata,
+    _key("tenant_id"),
+    _key("ticket_id"),
+    _text("recommendation"),
+    _text("draft"),
+)
+
+log_positions = Table(
+    "log_positions",
+    metadata,
+    _key("log", Text),
+    _text("cursor"),
+)

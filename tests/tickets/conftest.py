@@ -1,0 +1,133 @@
+"""Running tickets servers on the real Postgres and Valkey, and stubs that call them."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import grpc
+import orjson
+import pytest
+from google.api.httpbody_pb2 import HttpBody
+from rapport.frontend.v1 import ticket_desk_pb2, ticket_desk_pb2_grpc
+from rapport.tickets.v1 import (
+    conversation_service_pb2_grpc,
+    ingest_service_pb2_grpc,
+    ticket_service_pb2_grpc,
+)
+
+from servicekit.cache import Cache
+from servicekit.database import Database
+from servicekit.ids import uuid7
+from servicekit.pages import PageTokens
+from servicekit.server import start_server
+from services.tickets.__main__ import registrations
+from services.tickets.inbox import Inbox
+from services.tickets.inbox_store import InboxStore
+from services.tickets.store import Store
+from tests.support.servers import DatabaseFor, ServiceDatabase
+from tests.support.tokens import Issuer
+
+SCOPES = ("tickets.read", "tickets.write", "tickets.ingest")
+
+
+@dataclass
+class Running:
+    """A tickets server under test, its parts, and stubs for each of its services."""
+
+    database: Database
+    cache: Cache
+    store: Store
+    inbox: Inbox
+    channel: grpc.aio.Channel
+    address: str
+    tickets: Any = field(init=False)
+    ingest: Any = field(init=False)
+    conversations: Any = field(init=False)
+    desk: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the stubs."""
+        self.tickets = ticket_service_pb2_grpc.TicketServiceStub(self.channel)
+        self.ingest = ingest_service_pb2_grpc.IngestServiceStub(self.channel)
+        self.conversations = conversation_service_pb2_grpc.ConversationServiceStub(self.channel)
+        self.desk = ticket_desk_pb2_grpc.TicketDeskStub(self.channel)
+
+
+StartServer = Callable[..., Awaitable[Running]]
+
+
+@dataclass(frozen=True)
+class Agent:
+    """Somebody of one tenant who works through the frontend's messages of one server."""
+
+    running: Running
+    issuer: Issuer
+    tenant_id: UUID
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str]]:
+        """The metadata of this agent's calls."""
+        return self.issuer.metadata(*SCOPES, tenant_id=self.tenant_id)
+
+    async def ask(self, method: str, **fields: Any) -> Any:
+        """Call a method of TicketDesk and return its JSON."""
+        request = getattr(ticket_desk_pb2, f"{method}Request")(**fields)
+        body: HttpBody = await getattr(self.running.desk, method)(request, metadata=self.metadata)
+        assert body.content_type == "application/json"
+        return orjson.loads(body.data)
+
+    async def open(self, subject: str = "Hello", message: str = "Where is my order?", **fields: Any) -> Any:
+        """Open a ticket and return it."""
+        values = {"customer_id": "c-1", "channel": "email", "author_name": "Ann", **fields}
+        return (await self.ask("CreateTicket", subject=subject, initial_message=message, **values))["ticket"]
+
+    async def inbox(self, **fields: Any) -> Any:
+        """Return a page of the inbox in smart order."""
+        return await self.ask("ListTickets", **{"status": "open", "smart_order": True, **fields})
+
+
+@pytest.fixture(scope="session")
+def issuer() -> Issuer:
+    """Who signs the tokens of all tests."""
+    return Issuer()
+
+
+@pytest.fixture(scope="session")
+def tickets_database(database_for: DatabaseFor) -> ServiceDatabase:
+    """The database that the tests of a process share; each test has a tenant of its own."""
+    return database_for("tickets")
+
+
+@pytest.fixture
+async def start(tickets_database: ServiceDatabase, valkey_url: str, issuer: Issuer) -> AsyncIterator[StartServer]:
+    """Start a tickets server on each call; all stop when the test ends."""
+    async with AsyncExitStack() as stack:
+
+        async def start_one(valkey: str | None = valkey_url, database_url: str = "") -> Running:
+            database = await Database.connect(database_url or tickets_database.app_url, schema="tickets", pool_size=8)
+            stack.push_async_callback(database.close)
+            cache = await Cache.connect(valkey, service="tickets")
+            stack.push_async_callback(cache.close)
+            store, inbox = Store(database), Inbox(InboxStore(database), cache)
+            tokens = PageTokens.from_secret("a secret of the tests")
+            server = await start_server(registrations(store, inbox, tokens), trust=issuer.trust)
+            stack.push_async_callback(server.stop)
+            channel = grpc.aio.insecure_channel(server.address)
+            stack.push_async_callback(channel.close)
+            return Running(database, cache, store, inbox, channel, server.address)
+
+        yield start_one
+
+
+@pytest.fixture
+async def running(start: StartServer) -> Running:
+    """One running server."""
+    return await start()
+
+
+@pytest.fixture
+def agent(running: Running, issuer: Issuer) -> Agent:
+    """An agent of a new tenant at the running server."""
+    return Agent(running, issuer, uuid7())
