@@ -1,0 +1,1 @@
+"""The services of the suite, one package each; they know one another by their contracts only."""
