@@ -2,11 +2,14 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support import servers
+from tests.support import suite as suites
 from tests.support.servers import DatabaseFor, RunningServer, ServiceDatabase
+from tests.support.world import SuiteUnderTest
 
 _OF_THE_RUN = pytest.StashKey[servers.ServersOfTheRun]()
 
@@ -80,6 +83,13 @@ def _database_factory() -> Iterator[DatabaseFor]:
     yield make
     for database in made:
         servers.drop_database(of_the_run, database)
+
+
+@pytest.fixture(scope="session")
+def suite() -> SuiteUnderTest:
+    """A whole running suite behind its gateway, shared by all test processes; the first one that asks starts it."""
+    described = suites.shared_suite(Path(servers.servers_of_the_run().folder))
+    return SuiteUnderTest.of(described)
 
 
 @pytest.fixture

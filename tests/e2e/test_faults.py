@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.support import servers
 from tests.support.suite import own_suite
 
 from tests.support.waiting import eventually
@@ -22,10 +23,10 @@ KILLED = ("crm", "tickets", "recommendations", "tenant", "control-plane", "envoy
 
 
 @pytest.fixture(scope="module")
-def doomed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SuiteUnderTest]:
+def doomed() -> Iterator[SuiteUnderTest]:
     """A suite of its own, since its processes are killed."""
-    with own_suite(tmp_path_factory.mktemp("doomed")) as suite:
-        yield suite
+    with own_suite(servers.new_folder()) as described:
+        yield SuiteUnderTest.of(described)
 
 
 def pid_of(suite: SuiteUnderTest, process: str) -> int:

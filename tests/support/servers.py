@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import secrets
@@ -11,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +21,7 @@ from cli.suite.launch import start_options
 from cli.suite.postgres import SUPERUSER, THROWAWAY, PostgresServer, prepare_postgres, wait_for_postgres
 from cli.suite.provision import SERVICES, create_database, provision_database, provision_roles
 from cli.suite.valkey import ValkeyServer, prepare_valkey, wait_for_valkey
+from tests.support.suite import locked, stop_shared_suite
 
 _ENVIRONMENT = "RAPPORT_TEST_SERVERS"
 _BASE_TEMPLATE = "rapport_base"
@@ -201,6 +201,7 @@ class ServersOfTheRun:
     def stop(self) -> None:
         """Stop both and remove their data."""
         os.environ.pop(_ENVIRONMENT, None)
+        stop_shared_suite(self._folder)
         for server in reversed(self._running):
             server.stop()
         for record in self._folder.glob("*.elsewhere"):
@@ -222,7 +223,7 @@ def servers_of_the_run() -> Servers:
 def new_database(servers: Servers, service: str) -> ServiceDatabase:
     """Make a database with the service's migrations applied, as a copy of a template that is migrated once a run."""
     template = f"template_{service}"
-    with _locked(Path(servers.folder) / f"{template}.lock"):
+    with locked(Path(servers.folder) / f"{template}.lock"):
         done = Path(servers.folder) / f"{template}.done"
         if not done.exists():
             in_own_loop(_drop(servers, template))
@@ -263,11 +264,3 @@ def _migrate(service: str, owner_url: str) -> None:
     from servicekit.migrate import upgrade
 
     in_own_loop(upgrade(owner_url, f"services.{service}"))
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock between the test processes."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

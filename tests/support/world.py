@@ -4,7 +4,7 @@ import base64
 import hmac
 import json
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -31,6 +31,11 @@ class SuiteUnderTest:
     operator_key: str
     grpc: dict[str, str]
     data: str
+
+    @classmethod
+    def of(cls, described: dict[str, Any]) -> "SuiteUnderTest":
+        """Take what concerns tests from what `rapport up --json` printed."""
+        return cls(**{each.name: described[each.name] for each in fields(cls)})
 
     def client(self, **headers: str) -> httpx.AsyncClient:
         """Make a client that trusts the suite's certificate authority."""
