@@ -24,6 +24,8 @@ _COMMAND_SECONDS = 30.0
 _PATIENCE_SECONDS = 20.0
 _SET_TENANT = "SELECT set_config('rapport.tenant_id', $1, true)"
 _OUT_OF_REACH = "The database is out of reach."
+_NONE_FREE = "No connection to the database became free in time."
+_ROLLBACK_SECONDS = 2.0
 
 # Classes of SQLSTATE that mean "not reachable now": connection exceptions, operator intervention, too many connections.
 _LOST_CLASSES = ("08", "57P", "53300")
@@ -69,8 +71,11 @@ def translate(error: BaseException) -> DomainError | None:
             return DatabaseUnavailableError(_OUT_OF_REACH, retry_after=1)
         error = error.orig.__cause__ or error.orig if error.orig else error
     if isinstance(error, exc.TimeoutError):
-        return DatabaseUnavailableError("No connection to the database became free in time.", retry_after=1)
-    if isinstance(error, asyncpg.InterfaceError) and "clos" in str(error):
+        return DatabaseUnavailableError(_NONE_FREE, retry_after=1)
+    # A server that dies between two statements may leave the driver in a state that it calls an error of its own.
+    if isinstance(error, asyncpg.InternalClientError) or (
+        isinstance(error, asyncpg.InterfaceError) and "clos" in str(error)
+    ):
         return DatabaseUnavailableError(_OUT_OF_REACH, retry_after=1)
     state = getattr(error, "sqlstate", None) or ""
     if state.startswith(_LOST_CLASSES):
@@ -95,6 +100,16 @@ async def _settle(connection: asyncpg.Connection) -> None:
     """Make a raw connection fit for its next user, without the round trip of the driver's own reset."""
     if connection.is_in_transaction():
         await connection.execute("ROLLBACK")
+
+
+async def _abandon(connection: PoolConnectionProxy) -> None:
+    """End a failed transaction; a connection that cannot even do that is cut, so that the failure itself is told."""
+    if connection.is_closed():
+        return
+    try:
+        await connection.execute("ROLLBACK", timeout=_ROLLBACK_SECONDS)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
+        connection.terminate()
 
 
 class Database:
@@ -168,17 +183,28 @@ class Database:
         No savepoints: `connection.transaction()` refuses to start inside it.
         """
         with _translated():
-            async with self.driver.acquire(timeout=_ACQUIRE_SECONDS) as connection:
+            async with self._acquired() as connection:
                 # A UUID has no character that could end the literal; the simple protocol takes no parameters.
                 literal = UUID(int=tenant_id.int)
                 await connection.execute(f"BEGIN; SELECT set_config('rapport.tenant_id', '{literal}', true)")
                 try:
                     yield connection
                 except BaseException:
-                    if not connection.is_closed():
-                        await connection.execute("ROLLBACK")
+                    await _abandon(connection)
                     raise
                 await connection.execute("COMMIT")
+
+    @asynccontextmanager
+    async def _acquired(self) -> AsyncIterator[PoolConnectionProxy]:
+        """Lend a raw connection; waiting for a free one is bounded."""
+        try:
+            connection = await self.driver.acquire(timeout=_ACQUIRE_SECONDS)
+        except TimeoutError as error:
+            raise DatabaseUnavailableError(_NONE_FREE, retry_after=1) from error
+        try:
+            yield connection
+        finally:
+            await self.driver.release(connection)
 
     async def ready(self) -> bool:
         """Tell whether the database answers within a second; meant for the health loop."""

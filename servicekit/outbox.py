@@ -23,7 +23,7 @@ from servicekit.doorbell import Doorbell
 from servicekit.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from alembic.operations import Operations
+    from servicekit.migrate import Operations
 
 _log = structlog.get_logger(__name__)
 _FIRST_PAUSE = 0.1
