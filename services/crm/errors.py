@@ -1,6 +1,12 @@
 """The errors of the crm service; their reasons are those of `rapport.crm.v1.ErrorReason`."""
 
-from servicekit.errors import InvalidArgumentError, NotFoundError, PreconditionError, TooLargeError, UnauthenticatedError
+from servicekit.errors import (
+    InvalidArgumentError,
+    NotFoundError,
+    PreconditionError,
+    TooLargeError,
+    UnauthenticatedError,
+)
 
 
 class WebhookRefusedError(UnauthenticatedError):

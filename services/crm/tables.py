@@ -1,6 +1,6 @@
 """The tables of schema `crm`; only `store.py` reads this. The hot paths' SQL stands in the migrations."""
 
-from sqlalchemy import BigInteger, Column, DateTime, Integer, LargeBinary, MetaData, Table, Text, Uuid
+from sqlalchemy import BigInteger, Column, DateTime, Identity, Integer, LargeBinary, MetaData, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData(schema="crm")
@@ -86,7 +86,7 @@ jobs = Table(
     metadata,
     Column("tenant_id", Uuid, primary_key=True),
     Column("conversation", BigInteger, primary_key=True),
-    Column("seq", BigInteger, primary_key=True),
+    Column("seq", BigInteger, Identity(always=True), primary_key=True),
     Column("delivery_id", Uuid, nullable=False),
     Column("run_at", DateTime(timezone=True), nullable=False),
     Column("attempts", Integer, nullable=False),

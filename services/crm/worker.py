@@ -91,6 +91,7 @@ class Worker:
         most_attempts: int,
         refused_tenants: Callable[[], Collection[UUID]] = frozenset,
         concurrency: int = 4,
+        lease: timedelta = LEASE,
         doorbell: Callable[[float], Awaitable[object]] | None = None,
     ) -> None:
         self._store = store
@@ -99,6 +100,7 @@ class Worker:
         self._most_attempts = most_attempts
         self._refused_tenants = refused_tenants
         self._concurrency = concurrency
+        self._lease = lease
         self._doorbell = doorbell
         self._chance = random.Random()  # noqa: S311 - spreads retries, guards nothing
         self._woken = asyncio.Event()
@@ -134,7 +136,7 @@ class Worker:
         jobs: list[Job] = []
         if room > 0:
             try:
-                jobs = await self._store.claim(after=self._last_tenant, tenants=room, share=SHARE, lease=LEASE)
+                jobs = await self._store.claim(after=self._last_tenant, tenants=room, share=SHARE, lease=self._lease)
             except DomainError as error:
                 _log.warning("claim_failed", reason=error.reason)
                 await asyncio.sleep(POLL_SECONDS / 2)

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -40,11 +40,12 @@ from services.crm.keyring import Keyring
 from services.crm.refusals import Refusals
 from services.crm.service import ConnectionServicer, DeliveryServicer, WebhookServicer
 from services.crm.store import Store
-from services.crm.worker import Worker
+from services.crm.worker import LEASE, Worker
 from tests.crm.fake_tickets import FakeTickets
 from tests.crm.zendesk_requests import SECRET, headers
 from tests.support.servers import DatabaseFor, ServiceDatabase
 from tests.support.tokens import Issuer
+from tests.support.waiting import eventually
 
 PUBLIC_URL = "https://rapport.example"
 SCOPES = ("connections.read", "connections.write", "deliveries.read")
@@ -152,6 +153,15 @@ class Crm:
         self.databases.append(database)
         return put_together(database, self.keks, self.tickets.address, self.issuer, **settings)
 
+    async def settled(self, shop: Shop, *, within: float = 15.0) -> delivery_service_pb2.Balance:
+        """Wait until nothing of the shop is pending; return the balance."""
+
+        async def done() -> delivery_service_pb2.Balance | None:
+            balance = await self.balance(shop)
+            return None if balance.pending else balance
+
+        return await eventually(done, within)
+
     @asynccontextmanager
     async def working(self, *workers: Worker) -> AsyncIterator[None]:
         """Let workers run, by default the main process's."""
@@ -166,7 +176,13 @@ class Crm:
 
 
 def put_together(
-    database: Database, keks: KeyEncryptionKeys, tickets: str, issuer: Issuer, *, most_attempts: int = 3
+    database: Database,
+    keks: KeyEncryptionKeys,
+    tickets: str,
+    issuer: Issuer,
+    *,
+    most_attempts: int = 3,
+    lease: timedelta = LEASE,
 ) -> Process:
     """Wire a process as `__main__` does, without the tenant service's stream."""
     store = Store(database)
@@ -180,6 +196,7 @@ def put_together(
         keyring,
         Ingest(channel, Workload("crm", "workload-secret", channel)),
         most_attempts=most_attempts,
+        lease=lease,
         refused_tenants=lambda: issuer.trust.refused_tenants,
     )
     inbox = Inbox(

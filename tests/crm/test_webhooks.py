@@ -11,7 +11,7 @@ import pytest
 
 from services.crm.providers.provider import MAX_BODY_BYTES
 from services.crm.providers.zendesk import PUBLIC_TEST_SECRET, SIGNATURE, TIMESTAMP
-from tests.crm.conftest import Crm, Shop
+from tests.crm.conftest import Crm
 from tests.crm.zendesk_requests import SECRET, event, headers
 
 
@@ -65,17 +65,8 @@ async def test_two_hundred_identical_deliveries_at_once_are_one(crm: Crm) -> Non
     balance = await crm.balance(shop)
     assert (balance.admitted, balance.pending, balance.duplicate) == (200, 1, 199)
     async with crm.working():
-        await settled(crm, shop)
+        await crm.settled(shop)
     assert len(crm.tickets.applied) == 1
-
-
-async def settled(crm: Crm, shop: Shop) -> None:
-    """Return when nothing of the shop is pending."""
-    for _ in range(500):
-        if not (await crm.balance(shop)).pending:
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("deliveries are still pending")
 
 
 async def test_the_same_event_to_two_shops_is_two_deliveries(crm: Crm) -> None:
