@@ -68,7 +68,9 @@ def start(folder: SuiteFolder, options: SuiteOptions, listener: Listener, *, lea
     progress = state.Progress(folder.run / f"progress-{os.getpid()}.jsonl")
     progress.clear()
     command = module_command("cli.suite.supervisor", str(folder.root), json.dumps(asdict(options)), str(progress.path))
-    with (folder.logs / "supervisor.log").open("ab") as log:
+    log_file = folder.logs / "supervisor.log"
+    log_file.touch(mode=0o600)
+    with log_file.open("ab") as log:
         supervisor = subprocess.Popen(
             [*command, *(["--leashed"] if leashed else [])],
             stdin=subprocess.PIPE if leashed else subprocess.DEVNULL,

@@ -57,9 +57,7 @@ async def provision_database(database_url: str) -> None:
                 owner, app, spanning = f"{service}_owner", f"{service}_app", f"{service}_spanning"
                 await connection.execute(f'GRANT CONNECT ON DATABASE "{name}" TO {owner}, {app}')
                 await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {service} AUTHORIZATION {owner}")
-                # A function can only be handed to a role that may create in its schema.
-                await connection.execute(f"GRANT USAGE, CREATE ON SCHEMA {service} TO {spanning}")
-                await connection.execute(f"GRANT USAGE ON SCHEMA {service} TO {app}")
+                await connection.execute(f"GRANT USAGE ON SCHEMA {service} TO {app}, {spanning}")
     finally:
         await connection.close()
 

@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
@@ -274,11 +275,10 @@ async def supervise(folder: SuiteFolder, options: SuiteOptions, progress: state.
         loop.add_reader(sys.stdin.fileno(), supervisor.stop)
     try:
         await supervisor.run()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last one who can tell what happened
         text, reason = _reason(error)
         progress.tell("failed", text=text, reason=reason)
-        if not isinstance(error, CommandError):
-            raise
+        traceback.print_exception(error)
         return 1
     return 0
 

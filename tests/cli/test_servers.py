@@ -30,6 +30,7 @@ async def test_owner_may_hand_a_function_to_the_spanning_role(fresh_database_for
     try:
         make = "CREATE OR REPLACE FUNCTION crm.look() RETURNS int SECURITY DEFINER SET search_path = '' RETURN 1"
         await connection.execute(make)
+        await connection.execute("GRANT CREATE ON SCHEMA crm TO crm_spanning")
         await connection.execute("ALTER FUNCTION crm.look() OWNER TO crm_spanning")
         await connection.execute(make)
         assert await connection.fetchval("SELECT crm.look()") == 1
