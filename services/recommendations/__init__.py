@@ -1,0 +1,1 @@
+"""Customers, their orders and profiles, next best actions and draft answers."""

@@ -1,0 +1,195 @@
+"""A case: what a ticket is about, who asks, and which facts about the order are known. Everything advice rests on."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from services.recommendations import intents
+from services.recommendations.intents import Intent
+
+_MOST_REFERENCES = 20
+_ANY_REFERENCE = re.compile(r"#?\b[A-Za-z]{0,4}-?\d[A-Za-z0-9-]{2,40}\b")
+_SAID_REFERENCE = re.compile(
+    r"(?:#\s?|\border\s(?:(?:number|no\.?|id|nr\.?)\s?)?(?:is\s|:\s?)?#?)((?:[A-Za-z]{0,4}-?)\d[A-Za-z0-9-]{2,40})\b",
+    re.IGNORECASE,
+)
+_WORD = re.compile(r"[a-z0-9]{4,}")
+_CLEAR_MENTION = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A visible message of the conversation."""
+
+    from_agent: bool
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A ticket's conversation as the tickets service tells it; `version` rises when it moves on."""
+
+    ticket_id: str
+    customer_id: str
+    subject: str
+    channel: str
+    version: int
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """What advice needs of a customer; `churn` is None without enough evidence."""
+
+    lifetime_value: float
+    total_orders: int
+    churn: float | None
+    days_since_last_purchase: int | None
+    currency: str
+
+    @classmethod
+    def from_profile(cls, profile: Mapping[str, Any], churn: float | None, currency: str) -> "Customer":
+        """Return the customer that a profile describes."""
+        metrics = profile["business_metrics"]
+        return cls(
+            metrics["lifetime_value"], metrics["total_orders"], churn, metrics["days_since_last_purchase"], currency
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A parcel; `status` is pending, in_transit, delivered or failed; the other texts may be empty."""
+
+    tracking_number: str
+    tracking_url: str
+    carrier: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order with the facts that a person may be told; the newest parcel comes last."""
+
+    order_id: str
+    placed_on: date
+    products: tuple[str, ...]
+    parcels: tuple[Parcel, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Everything that advice on a ticket rests on.
+
+    Attributes:
+        intents: what the customer's unanswered messages are about, the most pressing first.
+        answered: True when the newest visible message is the shop's own.
+        waiting: how many customer messages in a row await an answer.
+        customer: None when the shop has no profile.
+        order: the order that it is about, as far as that is known.
+        order_named: True when the customer named that order, False when it is the newest one.
+        unknown_reference: an order number that the customer named and the shop does not know; else empty.
+        products: the products of the order that the customer mentions, or its only one.
+    """
+
+    intents: tuple[Intent, ...]
+    answered: bool = False
+    waiting: int = 1
+    customer: Customer | None = None
+    order: Order | None = None
+    order_named: bool = False
+    unknown_reference: str = ""
+    products: tuple[str, ...] = ()
+
+    @property
+    def main(self) -> Intent:
+        """The most pressing intent."""
+        return self.intents[0]
+
+    @property
+    def parcel(self) -> Parcel | None:
+        """The newest parcel of the order."""
+        return self.order.parcels[-1] if self.order and self.order.parcels else None
+
+    @property
+    def critical(self) -> bool:
+        """Whether something is wrong with the goods themselves."""
+        return any(intent in intents.CRITICAL for intent in self.intents)
+
+    @property
+    def complaint(self) -> bool:
+        """Whether the customer is unhappy with something."""
+        return any(intent in intents.COMPLAINTS for intent in self.intents)
+
+
+def customer_text(conversation: Conversation) -> str:
+    """Return what the customer said last: the messages since the shop's last answer, or before it if there are none.
+
+    Without any message of the customer it is the subject.
+    """
+    said: list[str] = []
+    for message in reversed(conversation.messages):
+        if not message.from_agent:
+            said.append(message.content)
+        elif said:
+            break
+    return "\n".join(reversed(said)) if said else conversation.subject
+
+
+def waiting(conversation: Conversation) -> int:
+    """Return how many messages of the customer stand at the end without an answer."""
+    count = 0
+    for message in reversed(conversation.messages):
+        if message.from_agent:
+            break
+        count += 1
+    return count
+
+
+def order_references(conversation: Conversation) -> list[str]:
+    """Return words of the customer's that may be order ids, the newest message's first, with and without a "#"."""
+    texts = [message.content for message in reversed(conversation.messages) if not message.from_agent]
+    found: dict[str, None] = {}
+    for text in (*texts, conversation.subject):
+        for match in _ANY_REFERENCE.findall(text):
+            found[match.lstrip("#")] = None
+            found["#" + match.lstrip("#")] = None
+    return list(found)[: 2 * _MOST_REFERENCES]
+
+
+def assemble(conversation: Conversation, customer: Customer | None, named: Order | None, newest: Order | None) -> Case:
+    """Return the case of a conversation.
+
+    `named` is an order of this customer whose id stands in the conversation, `newest` the customer's last order.
+    """
+    text = customer_text(conversation)
+    detected = intents.detect(text)
+    if detected == (Intent.GENERAL,):
+        detected = intents.detect(f"{conversation.subject}\n{text}")
+    unanswered = waiting(conversation)
+    said = _SAID_REFERENCE.search(text) if named is None else None
+    order = named or (None if said else newest)
+    return Case(
+        intents=detected,
+        answered=bool(conversation.messages) and unanswered == 0,
+        waiting=unanswered,
+        customer=customer,
+        order=order,
+        order_named=named is not None,
+        unknown_reference=said.group(1) if said else "",
+        products=_mentioned(text, order.products) if order else (),
+    )
+
+
+def _mentioned(text: str, products: Sequence[str]) -> tuple[str, ...]:
+    """Return the products that a text mentions by their words; the only product counts as mentioned."""
+    if len(products) == 1:
+        return tuple(products)
+    words = set(_WORD.findall(text.lower()))
+    found = []
+    for title in products:
+        parts = set(_WORD.findall(title.lower()))
+        if parts and len(parts & words) >= min(_CLEAR_MENTION, len(parts)):
+            found.append(title)
+    return tuple(dict.fromkeys(found))

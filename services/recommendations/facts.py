@@ -1,0 +1,85 @@
+"""How facts are put into words, for agents and for customers. Only what a case holds is ever named."""
+
+from datetime import date
+
+from services.recommendations.case import Case, Parcel
+from services.recommendations.intents import Intent
+
+TOPICS: dict[Intent, str] = {
+    Intent.FRAUD_OR_LEGAL: "the charge that you dispute",
+    Intent.MISSING_ITEM: "the missing item",
+    Intent.DAMAGED_ITEM: "the damaged item",
+    Intent.WRONG_ITEM: "the wrong item",
+    Intent.CANCEL_ORDER: "the cancellation of your order",
+    Intent.ADDRESS_CHANGE: "the change of your delivery address",
+    Intent.ORDER_CHANGE: "the change to your order",
+    Intent.NOT_RECEIVED: "your parcel that has not arrived",
+    Intent.BILLING_PROBLEM: "your payment",
+    Intent.REFUND: "your refund",
+    Intent.RETURN_OR_EXCHANGE: "your return",
+    Intent.ORDER_STATUS: "where your order is",
+    Intent.PREORDER: "the date of your order",
+    Intent.CANCEL_ACCOUNT: "closing your account",
+    Intent.DISCOUNT: "prices and offers",
+    Intent.PRODUCT_QUESTION: "your question about the product",
+    Intent.COMPLAINT: "what went wrong",
+    Intent.THANKS: "your message",
+    Intent.GENERAL: "your request",
+}
+"""What each intent is called when one speaks to the customer."""
+
+_STATES = {
+    "pending": "has not been handed to the carrier yet",
+    "in_transit": "is on its way",
+    "delivered": "is marked as delivered",
+    "failed": "could not be delivered at the last attempt",
+}
+
+
+def day(when: date) -> str:
+    """Return a date as people write it, for example "3 March 2026"."""
+    return f"{when.day} {when:%B %Y}"
+
+
+def money(amount: float, currency: str) -> str:
+    """Return an amount with its currency, for agents, for example "1,240.50 EUR"."""
+    return f"{amount:,.2f} {currency}"
+
+
+def joined(names: tuple[str, ...], *, most: int = 3) -> str:
+    """Return names as a list in words, at most `most` of them."""
+    shown = names[:most]
+    if len(shown) <= 1:
+        return "".join(shown)
+    return f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def order_for_customer(case: Case) -> str:
+    """Return how the order is called towards the customer."""
+    if case.order is None:
+        return f"order {case.unknown_reference}" if case.unknown_reference else "your order"
+    if case.order_named:
+        return f"your order {case.order.order_id}"
+    return f"your most recent order {case.order.order_id} of {day(case.order.placed_on)}"
+
+
+def order_for_agent(case: Case) -> str:
+    """Return how the order is called towards the agent."""
+    if case.order is None:
+        if case.unknown_reference:
+            return f"order {case.unknown_reference} (not found for this customer)"
+        return "the order in question"
+    which = "" if case.order_named else " (the newest; none was named)"
+    return f"order {case.order.order_id} of {day(case.order.placed_on)}{which}"
+
+
+def item(case: Case) -> str:
+    """Return how the product is called; without a known name it is "the item"."""
+    return joined(case.products) or "the item"
+
+
+def parcel_state(parcel: Parcel) -> str:
+    """Return a sentence on where a parcel is, with its number and its page where they are known."""
+    carrier = f" with {parcel.carrier}" if parcel.carrier else ""
+    page = f" You can follow it here: {parcel.tracking_url}" if parcel.tracking_url else ""
+    return f"The parcel {parcel.tracking_number}{carrier} {_STATES[parcel.status]}.{page}"

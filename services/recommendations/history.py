@@ -1,0 +1,114 @@
+"""What a customer has bought so far, as facts that do not age: dates and sums instead of "days since"."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import numpy as np
+
+from services.recommendations import money
+from services.recommendations.bgnbd import Numbers
+
+_DAYS_A_WEEK = 7.0
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A customer's purchases in sums. Money is in minor units of `currency`, the tenant's own.
+
+    Attributes:
+        customer_id: the customer's id in the shop's own words.
+        currency: the currency of the sums (ISO 4217); orders in others count as orders but not as money.
+        order_count: how many purchases.
+        priced_orders: how many of them were in `currency`.
+        purchase_days: on how many days; several orders on one day are one purchase to the models.
+        first_at, last_at: the first and the newest purchase; None before the first.
+        spent_minor: what was bought, before returns.
+        returned_minor: what came back.
+        repeat_minor: what was bought on the days after the first.
+        return_count: how many orders hold goods that came back.
+        weekend_orders: how many purchases fell on Saturday or Sunday (UTC).
+        month_orders: purchases by month of the year, January first.
+        product_pairs: how many different products each purchase held, added up.
+        distinct_products: how many different products in all.
+        last_purchase: the newest purchase as the profile shows it, without its age; None before the first.
+    """
+
+    customer_id: str
+    currency: str = "EUR"
+    order_count: int = 0
+    priced_orders: int = 0
+    purchase_days: int = 0
+    first_at: datetime | None = None
+    last_at: datetime | None = None
+    spent_minor: int = 0
+    returned_minor: int = 0
+    repeat_minor: int = 0
+    return_count: int = 0
+    weekend_orders: int = 0
+    month_orders: tuple[int, ...] = (0,) * 12
+    product_pairs: int = 0
+    distinct_products: int = 0
+    last_purchase: Mapping[str, Any] | None = None
+
+    @property
+    def repeats(self) -> int:
+        """How many purchase days after the first (the models' x)."""
+        return max(self.purchase_days - 1, 0)
+
+    @property
+    def lifetime_value(self) -> float:
+        """What was spent with returns taken off, in main units; never below 0."""
+        return max(money.main_units(self.spent_minor - self.returned_minor, self.currency), 0.0)
+
+    @property
+    def average_order_value(self) -> float:
+        """The mean total of a purchase before returns, in main units; 0 before the first."""
+        return money.main_units(self.spent_minor, self.currency) / self.priced_orders if self.priced_orders else 0.0
+
+    @property
+    def mean_gap_days(self) -> float | None:
+        """The mean number of days between purchase days; None before the second."""
+        if self.first_at is None or self.last_at is None or not self.repeats:
+            return None
+        return days_between(self.first_at, self.last_at.date()) / self.repeats
+
+    def tenure_days(self, today: date) -> int:
+        """Return the days since the first purchase; 0 before it."""
+        return 0 if self.first_at is None else days_between(self.first_at, today)
+
+    def quiet_days(self, today: date) -> int | None:
+        """Return the days since the newest purchase; None before the first."""
+        return None if self.last_at is None else days_between(self.last_at, today)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """What the models need of many customers with purchases, as arrays of one length; time in weeks."""
+
+    x: Numbers
+    tx: Numbers
+    age: Numbers
+    mean_value: Numbers
+    """The mean value of the repeat purchases in main units; 0 without them."""
+
+
+def timing(histories: Sequence[History], today: date) -> Timing:
+    """Return the models' arrays for customers that all have a purchase; ages are counted at `today`."""
+    x, tx, age, mean_value = [], [], [], []
+    for history in histories:
+        first, last = history.first_at, history.last_at
+        if first is None or last is None:
+            raise ValueError("a customer without purchases has no timing")
+        x.append(history.repeats)
+        tx.append(days_between(first, last.date()) / _DAYS_A_WEEK if history.repeats else 0.0)
+        age.append(days_between(first, max(today, last.date())) / _DAYS_A_WEEK)
+        repeat_value = money.main_units(history.repeat_minor, history.currency)
+        mean_value.append(repeat_value / history.repeats if history.repeats else 0.0)
+    return Timing(*(np.array(column, dtype=np.float64) for column in (x, tx, age, mean_value)))
+
+
+def days_between(start: datetime, end: date) -> int:
+    """Return the calendar days (UTC) from a time to a day; 0 when the time lies after it."""
+    return max((end - start.date()).days, 0)

@@ -1,0 +1,1 @@
+"""The schema of the recommendations service, step by step."""
