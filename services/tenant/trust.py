@@ -92,12 +92,17 @@ class TrustFeed:
 
     async def follow(self) -> None:
         """Keep the set fresh until cancelled."""
+        reachable = True
         while True:
             self._bell.clear()
+            was_reachable = reachable
             try:
                 await self.refresh()
+                reachable = True
             except UnavailableError:
-                _log.warning("trust_set_out_of_reach")
+                reachable = False
+            if reachable != was_reachable:
+                _log.warning("trust_set_reachable_again" if reachable else "trust_set_out_of_reach")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._bell.wait(), POLL_SECONDS)
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
+import asyncpg
 import grpc
 import pytest
 from rapport.tenant.v1 import api_key_service_pb2, tenant_service_pb2, token_service_pb2
@@ -141,6 +142,23 @@ async def test_a_lost_notification_delays_by_the_poll_only(side: Side, tenant_da
     finally:
         following.cancel()
         await database.close()
+
+
+async def test_lost_connections_are_replaced_and_changes_still_seen(
+    side: Side, tenant_database: ServiceDatabase
+) -> None:
+    """When the server drops every connection, the one that listens included, the stream goes on."""
+    tenant, _ = await side.create()
+    opened = await watch(side)
+    connection = await asyncpg.connect(tenant_database.superuser_url)
+    dropped = await connection.fetch(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND usename = 'tenant_app'",
+        tenant_database.name,
+    )
+    await connection.close()
+    assert len(dropped) >= 2
+    await side.suspend(tenant.slug)
+    await opened.until(lambda seen: tenant.id in seen.refused_tenant_ids, within=trust.POLL_SECONDS + ONE_SECOND)
 
 
 def set_of(*refused: str) -> TrustSet:
