@@ -43,7 +43,7 @@ def write(case: Case, tone: Tone, length: Length, next_steps: Sequence[Action] =
     answers = [_ANSWERS[intent](case) for intent in case.intents[:_MOST_INTENTS]]
     opening = OPENINGS[mood(case.main, answered=case.answered)][tone].format(topic=_topic(case))
     said = [one.answer for one in answers]
-    details = [sentence for one in answers for sentence in (*one.details,)]
+    details = [sentence for one in answers for sentence in one.details]
     steps = [sentence for one in answers for sentence in one.steps] + [step.said for step in next_steps if step.said]
     if case.unknown_reference:
         details.insert(0, _unknown_order(case))
@@ -119,7 +119,7 @@ def _missing(case: Case) -> _Answer:
 
 def _damaged(case: Case) -> _Answer:
     return _Answer(
-        f"For {facts.item(case)} from {facts.order_for_customer(case)} you can choose between a replacement and a refund.",
+        f"For {facts.item(case)} from {facts.order_for_customer(case)} you can choose a replacement or a refund.",
         _ask_for_order(case),
         (
             "Please tell me which you prefer, and attach a photo of the damage if you can.",
@@ -181,7 +181,7 @@ def _billing(case: Case) -> _Answer:
         f"I am comparing what was charged with {facts.order_for_customer(case)}.",
         _ask_for_order(case),
         (
-            "Please tell me the date and the amount of the charge as they stand on your statement; never send card numbers.",
+            "Please tell me the date and the amount of the charge as on your statement; never send card numbers.",
             "If something was charged wrongly, it will be put right.",
         ),
     )
