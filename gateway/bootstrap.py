@@ -10,6 +10,9 @@ from typing import Any
 
 from gateway.addresses import HostPort
 
+RUNTIME = {"re2.max_program_size.error_level": 10_000}
+"""Envoy's run-time settings: a route's expression names many paths, which is beyond the small default size."""
+
 
 def bootstrap(node_id: str, ads: HostPort, admin: str) -> dict[str, Any]:
     """Return the bootstrap configuration as JSON values; `admin` is `host:port` or `unix:/path`."""
@@ -28,14 +31,7 @@ def bootstrap(node_id: str, ads: HostPort, admin: str) -> dict[str, Any]:
             "lds_config": {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"},
         },
         "static_resources": {"clusters": [_control_plane(control_plane, ads)]},
-        "layered_runtime": {
-            "layers": [
-                {
-                    "name": "limits",
-                    "static_layer": {"re2.max_program_size.error_level": 10_000},
-                }
-            ]
-        },
+        "layered_runtime": {"layers": [{"name": "limits", "static_layer": dict(RUNTIME)}]},
         "overload_manager": {
             "resource_monitors": [
                 {

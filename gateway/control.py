@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 
+import jwt
 import structlog
 
 from gateway.addresses import Endpoints, HostPort, resolve
 from gateway.ads.cache import SnapshotCache, SnapshotRefusedError
 from gateway.edge.resources import Edge, snapshot
+from servicekit.identity import keys_of
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +48,10 @@ class ControlPlane:
 
     async def _follow_keys(self, key_sets: AsyncIterator[str]) -> None:
         async for jwks in key_sets:
+            if not _has_keys(jwks):
+                # Envoy would refuse it, and the keys known so far are better than none.
+                log.error("key_set_unusable")
+                continue
             self._jwks = jwks
             self._changed.set()
 
@@ -61,3 +67,10 @@ class ControlPlane:
                 log.error("roll_out_failed", error=str(error))  # noqa: TRY400 - the refusal is logged where it came in
             except ValueError as error:
                 log.error("snapshot_invalid", error=str(error))  # noqa: TRY400 - the text says all, the frames nothing
+
+
+def _has_keys(jwks: str) -> bool:
+    try:
+        return bool(keys_of(jwks))
+    except jwt.PyJWTError:
+        return False

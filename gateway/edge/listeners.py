@@ -178,7 +178,7 @@ def _access_log(entry: dict[str, str], only: HeaderMatcher) -> AccessLog:
         name="envoy.access_loggers.stdout",
         filter=_both(
             AccessLogFilter(not_health_check_filter=NotHealthCheckFilter()),
-            AccessLogFilter(header_filter=HeaderFilter(header=only)),
+            _header(only),
         ),
         typed_config=Any.pack(StdoutAccessLog(log_format=log_format)),
     )
@@ -193,7 +193,7 @@ def _reply_mappers() -> list[ResponseMapper]:
         for mapper in (_grpc_mapper(only, problem), _mapper(only, problem))
     ]
     health = messages.header_matches(":path", f"{ALIVE}|{READY}")
-    well = _both(_status(ComparisonFilterOp.EQ, 200), AccessLogFilter(header_filter=HeaderFilter(header=health)))
+    well = _both(_status(ComparisonFilterOp.EQ, 200), _header(health))
     body = SubstitutionFormatString(json_format=messages.struct({"status": "ok"}), content_type="application/json")
     mappers.append(ResponseMapper(filter=well, body_format_override=body))
     mappers.append(
@@ -204,11 +204,17 @@ def _reply_mappers() -> list[ResponseMapper]:
 
 def _grpc_mapper(only: AccessLogFilter, problem: problems.Problem) -> ResponseMapper:
     """Return the text of a refusal over gRPC, which becomes its grpc-message."""
-    called = AccessLogFilter(
-        header_filter=HeaderFilter(header=messages.header_starts("content-type", "application/grpc"))
+    # A transcoded request looks like gRPC by now; what it came as is told by the path that it came with.
+    called = _both(
+        _header(messages.header_starts("content-type", "application/grpc")),
+        _header(HeaderMatcher(name="x-envoy-original-path", present_match=False)),
     )
     text = SubstitutionFormatString(text_format_source=DataSource(inline_string=problem.detail))
     return ResponseMapper(filter=_both(only, called), body_format_override=text)
+
+
+def _header(matcher: HeaderMatcher) -> AccessLogFilter:
+    return AccessLogFilter(header_filter=HeaderFilter(header=matcher))
 
 
 def _both(one: AccessLogFilter, other: AccessLogFilter) -> AccessLogFilter:

@@ -128,8 +128,8 @@ def http_routes(https_port: int) -> RouteConfiguration:
                 name=HTTP_ROUTES,
                 domains=["*"],
                 routes=[
-                    _direct("health", _whole(HEALTHY), 404),
-                    _direct("acme", RouteMatch(prefix=ACME), 404),
+                    direct("health", whole(HEALTHY), 404),
+                    direct("acme", RouteMatch(prefix=ACME), 404),
                     Route(name="redirect", match=RouteMatch(prefix="/"), redirect=redirect),
                 ],
             )
@@ -141,7 +141,8 @@ def _surface(template: templates.Template) -> str:
     return template.expression.split("/")[1]
 
 
-def _whole(expression: str, *headers: HeaderMatcher) -> RouteMatch:
+def whole(expression: str, *headers: HeaderMatcher) -> RouteMatch:
+    """Return a match of the whole path, without its query, and of headers."""
     return RouteMatch(safe_regex=RegexMatcher(regex=expression), headers=list(headers))
 
 
@@ -169,7 +170,7 @@ def _rest_route(group: _Group, expression: str) -> Route:
         off += filters.CREDENTIALS
     return Route(
         name=group.name,
-        match=_whole(expression, messages.header_is(":method", group.verb)),
+        match=whole(expression, messages.header_is(":method", group.verb)),
         route=_action(group.owner, safe=group.safe, streaming=group.streaming),
         # The service learns how long there is somebody who waits; a client of REST cannot say so itself.
         request_headers_to_add=[messages.header("grpc-timeout", f"{int(TIMEOUT.total_seconds())}S")]
@@ -188,7 +189,7 @@ def _grpc_routes(methods: Sequence[Method]) -> list[Route]:
     return [
         Route(
             name=".".join(["grpc", owner, *(["safe"] if safe else []), *(["public"] if public else [])]),
-            match=_whole(
+            match=whole(
                 "|".join(templates.escape(path) for path in sorted(paths)),
                 messages.header_is(":method", "POST"),
                 messages.header_starts("content-type", "application/grpc"),
@@ -227,7 +228,7 @@ def _not_allowed(bindings: Iterable[tuple[_Group, templates.Template]], nobody: 
     for expression, allowed in verbs.items():
         by_verbs[", ".join(sorted(allowed))].append(expression)
     return [
-        _refused(f"not_allowed.{allow.lower().replace(', ', '_')}", _whole(_any_of(paths)), 405, nobody, allow=allow)
+        _refused(f"not_allowed.{allow.lower().replace(', ', '_')}", whole(_any_of(paths)), 405, nobody, allow=allow)
         for allow, paths in sorted(by_verbs.items())
     ]
 
@@ -255,13 +256,13 @@ def _page_routes(pages: Pages) -> list[Route]:
 
 def _page(name: str, path: str, media_type: str, body: str | None, **headers: str) -> Route:
     reading = messages.header_matches(":method", "GET|HEAD")
-    match = _whole(f"{templates.escape(path)}/?", reading)
+    match = whole(f"{templates.escape(path)}/?", reading)
     if body is None:
-        return _direct(name, match, 503)
-    return _direct(name, match, 200, body, content_type=media_type, x_content_type_options="nosniff", **headers)
+        return direct(name, match, 503)
+    return direct(name, match, 200, body, content_type=media_type, x_content_type_options="nosniff", **headers)
 
 
-def _direct(name: str, match: RouteMatch, status: int, body: str | None = None, **headers: str) -> Route:
+def direct(name: str, match: RouteMatch, status: int, body: str | None = None, **headers: str) -> Route:
     """Return a route that Envoy answers by itself; the body of an error is made by the listener's reply format."""
     text = problems.BY_STATUS[status].detail if body is None else body
     return Route(

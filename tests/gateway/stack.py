@@ -16,9 +16,10 @@ from typing import Self
 
 import httpx
 
-from tests.gateway.upstream import GOOD_KEY, ROOT, WORKLOAD_SECRET, Loop, Probe, Server, Tokens, compile_image
+from tests.gateway.upstream import GOOD_KEY, ROOT, WORKLOAD_SECRET, Probe, Server, Tokens, background, compile_image
 
-PATIENCE = 20.0
+# Seconds; generous, because a loaded machine takes its time to start processes.
+PATIENCE = 60.0
 
 
 def free_port() -> int:
@@ -44,10 +45,12 @@ class Stack:
         # Unix sockets have short names: pytest's own temporary folders can be too deep.
         self.folder = Path(tempfile.mkdtemp(prefix="gw-"))
         self.image = compile_image(self.folder)
-        self.loop = Loop()
+        self.loop = background()
         self.probe = Probe(self.image, "one")
+        self.other_probe = Probe(self.image, "two")
         self.tokens = Tokens()
         self.probe_server = Server(self.loop, self.probe.register).start()
+        self.other_server = Server(self.loop, self.other_probe.register).start()
         self.tenant_server = Server(self.loop, self.tokens.register).start()
         self.https, self.http, self.ads = free_port(), free_port(), free_port()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -56,7 +59,7 @@ class Stack:
             "ADS_LISTEN": f"127.0.0.1:{self.ads}",
             "SERVICES": json.dumps(
                 {
-                    "probe": [f"127.0.0.1:{self.probe_server.port}"],
+                    "probe": [f"127.0.0.1:{server.port}" for server in (self.probe_server, self.other_server)],
                     "tenant": [f"127.0.0.1:{self.tenant_server.port}"],
                 }
             ),
@@ -73,9 +76,13 @@ class Stack:
         """Start everything and wait until a request with a key passes."""
         self.start_process("control", "serve")
         self.start_process("envoy", "envoy")
+        self.wait_until_whole()
+        return self
+
+    def wait_until_whole(self) -> None:
+        """Wait until every service is reached and a request with a key passes."""
         wait_until(lambda: self.status("/readyz") == 200, "the gateway is ready")
         wait_until(lambda: self.status("/v1/things/1", key=GOOD_KEY) == 200, "a request with a key passes")
-        return self
 
     def start_process(self, name: str, command: str) -> None:
         """Start one of the gateway's processes."""
@@ -101,8 +108,8 @@ class Stack:
         for process in self.processes.values():
             process.wait(timeout=PATIENCE)
         self.probe_server.stop()
+        self.other_server.stop()
         self.tenant_server.stop()
-        self.loop.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def client(self, *, http2: bool = False) -> httpx.Client:
@@ -125,3 +132,7 @@ class Stack:
     def access_log(self) -> str:
         """Return Envoy's access log."""
         return (self.folder / "envoy.out").read_text()
+
+    def wait_for_access_log(self, request_id: str) -> None:
+        """Wait until a request has been logged; Envoy writes its log in the order of requests."""
+        wait_until(lambda: request_id in self.access_log(), "the request is in the access log")

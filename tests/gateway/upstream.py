@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -13,22 +14,21 @@ from typing import Any, Self, TypeVar
 import grpc
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
-from google.api import httpbody_pb2
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_tools import protoc
-
 from rapport.tenant.v1 import token_service_pb2 as token_pb
 from rapport.tenant.v1 import token_service_pb2_grpc as token_rpc
+
 from servicekit.identity import sign_token
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 SERVICE = "rapport.probe.v1.ProbeService"
 GOOD_KEY = "rpk_goodgoodgoodgoodgood_abc123"
-WORKLOAD_SECRET = "the-gateways-own-secret"  # noqa: S105 - invented
+WORKLOAD_SECRET = "the-gateways-own-secret"
 
 T = TypeVar("T")
 
@@ -67,11 +67,11 @@ class Loop:
         """Run something in the loop and return its result."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=30)
 
-    def close(self) -> None:
-        """Stop the loop and its thread."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+
+@cache
+def background() -> Loop:
+    """Return the loop of this test process; it is never closed, because gRPC's poller would still wake it."""
+    return Loop()
 
 
 class Server:
@@ -117,6 +117,7 @@ class Probe:
         self._name = name
         self._seen = self._message("Seen")
         self.http_body = message_factory.GetMessageClass(pool.FindMessageTypeByName("google.api.HttpBody"))
+        self.calls = 0
         self.webhooks: dict[str, tuple[str, int, str]] = {}
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -129,7 +130,7 @@ class Probe:
             "ReceiveWebhook": self._webhook,
             "Internal": self._echo,
         }
-        handlers = {
+        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             name: grpc.unary_unary_rpc_method_handler(
                 method,
                 request_deserializer=message_factory.GetMessageClass(
@@ -147,6 +148,7 @@ class Probe:
 
     def _answer(self, context: Any, **fields: Any) -> Message:
         headers = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
+        self.calls += 1
         message: Message = self._seen(server=self._name, headers=headers, **fields)
         return message
 
@@ -183,9 +185,10 @@ class Tokens(token_rpc.TokenServiceServicer):
 
     def __init__(self) -> None:
         self.key = ec.generate_private_key(ec.SECP256R1())
+        self.kid = "k1"
+        self.former: list[dict[str, str]] = []
         self.exchanges = 0
         self.changed = asyncio.Event()
-        self.ready = True
 
     def register(self, server: grpc.aio.Server) -> None:
         """Add the service to a server."""
@@ -193,13 +196,22 @@ class Tokens(token_rpc.TokenServiceServicer):
 
     def jwks(self) -> str:
         """Return the key set."""
-        entry = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(self.key.public_key()))
-        return json.dumps({"keys": [entry | {"kid": "k1", "alg": "ES256", "use": "sig"}]})
+        return json.dumps({"keys": [self._public(), *self.former]})
+
+    def _public(self) -> dict[str, str]:
+        entry: dict[str, str] = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(self.key.public_key()))
+        return entry | {"kid": self.kid, "alg": "ES256", "use": "sig"}
 
     def token(self, seconds: int = 120, **claims: Any) -> str:
         """Return a token that ends in so many seconds."""
         now = int(time.time())
-        return sign_token(self.key, "k1", {"sub": "key:1", "tid": "t", "iat": now, "exp": now + seconds, **claims})
+        return sign_token(self.key, self.kid, {"sub": "key:1", "tid": "t", "iat": now, "exp": now + seconds, **claims})
+
+    async def rotate(self) -> None:
+        """Take a new key and say so; the former one is believed for a while."""
+        self.former.append(self._public())
+        self.key, self.kid = ec.generate_private_key(ec.SECP256R1()), self.kid + "x"
+        self.changed.set()
 
     async def ExchangeApiKey(self, request: Any, context: Any) -> Any:  # noqa: N802 - the contract's name
         """Exchange the one good key."""
@@ -216,12 +228,17 @@ class Tokens(token_rpc.TokenServiceServicer):
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "no")
         return token_pb.AccessToken(token=self.token())
 
-    async def WatchTrust(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802 - the contract's name
+    async def ExchangeOperatorKey(self, _request: Any, context: Any) -> Any:  # noqa: N802 - the contract's name
+        """Know no operator."""
+        await context.abort(grpc.StatusCode.UNAUTHENTICATED, "no")
+
+    async def GetJwks(self, _request: Any, _context: Any) -> Any:  # noqa: N802 - the contract's name
+        """Return the key set."""
+        return token_pb.Jwks(json=self.jwks())
+
+    async def WatchTrust(self, _request: Any, _context: Any) -> AsyncIterator[Any]:  # noqa: N802 - the contract's name
         """Send the key set, and again when it changed."""
         while True:
             self.changed.clear()
             yield token_pb.TrustSet(jwks_json=self.jwks())
             await self.changed.wait()
-
-
-__all__ = ["Loop", "Probe", "Server", "Tokens", "httpbody_pb2"]
