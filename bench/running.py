@@ -64,7 +64,7 @@ def suite(processes: dict[str, int], **settings: str) -> Iterator[Suite]:
     try:
         where = ("--data", str(data))
         up = rapport(environment, *where, "up", "--detach", "--https-port", "0", "--http-port", "0", *counts)
-        addresses = {name: value if isinstance(value, list) else [value] for name, value in up["grpc"].items()}
+        addresses = up["grpc_all"]
         yield Suite(data, up["https_url"], up["ca_file"], addresses, environment)
     finally:
         with contextlib.suppress(RuntimeError):

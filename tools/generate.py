@@ -3,6 +3,7 @@
 The image (`gen/rapport.binpb`) feeds buf, Envoy's transcoder and the OpenAPI document alike. No network is needed.
 """
 
+import filecmp
 import shutil
 import sys
 import tempfile
@@ -93,15 +94,24 @@ def generate(out: Path) -> None:
             path.with_suffix(".pyi").unlink(missing_ok=True)
 
 
+def replace(target: Path, fresh: Path) -> None:
+    """Make `target` equal to `fresh`, touching only what differs: whoever imports from it meanwhile finds all there."""
+    made = {path.relative_to(fresh) for path in fresh.rglob("*") if path.is_file()}
+    for path in made:
+        destination = target / path
+        if not destination.exists() or not filecmp.cmp(fresh / path, destination, shallow=False):
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(fresh / path, destination)
+    for path in target.rglob("*"):
+        if path.is_file() and path.relative_to(target) not in made and "__pycache__" not in path.parts:
+            path.unlink()
+
+
 def main() -> None:
     """Replace `gen/` by what the protos say now."""
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder)
-        generate(out)
-        shutil.rmtree(GEN, ignore_errors=True)
-        GEN.mkdir()
-        shutil.copytree(out, GEN, dirs_exist_ok=True)
-        GEN.chmod(0o755)
+        generate(Path(folder))
+        replace(GEN, Path(folder))
 
 
 if __name__ == "__main__":
