@@ -1,7 +1,6 @@
 """Settings, wiring, and the process of the tenant service."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -56,11 +55,7 @@ async def wired(settings: TenantSettings) -> AsyncIterator[Parts]:
         held = await store.ensure_signing_keys(lambda slot: seal(new_signing_key(), slot, keks))
         signing_key = open_sealed(held["current"], keks)
         exchange = Exchange(
-            store,
-            signing_key,
-            operators=operators,
-            workloads=workloads,
-            clock=lambda: datetime.now(UTC),
+            store, signing_key, operators=operators, workloads=workloads, clock=lambda: datetime.now(UTC)
         )
         feed = TrustFeed(store.read_trust)
         await feed.refresh()
@@ -70,22 +65,31 @@ async def wired(settings: TenantSettings) -> AsyncIterator[Parts]:
         ]
         pages = PageTokens.from_secret(shared_secret(signing_key, "page tokens"))
         yield Parts(
-            registrations=(
-                Registration(token_service_pb2_grpc.add_TokenServiceServicer_to_server, TokenServicer(exchange, feed)),
-                Registration(tenant_service_pb2_grpc.add_TenantServiceServicer_to_server, TenantServicer(store, pages)),
-                Registration(
-                    api_key_service_pb2_grpc.add_ApiKeyServiceServicer_to_server, ApiKeyServicer(store, pages)
-                ),
-            ),
+            registrations=_registrations(store, exchange, feed, pages),
             components=(("database", database.ready), ("trust", lambda: feed.age < MAX_AGE)),
             feed=feed,
         )
     finally:
         for task in tasks:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*tasks, return_exceptions=True)
         await database.close()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _registrations(
+    store: TenantStore, exchange: Exchange, feed: TrustFeed, pages: PageTokens
+) -> tuple[Registration, ...]:
+    """Return the three servicers of this service."""
+    tokens, tenants, keys = TokenServicer(exchange, feed), TenantServicer(store, pages), ApiKeyServicer(store, pages)
+    return (
+        Registration(token_service_pb2_grpc.add_TokenServiceServicer_to_server, tokens),
+        Registration(tenant_service_pb2_grpc.add_TenantServiceServicer_to_server, tenants),
+        Registration(api_key_service_pb2_grpc.add_ApiKeyServiceServicer_to_server, keys),
+    )
 
 
 async def main(settings: TenantSettings) -> None:

@@ -39,8 +39,6 @@ class TenantStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    # --- the registry
-
     async def create_tenant(self, tenant: Tenant, first_key: ApiKey, request_id: UUID | None) -> Tenant:
         """Store a tenant and its first key, and return it; a repeated request returns the tenant that it made.
 
@@ -96,8 +94,6 @@ class TenantStore:
                 change = update(tenants).where(tenants.c.tenant_id == tenant_id).values(**_tenant_values(after))
                 await connection.execute(change)
             return after
-
-    # --- API keys
 
     async def create_api_key(self, key: ApiKey, request_id: UUID | None) -> ApiKey:
         """Store a key and return it; a repeated request returns the key that it made.
@@ -159,8 +155,6 @@ class TenantStore:
             key_row = (await connection.execute(of_key)).mappings().one_or_none()
         return (_key(key_row), _tenant(tenant_row)) if key_row and tenant_row else None
 
-    # --- signing keys and trust
-
     async def ensure_signing_keys(self, make: Callable[[str], SealedSigningKey]) -> Mapping[str, SealedSigningKey]:
         """Return the current and the next signing key by their slots, and make those that are missing.
 
@@ -214,8 +208,6 @@ class TenantStore:
                 # The poll goes on without the bell; a new connection is tried at the same pace.
                 pass
             await asyncio.sleep(POLL_SECONDS)
-
-    # --- inside
 
     async def _resolve(self, reference: str) -> UUID | None:
         """Return the id of the tenant that a slug or an id means; an id is not looked up yet."""

@@ -29,7 +29,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from rapport.options.v1 import options_pb2 as rapport_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%rapport/frontend/v1/ticket_desk.proto\x12\x13rapport.frontend.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a rapport/options/v1/options.proto\"\x9a\x04\n\x13\x43reateTicketRequest\x12\x37\n\x0b\x63ustomer_id\x18\x01 \x01(\tB\x16\xbaH\x13r\x11\x10\x01\x18\xff\x01\x32\n^[^\\x00]*$R\ncustomerId\x12>\n\x07\x63hannel\x18\x02 \x01(\tB$\xbaH!r\x1fR\x05\x65mailR\x03smsR\x05phoneR\x04\x63hatR\x04\x66ormR\x07\x63hannel\x12.\n\x07subject\x18\x03 \x01(\tB\x14\xbaH\x11r\x0f\x18\xf4\x03\x32\n^[^\\x00]*$R\x07subject\x12>\n\x08priority\x18\x04 \x01(\tB\"\xbaH\x1fr\x1dR\x00R\x06urgentR\x04highR\x06normalR\x03lowR\x08priority\x12@\n\x0finitial_message\x18\x05 \x01(\tB\x17\xbaH\x14r\x12\x10\x01(\x80\x80\x10\x32\n^[^\\x00]*$R\x0einitialMessage\x12\x35\n\x0b\x61uthor_name\x18\x06 \x01(\tB\x14\xbaH\x11r\x0f\x18\xff\x01\x32\n^[^\\x00]*$R\nauthorName\x12\x37\n\x0c\x61uthor_email\x18\x07 \x01(\tB\x14\xbaH\x11r\x0f\x18\xc0\x02\x32\n^[^\\x00]*$R\x0b\x61uthorEmail\x12\x36\n\x06status\x18\x08 \x01(\tB\x1e\xbaH\x1br\x19R\x00R\x04openR\x07pendingR\x06\x63losedR\x06status\x12\x30\n\x04tags\x18\t \x03(\tB\x1c\xbaH\x19\x92\x01\x16\x10\x32\"\x12r\x10\x10\x01\x18\x64\x32\n^[^\\x00]*$R\x04tags\"\x8f\x05\n\x12ListTicketsRequest\x12\x36\n\x06status\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19R\x00R\x04openR\x07pendingR\x06\x63losedR\x06status\x12>\n\x08priority\x18\x02 \x01(\tB\"\xbaH\x1fr\x1dR\x00R\x06urgentR\x04highR\x06normalR\x03lowR\x08priority\x12@\n\x07\x63hannel\x18\x03 \x01(\tB&\xbaH#r!R\x00R\x05\x65mailR\x03smsR\x05phoneR\x04\x63hatR\x04\x66ormR\x07\x63hannel\x12\x35\n\x0b\x61ssigned_to\x18\x04 \x01(\tB\x14\xbaH\x11r\x0f\x18\xff\x01\x32\n^[^\\x00]*$R\nassignedTo\x12\x35\n\x0b\x63ustomer_id\x18\x05 \x01(\tB\x14\xbaH\x11r\x0f\x18\xff\x01\x32\n^[^\\x00]*$R\ncustomerId\x12 \n\x04page\x18\x06 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01H\x00R\x04page\x88\x01\x01\x12$\n\x05limit\x18\x07 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x01H\x01R\x05limit\x88\x01\x01\x12r\n\x04sort\x18\x08 \x01(\tB^\xbaH[rYR\x00R\ncreated_atR\nupdated_atR\x0flast_message_atR\rticket_numberR\x08priorityR\x06statusR\x0bsmart_scoreR\x04sort\x12(\n\x05order\x18\t \x01(\tB\x12\xbaH\x0fr\rR\x00R\x03\x61scR\x04\x64\x65scR\x05order\x12\x1f\n\x0bsmart_order\x18\n \x01(\x08R\nsmartOrder\x12\x37\n\x0ctopic_alerts\x18\x0b \x01(\tB\x14\xbaH\x11r\x0f\x18\xd0\x0f\x32\n^[^\\x00]*$R\x0btopicAlertsB\x07\n\x05_pageB\x08\n\x06_limit\"5\n\x10GetTicketRequest\x12!\n\x06ticket\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06ticket\"\xfd\x03\n\x13UpdateTicketRequest\x12!\n\x06ticket\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06ticket\x12\x39\n\x06status\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17R\x04openR\x07pendingR\x06\x63losedH\x00R\x06status\x88\x01\x01\x12\x41\n\x08priority\x18\x03 \x01(\tB \xbaH\x1dr\x1bR\x06urgentR\x04highR\x06normalR\x03lowH\x01R\x08priority\x88\x01\x01\x12:\n\x0b\x61ssigned_to\x18\x04 \x01(\tB\x14\xbaH\x11r\x0f\x18\xff\x01\x32\n^[^\\x00]*$H\x02R\nassignedTo\x88\x01\x01\x12i\n\x04tags\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.ListValueB9\xbaH6\xba\x01\x33\n\x0etags.max_items\x12\x0f\x61t most 50 tags\x1a\x10size(this) <= 50R\x04tags\x12\x37\n\x08\x61\x64\x64_tags\x18\x06 \x03(\tB\x1c\xbaH\x19\x92\x01\x16\x10\x32\"\x12r\x10\x10\x01\x18\x64\x32\n^[^\\x00]*$R\x07\x61\x64\x64Tags\x12=\n\x0bremove_tags\x18\x07 \x03(\tB\x1c\xbaH\x19\x92\x01\x16\x10\x32\"\x12r\x10\x10\x01\x18\x64\x32\n^[^\\x00]*$R\nremoveTagsB\t\n\x07_statusB\x0b\n\t_priorityB\x0e\n\x0c_assigned_to\"\x92\x03\n\x11\x41\x64\x64MessageRequest\x12!\n\x06ticket\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06ticket\x12\x31\n\x07\x63ontent\x18\x02 \x01(\tB\x17\xbaH\x14r\x12\x10\x01(\x80\x80\x10\x32\n^[^\\x00]*$R\x07\x63ontent\x12\x1d\n\nfrom_agent\x18\x03 \x01(\x08R\tfromAgent\x12\x35\n\x0b\x61uthor_name\x18\x04 \x01(\tB\x14\xbaH\x11r\x0f\x18\xff\x01\x32\n^[^\\x00]*$R\nauthorName\x12\x37\n\x0c\x61uthor_email\x18\x05 \x01(\tB\x14\xbaH\x11r\x0f\x18\xc0\x02\x32\n^[^\\x00]*$R\x0b\x61uthorEmail\x12\x31\n\tauthor_id\x18\x06 \x01(\tB\x14\xbaH\x11r\x0f\x18\xff\x01\x32\n^[^\\x00]*$R\x08\x61uthorId\x12-\n\x10send_to_customer\x18\x07 \x01(\x08H\x00R\x0esendToCustomer\x88\x01\x01\x12!\n\x0c\x63lose_ticket\x18\x08 \x01(\x08R\x0b\x63loseTicketB\x13\n\x11_send_to_customer\"5\n\x10ListNotesRequest\x12!\n\x06ticket\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06ticket\"\xd0\x01\n\x0e\x41\x64\x64NoteRequest\x12!\n\x06ticket\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06ticket\x12\x31\n\x07\x63ontent\x18\x02 \x01(\tB\x17\xbaH\x14r\x12\x10\x01(\x80\x80\x10\x32\n^[^\\x00]*$R\x07\x63ontent\x12\x35\n\x0b\x61uthor_name\x18\x03 \x01(\tB\x14\xbaH\x11r\x0f\x18\xff\x01\x32\n^[^\\x00]*$R\nauthorName\x12\x31\n\tauthor_id\x18\x04 \x01(\tB\x14\xbaH\x11r\x0f\x18\xff\x01\x32\n^[^\\x00]*$R\x08\x61uthorId\"=\n\x18ResetConversationRequest\x12!\n\x06ticket\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06ticket\"=\n\x18GetScoreBreakdownRequest\x12!\n\x06ticket\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06ticket2\xdb\t\n\nTicketDesk\x12z\n\x0c\x43reateTicket\x12(.rapport.frontend.v1.CreateTicketRequest\x1a\x14.google.api.HttpBody\"*\x8a\xb5\x18\x0f\n\rtickets.write\x82\xd3\xe4\x93\x02\x11\"\x0c/api/tickets:\x01*\x12w\n\x0bListTickets\x12\'.rapport.frontend.v1.ListTicketsRequest\x1a\x14.google.api.HttpBody\")\x90\x02\x01\x8a\xb5\x18\x0e\n\x0ctickets.read\x82\xd3\xe4\x93\x02\x0e\x12\x0c/api/tickets\x12|\n\tGetTicket\x12%.rapport.frontend.v1.GetTicketRequest\x1a\x14.google.api.HttpBody\"2\x90\x02\x01\x8a\xb5\x18\x0e\n\x0ctickets.read\x82\xd3\xe4\x93\x02\x17\x12\x15/api/tickets/{ticket}\x12\x86\x01\n\x0cUpdateTicket\x12(.rapport.frontend.v1.UpdateTicketRequest\x1a\x14.google.api.HttpBody\"6\x90\x02\x02\x8a\xb5\x18\x0f\n\rtickets.write\x82\xd3\xe4\x93\x02\x1a\x32\x15/api/tickets/{ticket}:\x01*\x12\x88\x01\n\nAddMessage\x12&.rapport.frontend.v1.AddMessageRequest\x1a\x14.google.api.HttpBody\"<\x8a\xb5\x18\x0f\n\rtickets.write\x82\xd3\xe4\x93\x02#\"\x1e/api/tickets/{ticket}/messages:\x01*\x12\x82\x01\n\tListNotes\x12%.rapport.frontend.v1.ListNotesRequest\x1a\x14.google.api.HttpBody\"8\x90\x02\x01\x8a\xb5\x18\x0e\n\x0ctickets.read\x82\xd3\xe4\x93\x02\x1d\x12\x1b/api/tickets/{ticket}/notes\x12\x7f\n\x07\x41\x64\x64Note\x12#.rapport.frontend.v1.AddNoteRequest\x1a\x14.google.api.HttpBody\"9\x8a\xb5\x18\x0f\n\rtickets.write\x82\xd3\xe4\x93\x02 \"\x1b/api/tickets/{ticket}/notes:\x01*\x12\xa0\x01\n\x11ResetConversation\x12-.rapport.frontend.v1.ResetConversationRequest\x1a\x14.google.api.HttpBody\"F\x90\x02\x02\x8a\xb5\x18\x0f\n\rtickets.write\x82\xd3\xe4\x93\x02*\"(/api/tickets/{ticket}/reset-conversation\x12\x9c\x01\n\x11GetScoreBreakdown\x12-.rapport.frontend.v1.GetScoreBreakdownRequest\x1a\x14.google.api.HttpBody\"B\x90\x02\x01\x8a\xb5\x18\x0e\n\x0ctickets.read\x82\xd3\xe4\x93\x02\'\x12%/api/tickets/{ticket}/score-breakdownb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%rapport/frontend/v1/ticket_desk.proto\x12\x13rapport.frontend.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a rapport/options/v1/options.proto\"\xd2\x03\n\x13\x43reateTicketRequest\x12+\n\x0b\x63ustomer_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\ncustomerId\x12>\n\x07\x63hannel\x18\x02 \x01(\tB$\xbaH!r\x1fR\x05\x65mailR\x03smsR\x05phoneR\x04\x63hatR\x04\x66ormR\x07\x63hannel\x12\"\n\x07subject\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03R\x07subject\x12>\n\x08priority\x18\x04 \x01(\tB\"\xbaH\x1fr\x1dR\x00R\x06urgentR\x04highR\x06normalR\x03lowR\x08priority\x12\x34\n\x0finitial_message\x18\x05 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01(\x80\x80\x10R\x0einitialMessage\x12)\n\x0b\x61uthor_name\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\nauthorName\x12+\n\x0c\x61uthor_email\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\xc0\x02R\x0b\x61uthorEmail\x12\x36\n\x06status\x18\x08 \x01(\tB\x1e\xbaH\x1br\x19R\x00R\x04openR\x07pendingR\x06\x63losedR\x06status\x12$\n\x04tags\x18\t \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x32\"\x06r\x04\x10\x01\x18\x64R\x04tags\"\xeb\x04\n\x12ListTicketsRequest\x12\x36\n\x06status\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19R\x00R\x04openR\x07pendingR\x06\x63losedR\x06status\x12>\n\x08priority\x18\x02 \x01(\tB\"\xbaH\x1fr\x1dR\x00R\x06urgentR\x04highR\x06normalR\x03lowR\x08priority\x12@\n\x07\x63hannel\x18\x03 \x01(\tB&\xbaH#r!R\x00R\x05\x65mailR\x03smsR\x05phoneR\x04\x63hatR\x04\x66ormR\x07\x63hannel\x12)\n\x0b\x61ssigned_to\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\nassignedTo\x12)\n\x0b\x63ustomer_id\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\ncustomerId\x12 \n\x04page\x18\x06 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01H\x00R\x04page\x88\x01\x01\x12$\n\x05limit\x18\x07 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x01H\x01R\x05limit\x88\x01\x01\x12r\n\x04sort\x18\x08 \x01(\tB^\xbaH[rYR\x00R\ncreated_atR\nupdated_atR\x0flast_message_atR\rticket_numberR\x08priorityR\x06statusR\x0bsmart_scoreR\x04sort\x12(\n\x05order\x18\t \x01(\tB\x12\xbaH\x0fr\rR\x00R\x03\x61scR\x04\x64\x65scR\x05order\x12\x1f\n\x0bsmart_order\x18\n \x01(\x08R\nsmartOrder\x12+\n\x0ctopic_alerts\x18\x0b \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0fR\x0btopicAlertsB\x07\n\x05_pageB\x08\n\x06_limit\"5\n\x10GetTicketRequest\x12!\n\x06ticket\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06ticket\"\xd9\x03\n\x13UpdateTicketRequest\x12!\n\x06ticket\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06ticket\x12\x39\n\x06status\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17R\x04openR\x07pendingR\x06\x63losedH\x00R\x06status\x88\x01\x01\x12\x41\n\x08priority\x18\x03 \x01(\tB \xbaH\x1dr\x1bR\x06urgentR\x04highR\x06normalR\x03lowH\x01R\x08priority\x88\x01\x01\x12.\n\x0b\x61ssigned_to\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01H\x02R\nassignedTo\x88\x01\x01\x12i\n\x04tags\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.ListValueB9\xbaH6\xba\x01\x33\n\x0etags.max_items\x12\x0f\x61t most 50 tags\x1a\x10size(this) <= 50R\x04tags\x12+\n\x08\x61\x64\x64_tags\x18\x06 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x32\"\x06r\x04\x10\x01\x18\x64R\x07\x61\x64\x64Tags\x12\x31\n\x0bremove_tags\x18\x07 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x32\"\x06r\x04\x10\x01\x18\x64R\nremoveTagsB\t\n\x07_statusB\x0b\n\t_priorityB\x0e\n\x0c_assigned_to\"\xe2\x02\n\x11\x41\x64\x64MessageRequest\x12!\n\x06ticket\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06ticket\x12%\n\x07\x63ontent\x18\x02 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01(\x80\x80\x10R\x07\x63ontent\x12\x1d\n\nfrom_agent\x18\x03 \x01(\x08R\tfromAgent\x12)\n\x0b\x61uthor_name\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\nauthorName\x12+\n\x0c\x61uthor_email\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xc0\x02R\x0b\x61uthorEmail\x12%\n\tauthor_id\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\x08\x61uthorId\x12-\n\x10send_to_customer\x18\x07 \x01(\x08H\x00R\x0esendToCustomer\x88\x01\x01\x12!\n\x0c\x63lose_ticket\x18\x08 \x01(\x08R\x0b\x63loseTicketB\x13\n\x11_send_to_customer\"5\n\x10ListNotesRequest\x12!\n\x06ticket\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06ticket\"\xac\x01\n\x0e\x41\x64\x64NoteRequest\x12!\n\x06ticket\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06ticket\x12%\n\x07\x63ontent\x18\x02 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01(\x80\x80\x10R\x07\x63ontent\x12)\n\x0b\x61uthor_name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\nauthorName\x12%\n\tauthor_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\x08\x61uthorId\"=\n\x18ResetConversationRequest\x12!\n\x06ticket\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06ticket\"=\n\x18GetScoreBreakdownRequest\x12!\n\x06ticket\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06ticket2\xdb\t\n\nTicketDesk\x12z\n\x0c\x43reateTicket\x12(.rapport.frontend.v1.CreateTicketRequest\x1a\x14.google.api.HttpBody\"*\x8a\xb5\x18\x0f\n\rtickets.write\x82\xd3\xe4\x93\x02\x11\"\x0c/api/tickets:\x01*\x12w\n\x0bListTickets\x12\'.rapport.frontend.v1.ListTicketsRequest\x1a\x14.google.api.HttpBody\")\x90\x02\x01\x8a\xb5\x18\x0e\n\x0ctickets.read\x82\xd3\xe4\x93\x02\x0e\x12\x0c/api/tickets\x12|\n\tGetTicket\x12%.rapport.frontend.v1.GetTicketRequest\x1a\x14.google.api.HttpBody\"2\x90\x02\x01\x8a\xb5\x18\x0e\n\x0ctickets.read\x82\xd3\xe4\x93\x02\x17\x12\x15/api/tickets/{ticket}\x12\x86\x01\n\x0cUpdateTicket\x12(.rapport.frontend.v1.UpdateTicketRequest\x1a\x14.google.api.HttpBody\"6\x90\x02\x02\x8a\xb5\x18\x0f\n\rtickets.write\x82\xd3\xe4\x93\x02\x1a\x32\x15/api/tickets/{ticket}:\x01*\x12\x88\x01\n\nAddMessage\x12&.rapport.frontend.v1.AddMessageRequest\x1a\x14.google.api.HttpBody\"<\x8a\xb5\x18\x0f\n\rtickets.write\x82\xd3\xe4\x93\x02#\"\x1e/api/tickets/{ticket}/messages:\x01*\x12\x82\x01\n\tListNotes\x12%.rapport.frontend.v1.ListNotesRequest\x1a\x14.google.api.HttpBody\"8\x90\x02\x01\x8a\xb5\x18\x0e\n\x0ctickets.read\x82\xd3\xe4\x93\x02\x1d\x12\x1b/api/tickets/{ticket}/notes\x12\x7f\n\x07\x41\x64\x64Note\x12#.rapport.frontend.v1.AddNoteRequest\x1a\x14.google.api.HttpBody\"9\x8a\xb5\x18\x0f\n\rtickets.write\x82\xd3\xe4\x93\x02 \"\x1b/api/tickets/{ticket}/notes:\x01*\x12\xa0\x01\n\x11ResetConversation\x12-.rapport.frontend.v1.ResetConversationRequest\x1a\x14.google.api.HttpBody\"F\x90\x02\x02\x8a\xb5\x18\x0f\n\rtickets.write\x82\xd3\xe4\x93\x02*\"(/api/tickets/{ticket}/reset-conversation\x12\x9c\x01\n\x11GetScoreBreakdown\x12-.rapport.frontend.v1.GetScoreBreakdownRequest\x1a\x14.google.api.HttpBody\"B\x90\x02\x01\x8a\xb5\x18\x0e\n\x0ctickets.read\x82\xd3\xe4\x93\x02\'\x12%/api/tickets/{ticket}/score-breakdownb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,23 +37,23 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rapport.frontend.v1.ticket_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CREATETICKETREQUEST'].fields_by_name['customer_id']._loaded_options = None
-  _globals['_CREATETICKETREQUEST'].fields_by_name['customer_id']._serialized_options = b'\272H\023r\021\020\001\030\377\0012\n^[^\\x00]*$'
+  _globals['_CREATETICKETREQUEST'].fields_by_name['customer_id']._serialized_options = b'\272H\007r\005\020\001\030\377\001'
   _globals['_CREATETICKETREQUEST'].fields_by_name['channel']._loaded_options = None
   _globals['_CREATETICKETREQUEST'].fields_by_name['channel']._serialized_options = b'\272H!r\037R\005emailR\003smsR\005phoneR\004chatR\004form'
   _globals['_CREATETICKETREQUEST'].fields_by_name['subject']._loaded_options = None
-  _globals['_CREATETICKETREQUEST'].fields_by_name['subject']._serialized_options = b'\272H\021r\017\030\364\0032\n^[^\\x00]*$'
+  _globals['_CREATETICKETREQUEST'].fields_by_name['subject']._serialized_options = b'\272H\005r\003\030\364\003'
   _globals['_CREATETICKETREQUEST'].fields_by_name['priority']._loaded_options = None
   _globals['_CREATETICKETREQUEST'].fields_by_name['priority']._serialized_options = b'\272H\037r\035R\000R\006urgentR\004highR\006normalR\003low'
   _globals['_CREATETICKETREQUEST'].fields_by_name['initial_message']._loaded_options = None
-  _globals['_CREATETICKETREQUEST'].fields_by_name['initial_message']._serialized_options = b'\272H\024r\022\020\001(\200\200\0202\n^[^\\x00]*$'
+  _globals['_CREATETICKETREQUEST'].fields_by_name['initial_message']._serialized_options = b'\272H\010r\006\020\001(\200\200\020'
   _globals['_CREATETICKETREQUEST'].fields_by_name['author_name']._loaded_options = None
-  _globals['_CREATETICKETREQUEST'].fields_by_name['author_name']._serialized_options = b'\272H\021r\017\030\377\0012\n^[^\\x00]*$'
+  _globals['_CREATETICKETREQUEST'].fields_by_name['author_name']._serialized_options = b'\272H\005r\003\030\377\001'
   _globals['_CREATETICKETREQUEST'].fields_by_name['author_email']._loaded_options = None
-  _globals['_CREATETICKETREQUEST'].fields_by_name['author_email']._serialized_options = b'\272H\021r\017\030\300\0022\n^[^\\x00]*$'
+  _globals['_CREATETICKETREQUEST'].fields_by_name['author_email']._serialized_options = b'\272H\005r\003\030\300\002'
   _globals['_CREATETICKETREQUEST'].fields_by_name['status']._loaded_options = None
   _globals['_CREATETICKETREQUEST'].fields_by_name['status']._serialized_options = b'\272H\033r\031R\000R\004openR\007pendingR\006closed'
   _globals['_CREATETICKETREQUEST'].fields_by_name['tags']._loaded_options = None
-  _globals['_CREATETICKETREQUEST'].fields_by_name['tags']._serialized_options = b'\272H\031\222\001\026\0202\"\022r\020\020\001\030d2\n^[^\\x00]*$'
+  _globals['_CREATETICKETREQUEST'].fields_by_name['tags']._serialized_options = b'\272H\r\222\001\n\0202\"\006r\004\020\001\030d'
   _globals['_LISTTICKETSREQUEST'].fields_by_name['status']._loaded_options = None
   _globals['_LISTTICKETSREQUEST'].fields_by_name['status']._serialized_options = b'\272H\033r\031R\000R\004openR\007pendingR\006closed'
   _globals['_LISTTICKETSREQUEST'].fields_by_name['priority']._loaded_options = None
@@ -61,9 +61,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTTICKETSREQUEST'].fields_by_name['channel']._loaded_options = None
   _globals['_LISTTICKETSREQUEST'].fields_by_name['channel']._serialized_options = b'\272H#r!R\000R\005emailR\003smsR\005phoneR\004chatR\004form'
   _globals['_LISTTICKETSREQUEST'].fields_by_name['assigned_to']._loaded_options = None
-  _globals['_LISTTICKETSREQUEST'].fields_by_name['assigned_to']._serialized_options = b'\272H\021r\017\030\377\0012\n^[^\\x00]*$'
+  _globals['_LISTTICKETSREQUEST'].fields_by_name['assigned_to']._serialized_options = b'\272H\005r\003\030\377\001'
   _globals['_LISTTICKETSREQUEST'].fields_by_name['customer_id']._loaded_options = None
-  _globals['_LISTTICKETSREQUEST'].fields_by_name['customer_id']._serialized_options = b'\272H\021r\017\030\377\0012\n^[^\\x00]*$'
+  _globals['_LISTTICKETSREQUEST'].fields_by_name['customer_id']._serialized_options = b'\272H\005r\003\030\377\001'
   _globals['_LISTTICKETSREQUEST'].fields_by_name['page']._loaded_options = None
   _globals['_LISTTICKETSREQUEST'].fields_by_name['page']._serialized_options = b'\272H\004\032\002(\001'
   _globals['_LISTTICKETSREQUEST'].fields_by_name['limit']._loaded_options = None
@@ -73,7 +73,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTTICKETSREQUEST'].fields_by_name['order']._loaded_options = None
   _globals['_LISTTICKETSREQUEST'].fields_by_name['order']._serialized_options = b'\272H\017r\rR\000R\003ascR\004desc'
   _globals['_LISTTICKETSREQUEST'].fields_by_name['topic_alerts']._loaded_options = None
-  _globals['_LISTTICKETSREQUEST'].fields_by_name['topic_alerts']._serialized_options = b'\272H\021r\017\030\320\0172\n^[^\\x00]*$'
+  _globals['_LISTTICKETSREQUEST'].fields_by_name['topic_alerts']._serialized_options = b'\272H\005r\003\030\320\017'
   _globals['_GETTICKETREQUEST'].fields_by_name['ticket']._loaded_options = None
   _globals['_GETTICKETREQUEST'].fields_by_name['ticket']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_UPDATETICKETREQUEST'].fields_by_name['ticket']._loaded_options = None
@@ -83,33 +83,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPDATETICKETREQUEST'].fields_by_name['priority']._loaded_options = None
   _globals['_UPDATETICKETREQUEST'].fields_by_name['priority']._serialized_options = b'\272H\035r\033R\006urgentR\004highR\006normalR\003low'
   _globals['_UPDATETICKETREQUEST'].fields_by_name['assigned_to']._loaded_options = None
-  _globals['_UPDATETICKETREQUEST'].fields_by_name['assigned_to']._serialized_options = b'\272H\021r\017\030\377\0012\n^[^\\x00]*$'
+  _globals['_UPDATETICKETREQUEST'].fields_by_name['assigned_to']._serialized_options = b'\272H\005r\003\030\377\001'
   _globals['_UPDATETICKETREQUEST'].fields_by_name['tags']._loaded_options = None
   _globals['_UPDATETICKETREQUEST'].fields_by_name['tags']._serialized_options = b'\272H6\272\0013\n\016tags.max_items\022\017at most 50 tags\032\020size(this) <= 50'
   _globals['_UPDATETICKETREQUEST'].fields_by_name['add_tags']._loaded_options = None
-  _globals['_UPDATETICKETREQUEST'].fields_by_name['add_tags']._serialized_options = b'\272H\031\222\001\026\0202\"\022r\020\020\001\030d2\n^[^\\x00]*$'
+  _globals['_UPDATETICKETREQUEST'].fields_by_name['add_tags']._serialized_options = b'\272H\r\222\001\n\0202\"\006r\004\020\001\030d'
   _globals['_UPDATETICKETREQUEST'].fields_by_name['remove_tags']._loaded_options = None
-  _globals['_UPDATETICKETREQUEST'].fields_by_name['remove_tags']._serialized_options = b'\272H\031\222\001\026\0202\"\022r\020\020\001\030d2\n^[^\\x00]*$'
+  _globals['_UPDATETICKETREQUEST'].fields_by_name['remove_tags']._serialized_options = b'\272H\r\222\001\n\0202\"\006r\004\020\001\030d'
   _globals['_ADDMESSAGEREQUEST'].fields_by_name['ticket']._loaded_options = None
   _globals['_ADDMESSAGEREQUEST'].fields_by_name['ticket']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_ADDMESSAGEREQUEST'].fields_by_name['content']._loaded_options = None
-  _globals['_ADDMESSAGEREQUEST'].fields_by_name['content']._serialized_options = b'\272H\024r\022\020\001(\200\200\0202\n^[^\\x00]*$'
+  _globals['_ADDMESSAGEREQUEST'].fields_by_name['content']._serialized_options = b'\272H\010r\006\020\001(\200\200\020'
   _globals['_ADDMESSAGEREQUEST'].fields_by_name['author_name']._loaded_options = None
-  _globals['_ADDMESSAGEREQUEST'].fields_by_name['author_name']._serialized_options = b'\272H\021r\017\030\377\0012\n^[^\\x00]*$'
+  _globals['_ADDMESSAGEREQUEST'].fields_by_name['author_name']._serialized_options = b'\272H\005r\003\030\377\001'
   _globals['_ADDMESSAGEREQUEST'].fields_by_name['author_email']._loaded_options = None
-  _globals['_ADDMESSAGEREQUEST'].fields_by_name['author_email']._serialized_options = b'\272H\021r\017\030\300\0022\n^[^\\x00]*$'
+  _globals['_ADDMESSAGEREQUEST'].fields_by_name['author_email']._serialized_options = b'\272H\005r\003\030\300\002'
   _globals['_ADDMESSAGEREQUEST'].fields_by_name['author_id']._loaded_options = None
-  _globals['_ADDMESSAGEREQUEST'].fields_by_name['author_id']._serialized_options = b'\272H\021r\017\030\377\0012\n^[^\\x00]*$'
+  _globals['_ADDMESSAGEREQUEST'].fields_by_name['author_id']._serialized_options = b'\272H\005r\003\030\377\001'
   _globals['_LISTNOTESREQUEST'].fields_by_name['ticket']._loaded_options = None
   _globals['_LISTNOTESREQUEST'].fields_by_name['ticket']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_ADDNOTEREQUEST'].fields_by_name['ticket']._loaded_options = None
   _globals['_ADDNOTEREQUEST'].fields_by_name['ticket']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_ADDNOTEREQUEST'].fields_by_name['content']._loaded_options = None
-  _globals['_ADDNOTEREQUEST'].fields_by_name['content']._serialized_options = b'\272H\024r\022\020\001(\200\200\0202\n^[^\\x00]*$'
+  _globals['_ADDNOTEREQUEST'].fields_by_name['content']._serialized_options = b'\272H\010r\006\020\001(\200\200\020'
   _globals['_ADDNOTEREQUEST'].fields_by_name['author_name']._loaded_options = None
-  _globals['_ADDNOTEREQUEST'].fields_by_name['author_name']._serialized_options = b'\272H\021r\017\030\377\0012\n^[^\\x00]*$'
+  _globals['_ADDNOTEREQUEST'].fields_by_name['author_name']._serialized_options = b'\272H\005r\003\030\377\001'
   _globals['_ADDNOTEREQUEST'].fields_by_name['author_id']._loaded_options = None
-  _globals['_ADDNOTEREQUEST'].fields_by_name['author_id']._serialized_options = b'\272H\021r\017\030\377\0012\n^[^\\x00]*$'
+  _globals['_ADDNOTEREQUEST'].fields_by_name['author_id']._serialized_options = b'\272H\005r\003\030\377\001'
   _globals['_RESETCONVERSATIONREQUEST'].fields_by_name['ticket']._loaded_options = None
   _globals['_RESETCONVERSATIONREQUEST'].fields_by_name['ticket']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_GETSCOREBREAKDOWNREQUEST'].fields_by_name['ticket']._loaded_options = None
@@ -133,23 +133,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TICKETDESK'].methods_by_name['GetScoreBreakdown']._loaded_options = None
   _globals['_TICKETDESK'].methods_by_name['GetScoreBreakdown']._serialized_options = b'\220\002\001\212\265\030\016\n\014tickets.read\202\323\344\223\002\'\022%/api/tickets/{ticket}/score-breakdown'
   _globals['_CREATETICKETREQUEST']._serialized_start=213
-  _globals['_CREATETICKETREQUEST']._serialized_end=751
-  _globals['_LISTTICKETSREQUEST']._serialized_start=754
-  _globals['_LISTTICKETSREQUEST']._serialized_end=1409
-  _globals['_GETTICKETREQUEST']._serialized_start=1411
-  _globals['_GETTICKETREQUEST']._serialized_end=1464
-  _globals['_UPDATETICKETREQUEST']._serialized_start=1467
-  _globals['_UPDATETICKETREQUEST']._serialized_end=1976
-  _globals['_ADDMESSAGEREQUEST']._serialized_start=1979
-  _globals['_ADDMESSAGEREQUEST']._serialized_end=2381
-  _globals['_LISTNOTESREQUEST']._serialized_start=2383
-  _globals['_LISTNOTESREQUEST']._serialized_end=2436
-  _globals['_ADDNOTEREQUEST']._serialized_start=2439
-  _globals['_ADDNOTEREQUEST']._serialized_end=2647
-  _globals['_RESETCONVERSATIONREQUEST']._serialized_start=2649
-  _globals['_RESETCONVERSATIONREQUEST']._serialized_end=2710
-  _globals['_GETSCOREBREAKDOWNREQUEST']._serialized_start=2712
-  _globals['_GETSCOREBREAKDOWNREQUEST']._serialized_end=2773
-  _globals['_TICKETDESK']._serialized_start=2776
-  _globals['_TICKETDESK']._serialized_end=4019
+  _globals['_CREATETICKETREQUEST']._serialized_end=679
+  _globals['_LISTTICKETSREQUEST']._serialized_start=682
+  _globals['_LISTTICKETSREQUEST']._serialized_end=1301
+  _globals['_GETTICKETREQUEST']._serialized_start=1303
+  _globals['_GETTICKETREQUEST']._serialized_end=1356
+  _globals['_UPDATETICKETREQUEST']._serialized_start=1359
+  _globals['_UPDATETICKETREQUEST']._serialized_end=1832
+  _globals['_ADDMESSAGEREQUEST']._serialized_start=1835
+  _globals['_ADDMESSAGEREQUEST']._serialized_end=2189
+  _globals['_LISTNOTESREQUEST']._serialized_start=2191
+  _globals['_LISTNOTESREQUEST']._serialized_end=2244
+  _globals['_ADDNOTEREQUEST']._serialized_start=2247
+  _globals['_ADDNOTEREQUEST']._serialized_end=2419
+  _globals['_RESETCONVERSATIONREQUEST']._serialized_start=2421
+  _globals['_RESETCONVERSATIONREQUEST']._serialized_end=2482
+  _globals['_GETSCOREBREAKDOWNREQUEST']._serialized_start=2484
+  _globals['_GETSCOREBREAKDOWNREQUEST']._serialized_end=2545
+  _globals['_TICKETDESK']._serialized_start=2548
+  _globals['_TICKETDESK']._serialized_end=3791
 # @@protoc_insertion_point(module_scope)

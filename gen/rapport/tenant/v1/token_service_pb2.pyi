@@ -50,7 +50,7 @@ class ExchangeOperatorKeyRequest(message.Message):
     operator_key: builtins.str
     """The operator's key. Never logged."""
     tenant: builtins.str
-    """The slug of the tenant that the token shall be bound to; empty for a token without tenant."""
+    """The slug or id of the tenant that the token shall be bound to; empty for a token without tenant."""
     def __init__(
         self,
         *,

@@ -78,7 +78,7 @@ class TokenServiceServicer:
     def ExchangeOperatorKey(self, request, context):
         """Exchanges an operator's key for a token: without a tenant for work on the registry, or bound to one tenant.
 
-        Errors: CREDENTIAL_INVALID, TENANT_NOT_FOUND.
+        Errors: CREDENTIAL_INVALID, TENANT_NOT_FOUND, TENANT_SUSPENDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -88,7 +88,7 @@ class TokenServiceServicer:
         """Exchanges a service's workload credential for a token, unbound or bound to one tenant. The scopes stand in one
         table of the tenant service, a row per service.
 
-        Errors: CREDENTIAL_INVALID, TENANT_NOT_FOUND.
+        Errors: CREDENTIAL_INVALID, TENANT_NOT_FOUND, TENANT_SUSPENDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

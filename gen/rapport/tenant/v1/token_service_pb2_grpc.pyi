@@ -24,13 +24,13 @@ class TokenServiceStub:
     ExchangeOperatorKey: _aio.UnaryUnaryMultiCallable[_token_service_pb2.ExchangeOperatorKeyRequest, _token_service_pb2.AccessToken]
     """Exchanges an operator's key for a token: without a tenant for work on the registry, or bound to one tenant.
 
-    Errors: CREDENTIAL_INVALID, TENANT_NOT_FOUND.
+    Errors: CREDENTIAL_INVALID, TENANT_NOT_FOUND, TENANT_SUSPENDED.
     """
     ExchangeWorkload: _aio.UnaryUnaryMultiCallable[_token_service_pb2.ExchangeWorkloadRequest, _token_service_pb2.AccessToken]
     """Exchanges a service's workload credential for a token, unbound or bound to one tenant. The scopes stand in one
     table of the tenant service, a row per service.
 
-    Errors: CREDENTIAL_INVALID, TENANT_NOT_FOUND.
+    Errors: CREDENTIAL_INVALID, TENANT_NOT_FOUND, TENANT_SUSPENDED.
     """
     GetJwks: _aio.UnaryUnaryMultiCallable[_token_service_pb2.GetJwksRequest, _token_service_pb2.Jwks]
     """Returns the public keys that verify tokens, as a JSON Web Key Set (RFC 7517)."""
@@ -62,7 +62,7 @@ class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_token_service_pb2.AccessToken]:
         """Exchanges an operator's key for a token: without a tenant for work on the registry, or bound to one tenant.
 
-        Errors: CREDENTIAL_INVALID, TENANT_NOT_FOUND.
+        Errors: CREDENTIAL_INVALID, TENANT_NOT_FOUND, TENANT_SUSPENDED.
         """
 
     @_abc_1.abstractmethod
@@ -74,7 +74,7 @@ class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
         """Exchanges a service's workload credential for a token, unbound or bound to one tenant. The scopes stand in one
         table of the tenant service, a row per service.
 
-        Errors: CREDENTIAL_INVALID, TENANT_NOT_FOUND.
+        Errors: CREDENTIAL_INVALID, TENANT_NOT_FOUND, TENANT_SUSPENDED.
         """
 
     @_abc_1.abstractmethod
