@@ -87,9 +87,9 @@ def command_error(error: grpc.aio.AioRpcError) -> CommandError:
     """Return what a refused call means, in one line."""
     problem = _problem(error)
     detail = str(problem.get("detail") or error.details() or "no details").rstrip(".")
-    violations = problem.get("violations") or []
+    violations = [one for one in problem.get("violations") or () if str(one.get("description")) not in detail]
     if violations:
-        fields = "; ".join(f"{one.get('field', '')}: {one.get('description', '')}" for one in violations)
+        fields = "; ".join(f"{one.get('field', '')}: {one.get('description', '')}".rstrip(".") for one in violations)
         detail = f"{detail} ({fields})"
     reason = str(problem.get("reason") or error.code().name)
     if error.code() is grpc.StatusCode.UNAVAILABLE and not problem:

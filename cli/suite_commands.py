@@ -48,6 +48,7 @@ def up(
     """
     folder = suite_folder(data)
     options = SuiteOptions(host=host, https_port=https_port, http_port=http_port, processes=_counts(processes or []))
+    control.refuse_second(folder)
     say(f"Starting Rapport in {folder.root}")
     started = control.start(folder, options, show_step, leashed=not detach)
     try:

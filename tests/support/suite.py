@@ -40,7 +40,7 @@ def rapport(*arguments: str, text: str = "", cwd: Path | None = None) -> Ran:
         text=True,
         check=False,
         timeout=_SECONDS,
-        env=environment | {"COLUMNS": "120", "PYTHONPATH": os.pathsep.join(sys.path)},
+        env=environment | {"COLUMNS": "120"},
         cwd=cwd,
     )
     return Ran(done.returncode, done.stdout, done.stderr)

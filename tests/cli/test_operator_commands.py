@@ -1,0 +1,78 @@
+"""What an operator does with a running suite."""
+
+import uuid
+from pathlib import Path
+
+import pytest
+
+from tests.support.suite import Ran, rapport
+from tests.support.world import SuiteUnderTest
+
+HEADER = "order_id,customer_id,ordered_at,product_id,product_name,quantity,unit_price,currency\n"
+
+
+@pytest.fixture
+def shop(suite: SuiteUnderTest) -> str:
+    """A new shop's slug."""
+    slug = f"shop-{uuid.uuid4().hex[:8]}"
+    created = run(suite, "tenant", "create", "--slug", slug, "--name", "A shop").value
+    assert created["tenant"]["slug"] == slug
+    assert created["api_key"].startswith("rpk_")
+    return slug
+
+
+def run(suite: SuiteUnderTest, *arguments: str, text: str = "") -> Ran:
+    """Run a command on the shared suite."""
+    return rapport(*arguments, "--json", "--data", suite.data, text=text)
+
+
+def test_a_shop_is_suspended_resumed_and_deleted(suite: SuiteUnderTest, shop: str) -> None:
+    """Each command answers with the shop as it is then, and the list shows it until it is deleted."""
+    for command, state in (("suspend", "STATE_SUSPENDED"), ("resume", "STATE_ACTIVE"), ("show", "STATE_ACTIVE")):
+        assert run(suite, "tenant", command, shop).value["tenant"]["state"] == state
+    assert shop in [tenant["slug"] for tenant in run(suite, "tenant", "list").value["tenants"]]
+    assert run(suite, "tenant", "delete", shop).value["tenant"]["state"] == "STATE_DELETED"
+    assert shop not in [tenant["slug"] for tenant in run(suite, "tenant", "list").value["tenants"]]
+    refused = run(suite, "tenant", "create", "--slug", shop, "--name", "Again")
+    assert refused.code == 1
+    assert refused.value["error"]["reason"] == "TENANT_ALREADY_EXISTS"
+
+
+def test_a_connection_takes_its_secret_from_standard_input(suite: SuiteUnderTest, shop: str, tmp_path: Path) -> None:
+    """The secret comes from a file or a pipe, and no answer holds more than its end."""
+    secret = uuid.uuid4().hex
+    base = ("connection", "create", "--tenant", shop, "--provider", "zendesk", "--config", "subdomain=acme")
+    piped = run(suite, *base, "--secret-stdin", "webhook_secret", text=f"{secret}\n")
+    assert piped.value["webhook_url"].startswith(f"{suite.https_url}/webhooks/zendesk/")
+    path = tmp_path / "secret"
+    path.write_text(secret, encoding="utf-8")
+    filed = run(suite, *base, "--secret-file", f"webhook_secret={path}")
+    assert filed.value["connection"]["secrets"][0]["last_four"] == secret[-4:]
+    listed = run(suite, "connection", "list", "--tenant", shop)
+    assert len(listed.value["connections"]) == 2
+    assert secret not in piped.output + piped.messages + filed.output + listed.output
+
+
+def test_orders_come_in_once_however_often_they_are_imported(suite: SuiteUnderTest, shop: str, tmp_path: Path) -> None:
+    """A second import of the same file finds every order known."""
+    path = tmp_path / "orders.csv"
+    lines = "".join(f"o{n // 2},c{n // 4},2026-01-{n // 2 + 1:02}T10:00:00Z,p{n},Wool,1,2.50,EUR\n" for n in range(40))
+    path.write_text(HEADER + lines, encoding="utf-8")
+    first = run(suite, "orders", "import", "--tenant", shop, str(path)).value
+    assert first["lines"] == 40
+    assert (first["import"]["new_order_count"], first["import"]["customer_count"]) == ("20", "10")
+    second = run(suite, "orders", "import", "--tenant", shop, str(path)).value
+    assert (second["import"]["new_order_count"], second["import"]["changed_order_count"]) == ("0", "0")
+
+
+def test_a_file_with_a_bad_row_is_not_imported_at_all(suite: SuiteUnderTest, shop: str, tmp_path: Path) -> None:
+    """The bad lines are told by number, and the good ones stay out as well."""
+    path = tmp_path / "orders.csv"
+    path.write_text(
+        f"{HEADER}o1,c1,2026-01-01,p1,Wool,1,2.50,EUR\no2,c1,yesterday,p1,Wool,1,2.50,EUR\n", encoding="utf-8"
+    )
+    ran = run(suite, "orders", "import", "--tenant", shop, str(path))
+    assert ran.code == 1
+    error = ran.value["error"]
+    assert (error["reason"], error["bad_row_count"], error["bad_rows"][0]["line"]) == ("ROWS_INVALID", 1, 3)
+    assert "line 3" in ran.messages
