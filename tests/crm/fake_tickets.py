@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
-from rapport.tenant.v1 import token_service_pb2, token_service_pb2_grpc
+from rapport.tenant.v1 import token_service_pb2
 from rapport.tickets.v1 import ingest_service_pb2 as pb
 from rapport.tickets.v1 import ingest_service_pb2_grpc
 
@@ -18,11 +18,11 @@ DUPLICATE = pb.IngestResult.OUTCOME_DUPLICATE
 SUPERSEDED = pb.IngestResult.OUTCOME_SUPERSEDED
 
 
-class FakeTickets(ingest_service_pb2_grpc.IngestServiceServicer, token_service_pb2_grpc.TokenServiceServicer):
+class FakeTickets(ingest_service_pb2_grpc.IngestServiceServicer):
     """Holds what was applied, in order, as (token, event).
 
     `answers` decides before anything is applied: it gets the events of a call and may return a status to fail with.
-    `lose_answers` counts down: so many calls are applied and then fail all the same, as when the caller dies in between.
+    `lose_answers` counts down: so many calls are applied and then fail all the same, as when the caller dies then.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,13 @@ class FakeTickets(ingest_service_pb2_grpc.IngestServiceServicer, token_service_p
         """Listen; again on the same port after a stop."""
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(self, self._server)
-        token_service_pb2_grpc.add_TokenServiceServicer_to_server(self, self._server)
+        exchange = grpc.unary_unary_rpc_method_handler(
+            self.exchange,
+            request_deserializer=token_service_pb2.ExchangeWorkloadRequest.FromString,
+            response_serializer=token_service_pb2.AccessToken.SerializeToString,
+        )
+        tokens = grpc.method_handlers_generic_handler("rapport.tenant.v1.TokenService", {"ExchangeWorkload": exchange})
+        self._server.add_generic_rpc_handlers((tokens,))
         port = self._server.add_insecure_port(self.address or "127.0.0.1:0")
         self.address = f"127.0.0.1:{port}"
         await self._server.start()
@@ -58,14 +64,16 @@ class FakeTickets(ingest_service_pb2_grpc.IngestServiceServicer, token_service_p
         """The ids of the applied events, in order."""
         return [event.event_id for _, event in self.applied]
 
-    async def ExchangeWorkload(
+    async def exchange(
         self, request: token_service_pb2.ExchangeWorkloadRequest, _context: Context
     ) -> token_service_pb2.AccessToken:
         """Give a token that names its tenant."""
         end = Timestamp(seconds=int(time.time()) + 120)
         return token_service_pb2.AccessToken(token=f"token-of-{request.tenant_id}", expire_time=end)
 
-    async def IngestEvents(self, request: pb.IngestEventsRequest, context: Context) -> pb.IngestEventsResponse:
+    async def IngestEvents(  # noqa: N802 - the contract's name
+        self, request: pb.IngestEventsRequest, context: Context
+    ) -> pb.IngestEventsResponse:
         """Apply events that were not applied before."""
         events = list(request.events)
         self.calls.append([event.event_id for event in events])

@@ -1,5 +1,6 @@
 """Keys that never collide, bytes that come back as they were, and seals that open in their own place only."""
 
+import contextlib
 from uuid import UUID
 
 import pytest
@@ -78,10 +79,8 @@ def test_no_provider_keeps_headers_that_carry_credentials(provider: object, head
 @given(packed=st.binary(max_size=60))
 def test_any_other_bytes_do_not_unpack_into_a_crash(packed: bytes) -> None:
     """Bytes that are no packed request are a ValueError and nothing else."""
-    try:
+    with contextlib.suppress(ValueError):
         unpack(packed)
-    except ValueError:
-        pass
 
 
 @given(

@@ -12,7 +12,7 @@ from servicekit.ids import uuid7
 from services.crm.connections import token_hash
 from services.crm.directory import Directory
 from services.crm.keyring import Keyring
-from services.crm.store import Addressee, Store
+from services.crm.store import Addressee, Job, Store
 from tests.crm.conftest import Crm
 from tests.crm.zendesk_requests import event
 
@@ -65,7 +65,7 @@ async def test_a_claim_holds_until_its_lease_ends(crm: Crm) -> None:
     (job,) = await store.claim(after=anybody, tenants=9, share=9, lease=timedelta(seconds=0.2))
     assert await store.claim(after=anybody, tenants=9, share=9, lease=timedelta(seconds=1)) == []
     deadline = time.monotonic() + 5
-    again = []
+    again: list[Job] = []
     while not again and time.monotonic() < deadline:
         await asyncio.sleep(0.05)
         again = await store.claim(after=anybody, tenants=9, share=9, lease=timedelta(seconds=30))

@@ -116,7 +116,7 @@ async def test_work_of_a_worker_that_died_is_taken_over(crm: Crm) -> None:
     second = await crm.process()
     async with crm.working(second.worker):
         await crm.settled(shop)
-    late = first.worker._failed(job, grpc.aio.AioRpcError(grpc.StatusCode.INVALID_ARGUMENT, None, None))  # type: ignore[arg-type]
+    late = first.worker._failed(job, grpc.aio.AioRpcError(grpc.StatusCode.INVALID_ARGUMENT, None, None))
     assert await first.store.settle(shop.tenant_id, [late]) == 0
     assert (await crm.balance(shop)).processed == 1
 

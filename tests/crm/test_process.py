@@ -1,0 +1,51 @@
+"""The process of the service: it is put together from its settings, and says which of them is missing."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from servicekit.envelope import KeyEncryptionKeys
+from services.crm.__main__ import wired
+from services.crm.settings import CrmSettings
+from tests.crm.conftest import Crm
+
+GOOD: dict[str, Any] = {
+    "public_url": "https://rapport.example",
+    "tenant_target": "ipv4:127.0.0.1:1",
+    "tickets_target": "ipv4:127.0.0.1:1",
+    "workload_secret": SecretStr("workload-secret"),
+}
+
+
+async def test_process_comes_up_and_goes_down_without_its_peers(crm: Crm, tmp_path: Path) -> None:
+    """Without tenant and tickets the parts exist and the database is up; only the trust is missing for the health."""
+    keks = tmp_path / "kek.json"
+    KeyEncryptionKeys.create(keks)
+    settings = CrmSettings(database_url=SecretStr(crm.database.app_url), kek_file=keks, **GOOD)
+    async with wired(settings) as parts:
+        components = dict(parts.components)
+        database = components["database"]()
+        assert not isinstance(database, bool)
+        assert await database
+        assert not components["trust"]()
+        assert len(parts.registrations) == 3
+
+
+@pytest.mark.parametrize("missing", ["public_url", "tenant_target", "tickets_target", "kek_file"])
+async def test_missing_setting_is_named(missing: str, tmp_path: Path) -> None:
+    """Nothing starts with a guess in place of a setting."""
+    keks = tmp_path / "kek.json"
+    KeyEncryptionKeys.create(keks)
+    values = {name: value for name, value in {**GOOD, "kek_file": keks}.items() if name != missing}
+    with pytest.raises(ValueError, match=f"RAPPORT_CRM_{missing.upper()}"):
+        async with wired(CrmSettings(**values)):
+            pass
+
+
+@pytest.mark.parametrize("url", ["rapport.example", "ftp://x", "https://x?y", "https://"])
+def test_public_url_is_one_that_providers_can_call(url: str) -> None:
+    """Only http and https addresses without query are taken."""
+    with pytest.raises(ValidationError):
+        CrmSettings(public_url=url)
