@@ -16,6 +16,7 @@ import structlog
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 _log = structlog.get_logger(__name__)
 
@@ -25,9 +26,10 @@ OPERATION_SECONDS = 0.04
 OPEN_SECONDS = 1.0
 """How long nothing is tried after a failure."""
 
+_INSISTENT_ATTEMPTS = 5
 _RETRY_MISSED_SECONDS = 0.5
 _MOST_MISSED = 10_000
-_FAILURES = (RedisError, OSError, TimeoutError)
+_TIMEOUTS = (TimeoutError, RedisTimeoutError)
 
 Result = TypeVar("Result")
 
@@ -39,6 +41,8 @@ class Cache:
         self.service = service
         self._client = client
         self._closed_until = 0.0
+        self._gone_until = 0.0
+        self._suspected_at = 0.0
         self._probing = False
         self._missed: dict[str, None] = {}
         self._repair: asyncio.Task[None] | None = None
@@ -80,20 +84,64 @@ class Cache:
         client = self._client
         if client is None or (self._closed_until and not self._may_probe()):
             return None
+        started = time.monotonic()
         try:
             async with asyncio.timeout(OPERATION_SECONDS):
                 answer = await operation(client)
-        except _FAILURES as error:
-            if not self._closed_until:
-                _log.warning("cache_away", error=type(error).__name__)
-            self._closed_until = time.monotonic() + OPEN_SECONDS
+        except _TIMEOUTS as error:
+            if self._is_confirmed(started):
+                self._open(error)
+            return None
+        except (RedisError, OSError) as error:
+            self._open(error)
             return None
         finally:
             self._probing = False
+        self._suspected_at = 0.0
         if self._closed_until:
             self._closed_until = 0.0
             _log.info("cache_back")
         return answer
+
+    def _is_confirmed(self, started: float) -> bool:
+        """Tell whether a time-out, of an operation begun at `started`, confirms an earlier one.
+
+        One time-out, or many at once, may be a moment in which this process did not get to its sockets. Only when an
+        operation that began after it times out as well is Valkey taken to be away.
+        """
+        if not self._suspected_at:
+            self._suspected_at = time.monotonic()
+        return started > self._suspected_at
+
+    def _open(self, error: Exception) -> None:
+        if not self._closed_until:
+            _log.warning("cache_away", error=type(error).__name__)
+        self._closed_until = time.monotonic() + OPEN_SECONDS
+
+    async def insist(self, operation: Callable[[Any], Awaitable[Any]]) -> bool:
+        """Run a write that readers elsewhere wait for; tell whether it was done.
+
+        A moment in which this process did not get to its sockets looks like a Valkey that is away, while others read
+        from it: so a time-out is tried again at once, whatever the circuit says. A refused or broken connection is not,
+        it is broken for everybody.
+        """
+        client = self._client
+        if client is None or time.monotonic() < self._gone_until:
+            return False
+        for _ in range(_INSISTENT_ATTEMPTS):
+            try:
+                async with asyncio.timeout(OPERATION_SECONDS):
+                    await operation(client)
+            except _TIMEOUTS:
+                continue
+            except (RedisError, OSError) as error:
+                _log.warning("cache_write_missed", error=type(error).__name__)
+                self._gone_until = time.monotonic() + OPEN_SECONDS
+                return False
+            return True
+        _log.warning("cache_write_missed", error="TimeoutError")
+        self._gone_until = time.monotonic() + OPEN_SECONDS
+        return False
 
     def _may_probe(self) -> bool:
         """After a failure let exactly one operation at a time find out whether Valkey is back."""
@@ -217,7 +265,7 @@ class TenantCache:
             await client.set(key, token())
             return True
 
-        if not await self._cache.attempt(operation):
+        if not await self._cache.insist(operation):
             self._cache.remember_missed(key)
 
     async def flush(self) -> None:
@@ -228,5 +276,5 @@ class TenantCache:
             await client.set(key, token())
             return True
 
-        if not await self._cache.attempt(operation):
+        if not await self._cache.insist(operation):
             self._cache.remember_missed(key)

@@ -1,0 +1,147 @@
+"""A helpdesk's events through a real server: once each, in any order, all or nothing."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+from rapport.tickets.v1 import conversation_service_pb2, ingest_service_pb2
+
+from tests.tickets.calls import event, message, refusal, stamp
+from tests.tickets.conftest import Agent
+
+APPLIED = ingest_service_pb2.IngestResult.OUTCOME_APPLIED
+DUPLICATE = ingest_service_pb2.IngestResult.OUTCOME_DUPLICATE
+SUPERSEDED = ingest_service_pb2.IngestResult.OUTCOME_SUPERSEDED
+NOW = datetime.now(UTC)
+
+
+async def ingest(agent: Agent, *events: ingest_service_pb2.TicketEvent) -> list[Any]:
+    """Send events and return what each came to."""
+    request = ingest_service_pb2.IngestEventsRequest(events=events)
+    answer = await agent.running.ingest.IngestEvents(request, metadata=agent.metadata)
+    return [result.outcome for result in answer.results]
+
+
+async def test_an_event_becomes_a_ticket_with_message_note_and_place(agent: Agent) -> None:
+    """The ticket stands in the inbox with what the helpdesk said; what is internal is a note."""
+    created = NOW - timedelta(hours=5)
+    messages = [
+        message("m1", "Where is my order?", author_name="Ann", create_time=stamp(created)),
+        message("n1", "VIP, be quick", from_agent=True, internal=True, author_name="Eve"),
+    ]
+    told = event(
+        "e1", "42", subject="Order", customer_id="c-9", priority="high", channel="chat", status="open",
+        tags=["vip"], messages=messages, create_time=stamp(created),
+    )  # fmt: skip
+    assert await ingest(agent, told) == [APPLIED]
+    detail = await agent.ask("GetTicket", ticket="T-001")
+    assert (detail["customer_id"], detail["channel"], detail["priority"]) == ("c-9", "chat", "high")
+    assert detail["tags"] == ["vip"]
+    assert [one["content"] for one in detail["messages"]] == ["Where is my order?"]
+    assert [one["content"] for one in detail["notes"]] == ["VIP, be quick"]
+    assert detail["metadata"] == {"provider": "zendesk", "external_id": "42"}
+    breakdown = await agent.ask("GetScoreBreakdown", ticket="T-001")
+    assert 4.9 < breakdown["ticket"]["age_hours"] < 5.1
+    assert (await agent.inbox())["pagination"]["total"] == 1
+
+
+async def test_a_redelivery_changes_nothing(agent: Agent) -> None:
+    """The same event again, in the same call or later, is a duplicate with the same ticket."""
+    told = event("e1", "42", subject="Order", messages=[message("m1", "hello")])
+    assert await ingest(agent, told, told) == [APPLIED, DUPLICATE]
+    before = await agent.ask("GetTicket", ticket="T-001")
+    assert await ingest(agent, told) == [DUPLICATE]
+    after = await agent.ask("GetTicket", ticket="T-001")
+    assert {**after, "smart_score": 0} == {**before, "smart_score": 0}
+    assert len(after["messages"]) == 1
+
+
+async def test_the_same_event_at_once_happens_once(agent: Agent) -> None:
+    """Ten deliveries at the same time make one ticket with one message."""
+    told = event("e1", "42", subject="Order", messages=[message("m1", "hello")])
+    outcomes = await asyncio.gather(*(ingest(agent, told) for _ in range(10)))
+    assert sorted(outcomes) == sorted([[APPLIED], *[[DUPLICATE]] * 9])
+    page = await agent.inbox()
+    assert (page["pagination"]["total"], page["tickets"][0]["message_count"]) == (1, 1)
+
+
+async def test_different_events_of_a_new_ticket_at_once_make_one_ticket(agent: Agent) -> None:
+    """Whoever comes second finds the ticket that the first is just making."""
+    events = [event(f"e{number}", "42", messages=[message(f"m{number}", "hi")]) for number in range(10)]
+    await asyncio.gather(*(ingest(agent, told) for told in events))
+    page = await agent.inbox()
+    assert (page["pagination"]["total"], page["tickets"][0]["message_count"]) == (1, 10)
+
+
+async def test_a_late_event_adds_its_message_and_undoes_nothing(agent: Agent) -> None:
+    """Older news after newer: fields stay, the message is sorted in by its time."""
+    await ingest(
+        agent,
+        event(
+            "e2", "42", NOW, subject="new", status="pending", messages=[message("m2", "second", create_time=stamp(NOW))]
+        ),
+    )
+    early = NOW - timedelta(hours=1)
+    late = event("e1", "42", early, subject="old", messages=[message("m1", "first", create_time=stamp(early))])
+    assert await ingest(agent, late) == [SUPERSEDED]
+    detail = await agent.ask("GetTicket", ticket="T-001")
+    assert (detail["subject"], detail["status"]) == ("new", "pending")
+    assert [one["content"] for one in detail["messages"]] == ["first", "second"]
+
+
+async def test_messages_are_recognised_by_their_external_ids(agent: Agent) -> None:
+    """Each event repeats the whole conversation; only what is new is added."""
+    await ingest(agent, event("e1", "42", messages=[message("m1", "a")]))
+    await ingest(agent, event("e2", "42", messages=[message("m1", "a"), message("m2", "b"), message("m2", "b")]))
+    assert (await agent.inbox())["tickets"][0]["message_count"] == 2
+
+
+async def test_closing_and_opening_by_events(agent: Agent) -> None:
+    """A closed event closes at the time at which it happened; opening again clears it."""
+    await ingest(agent, event("e1", "42", NOW - timedelta(minutes=2), status="closed"))
+    detail = await agent.ask("GetTicket", ticket="T-001")
+    assert datetime.fromisoformat(detail["closed_at"]) == NOW - timedelta(minutes=2)
+    await ingest(agent, event("e2", "42", NOW - timedelta(minutes=1), status="open"))
+    assert (await agent.ask("GetTicket", ticket="T-001"))["closed_at"] is None
+
+
+async def test_strange_input_is_taken_or_refused_but_never_breaks(agent: Agent) -> None:
+    """Absurd clocks and too many or too long tags are made to fit; NUL and a wrong status are refused."""
+    odd = event("e1", "42", subject="odd", tags=[*(f"tag {number}" for number in range(999)), "x" * 300])
+    odd.occur_time.CopyFrom(Timestamp(seconds=10**17, nanos=-5))
+    odd.fields.create_time.CopyFrom(Timestamp(seconds=-(10**17)))
+    assert await ingest(agent, odd) == [APPLIED]
+    detail = await agent.ask("GetTicket", ticket="T-001")
+    assert len(detail["tags"]) == 50
+    for wrong in (event("e2", "42", status="nope"), event("e3", "42", subject="a\x00b")):
+        assert (await refusal(ingest(agent, wrong)))[0] == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_two_connections_may_use_the_same_ticket_id(agent: Agent) -> None:
+    """The connection is part of a ticket's name at the provider."""
+    other = event("e2", "42", subject="two")
+    other.connection_id = "01890000-0000-7000-8000-00000000beef"
+    await ingest(agent, event("e1", "42", subject="one"), other)
+    assert (await agent.inbox())["pagination"]["total"] == 2
+
+
+async def test_the_conversation_has_a_version_that_moves_with_visible_messages(agent: Agent) -> None:
+    """Messages, hiding and nothing else move the version that drafts are kept under."""
+
+    async def version() -> int:
+        request = conversation_service_pb2.GetConversationRequest(ticket="T-001")
+        answer = await agent.running.conversations.GetConversation(request, metadata=agent.metadata)
+        return int(answer.version)
+
+    await ingest(agent, event("e1", "42", subject="S", customer_id="c", messages=[message("m1", "hi")]))
+    seen = [await version()]
+    await agent.ask("AddNote", ticket="T-001", content="n", author_name="a", author_id="1")
+    await agent.ask("UpdateTicket", ticket="T-001", priority="high")
+    assert await version() == seen[0]
+    await agent.ask("AddMessage", ticket="T-001", content="more", author_name="Ann")
+    seen.append(await version())
+    await agent.ask("ResetConversation", ticket="T-001")
+    seen.append(await version())
+    assert seen == sorted(set(seen))

@@ -1,0 +1,167 @@
+"""The life of a ticket and the events of helpdesks, as plain values."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import permutations
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from servicekit.ids import uuid7
+from services.tickets.errors import (
+    ConversationFullError,
+    NothingToChangeError,
+    TagsInvalidError,
+    TicketAlreadyClosedError,
+    TicketNotClosedError,
+)
+from services.tickets.ingest import Event, Outcome, applied, new_ticket
+from services.tickets.numbers import number_text, parse_reference
+from services.tickets.tickets import (
+    MAX_ENTRIES,
+    Change,
+    Ticket,
+    changed,
+    closed,
+    open_ticket,
+    reopened,
+    start_of_waiting,
+    time_text,
+    with_entry,
+)
+
+NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
+LATER = NOW + timedelta(hours=1)
+
+
+def a_ticket(**values: object) -> Ticket:
+    """Return an open ticket."""
+    fields = {"customer_id": "c", "channel": "email", "tags": ("a", "b"), **values}
+    return open_ticket(uuid7(), 1, NOW, **fields)  # type: ignore[arg-type]
+
+
+def event(minutes: int, **fields: object) -> Event:
+    """Return an event so many minutes after NOW that names these fields."""
+    return Event(f"e{minutes}", UUID(int=1), "zendesk", "42", NOW + timedelta(minutes=minutes), fields)
+
+
+def test_tags_are_replaced_then_added_then_removed_in_their_order() -> None:
+    """The contract's order of the three tag fields, without repetitions."""
+    change = Change(tags=("x", "y", "x"), add_tags=("z", "y"), remove_tags=("x",))
+    assert changed(a_ticket(), change, LATER).tags == ("y", "z")
+
+
+def test_closing_sets_and_reopening_clears_the_closing_time() -> None:
+    """A reopened ticket is as if it had not been closed."""
+    shut = closed(a_ticket(), LATER)
+    assert shut.close_time == LATER
+    again = reopened(shut, LATER)
+    assert again.status == "open"
+    assert again.close_time is None
+
+
+def test_wrong_steps_are_refused() -> None:
+    """Closing twice, reopening an open ticket and changing nothing each have their reason."""
+    with pytest.raises(TicketAlreadyClosedError):
+        closed(closed(a_ticket(), LATER), LATER)
+    with pytest.raises(TicketNotClosedError):
+        reopened(a_ticket(), LATER)
+    with pytest.raises(NothingToChangeError):
+        changed(a_ticket(), Change(), LATER)
+
+
+@pytest.mark.parametrize("tags", [("",), (" ",), ("x" * 101,), tuple(str(number) for number in range(51)), ("\x00",)])
+def test_bad_tags_are_refused(tags: tuple[str, ...]) -> None:
+    """Empty, long, too many, NUL."""
+    with pytest.raises(TagsInvalidError):
+        changed(a_ticket(), Change(tags=tags), LATER)
+
+
+def test_a_full_conversation_takes_nothing_more() -> None:
+    """The limit of messages and notes is an error with a reason."""
+    ticket = a_ticket()
+    for _ in range(MAX_ENTRIES):
+        ticket = with_entry(ticket, visible=True)
+    with pytest.raises(ConversationFullError):
+        with_entry(ticket, visible=False)
+
+
+@pytest.mark.parametrize(("number", "text"), [(1, "T-001"), (999, "T-999"), (1000, "T-1000")])
+def test_numbers_have_at_least_three_digits(number: int, text: str) -> None:
+    """Both directions agree."""
+    assert number_text(number) == text
+    assert parse_reference(text) == parse_reference(text.lower()) == number
+
+
+@pytest.mark.parametrize("text", ["T-", "T-9999999999999999999", "005", "T-1x", "", "\u0665", "T-\u0665", "x" * 64])
+def test_what_can_be_no_ticket_names_none(text: str) -> None:
+    """Nonsense is not found, never an error of the database."""
+    assert parse_reference(text) is None
+
+
+@given(st.permutations(range(5)))
+def test_events_in_any_order_come_to_the_same_end(order: list[int]) -> None:
+    """Each field ends with the value of the newest event that named it."""
+    events = [
+        event(1, status="open", subject="one"),
+        event(2, priority="high", customer_id="c1"),
+        event(3, subject="two", tags=("t",)),
+        event(4, status="closed"),
+        event(5, tags=("u", "v"), channel="chat"),
+    ]
+    ticket = new_ticket(events[0], uuid7(), 1, LATER)
+    for index in order:
+        ticket, _ = applied(ticket, events[index], LATER)
+    assert (ticket.subject, ticket.priority, ticket.status) == ("two", "high", "closed")
+    assert (ticket.tags, ticket.channel, ticket.customer_id) == (("u", "v"), "chat", "c1")
+    assert ticket.close_time == events[3].occurred
+
+
+def test_a_late_event_is_superseded_and_still_adds_what_is_missing() -> None:
+    """An older event never undoes a newer one; a field that nothing newer named is taken."""
+    ticket = new_ticket(event(0), uuid7(), 1, LATER)
+    ticket, first = applied(ticket, event(9, subject="new"), LATER)
+    ticket, second = applied(ticket, event(3, subject="old", priority="high"), LATER)
+    assert (first, second) == (Outcome.APPLIED, Outcome.SUPERSEDED)
+    assert (ticket.subject, ticket.priority) == ("new", "high")
+
+
+def test_a_value_told_again_is_guarded_from_older_events() -> None:
+    """Hearing the same value at a later time protects it from an event in between that comes late."""
+    for order in permutations([event(1, subject="a"), event(2, subject="b"), event(3, subject="a")]):
+        ticket = new_ticket(event(0), uuid7(), 1, LATER)
+        for one in order:
+            ticket, _ = applied(ticket, one, LATER)
+        assert ticket.subject == "a"
+
+
+def test_an_agents_change_stands_against_older_events() -> None:
+    """What somebody changed here is newer than what the helpdesk says of before."""
+    ticket = changed(new_ticket(event(0), uuid7(), 1, NOW), Change(priority="urgent"), LATER)
+    ticket, outcome = applied(ticket, event(5, priority="low"), LATER + timedelta(hours=1))
+    assert (ticket.priority, outcome) == ("urgent", Outcome.SUPERSEDED)
+
+
+def test_broken_clocks_do_not_reach_the_order() -> None:
+    """A creation in the future counts as now; one of long ago as a year."""
+    assert start_of_waiting(NOW + timedelta(days=9), NOW) == NOW
+    assert start_of_waiting(datetime(1, 1, 1, tzinfo=UTC), NOW) == NOW - timedelta(days=365)
+    ancient = Event("e", UUID(int=1), "zendesk", "1", datetime(1, 1, 1, tzinfo=UTC), {"subject": "x"})
+    ticket, _ = applied(new_ticket(ancient, uuid7(), 1, NOW), ancient, NOW)
+    assert ticket.subject == "x"
+
+
+def test_nul_from_outside_is_replaced() -> None:
+    """A helpdesk's text that the database cannot hold is taken with a replacement character."""
+    ticket, _ = applied(new_ticket(event(0), uuid7(), 1, LATER), event(1, subject="a\x00b", tags=("x\x00",)), LATER)
+    assert ticket.subject == "a\ufffdb"
+    assert ticket.tags == ("x\ufffd",)
+
+
+@given(st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(9999, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
+def test_time_texts_sort_like_times_and_end_in_z(moment: datetime) -> None:
+    """The predecessor's naive times read as -420 minutes ago."""
+    assert time_text(moment).endswith("Z")
+    assert datetime.fromisoformat(time_text(moment)) == moment
+    assert time_text(moment) <= time_text(moment + timedelta(microseconds=1))
