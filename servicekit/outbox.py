@@ -2,7 +2,8 @@
 
 Ids alone are not commit order: a transaction that began early may commit late, behind a reader that has passed its id.
 So each row carries its transaction's id, and a reader sees only rows whose transactions are all behind it: those below
-`pg_snapshot_xmin`, in the order (transaction, row).
+`pg_snapshot_xmin`, in the order (transaction, row). Any open writing transaction of the whole server, of whatever
+database, holds back what is newer than itself: a change is visible to readers a moment after its commit, not with it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
+_SOON_SECONDS = 0.03
 _IDLE_SECONDS = 2.0
 _LARGEST = 2**63 - 1
 
@@ -164,6 +166,8 @@ async def follow(
     after it). A failure is logged and tried again with growing pauses. `name` is the bell that rings when it grows.
     """
     pause = _FIRST_PAUSE
+    # What a ring announced may still be held back by an open transaction: look again soon, then ever less often.
+    quiet = _SOON_SECONDS
     while True:
         try:
             cursor = await load_cursor()
@@ -175,8 +179,8 @@ async def follow(
                     await save_cursor(following)
                     cursor = following
                 pause = _FIRST_PAUSE
-                if not changes:
-                    await doorbell.wait(name, _IDLE_SECONDS)
+                busy = bool(changes) or await doorbell.wait(name, quiet)
+                quiet = _SOON_SECONDS if busy else min(quiet * 2, _IDLE_SECONDS)
         except Exception as error:  # noqa: BLE001 - a follower outlives every failure of what it talks to
             _log.warning("log_follower_failed", log=name, error=f"{type(error).__name__}", retry_seconds=pause)
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter

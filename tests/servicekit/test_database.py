@@ -177,9 +177,10 @@ async def test_after_a_crash_of_the_server_the_pools_heal_by_themselves(own_post
     async def works() -> int:
         async with database.tenant(TENANT) as connection, database.driver_tenant(TENANT) as raw:
             first: int = (await connection.exec_driver_sql("SELECT 1")).scalar_one()
-            return first + await raw.fetchval("SELECT 1")
+            second: int = await raw.fetchval("SELECT 1")
+            return first + second
 
-    assert await asyncio.gather(works(), works(), works()) == [2, 2, 2]
+    assert set(await asyncio.gather(works(), works(), works())) == {2}
     await asyncio.to_thread(own_postgres.kill)
     with pytest.raises(DatabaseUnavailableError):
         await works()

@@ -50,7 +50,7 @@ BAD = {
     "no subject": lambda issuer: _bearer(_encoded(issuer, _claims(sub=None))),
     "tenant is no id": lambda issuer: _bearer(_encoded(issuer, _claims(tid="shop-a"))),
     "scope is no text": lambda issuer: _bearer(_encoded(issuer, _claims(scope=["probe.read"]))),
-    "unsigned": lambda issuer: _bearer(jwt.encode(_claims(), None, "none", {"kid": issuer.kid})),
+    "unsigned": lambda issuer: _bearer(jwt.encode(_claims(), "", "none", {"kid": issuer.kid})),
     "signed with the public key as a secret": lambda issuer: _bearer(
         jwt.encode({"iss": "rapport", "aud": "rapport"} | _claims(), "x" * 64, "HS256", {"kid": issuer.kid})
     ),

@@ -7,6 +7,8 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest
+from grpc_health.v1.health_pb2_grpc import HealthStub
 from prometheus_client import REGISTRY
 from rapport.tenant.v1.token_service_pb2 import AccessToken, ExchangeApiKeyRequest
 from structlog.testing import capture_logs
@@ -195,7 +197,7 @@ async def test_an_unreachable_peer_is_told_as_unavailable() -> None:
 
     async def call_on(_request: Any, _context: Any) -> AccessToken:
         async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
-            answer: AccessToken = await channel.unary_unary("/x.Y/Z")(b"")
+            answer: AccessToken = await HealthStub(channel).Check(HealthCheckRequest())
             return answer
 
     async with running(call_on) as probe:

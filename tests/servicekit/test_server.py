@@ -12,7 +12,7 @@ from rapport.tenant.v1.token_service_pb2 import AccessToken
 from servicekit.methods import AccessMissingError
 from servicekit.server import AddressInUseError, start_server
 from tests.servicekit.probe import FORGETFUL, SERVICE, echo, registration, running
-from tests.servicekit.test_trust import until
+from tests.servicekit.waiting import until
 from tests.support.tokens import Issuer
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -118,7 +118,7 @@ async def test_a_stop_ends_endless_streams_as_unavailable() -> None:
         yield AccessToken(token="first")
         await asyncio.Event().wait()
 
-    async with running(endless) as probe:  # type: ignore[arg-type]  # serves one shape only
+    async with running(endless) as probe:
         call = probe.call("Down")
         assert (await call.read()).token == "first"
         async with asyncio.timeout(5):

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -19,6 +19,7 @@ from servicekit.errors import CredentialInvalidError
 from servicekit.identity import TokenVerifier, TrustWatcher, Workload
 from servicekit.server import Registration, RunningServer, start_server
 from tests.servicekit.probe import TENANT
+from tests.servicekit.waiting import until
 from tests.support.tokens import Issuer
 
 
@@ -68,18 +69,11 @@ class HandWrittenTokens(pb_grpc.TokenServiceServicer):
 @asynccontextmanager
 async def token_service(listen: str = "127.0.0.1:0") -> AsyncIterator[tuple[HandWrittenTokens, RunningServer]]:
     """Run the hand-written token service."""
-    tokens = HandWrittenTokens(Issuer())
+    tokens = HandWrittenTokens(Issuer())  # type: ignore[abstract]  # answers what these tests ask
     registration = Registration(pb_grpc.add_TokenServiceServicer_to_server, tokens)
     server = await start_server([registration], trust=tokens.issuer.trust, listen=listen)
     yield tokens, server
     await server.stop()
-
-
-async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    """Wait until a condition holds."""
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - the condition is other code's state, which has no event
-            await asyncio.sleep(0.01)
 
 
 async def test_many_callers_at_once_cause_one_exchange_per_tenant() -> None:
