@@ -272,7 +272,11 @@ async def supervise(folder: SuiteFolder, options: SuiteOptions, progress: state.
         loop.add_signal_handler(number, supervisor.stop)
     if leashed:
         # The command holds the other end: when it is gone, however it went, the suite goes as well.
-        loop.add_reader(sys.stdin.fileno(), supervisor.stop)
+        def let_go() -> None:
+            loop.remove_reader(sys.stdin.fileno())
+            supervisor.stop()
+
+        loop.add_reader(sys.stdin.fileno(), let_go)
     try:
         await supervisor.run()
     except Exception as error:  # noqa: BLE001 - the last one who can tell what happened
