@@ -13,6 +13,9 @@ from gateway.addresses import HostPort
 RUNTIME = {"re2.max_program_size.error_level": 10_000}
 """Envoy's run-time settings: a route's expression names many paths, which is beyond the small default size."""
 
+RECONNECT = {"retry_back_off": {"base_interval": "0.2s", "max_interval": "2s"}}
+"""How soon Envoy asks a control plane again that was not there; by default that grows to half a minute."""
+
 
 def bootstrap(node_id: str, ads: HostPort, admin: str) -> dict[str, Any]:
     """Return the bootstrap configuration as JSON values; `admin` is `host:port` or `unix:/path`."""
@@ -25,7 +28,7 @@ def bootstrap(node_id: str, ads: HostPort, admin: str) -> dict[str, Any]:
                 "api_type": "GRPC",
                 "transport_api_version": "V3",
                 "set_node_on_first_message_only": True,
-                "grpc_services": [{"envoy_grpc": {"cluster_name": control_plane}}],
+                "grpc_services": [{"envoy_grpc": {"cluster_name": control_plane, "retry_policy": dict(RECONNECT)}}],
             },
             "cds_config": {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"},
             "lds_config": {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"},

@@ -72,5 +72,5 @@ class ControlPlane:
 def _has_keys(jwks: str) -> bool:
     try:
         return bool(keys_of(jwks))
-    except jwt.PyJWTError:
+    except (jwt.PyJWTError, ValueError):
         return False

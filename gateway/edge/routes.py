@@ -176,6 +176,8 @@ def _rest_route(group: _Group, expression: str) -> Route:
         request_headers_to_add=[messages.header("grpc-timeout", f"{int(TIMEOUT.total_seconds())}S")]
         if not group.streaming
         else [],
+        # A vendor's key is its own affair; ours goes no further, also where it is not asked for.
+        request_headers_to_remove=[] if group.surface == "webhooks" else ["x-api-key"],
         typed_per_filter_config=_off(*off) | limit,
     )
 

@@ -1,10 +1,13 @@
 """The edge through bad times: the control plane killed, keys rotated, services down."""
 
+import socket
+import ssl
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
+from gateway import tls
 from tests.gateway.stack import Stack, wait_until
 from tests.gateway.upstream import GOOD_KEY, WORKLOAD_SECRET
 
@@ -68,6 +71,25 @@ def test_new_keys_arrive_without_a_new_connection(edge: Stack) -> None:
         new = edge.tokens.token()
         wait_until(lambda: status(new) == 200, "the new key is believed")
         assert status(old) == 200
+        assert client.get("/healthz").extensions["stream_id"] > 1, "the connection was opened anew"
+
+
+def test_a_renewed_certificate_is_served_without_dropping_a_connection(edge: Stack) -> None:
+    """Envoy reads the files again when they are replaced."""
+
+    def serial() -> str:
+        context = ssl.create_default_context(cafile=str(edge.folder / "tls" / "ca.pem"))
+        with (
+            socket.create_connection(("127.0.0.1", edge.https), timeout=10) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as connection,
+        ):
+            return str((connection.getpeercert() or {})["serialNumber"])
+
+    before = serial()
+    with edge.client(http2=True) as client:
+        assert client.get("/healthz").status_code == 200
+        tls.ensure(edge.folder / "tls", ["renewed.example"])
+        wait_until(lambda: serial() != before, "the new certificate is served")
         assert client.get("/healthz").extensions["stream_id"] > 1, "the connection was opened anew"
 
 

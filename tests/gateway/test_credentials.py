@@ -49,6 +49,13 @@ def test_a_wrong_key_is_not_saved_by_a_good_token(stack: Stack, stranger: httpx.
     assert stranger.get("/v1/things/7", headers=headers).status_code == 401
 
 
+def test_a_public_method_asks_for_no_credential(stranger: httpx.Client) -> None:
+    """And a key that comes along goes no further."""
+    response = stranger.get("/v1/open/7", headers={"x-api-key": "rpk_anything_000000"})
+    assert response.status_code == 200
+    assert "x-api-key" not in response.json()["headers"]
+
+
 def test_a_token_is_a_credential(stack: Stack, stranger: httpx.Client) -> None:
     """As it was issued."""
     headers = {"authorization": f"Bearer {stack.tokens.token()}"}

@@ -56,7 +56,13 @@ def test_http2_and_http1_are_spoken(client: httpx.Client) -> None:
 
 
 def test_the_service_learns_how_long_there_is_somebody_who_waits(client: httpx.Client) -> None:
-    """Its deadline is the route's; Envoy passes no more than what is left."""
-    headers = client.get("/v1/things/7").json()["headers"]
-    assert "x-request-id" in headers
-    assert client.get("/v1/things/7").headers["x-request-id"] != headers["x-request-id"]
+    """Its deadline is the route's."""
+    left = float(client.get("/v1/things/7").json()["headers"]["seconds-left"])
+    assert 5 < left <= 15
+
+
+def test_every_request_has_an_id_of_its_own(client: httpx.Client) -> None:
+    """The service and the client are told the same one."""
+    first, second = client.get("/v1/things/7"), client.get("/v1/things/7")
+    assert first.headers["x-request-id"] == first.json()["headers"]["x-request-id"]
+    assert first.headers["x-request-id"] != second.headers["x-request-id"]

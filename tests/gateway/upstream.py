@@ -117,7 +117,6 @@ class Probe:
         self._name = name
         self._seen = self._message("Seen")
         self.http_body = message_factory.GetMessageClass(pool.FindMessageTypeByName("google.api.HttpBody"))
-        self.calls = 0
         self.webhooks: dict[str, tuple[str, int, str]] = {}
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -128,6 +127,7 @@ class Probe:
             "CloseThing": self._echo,
             "Fail": self._fail,
             "ReceiveWebhook": self._webhook,
+            "Open": self._echo,
             "Internal": self._echo,
         }
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
@@ -148,7 +148,8 @@ class Probe:
 
     def _answer(self, context: Any, **fields: Any) -> Message:
         headers = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
-        self.calls += 1
+        if (seconds := context.time_remaining()) is not None:
+            headers["seconds-left"] = str(seconds)
         message: Message = self._seen(server=self._name, headers=headers, **fields)
         return message
 
