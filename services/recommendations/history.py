@@ -32,7 +32,8 @@ class History:
         month_orders: purchases by month of the year, January first.
         product_pairs: how many different products each purchase held, added up.
         distinct_products: how many different products in all.
-        last_purchase: the newest purchase as the profile shows it, without its age; None before the first.
+        last_purchase: the newest purchase (order_id, order_time, currency, total_minor, returned, products, parcels);
+            None before the first.
     """
 
     customer_id: str

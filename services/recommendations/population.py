@@ -1,7 +1,7 @@
 """Judging many customers at once: churn, segments, archetypes and profiles in one pass."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -49,11 +49,6 @@ def archetypes(judged: Sequence[Judged]) -> dict[str, Archetype]:
     return found
 
 
-def describe(
-    judged: Judged, groups: Mapping[str, Archetype] | Callable[[str], Archetype], today: date
-) -> dict[str, Any]:
-    """Return a judged customer's profile."""
-    group = None
-    if judged.archetype_id is not None:
-        group = groups(judged.archetype_id) if callable(groups) else groups[judged.archetype_id]
+def describe(judged: Judged, group: Archetype | None, today: date) -> dict[str, Any]:
+    """Return a judged customer's profile; `group` is its archetype, None before the first purchase."""
     return profile.build(judged.history, judged.churn, judged.segmentation, group, today)

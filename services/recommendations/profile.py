@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
+from services.recommendations import money
 from services.recommendations.archetype import Archetype
 from services.recommendations.churn import Churn
 from services.recommendations.history import History
@@ -42,21 +43,23 @@ def last_purchase(history: History, today: date) -> dict[str, Any] | None:
     stored: Mapping[str, Any] | None = history.last_purchase
     if stored is None:
         return None
+    currency, parcels = stored["currency"], stored["parcels"]
     return {
-        "order_number": stored["order_number"],
-        "total": stored["total"],
-        "order_date": stored["order_date"],
+        "order_number": stored["order_id"],
+        "total": money.text(stored["total_minor"], currency),
+        "order_date": stored["order_time"],
         "days_ago": history.quiet_days(today) or 0,
-        "status": stored["status"],
-        "fulfillment_status": stored["fulfillment_status"],
-        "products": stored["products"],
-        "tracking_numbers": stored["tracking_numbers"],
-        "tracking_urls": stored["tracking_urls"],
-        "shipping_carrier": stored["shipping_carrier"],
+        "status": "returned" if stored["returned"] else "placed",
+        "fulfillment_status": parcels[-1]["status"] if parcels else UNKNOWN_FULFILLMENT,
+        "products": [
+            {
+                "title": product["title"],
+                "quantity": product["quantity"],
+                "price": money.text(product["price_minor"], currency),
+            }
+            for product in stored["products"]
+        ],
+        "tracking_numbers": [parcel["tracking_number"] for parcel in parcels],
+        "tracking_urls": [parcel["tracking_url"] for parcel in parcels],
+        "shipping_carrier": parcels[-1]["carrier"] if parcels else "",
     }
-
-
-def value_tier(lifetime_value: float) -> str:
-    """Return the tier of a lifetime value: vip from 2,000, high from 500, standard from 100, else low."""
-    tiers = ((2000.0, "vip"), (500.0, "high"), (100.0, "standard"))
-    return next((name for least, name in tiers if lifetime_value >= least), "low")

@@ -1,0 +1,93 @@
+"""Order lines as they come in: checked against each other and turned into integers of money."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.recommendations import money
+from services.recommendations.errors import OrderLinesInconsistentError
+
+
+@dataclass(frozen=True, slots=True)
+class OrderLine:
+    """A line of an order; a negative quantity is goods that came back. Money is in minor units of `currency`."""
+
+    order_id: str
+    customer_id: str
+    order_time: datetime
+    product_id: str
+    product_name: str
+    quantity: int
+    unit_price_minor: int
+    amount_minor: int
+    currency: str
+
+    @classmethod
+    def of(
+        cls,
+        order_id: str,
+        customer_id: str,
+        order_time: datetime,
+        product_id: str,
+        product_name: str,
+        quantity: int,
+        unit_price: str,
+        currency: str,
+    ) -> "OrderLine":
+        """Return a line from a price in decimal text of main units."""
+        return cls(
+            order_id,
+            customer_id,
+            order_time,
+            product_id,
+            product_name,
+            quantity,
+            money.minor_units(unit_price, currency),
+            money.line_amount(unit_price, quantity, currency),
+            currency,
+        )
+
+
+def check_consistent(lines: Sequence[OrderLine]) -> None:
+    """Check that all lines of an order agree about its customer, time and currency.
+
+    Raises:
+        OrderLinesInconsistentError: two lines do not.
+    """
+    heads: dict[str, tuple[str, datetime, str]] = {}
+    for line in lines:
+        head = (line.customer_id, line.order_time, line.currency)
+        if heads.setdefault(line.order_id, head) != head:
+            raise inconsistent(line.order_id)
+
+
+def inconsistent(order_id: str) -> OrderLinesInconsistentError:
+    """Return the refusal of an order whose lines disagree."""
+    return OrderLinesInconsistentError(
+        f"The lines of order {order_id} disagree about its customer, time or currency.", metadata={"order_id": order_id}
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """What is known about a parcel; `status` is pending, in_transit, delivered or failed."""
+
+    order_id: str
+    tracking_number: str
+    tracking_url: str
+    carrier: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrderImport:
+    """An import and what came of it; the counts of orders are 0 before the commit."""
+
+    import_id: str
+    committed: bool
+    create_time: datetime
+    line_count: int = 0
+    order_count: int = 0
+    new_order_count: int = 0
+    changed_order_count: int = 0
+    customer_count: int = 0

@@ -1,0 +1,396 @@
+"""The SQL of customers: histories computed from orders, profiles, models, archetypes, contacts, and the log.
+
+The statements run on a transaction that is bound to the tenant; they say the tenant as well, so that they use its keys.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.recommendations.archetype import Archetype
+from services.recommendations.history import History
+from services.recommendations.model import Model
+
+KIND_CUSTOMER = "customer"
+KIND_ADVICE = "advice"
+
+_CHUNK = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """What holds for a whole shop: the currency of its sums, and the model by which its customers are judged."""
+
+    currency: str
+    model: Model
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCustomer:
+    """A customer as stored: the history, and the profile as of a day (empty when none was computed yet)."""
+
+    history: History
+    facts_version: int
+    archetype_id: str | None
+    profile: str
+    profile_day: date | None
+    profile_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class FreshProfile:
+    """A profile to store, with what other services order by."""
+
+    customer_id: str
+    profile: str
+    archetype_id: str | None
+    lifetime_value: float | None
+    churn_probability: float | None
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """How a customer can be reached; texts may be empty."""
+
+    customer_id: str
+    email: str
+    display_name: str
+    update_time: datetime
+
+
+async def load_shop(connection: AsyncConnection, tenant_id: UUID) -> Shop | None:
+    """Return what holds for the shop; None before its first order."""
+    result = await connection.exec_driver_sql(
+        """
+        SELECT shops.currency, models.model FROM shops
+        LEFT JOIN models ON models.tenant_id = shops.tenant_id AND models.version = shops.model_version
+        WHERE shops.tenant_id = $1""",
+        (tenant_id,),
+    )
+    row = result.one_or_none()
+    if row is None:
+        return None
+    return Shop(row.currency, Model.from_json(orjson.loads(row.model)) if row.model else Model())
+
+
+async def main_currency(connection: AsyncConnection, tenant_id: UUID) -> str | None:
+    """Return the currency of most orders, the first by name among equals; None without orders."""
+    result = await connection.exec_driver_sql(
+        "SELECT currency FROM orders WHERE tenant_id = $1 GROUP BY currency ORDER BY count(*) DESC, currency LIMIT 1",
+        (tenant_id,),
+    )
+    found: str | None = result.scalar_one_or_none()
+    return found
+
+
+async def save_shop(connection: AsyncConnection, tenant_id: UUID, currency: str) -> None:
+    """Keep the shop's currency."""
+    await connection.exec_driver_sql(
+        """
+        INSERT INTO shops (tenant_id, currency, model_version) VALUES ($1, $2, 0)
+        ON CONFLICT (tenant_id) DO UPDATE SET currency = excluded.currency""",
+        (tenant_id, currency),
+    )
+
+
+async def next_model_version(connection: AsyncConnection, tenant_id: UUID) -> int:
+    """Return the number of the next model."""
+    result = await connection.exec_driver_sql(
+        "SELECT coalesce(max(version), 0) + 1 FROM models WHERE tenant_id = $1", (tenant_id,)
+    )
+    return int(result.scalar_one())
+
+
+async def save_model(connection: AsyncConnection, tenant_id: UUID, model: Model) -> None:
+    """Keep a model and make it the shop's current one."""
+    await connection.exec_driver_sql(
+        "INSERT INTO models (tenant_id, version, model) VALUES ($1, $2, $3)",
+        (tenant_id, model.version, orjson.dumps(model.to_json()).decode()),
+    )
+    await connection.exec_driver_sql(
+        "UPDATE shops SET model_version = $2 WHERE tenant_id = $1", (tenant_id, model.version)
+    )
+
+
+async def summarise(connection: AsyncConnection, tenant_id: UUID, customer_ids: Sequence[str], currency: str) -> None:
+    """Compute the histories of customers anew from their orders; a customer that is new comes to be."""
+    for start in range(0, len(customer_ids), _CHUNK):
+        some = list(customer_ids[start : start + _CHUNK])
+        await connection.exec_driver_sql(_SUMMARISE, (tenant_id, some, currency))
+
+
+async def all_customer_ids(connection: AsyncConnection, tenant_id: UUID) -> list[str]:
+    """Return the ids of all customers."""
+    result = await connection.exec_driver_sql("SELECT customer_id FROM customers WHERE tenant_id = $1", (tenant_id,))
+    return list(result.scalars())
+
+
+async def load_customers(
+    connection: AsyncConnection, tenant_id: UUID, customer_ids: Sequence[str] | None, currency: str
+) -> list[StoredCustomer]:
+    """Return the customers named that exist, or all (None)."""
+    named = None if customer_ids is None else list(customer_ids)
+    chosen = "" if named is None else "AND customer_id = ANY ($2::text[])"
+    result = await connection.exec_driver_sql(
+        f"SELECT {_HISTORY_COLUMNS} FROM customers WHERE tenant_id = $1 {chosen}",  # noqa: S608 - our own words
+        (tenant_id,) if named is None else (tenant_id, named),
+    )
+    return [_customer(row, currency) for row in result]
+
+
+async def save_profiles(
+    connection: AsyncConnection, tenant_id: UUID, profiles: Sequence[FreshProfile], today: date
+) -> list[str]:
+    """Store profiles as of today and return the customers whose profile is another one than before."""
+    changed: list[str] = []
+    for start in range(0, len(profiles), _CHUNK):
+        some = profiles[start : start + _CHUNK]
+        result = await connection.exec_driver_sql(
+            """
+            UPDATE customers SET profile = fresh.profile, profile_day = $2, profile_time = now(),
+                archetype_id = fresh.archetype_id, lifetime_value = fresh.lifetime_value,
+                churn_probability = fresh.churn_probability, origin = fresh.origin
+            FROM unnest($3::text[], $4::text[], $5::text[], $6::float8[], $7::float8[], $8::text[])
+                AS fresh (customer_id, profile, archetype_id, lifetime_value, churn_probability, origin)
+            WHERE customers.tenant_id = $1 AND customers.customer_id = fresh.customer_id
+            RETURNING new.customer_id, (old.profile, old.churn_probability, old.origin)
+                IS DISTINCT FROM (new.profile, new.churn_probability, new.origin) AS changed""",
+            (
+                tenant_id,
+                today,
+                [fresh.customer_id for fresh in some],
+                [fresh.profile for fresh in some],
+                [fresh.archetype_id for fresh in some],
+                [fresh.lifetime_value for fresh in some],
+                [fresh.churn_probability for fresh in some],
+                [fresh.origin for fresh in some],
+            ),
+        )
+        changed += [row.customer_id for row in result if row.changed]
+    return changed
+
+
+async def save_archetypes(connection: AsyncConnection, tenant_id: UUID, archetypes: Mapping[str, Archetype]) -> None:
+    """Replace the shop's archetypes."""
+    await connection.exec_driver_sql("DELETE FROM archetypes WHERE tenant_id = $1", (tenant_id,))
+    await connection.exec_driver_sql(
+        """
+        INSERT INTO archetypes (tenant_id, archetype_id, segments, member_count, population)
+        SELECT $1, one.* FROM unnest($2::text[], $3::jsonb[], $4::integer[], $5::integer[]) AS one""",
+        (
+            tenant_id,
+            list(archetypes),
+            [orjson.dumps(dict(one.segments)).decode() for one in archetypes.values()],
+            [one.member_count for one in archetypes.values()],
+            [one.population for one in archetypes.values()],
+        ),
+    )
+
+
+async def move_members(
+    connection: AsyncConnection, tenant_id: UUID, moves: Sequence[tuple[str | None, Archetype | None]]
+) -> None:
+    """Count customers over from an archetype (or none) to another (or none)."""
+    for before, after in moves:
+        if after is not None:
+            await connection.exec_driver_sql(
+                """
+                INSERT INTO archetypes (tenant_id, archetype_id, segments, member_count, population)
+                VALUES ($1, $2, $3, 1, 1) ON CONFLICT (tenant_id, archetype_id)
+                DO UPDATE SET member_count = archetypes.member_count + 1""",
+                (tenant_id, after.archetype_id, orjson.dumps(dict(after.segments)).decode()),
+            )
+        if before is not None:
+            await connection.exec_driver_sql(
+                "UPDATE archetypes SET member_count = member_count - 1 WHERE tenant_id = $1 AND archetype_id = $2",
+                (tenant_id, before),
+            )
+    await connection.exec_driver_sql("DELETE FROM archetypes WHERE tenant_id = $1 AND member_count <= 0", (tenant_id,))
+    await connection.exec_driver_sql(
+        """
+        UPDATE archetypes SET population = (SELECT sum(member_count) FROM archetypes WHERE tenant_id = $1)
+        WHERE tenant_id = $1""",
+        (tenant_id,),
+    )
+
+
+async def load_archetypes(connection: AsyncConnection, tenant_id: UUID) -> dict[str, Archetype]:
+    """Return the shop's archetypes by their ids."""
+    result = await connection.exec_driver_sql(
+        "SELECT archetype_id, segments, member_count, population FROM archetypes WHERE tenant_id = $1", (tenant_id,)
+    )
+    return {
+        row.archetype_id: Archetype(row.archetype_id, orjson.loads(row.segments), row.member_count, row.population)
+        for row in result
+    }
+
+
+async def random_customer_id(connection: AsyncConnection, tenant_id: UUID) -> str | None:
+    """Return some customer with purchases; None when there is none. Reads them all: for demo shops only."""
+    result = await connection.exec_driver_sql(
+        "SELECT customer_id FROM customers WHERE tenant_id = $1 AND order_count > 0 ORDER BY random() LIMIT 1",
+        (tenant_id,),
+    )
+    found: str | None = result.scalar_one_or_none()
+    return found
+
+
+async def set_contact(
+    connection: AsyncConnection, tenant_id: UUID, customer_id: str, email: str, display_name: str
+) -> Contact:
+    """Keep how a customer can be reached; a customer that is new comes to be."""
+    result = await connection.exec_driver_sql(
+        """
+        INSERT INTO customers (tenant_id, customer_id, email, display_name, contact_time) VALUES ($1, $2, $3, $4, now())
+        ON CONFLICT (tenant_id, customer_id) DO UPDATE SET email = excluded.email,
+            display_name = excluded.display_name, contact_time = excluded.contact_time
+        RETURNING contact_time""",
+        (tenant_id, customer_id, email, display_name),
+    )
+    return Contact(customer_id, email, display_name, result.scalar_one())
+
+
+async def find_by_email(connection: AsyncConnection, tenant_id: UUID, email: str) -> Contact | None:
+    """Return the customer with this address, the one that was set last among several; None when there is none."""
+    result = await connection.exec_driver_sql(
+        """
+        SELECT customer_id, email, display_name, contact_time FROM customers
+        WHERE tenant_id = $1 AND lower(email) = lower($2) AND email <> ''
+        ORDER BY contact_time DESC, customer_id LIMIT 1""",
+        (tenant_id, email),
+    )
+    row = result.one_or_none()
+    return None if row is None else Contact(row.customer_id, row.email, row.display_name, row.contact_time)
+
+
+async def mark_day(connection: AsyncConnection, tenant_id: UUID, today: date) -> None:
+    """Note that the tenant's profiles are those of today."""
+    await connection.exec_driver_sql(
+        """
+        INSERT INTO profile_days (tenant_id, day) VALUES ($1, $2)
+        ON CONFLICT (tenant_id) DO UPDATE SET day = excluded.day""",
+        (tenant_id, today),
+    )
+
+
+async def mark_day_if_new(connection: AsyncConnection, tenant_id: UUID, today: date) -> None:
+    """Note that the tenant has profiles from today on; a day that was noted stays."""
+    await connection.exec_driver_sql(
+        "INSERT INTO profile_days (tenant_id, day) VALUES ($1, $2) ON CONFLICT DO NOTHING", (tenant_id, today)
+    )
+
+
+async def tenants_with_old_profiles(connection: AsyncConnection, today: date, limit: int) -> list[UUID]:
+    """Return tenants whose profiles are older than today, the oldest first; spans tenants."""
+    result = await connection.exec_driver_sql("SELECT tenant_id FROM tenants_with_old_profiles($1, $2)", (today, limit))
+    return [UUID(str(found)) for found in result.scalars()]
+
+
+def _customer(row: Any, currency: str) -> StoredCustomer:
+    history = History(
+        customer_id=row.customer_id,
+        currency=currency,
+        order_count=row.order_count,
+        priced_orders=row.priced_orders,
+        purchase_days=row.purchase_days,
+        first_at=row.first_at,
+        last_at=row.last_at,
+        spent_minor=row.spent_minor,
+        returned_minor=row.returned_minor,
+        repeat_minor=row.repeat_minor,
+        return_count=row.return_count,
+        weekend_orders=row.weekend_orders,
+        month_orders=tuple(row.month_orders),
+        product_pairs=row.product_pairs,
+        distinct_products=row.distinct_products,
+        last_purchase=orjson.loads(row.last_purchase) if row.last_purchase else None,
+    )
+    return StoredCustomer(history, row.facts_version, row.archetype_id, row.profile, row.profile_day, row.profile_time)
+
+
+_HISTORY_COLUMNS = """customer_id, facts_version, order_count, priced_orders, purchase_days, first_at, last_at,
+    spent_minor, returned_minor, repeat_minor, return_count, weekend_orders, month_orders, product_pairs,
+    distinct_products, last_purchase, archetype_id, profile, profile_day, profile_time"""
+
+# One pass over the orders of the customers named. Days and months are those of UTC, and money counts only in the shop's
+# currency. A customer without orders (any more) keeps zeros.
+_SUMMARISE = """
+WITH named AS (
+    SELECT customer_id FROM unnest($2::text[]) AS given (customer_id)
+), placed AS MATERIALIZED (
+    SELECT order_id, customer_id, order_time, order_time AT TIME ZONE 'UTC' AS local_time, currency, spent_minor,
+           returned_minor, purchased, returned
+    FROM orders WHERE tenant_id = $1::uuid AND customer_id = ANY ($2::text[])
+), days AS (
+    SELECT customer_id, local_time::date AS day, sum(spent_minor) FILTER (WHERE currency = $3::text) AS value
+    FROM placed WHERE purchased GROUP BY 1, 2
+), repeats AS (
+    SELECT customer_id, count(*) AS purchase_days, sum(value) FILTER (WHERE day > first_day) AS repeat_minor
+    FROM (SELECT *, min(day) OVER (PARTITION BY customer_id) AS first_day FROM days) AS dated GROUP BY 1
+), sums AS (
+    SELECT customer_id,
+           count(*) FILTER (WHERE purchased) AS order_count,
+           count(*) FILTER (WHERE purchased AND currency = $3::text) AS priced_orders,
+           min(order_time) FILTER (WHERE purchased) AS first_at,
+           max(order_time) FILTER (WHERE purchased) AS last_at,
+           sum(spent_minor) FILTER (WHERE currency = $3::text) AS spent_minor,
+           sum(returned_minor) FILTER (WHERE currency = $3::text) AS returned_minor,
+           count(*) FILTER (WHERE returned) AS return_count,
+           count(*) FILTER (WHERE purchased AND extract(isodow FROM local_time) >= 6) AS weekend_orders,
+           array(SELECT count(*) FILTER (WHERE month = number)::integer
+                 FROM generate_series(1, 12) AS number
+                 LEFT JOIN unnest(array_agg(extract(month FROM local_time)) FILTER (WHERE purchased)) AS month ON true
+                 GROUP BY number ORDER BY number) AS month_orders
+    FROM placed GROUP BY 1
+), products AS (
+    SELECT customer_id, count(*) AS product_pairs, count(DISTINCT product_id) AS distinct_products
+    FROM (SELECT DISTINCT placed.customer_id, placed.order_id, order_lines.product_id
+          FROM placed JOIN order_lines ON order_lines.tenant_id = $1::uuid AND order_lines.order_id = placed.order_id
+          WHERE placed.purchased AND order_lines.quantity > 0) AS pairs
+    GROUP BY 1
+), newest AS (
+    SELECT DISTINCT ON (customer_id) customer_id, order_id, local_time, currency, spent_minor, returned_minor
+    FROM placed WHERE purchased ORDER BY customer_id, order_time DESC, order_id DESC
+), last_purchases AS (
+    SELECT customer_id, jsonb_build_object(
+        'order_id', order_id,
+        'order_time', to_char(local_time, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+        'currency', currency,
+        'total_minor', spent_minor,
+        'returned', returned_minor >= spent_minor,
+        'products', (
+            SELECT coalesce(jsonb_agg(jsonb_build_object('title', product_name, 'quantity', quantity,
+                                                         'price_minor', unit_price_minor) ORDER BY line_number), '[]')
+            FROM (SELECT * FROM order_lines
+                  WHERE tenant_id = $1::uuid AND order_lines.order_id = newest.order_id AND quantity > 0
+                  ORDER BY line_number LIMIT 50) AS bought),
+        'parcels', (
+            SELECT coalesce(jsonb_agg(jsonb_build_object('tracking_number', tracking_number,
+                'tracking_url', tracking_url, 'carrier', carrier, 'status', status)
+                ORDER BY create_time, tracking_number), '[]')
+            FROM shipments WHERE tenant_id = $1::uuid AND shipments.order_id = newest.order_id)) AS last_purchase
+    FROM newest
+)
+INSERT INTO customers (tenant_id, customer_id, facts_version, order_count, priced_orders, purchase_days, first_at,
+                       last_at, spent_minor, returned_minor, repeat_minor, return_count, weekend_orders, month_orders,
+                       product_pairs, distinct_products, last_purchase)
+SELECT $1::uuid, customer_id, 1, coalesce(order_count, 0), coalesce(priced_orders, 0), coalesce(purchase_days, 0),
+       first_at, last_at, coalesce(spent_minor, 0), coalesce(returned_minor, 0), coalesce(repeat_minor, 0),
+       coalesce(return_count, 0), coalesce(weekend_orders, 0), coalesce(month_orders, array_fill(0, ARRAY[12])),
+       coalesce(product_pairs, 0), coalesce(distinct_products, 0), last_purchase
+FROM named LEFT JOIN sums USING (customer_id) LEFT JOIN repeats USING (customer_id)
+LEFT JOIN products USING (customer_id) LEFT JOIN last_purchases USING (customer_id)
+ON CONFLICT (tenant_id, customer_id) DO UPDATE SET facts_version = customers.facts_version + 1,
+    order_count = excluded.order_count, priced_orders = excluded.priced_orders, purchase_days = excluded.purchase_days,
+    first_at = excluded.first_at, last_at = excluded.last_at, spent_minor = excluded.spent_minor,
+    returned_minor = excluded.returned_minor, repeat_minor = excluded.repeat_minor,
+    return_count = excluded.return_count, weekend_orders = excluded.weekend_orders,
+    month_orders = excluded.month_orders, product_pairs = excluded.product_pairs,
+    distinct_products = excluded.distinct_products, last_purchase = excluded.last_purchase
+"""
