@@ -7,7 +7,6 @@ from uuid import UUID
 
 import structlog
 
-from servicekit.errors import DomainError
 from services.crm.store import Store
 
 _log = structlog.get_logger(__name__)
@@ -35,8 +34,8 @@ class Refusals:
         for tenant_id, of_tenant in tenants.items():
             try:
                 await self._store.count_refusals(tenant_id, of_tenant, datetime.now(UTC))
-            except DomainError as error:
-                _log.warning("refusals_not_written", reason=error.reason)
+            except Exception as error:  # noqa: BLE001 - counting must never end
+                _log.warning("refusals_not_written", error=type(error).__name__)
                 for (connection_id, reason), count in of_tenant.items():
                     self._counts[tenant_id, connection_id, reason] += count
 

@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database import Database, translate
+from servicekit.errors import DatabaseUnavailableError
 from services.crm.admission import Admission
 from services.crm.connections import WEBHOOK_SECRET, Connection, SecretState
 from services.crm.deliveries import Balance, Delivery, State
@@ -112,6 +113,8 @@ class Store:
         try:
             async with self._database.driver.acquire(timeout=_ACQUIRE_SECONDS) as connection:
                 return await connection.fetch(query, *arguments)
+        except TimeoutError as error:
+            raise DatabaseUnavailableError("No connection to the database became free in time.") from error
         except Exception as error:
             if (meaning := translate(error)) is not None:
                 raise meaning from error

@@ -19,6 +19,7 @@ from prometheus_client import Counter
 from rapport.tickets.v1 import ingest_service_pb2 as pb
 
 from servicekit.errors import DomainError, UnavailableError
+from servicekit.logs import describe_exception
 from services.crm.admission import unpack
 from services.crm.credentials import open_payload
 from services.crm.deliveries import State, retry_delay
@@ -137,8 +138,8 @@ class Worker:
         if room > 0:
             try:
                 jobs = await self._store.claim(after=self._last_tenant, tenants=room, share=SHARE, lease=self._lease)
-            except DomainError as error:
-                _log.warning("claim_failed", reason=error.reason)
+            except Exception as error:  # noqa: BLE001 - whatever happens, the queue is looked at again
+                _log.warning("claim_failed", error=type(error).__name__)
                 await asyncio.sleep(POLL_SECONDS / 2)
         if not jobs:
             self._pause = 0.0 if room > 0 else self._pause
@@ -172,7 +173,8 @@ class Worker:
         self._running.discard(task)
         self.wake()
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("batch_failed", error=type(error).__name__)
+            # The leases bring the jobs back; each time counts as an attempt, so that this ends.
+            _log.error("batch_failed", error=describe_exception(error))
 
     async def _process(self, tenant_id: UUID, jobs: Sequence[Job]) -> None:
         """Do one tenant's claimed jobs and write down what became of them."""
@@ -212,6 +214,9 @@ class Worker:
         provider = PROVIDERS.get(delivery.provider) if delivery else None
         if delivery is None or provider is None:
             return _final(job, State.DEAD, "DELIVERY_WITHOUT_PROVIDER")
+        if job.attempts > self._most_attempts:
+            # The last attempt never ended: it may be the one that took a worker down.
+            return _final(job, State.DEAD, "ATTEMPTS_EXHAUSTED")
         try:
             sealer = await self._keyring.sealer(job.tenant_id, delivery.key_version)
             packed = open_payload(sealer, delivery.payload, tenant_id=job.tenant_id, delivery=delivery.id)

@@ -121,6 +121,22 @@ async def test_work_of_a_worker_that_died_is_taken_over(crm: Crm) -> None:
     assert (await crm.balance(shop)).processed == 1
 
 
+async def test_delivery_that_takes_its_workers_down_ends_as_a_dead_letter(crm: Crm) -> None:
+    """Attempts that never end count as well, so that a poisonous delivery does not kill workers for ever."""
+    shop = await crm.shop()
+    await crm.deliver(shop, event())
+
+    async def claimed() -> bool:
+        return bool(await crm.main.store.claim(after=shop.tenant_id, tenants=1, share=1, lease=timedelta(0)))
+
+    for _ in range(3):
+        await eventually(claimed)
+    async with crm.working():
+        await crm.settled(shop)
+    assert await state_of(crm, shop) == (State.STATE_DEAD, "ATTEMPTS_EXHAUSTED", 4)
+    assert crm.tickets.calls == []
+
+
 async def test_events_of_one_ticket_go_one_after_the_other_and_others_together(crm: Crm) -> None:
     """With two workers and ten tickets at once, no two calls touch the same ticket, and each ticket's order holds."""
     shop = await crm.shop()
