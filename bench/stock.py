@@ -10,18 +10,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
-from rapport.tenant.v1 import token_service_pb2, token_service_pb2_grpc
 from rapport.tickets.v1 import ingest_service_pb2 as ingest_pb2
 from rapport.tickets.v1 import ingest_service_pb2_grpc as ingest_pb2_grpc
 
 from bench.load import render
 from bench.running import Suite
 from cli.suite.postgres import prepare_postgres
+from servicekit.identity import Workload
 
 SUBJECTS = (
     "Where is my order?",
@@ -78,15 +78,15 @@ def open_shop(suite: Suite) -> Stock:
 
 async def fill_inbox(suite: Suite, stock: Stock, tickets: int) -> None:
     """Let so many open tickets arrive, as the crm service hands them over."""
-    secret = suite.secret("workload-crm")
-    async with grpc.aio.insecure_channel(suite.grpc["tenant"][0]) as channel:
-        request = token_service_pb2.ExchangeWorkloadRequest(service="crm", secret=secret, tenant_id=stock.tenant_id)
-        token = (await token_service_pb2_grpc.TokenServiceStub(channel).ExchangeWorkload(request)).token
-    metadata = (("authorization", f"Bearer {token}"),)
-    async with grpc.aio.insecure_channel(suite.grpc["tickets"][0]) as channel:
+    async with (
+        grpc.aio.insecure_channel(suite.grpc["tenant"][0]) as tenant,
+        grpc.aio.insecure_channel(suite.grpc["tickets"][0]) as channel,
+    ):
+        workload = Workload("crm", suite.secret("workload-crm"), tenant)
         stub = ingest_pb2_grpc.IngestServiceStub(channel)
         for start in range(0, tickets, BATCH):
             events = [ticket_event(number) for number in range(start, min(start + BATCH, tickets))]
+            metadata = await workload.metadata(UUID(stock.tenant_id))
             await stub.IngestEvents(ingest_pb2.IngestEventsRequest(events=events), metadata=metadata, timeout=60)
 
 
