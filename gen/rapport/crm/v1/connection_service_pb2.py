@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from rapport.crm.v1 import connection_pb2 as rapport_dot_crm_dot_v1_dot_connection__pb2
 from rapport.options.v1 import options_pb2 as rapport_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'rapport/crm/v1/connection_service.proto\x12\x0erapport.crm.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1frapport/crm/v1/connection.proto\x1a rapport/options/v1/options.proto\"\xb6\x03\n\x17\x43reateConnectionRequest\x12%\n\x08provider\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\x08provider\x12+\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x0b\x64isplayName\x12\x64\n\x06\x63onfig\x18\x03 \x03(\x0b\x32\x33.rapport.crm.v1.CreateConnectionRequest.ConfigEntryB\x17\xbaH\x14\x9a\x01\x11\x10 \"\x06r\x04\x10\x01\x18@*\x05r\x03\x18\x80\x08R\x06\x63onfig\x12j\n\x07secrets\x18\x04 \x03(\x0b\x32\x34.rapport.crm.v1.CreateConnectionRequest.SecretsEntryB\x1a\x80\x01\x01\xbaH\x14\x9a\x01\x11\x10\x10\"\x06r\x04\x10\x01\x18@*\x05r\x03\x18\x80@R\x07secrets\x1a\x39\n\x0b\x43onfigEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x1a:\n\x0cSecretsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"|\n\x18\x43reateConnectionResponse\x12:\n\nconnection\x18\x01 \x01(\x0b\x32\x1a.rapport.crm.v1.ConnectionR\nconnection\x12$\n\x0bwebhook_url\x18\x02 \x01(\tB\x03\x80\x01\x01R\nwebhookUrl\"@\n\x14GetConnectionRequest\x12(\n\nconnection\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\nconnection\"g\n\x16ListConnectionsRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 R\tpageToken\"\x7f\n\x17ListConnectionsResponse\x12<\n\x0b\x63onnections\x18\x01 \x03(\x0b\x32\x1a.rapport.crm.v1.ConnectionR\x0b\x63onnections\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"C\n\x17\x44\x65leteConnectionRequest\x12(\n\nconnection\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\nconnection\"\xc1\x01\n\x1aRotateWebhookSecretRequest\x12(\n\nconnection\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\nconnection\x12\x34\n\x0ewebhook_secret\x18\x02 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01\x18\x80@R\rwebhookSecret\x12\x43\n\x07overlap\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xf5$2\x00R\x07overlap2\xa2\x06\n\x11\x43onnectionService\x12\x98\x01\n\x10\x43reateConnection\x12\'.rapport.crm.v1.CreateConnectionRequest\x1a(.rapport.crm.v1.CreateConnectionResponse\"1\x8a\xb5\x18\x13\n\x11\x63onnections.write\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/connections:\x01*\x12\x90\x01\n\rGetConnection\x12$.rapport.crm.v1.GetConnectionRequest\x1a\x1a.rapport.crm.v1.Connection\"=\x90\x02\x01\x8a\xb5\x18\x12\n\x10\x63onnections.read\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/connections/{connection}\x12\x94\x01\n\x0fListConnections\x12&.rapport.crm.v1.ListConnectionsRequest\x1a\'.rapport.crm.v1.ListConnectionsResponse\"0\x90\x02\x01\x8a\xb5\x18\x12\n\x10\x63onnections.read\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/connections\x12\x93\x01\n\x10\x44\x65leteConnection\x12\'.rapport.crm.v1.DeleteConnectionRequest\x1a\x16.google.protobuf.Empty\">\x90\x02\x02\x8a\xb5\x18\x13\n\x11\x63onnections.write\x82\xd3\xe4\x93\x02\x1e*\x1c/v1/connections/{connection}\x12\xb1\x01\n\x13RotateWebhookSecret\x12*.rapport.crm.v1.RotateWebhookSecretRequest\x1a\x1a.rapport.crm.v1.Connection\"R\x8a\xb5\x18\x13\n\x11\x63onnections.write\x82\xd3\xe4\x93\x02\x35\"0/v1/connections/{connection}:rotateWebhookSecret:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'rapport/crm/v1/connection_service.proto\x12\x0erapport.crm.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1frapport/crm/v1/connection.proto\x1a rapport/options/v1/options.proto\"\xc6\x03\n\x17\x43reateConnectionRequest\x12)\n\x08provider\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18 R\x08provider\x12/\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\xc8\x01R\x0b\x64isplayName\x12h\n\x06\x63onfig\x18\x03 \x03(\x0b\x32\x33.rapport.crm.v1.CreateConnectionRequest.ConfigEntryB\x1b\xe2\x41\x01\x02\xbaH\x14\x9a\x01\x11\x10 \"\x06r\x04\x10\x01\x18@*\x05r\x03\x18\x80\x08R\x06\x63onfig\x12n\n\x07secrets\x18\x04 \x03(\x0b\x32\x34.rapport.crm.v1.CreateConnectionRequest.SecretsEntryB\x1e\x80\x01\x01\xe2\x41\x01\x02\xbaH\x14\x9a\x01\x11\x10\x10\"\x06r\x04\x10\x01\x18@*\x05r\x03\x18\x80@R\x07secrets\x1a\x39\n\x0b\x43onfigEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x1a:\n\x0cSecretsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"|\n\x18\x43reateConnectionResponse\x12:\n\nconnection\x18\x01 \x01(\x0b\x32\x1a.rapport.crm.v1.ConnectionR\nconnection\x12$\n\x0bwebhook_url\x18\x02 \x01(\tB\x03\x80\x01\x01R\nwebhookUrl\"D\n\x14GetConnectionRequest\x12,\n\nconnection\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01R\nconnection\"o\n\x16ListConnectionsRequest\x12(\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12+\n\npage_token\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80 R\tpageToken\"\x7f\n\x17ListConnectionsResponse\x12<\n\x0b\x63onnections\x18\x01 \x03(\x0b\x32\x1a.rapport.crm.v1.ConnectionR\x0b\x63onnections\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"G\n\x17\x44\x65leteConnectionRequest\x12,\n\nconnection\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01R\nconnection\"\xcd\x01\n\x1aRotateWebhookSecretRequest\x12,\n\nconnection\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01R\nconnection\x12\x38\n\x0ewebhook_secret\x18\x02 \x01(\tB\x11\x80\x01\x01\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\x80@R\rwebhookSecret\x12G\n\x07overlap\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xe2\x41\x01\x01\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xf5$2\x00R\x07overlap2\xa2\x06\n\x11\x43onnectionService\x12\x98\x01\n\x10\x43reateConnection\x12\'.rapport.crm.v1.CreateConnectionRequest\x1a(.rapport.crm.v1.CreateConnectionResponse\"1\x8a\xb5\x18\x13\n\x11\x63onnections.write\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/connections:\x01*\x12\x90\x01\n\rGetConnection\x12$.rapport.crm.v1.GetConnectionRequest\x1a\x1a.rapport.crm.v1.Connection\"=\x90\x02\x01\x8a\xb5\x18\x12\n\x10\x63onnections.read\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/connections/{connection}\x12\x94\x01\n\x0fListConnections\x12&.rapport.crm.v1.ListConnectionsRequest\x1a\'.rapport.crm.v1.ListConnectionsResponse\"0\x90\x02\x01\x8a\xb5\x18\x12\n\x10\x63onnections.read\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/connections\x12\x93\x01\n\x10\x44\x65leteConnection\x12\'.rapport.crm.v1.DeleteConnectionRequest\x1a\x16.google.protobuf.Empty\">\x90\x02\x02\x8a\xb5\x18\x13\n\x11\x63onnections.write\x82\xd3\xe4\x93\x02\x1e*\x1c/v1/connections/{connection}\x12\xb1\x01\n\x13RotateWebhookSecret\x12*.rapport.crm.v1.RotateWebhookSecretRequest\x1a\x1a.rapport.crm.v1.Connection\"R\x8a\xb5\x18\x13\n\x11\x63onnections.write\x82\xd3\xe4\x93\x02\x35\"0/v1/connections/{connection}:rotateWebhookSecret:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,29 +43,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATECONNECTIONREQUEST_SECRETSENTRY']._loaded_options = None
   _globals['_CREATECONNECTIONREQUEST_SECRETSENTRY']._serialized_options = b'8\001'
   _globals['_CREATECONNECTIONREQUEST'].fields_by_name['provider']._loaded_options = None
-  _globals['_CREATECONNECTIONREQUEST'].fields_by_name['provider']._serialized_options = b'\272H\006r\004\020\001\030 '
+  _globals['_CREATECONNECTIONREQUEST'].fields_by_name['provider']._serialized_options = b'\342A\001\002\272H\006r\004\020\001\030 '
   _globals['_CREATECONNECTIONREQUEST'].fields_by_name['display_name']._loaded_options = None
-  _globals['_CREATECONNECTIONREQUEST'].fields_by_name['display_name']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_CREATECONNECTIONREQUEST'].fields_by_name['display_name']._serialized_options = b'\342A\001\001\272H\005r\003\030\310\001'
   _globals['_CREATECONNECTIONREQUEST'].fields_by_name['config']._loaded_options = None
-  _globals['_CREATECONNECTIONREQUEST'].fields_by_name['config']._serialized_options = b'\272H\024\232\001\021\020 \"\006r\004\020\001\030@*\005r\003\030\200\010'
+  _globals['_CREATECONNECTIONREQUEST'].fields_by_name['config']._serialized_options = b'\342A\001\002\272H\024\232\001\021\020 \"\006r\004\020\001\030@*\005r\003\030\200\010'
   _globals['_CREATECONNECTIONREQUEST'].fields_by_name['secrets']._loaded_options = None
-  _globals['_CREATECONNECTIONREQUEST'].fields_by_name['secrets']._serialized_options = b'\200\001\001\272H\024\232\001\021\020\020\"\006r\004\020\001\030@*\005r\003\030\200@'
+  _globals['_CREATECONNECTIONREQUEST'].fields_by_name['secrets']._serialized_options = b'\200\001\001\342A\001\002\272H\024\232\001\021\020\020\"\006r\004\020\001\030@*\005r\003\030\200@'
   _globals['_CREATECONNECTIONRESPONSE'].fields_by_name['webhook_url']._loaded_options = None
   _globals['_CREATECONNECTIONRESPONSE'].fields_by_name['webhook_url']._serialized_options = b'\200\001\001'
   _globals['_GETCONNECTIONREQUEST'].fields_by_name['connection']._loaded_options = None
-  _globals['_GETCONNECTIONREQUEST'].fields_by_name['connection']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_GETCONNECTIONREQUEST'].fields_by_name['connection']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_LISTCONNECTIONSREQUEST'].fields_by_name['page_size']._loaded_options = None
-  _globals['_LISTCONNECTIONSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_LISTCONNECTIONSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001\272H\004\032\002(\000'
   _globals['_LISTCONNECTIONSREQUEST'].fields_by_name['page_token']._loaded_options = None
-  _globals['_LISTCONNECTIONSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200 '
+  _globals['_LISTCONNECTIONSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001\272H\005r\003\030\200 '
   _globals['_DELETECONNECTIONREQUEST'].fields_by_name['connection']._loaded_options = None
-  _globals['_DELETECONNECTIONREQUEST'].fields_by_name['connection']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_DELETECONNECTIONREQUEST'].fields_by_name['connection']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_ROTATEWEBHOOKSECRETREQUEST'].fields_by_name['connection']._loaded_options = None
-  _globals['_ROTATEWEBHOOKSECRETREQUEST'].fields_by_name['connection']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_ROTATEWEBHOOKSECRETREQUEST'].fields_by_name['connection']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_ROTATEWEBHOOKSECRETREQUEST'].fields_by_name['webhook_secret']._loaded_options = None
-  _globals['_ROTATEWEBHOOKSECRETREQUEST'].fields_by_name['webhook_secret']._serialized_options = b'\200\001\001\272H\007r\005\020\001\030\200@'
+  _globals['_ROTATEWEBHOOKSECRETREQUEST'].fields_by_name['webhook_secret']._serialized_options = b'\200\001\001\342A\001\002\272H\007r\005\020\001\030\200@'
   _globals['_ROTATEWEBHOOKSECRETREQUEST'].fields_by_name['overlap']._loaded_options = None
-  _globals['_ROTATEWEBHOOKSECRETREQUEST'].fields_by_name['overlap']._serialized_options = b'\272H\013\252\001\010\"\004\010\200\365$2\000'
+  _globals['_ROTATEWEBHOOKSECRETREQUEST'].fields_by_name['overlap']._serialized_options = b'\342A\001\001\272H\013\252\001\010\"\004\010\200\365$2\000'
   _globals['_CONNECTIONSERVICE'].methods_by_name['CreateConnection']._loaded_options = None
   _globals['_CONNECTIONSERVICE'].methods_by_name['CreateConnection']._serialized_options = b'\212\265\030\023\n\021connections.write\202\323\344\223\002\024\"\017/v1/connections:\001*'
   _globals['_CONNECTIONSERVICE'].methods_by_name['GetConnection']._loaded_options = None
@@ -75,24 +76,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONNECTIONSERVICE'].methods_by_name['DeleteConnection']._serialized_options = b'\220\002\002\212\265\030\023\n\021connections.write\202\323\344\223\002\036*\034/v1/connections/{connection}'
   _globals['_CONNECTIONSERVICE'].methods_by_name['RotateWebhookSecret']._loaded_options = None
   _globals['_CONNECTIONSERVICE'].methods_by_name['RotateWebhookSecret']._serialized_options = b'\212\265\030\023\n\021connections.write\202\323\344\223\0025\"0/v1/connections/{connection}:rotateWebhookSecret:\001*'
-  _globals['_CREATECONNECTIONREQUEST']._serialized_start=247
-  _globals['_CREATECONNECTIONREQUEST']._serialized_end=685
-  _globals['_CREATECONNECTIONREQUEST_CONFIGENTRY']._serialized_start=568
-  _globals['_CREATECONNECTIONREQUEST_CONFIGENTRY']._serialized_end=625
-  _globals['_CREATECONNECTIONREQUEST_SECRETSENTRY']._serialized_start=627
-  _globals['_CREATECONNECTIONREQUEST_SECRETSENTRY']._serialized_end=685
-  _globals['_CREATECONNECTIONRESPONSE']._serialized_start=687
-  _globals['_CREATECONNECTIONRESPONSE']._serialized_end=811
-  _globals['_GETCONNECTIONREQUEST']._serialized_start=813
-  _globals['_GETCONNECTIONREQUEST']._serialized_end=877
-  _globals['_LISTCONNECTIONSREQUEST']._serialized_start=879
-  _globals['_LISTCONNECTIONSREQUEST']._serialized_end=982
-  _globals['_LISTCONNECTIONSRESPONSE']._serialized_start=984
-  _globals['_LISTCONNECTIONSRESPONSE']._serialized_end=1111
-  _globals['_DELETECONNECTIONREQUEST']._serialized_start=1113
-  _globals['_DELETECONNECTIONREQUEST']._serialized_end=1180
-  _globals['_ROTATEWEBHOOKSECRETREQUEST']._serialized_start=1183
-  _globals['_ROTATEWEBHOOKSECRETREQUEST']._serialized_end=1376
-  _globals['_CONNECTIONSERVICE']._serialized_start=1379
-  _globals['_CONNECTIONSERVICE']._serialized_end=2181
+  _globals['_CREATECONNECTIONREQUEST']._serialized_start=280
+  _globals['_CREATECONNECTIONREQUEST']._serialized_end=734
+  _globals['_CREATECONNECTIONREQUEST_CONFIGENTRY']._serialized_start=617
+  _globals['_CREATECONNECTIONREQUEST_CONFIGENTRY']._serialized_end=674
+  _globals['_CREATECONNECTIONREQUEST_SECRETSENTRY']._serialized_start=676
+  _globals['_CREATECONNECTIONREQUEST_SECRETSENTRY']._serialized_end=734
+  _globals['_CREATECONNECTIONRESPONSE']._serialized_start=736
+  _globals['_CREATECONNECTIONRESPONSE']._serialized_end=860
+  _globals['_GETCONNECTIONREQUEST']._serialized_start=862
+  _globals['_GETCONNECTIONREQUEST']._serialized_end=930
+  _globals['_LISTCONNECTIONSREQUEST']._serialized_start=932
+  _globals['_LISTCONNECTIONSREQUEST']._serialized_end=1043
+  _globals['_LISTCONNECTIONSRESPONSE']._serialized_start=1045
+  _globals['_LISTCONNECTIONSRESPONSE']._serialized_end=1172
+  _globals['_DELETECONNECTIONREQUEST']._serialized_start=1174
+  _globals['_DELETECONNECTIONREQUEST']._serialized_end=1245
+  _globals['_ROTATEWEBHOOKSECRETREQUEST']._serialized_start=1248
+  _globals['_ROTATEWEBHOOKSECRETREQUEST']._serialized_end=1453
+  _globals['_CONNECTIONSERVICE']._serialized_start=1456
+  _globals['_CONNECTIONSERVICE']._serialized_end=2258
 # @@protoc_insertion_point(module_scope)

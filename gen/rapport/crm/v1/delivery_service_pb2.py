@@ -24,11 +24,12 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from rapport.crm.v1 import delivery_pb2 as rapport_dot_crm_dot_v1_dot_delivery__pb2
 from rapport.options.v1 import options_pb2 as rapport_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%rapport/crm/v1/delivery_service.proto\x12\x0erapport.crm.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1drapport/crm/v1/delivery.proto\x1a rapport/options/v1/options.proto\"\xd3\x01\n\x15ListDeliveriesRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 R\tpageToken\x12>\n\x05state\x18\x03 \x01(\x0e\x32\x1e.rapport.crm.v1.Delivery.StateB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12+\n\nconnection\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\nconnection\"z\n\x16ListDeliveriesResponse\x12\x38\n\ndeliveries\x18\x01 \x03(\x0b\x32\x18.rapport.crm.v1.DeliveryR\ndeliveries\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x13\n\x11GetBalanceRequest\"\x89\x02\n\x07\x42\x61lance\x12\x1a\n\x08\x61\x64mitted\x18\x01 \x01(\x03R\x08\x61\x64mitted\x12\x1c\n\tprocessed\x18\x02 \x01(\x03R\tprocessed\x12\x1e\n\nsuperseded\x18\x03 \x01(\x03R\nsuperseded\x12\x1c\n\tduplicate\x18\x04 \x01(\x03R\tduplicate\x12 \n\x0bquarantined\x18\x05 \x01(\x03R\x0bquarantined\x12\x18\n\x07pending\x18\x06 \x01(\x03R\x07pending\x12\x12\n\x04\x64\x65\x61\x64\x18\x07 \x01(\x03R\x04\x64\x65\x61\x64\x12\x1c\n\tdiscarded\x18\x08 \x01(\x03R\tdiscarded\x12\x18\n\x07refused\x18\t \x01(\x03R\x07refused\"=\n\x15ReplayDeliveryRequest\x12$\n\x08\x64\x65livery\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x08\x64\x65livery\">\n\x16\x44iscardDeliveryRequest\x12$\n\x08\x64\x65livery\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x08\x64\x65livery2\xd9\x04\n\x0f\x44\x65liveryService\x12\x8f\x01\n\x0eListDeliveries\x12%.rapport.crm.v1.ListDeliveriesRequest\x1a&.rapport.crm.v1.ListDeliveriesResponse\".\x90\x02\x01\x8a\xb5\x18\x11\n\x0f\x64\x65liveries.read\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/deliveries\x12\x80\x01\n\nGetBalance\x12!.rapport.crm.v1.GetBalanceRequest\x1a\x17.rapport.crm.v1.Balance\"6\x90\x02\x01\x8a\xb5\x18\x11\n\x0f\x64\x65liveries.read\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/deliveries:balance\x12\x95\x01\n\x0eReplayDelivery\x12%.rapport.crm.v1.ReplayDeliveryRequest\x1a\x18.rapport.crm.v1.Delivery\"B\x8a\xb5\x18\x13\n\x11\x63onnections.write\x82\xd3\xe4\x93\x02%\" /v1/deliveries/{delivery}:replay:\x01*\x12\x98\x01\n\x0f\x44iscardDelivery\x12&.rapport.crm.v1.DiscardDeliveryRequest\x1a\x18.rapport.crm.v1.Delivery\"C\x8a\xb5\x18\x13\n\x11\x63onnections.write\x82\xd3\xe4\x93\x02&\"!/v1/deliveries/{delivery}:discard:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%rapport/crm/v1/delivery_service.proto\x12\x0erapport.crm.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1drapport/crm/v1/delivery.proto\x1a rapport/options/v1/options.proto\"\xe3\x01\n\x15ListDeliveriesRequest\x12(\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12+\n\npage_token\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80 R\tpageToken\x12\x42\n\x05state\x18\x03 \x01(\x0e\x32\x1e.rapport.crm.v1.Delivery.StateB\x0c\xe2\x41\x01\x01\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12/\n\nconnection\x18\x04 \x01(\tB\x0f\xe2\x41\x01\x01\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\nconnection\"z\n\x16ListDeliveriesResponse\x12\x38\n\ndeliveries\x18\x01 \x03(\x0b\x32\x18.rapport.crm.v1.DeliveryR\ndeliveries\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x13\n\x11GetBalanceRequest\"\x89\x02\n\x07\x42\x61lance\x12\x1a\n\x08\x61\x64mitted\x18\x01 \x01(\x03R\x08\x61\x64mitted\x12\x1c\n\tprocessed\x18\x02 \x01(\x03R\tprocessed\x12\x1e\n\nsuperseded\x18\x03 \x01(\x03R\nsuperseded\x12\x1c\n\tduplicate\x18\x04 \x01(\x03R\tduplicate\x12 \n\x0bquarantined\x18\x05 \x01(\x03R\x0bquarantined\x12\x18\n\x07pending\x18\x06 \x01(\x03R\x07pending\x12\x12\n\x04\x64\x65\x61\x64\x18\x07 \x01(\x03R\x04\x64\x65\x61\x64\x12\x1c\n\tdiscarded\x18\x08 \x01(\x03R\tdiscarded\x12\x18\n\x07refused\x18\t \x01(\x03R\x07refused\"A\n\x15ReplayDeliveryRequest\x12(\n\x08\x64\x65livery\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01R\x08\x64\x65livery\"B\n\x16\x44iscardDeliveryRequest\x12(\n\x08\x64\x65livery\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01R\x08\x64\x65livery2\xd9\x04\n\x0f\x44\x65liveryService\x12\x8f\x01\n\x0eListDeliveries\x12%.rapport.crm.v1.ListDeliveriesRequest\x1a&.rapport.crm.v1.ListDeliveriesResponse\".\x90\x02\x01\x8a\xb5\x18\x11\n\x0f\x64\x65liveries.read\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/deliveries\x12\x80\x01\n\nGetBalance\x12!.rapport.crm.v1.GetBalanceRequest\x1a\x17.rapport.crm.v1.Balance\"6\x90\x02\x01\x8a\xb5\x18\x11\n\x0f\x64\x65liveries.read\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/deliveries:balance\x12\x95\x01\n\x0eReplayDelivery\x12%.rapport.crm.v1.ReplayDeliveryRequest\x1a\x18.rapport.crm.v1.Delivery\"B\x8a\xb5\x18\x13\n\x11\x63onnections.write\x82\xd3\xe4\x93\x02%\" /v1/deliveries/{delivery}:replay:\x01*\x12\x98\x01\n\x0f\x44iscardDelivery\x12&.rapport.crm.v1.DiscardDeliveryRequest\x1a\x18.rapport.crm.v1.Delivery\"C\x8a\xb5\x18\x13\n\x11\x63onnections.write\x82\xd3\xe4\x93\x02&\"!/v1/deliveries/{delivery}:discard:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,17 +37,17 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rapport.crm.v1.delivery_ser
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LISTDELIVERIESREQUEST'].fields_by_name['page_size']._loaded_options = None
-  _globals['_LISTDELIVERIESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_LISTDELIVERIESREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001\272H\004\032\002(\000'
   _globals['_LISTDELIVERIESREQUEST'].fields_by_name['page_token']._loaded_options = None
-  _globals['_LISTDELIVERIESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200 '
+  _globals['_LISTDELIVERIESREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001\272H\005r\003\030\200 '
   _globals['_LISTDELIVERIESREQUEST'].fields_by_name['state']._loaded_options = None
-  _globals['_LISTDELIVERIESREQUEST'].fields_by_name['state']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_LISTDELIVERIESREQUEST'].fields_by_name['state']._serialized_options = b'\342A\001\001\272H\005\202\001\002\020\001'
   _globals['_LISTDELIVERIESREQUEST'].fields_by_name['connection']._loaded_options = None
-  _globals['_LISTDELIVERIESREQUEST'].fields_by_name['connection']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_LISTDELIVERIESREQUEST'].fields_by_name['connection']._serialized_options = b'\342A\001\001\272H\010r\003\260\001\001\330\001\001'
   _globals['_REPLAYDELIVERYREQUEST'].fields_by_name['delivery']._loaded_options = None
-  _globals['_REPLAYDELIVERYREQUEST'].fields_by_name['delivery']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_REPLAYDELIVERYREQUEST'].fields_by_name['delivery']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_DISCARDDELIVERYREQUEST'].fields_by_name['delivery']._loaded_options = None
-  _globals['_DISCARDDELIVERYREQUEST'].fields_by_name['delivery']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_DISCARDDELIVERYREQUEST'].fields_by_name['delivery']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_DELIVERYSERVICE'].methods_by_name['ListDeliveries']._loaded_options = None
   _globals['_DELIVERYSERVICE'].methods_by_name['ListDeliveries']._serialized_options = b'\220\002\001\212\265\030\021\n\017deliveries.read\202\323\344\223\002\020\022\016/v1/deliveries'
   _globals['_DELIVERYSERVICE'].methods_by_name['GetBalance']._loaded_options = None
@@ -55,18 +56,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELIVERYSERVICE'].methods_by_name['ReplayDelivery']._serialized_options = b'\212\265\030\023\n\021connections.write\202\323\344\223\002%\" /v1/deliveries/{delivery}:replay:\001*'
   _globals['_DELIVERYSERVICE'].methods_by_name['DiscardDelivery']._loaded_options = None
   _globals['_DELIVERYSERVICE'].methods_by_name['DiscardDelivery']._serialized_options = b'\212\265\030\023\n\021connections.write\202\323\344\223\002&\"!/v1/deliveries/{delivery}:discard:\001*'
-  _globals['_LISTDELIVERIESREQUEST']._serialized_start=182
-  _globals['_LISTDELIVERIESREQUEST']._serialized_end=393
-  _globals['_LISTDELIVERIESRESPONSE']._serialized_start=395
-  _globals['_LISTDELIVERIESRESPONSE']._serialized_end=517
-  _globals['_GETBALANCEREQUEST']._serialized_start=519
-  _globals['_GETBALANCEREQUEST']._serialized_end=538
-  _globals['_BALANCE']._serialized_start=541
-  _globals['_BALANCE']._serialized_end=806
-  _globals['_REPLAYDELIVERYREQUEST']._serialized_start=808
-  _globals['_REPLAYDELIVERYREQUEST']._serialized_end=869
-  _globals['_DISCARDDELIVERYREQUEST']._serialized_start=871
-  _globals['_DISCARDDELIVERYREQUEST']._serialized_end=933
-  _globals['_DELIVERYSERVICE']._serialized_start=936
-  _globals['_DELIVERYSERVICE']._serialized_end=1537
+  _globals['_LISTDELIVERIESREQUEST']._serialized_start=215
+  _globals['_LISTDELIVERIESREQUEST']._serialized_end=442
+  _globals['_LISTDELIVERIESRESPONSE']._serialized_start=444
+  _globals['_LISTDELIVERIESRESPONSE']._serialized_end=566
+  _globals['_GETBALANCEREQUEST']._serialized_start=568
+  _globals['_GETBALANCEREQUEST']._serialized_end=587
+  _globals['_BALANCE']._serialized_start=590
+  _globals['_BALANCE']._serialized_end=855
+  _globals['_REPLAYDELIVERYREQUEST']._serialized_start=857
+  _globals['_REPLAYDELIVERYREQUEST']._serialized_end=922
+  _globals['_DISCARDDELIVERYREQUEST']._serialized_start=924
+  _globals['_DISCARDDELIVERYREQUEST']._serialized_end=990
+  _globals['_DELIVERYSERVICE']._serialized_start=993
+  _globals['_DELIVERYSERVICE']._serialized_end=1594
 # @@protoc_insertion_point(module_scope)
