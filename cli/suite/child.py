@@ -45,6 +45,16 @@ class ProcessPlan:
     before_start: Callable[[], None] = field(default=lambda: None)
 
 
+def last_words(log: Path) -> str:
+    """Return the last line of a log, for an error message."""
+    with contextlib.suppress(OSError):
+        text = log.read_text(encoding="utf-8", errors="replace")[-4000:]
+        lines = [line for line in text.splitlines() if line.strip()]
+        if lines:
+            return lines[-1][:500]
+    return "its log is empty"
+
+
 class Child:
     """A process that is kept running until it is stopped."""
 
@@ -78,15 +88,6 @@ class Child:
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
-
-    def last_words(self) -> str:
-        """Return the last line of the log, for an error message."""
-        with contextlib.suppress(OSError):
-            text = self.log.read_text(encoding="utf-8", errors="replace")[-4000:]
-            lines = [line for line in text.splitlines() if line.strip()]
-            if lines:
-                return lines[-1][:500]
-        return "its log is empty"
 
     async def _spawn(self) -> None:
         self.plan.before_start()

@@ -20,7 +20,7 @@ import httpx
 
 from cli.errors import CommandError
 from cli.suite import plans, state
-from cli.suite.child import Child, ProcessPlan
+from cli.suite.child import Child, ProcessPlan, last_words
 from cli.suite.folder import SuiteFolder
 from cli.suite.health import is_ready, is_serving
 from cli.suite.launch import start_options
@@ -145,7 +145,7 @@ class Supervisor:
             process.kill()
             raise
         if code != 0:
-            raise CommandError(f"The migrations failed: see {log}.", reason="MIGRATION_FAILED")
+            raise CommandError(f"The migrations failed: {last_words(log)}; see {log}.", reason="MIGRATION_FAILED")
 
     async def _wait_for_services(self, addresses: Addresses) -> None:
         waiting: dict[str, str] = {"control-plane": addresses.control_plane}
@@ -183,7 +183,7 @@ class Supervisor:
                 await asyncio.wait({task}, timeout=_LOOK_SECONDS)
                 if len(child.exits) >= _TOO_MANY_EXITS:
                     raise CommandError(
-                        f"{name} keeps ending (exit code {child.exits[-1]}): {child.last_words()}",
+                        f"{name} keeps ending (exit code {child.exits[-1]}): {last_words(child.log)}",
                         reason="PROCESS_KEEPS_ENDING",
                     )
             task.result()
