@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from typing import Any
 
 import structlog
 from redis.exceptions import RedisError
@@ -30,11 +31,11 @@ class Doorbell:
         if (bell := self._bells.get(name)) is not None:
             bell.set()
 
-        async def publish(client: "object") -> bool:
-            await client.publish(_CHANNEL + name, b"")  # type: ignore[attr-defined]  # the client is untyped in `attempt`
+        async def publish(client: Any) -> bool:
+            await client.publish(_CHANNEL + name, b"")
             return True
 
-        await self._cache.attempt(publish)
+        await self._cache.insist(publish)
 
     async def wait(self, name: str, timeout: float) -> bool:  # noqa: ASYNC109 - the fallback is the very point of it
         """Return True when the bell rang since the last wait, False after `timeout` silent seconds: look then too."""

@@ -188,6 +188,17 @@ def _bind(server: grpc.aio.Server, listen: str) -> str:
     return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
 
 
+async def _unless(stop: asyncio.Event, starting: asyncio.Task[RunningServer]) -> RunningServer | None:
+    """Return the server when it has started; None when it was told to stop before that."""
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait({starting})
+    return None if starting.cancelled() else starting.result()
+
+
 async def serve(
     settings: ServiceSettings,
     name: str,
@@ -212,18 +223,22 @@ async def serve(
         loop.add_signal_handler(number, stop.set)
     try:
         metrics.serve(settings.metrics_listen)
-        running = await start_server(
-            registrations,
-            trust=trust,
-            listen=settings.listen,
-            components=components,
-            with_reflection=settings.environment == "development",
-            on_start=on_start,
+        starting = asyncio.create_task(
+            start_server(
+                registrations,
+                trust=trust,
+                listen=settings.listen,
+                components=components,
+                with_reflection=settings.environment == "development",
+                on_start=on_start,
+            )
         )
-        _log.info("server_started", service=name, address=running.address)
-        await stop.wait()
-        _log.info("server_stopping", service=name)
-        await running.stop(settings.drain_seconds, notice=_NOTICE_SECONDS)
+        running = await _unless(stop, starting)
+        if running is not None:
+            _log.info("server_started", service=name, address=running.address)
+            await stop.wait()
+            _log.info("server_stopping", service=name)
+            await running.stop(settings.drain_seconds, notice=_NOTICE_SECONDS)
     finally:
         for hook in on_stop:
             await hook()

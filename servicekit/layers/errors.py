@@ -62,7 +62,7 @@ def meaning_of(error: Exception, method: Method) -> DomainError:
     if isinstance(error, DomainError):
         return error
     if (known := translate(error)) is not None:
-        _log.warning("database_unavailable", method=method.path, error=describe_exception(error))
+        _log.warning("database_failed", method=method.path, reason=known.reason, error=describe_exception(error))
         return known
     if isinstance(error, grpc.aio.AioRpcError) and error.code() in _OUT_OF_REACH:
         _log.warning("upstream_unavailable", method=method.path, code=error.code().name)

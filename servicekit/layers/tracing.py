@@ -23,8 +23,14 @@ def tracing(method: Method, proceed: Handler) -> Handler:
         if "traceparent" not in call.metadata and not is_recording():
             return await proceed(call)
         parent = propagate.extract({key: value for key, value in call.metadata.items() if isinstance(value, str)})
+        # What failed and whether it is an error follows from the code; an exception's text may be content.
         with tracer.start_as_current_span(
-            name, context=parent, kind=SpanKind.SERVER, attributes=attributes, record_exception=False
+            name,
+            context=parent,
+            kind=SpanKind.SERVER,
+            attributes=attributes,
+            record_exception=False,
+            set_status_on_exception=False,
         ) as span:
             try:
                 return await proceed(call)

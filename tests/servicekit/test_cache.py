@@ -15,8 +15,9 @@ from tests.support.servers import RunningServer
 
 
 @pytest.fixture
-async def cache(valkey_url: str) -> AsyncIterator[Cache]:
-    """The cache of one service on the shared Valkey."""
+async def cache(valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cache]:
+    """The cache of one service on the shared Valkey, with more patience than a busy test machine can use up."""
+    monkeypatch.setattr("servicekit.cache.OPERATION_SECONDS", 10.0)
     connected = await Cache.connect(valkey_url, service="tickets")
     yield connected
     await connected.close()

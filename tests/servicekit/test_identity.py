@@ -84,7 +84,7 @@ async def test_a_good_token_is_believed_and_makes_the_caller() -> None:
     assert principal.scopes == {"probe.read", "a.b"}
     assert principal.features == {"write_back"}
     assert tenant_id == TENANT
-    assert forwarded == (("authorization", f"Bearer {token}"),)
+    assert forwarded[0] == ("authorization", f"Bearer {token}")
     assert token not in repr(principal)
 
 
