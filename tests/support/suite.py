@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -52,6 +53,17 @@ def start_suite(data: Path, *arguments: str) -> dict[str, Any]:
     assert ran.code == 0, f"{ran.output}\n{ran.messages}"
     described: dict[str, Any] = ran.value
     return described
+
+
+@contextlib.contextmanager
+def own_suite(folder: Path, *arguments: str) -> Iterator[dict[str, Any]]:
+    """Give a suite of one's own in an empty folder, and stop it and remove the folder afterwards."""
+    data = folder / "suite"
+    try:
+        yield start_suite(data, *arguments)
+    finally:
+        rapport("down", "--data", str(data))
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def shared_suite(folder: Path) -> dict[str, Any]:
