@@ -1,0 +1,123 @@
+"""The schema and the store: isolation by row security, the role, migrations, and what a page costs."""
+
+import asyncpg
+import pytest
+
+from servicekit import migrate
+from servicekit.database import Database
+from servicekit.ids import uuid7
+from services.tickets.__main__ import wired
+from services.tickets.cards import Filters, PageRequest
+from services.tickets.inbox_store import InboxStore, _statement
+from services.tickets.settings import TicketsSettings
+from services.tickets.store import Store
+from services.tickets.tables import metadata
+from tests.support.servers import DatabaseFor, ServiceDatabase
+from tests.tickets.conftest import Agent
+
+TENANT_TABLES = [name.partition(".")[2] for name, table in metadata.tables.items() if "tenant_id" in table.c]
+
+
+@pytest.fixture
+async def database(tickets_database: ServiceDatabase) -> Database:
+    """The database with the runtime role."""
+    return await Database.connect(tickets_database.app_url, schema="tickets", pool_size=2)
+
+
+async def test_the_runtime_role_cannot_read_around_row_security(database: Database) -> None:
+    """The check that the service makes before it serves passes with the runtime role."""
+    await database.check_role()
+    await database.close()
+
+
+@pytest.mark.parametrize("table", TENANT_TABLES)
+async def test_no_table_shows_rows_without_a_tenant_or_to_another_one(agent: Agent, table: str) -> None:
+    """Row security alone, without any predicate of ours, hides everything from another tenant."""
+    await agent.open()
+    await agent.ask("AddNote", ticket="T-001", content="n", author_name="a", author_id="1")
+    await agent.ask("UpdateTicket", ticket="T-001", priority="high")
+    database = agent.running.database
+    async with database.driver_tenant(uuid7()) as connection:
+        assert await connection.fetchval(f"SELECT count(*) FROM tickets.{table}") == 0  # noqa: S608 - our tables
+    async with database.driver.acquire() as connection:
+        with pytest.raises(asyncpg.PostgresError):
+            await connection.fetchval(f"SELECT count(*) FROM tickets.{table}")  # noqa: S608 - our tables
+
+
+async def test_the_position_in_the_log_is_reached_by_its_functions_only(database: Database) -> None:
+    """What spans tenants is not readable directly."""
+    store = Store(database)
+    assert await store.log_position("test") == ""
+    await store.set_log_position("test", "7")
+    assert await store.log_position("test") == "7"
+    async with database.driver.acquire() as connection:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.fetchval("SELECT count(*) FROM tickets.log_positions")
+    await database.close()
+
+
+async def test_migrations_go_down_and_up_again(fresh_database_for: DatabaseFor) -> None:
+    """Nothing is left behind by the way down, and the way up works again."""
+    made = fresh_database_for("tickets")
+    await migrate.downgrade(made.owner_url, "services.tickets", "base")
+    await migrate.upgrade(made.owner_url, "services.tickets")
+    connection = await asyncpg.connect(made.superuser_url)
+    found = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'tickets'")
+    await connection.close()
+    assert {row["tablename"] for row in found} >= {name.partition(".")[2] for name in metadata.tables}
+
+
+async def test_tables_say_what_the_migrations_made(tickets_database: ServiceDatabase) -> None:
+    """Each column of tables.py is in the database with the same nullability, and no other is there."""
+    connection = await asyncpg.connect(tickets_database.superuser_url)
+    found = await connection.fetch(
+        "SELECT table_name, column_name, is_nullable FROM information_schema.columns "
+        "WHERE table_schema = 'tickets' AND table_name <> 'alembic_version'"
+    )
+    await connection.close()
+    there = {(row["table_name"], row["column_name"], row["is_nullable"] == "YES") for row in found}
+    said = {
+        (table.name, column.name, bool(column.nullable)) for table in metadata.tables.values() for column in table.c
+    }
+    assert there == said
+
+
+async def test_a_page_is_one_statement_on_the_index_of_the_inbox(agent: Agent) -> None:
+    """The first page of a larger inbox reads the index in its order and sorts nothing."""
+    await agent.open()
+    async with agent.running.database.driver_tenant(agent.tenant_id) as connection:
+        await connection.execute(
+            "INSERT INTO tickets.tickets SELECT (jsonb_populate_record(t, jsonb_build_object("
+            "'id', gen_random_uuid(), 'number', n, 'rank_key', random() * 9))).* "
+            "FROM tickets.tickets t, generate_series(2, 3000) AS n"
+        )
+    request = PageRequest(filters=Filters(status="open"), smart=True)
+    statement, arguments = _statement(agent.tenant_id, request)
+    async with agent.running.database.driver_tenant(agent.tenant_id) as connection:
+        plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {statement}", *arguments))
+    assert "tickets_inbox" in plan
+    assert "Sort" not in plan
+    page = await InboxStore(agent.running.database).page(agent.tenant_id, request)
+    assert (len(page.rows), page.total) == (50, 3000)
+    assert [row.micros for row in page.rows] == sorted((row.micros for row in page.rows), reverse=True)
+
+
+async def test_settings_that_are_missing_are_named() -> None:
+    """Without its targets the service says what is missing and does not start."""
+    with pytest.raises(ValueError, match="TENANT_TARGET"):
+        async with wired(TicketsSettings()):
+            pass
+
+
+async def test_the_process_is_wired_and_unwired(tickets_database: ServiceDatabase, valkey_url: str) -> None:
+    """Everything is put together from settings, without the other services being there, and ends without rest."""
+    settings = TicketsSettings(
+        database_url=tickets_database.app_url,
+        valkey_url=valkey_url,
+        tenant_target="ipv4:127.0.0.1:1",
+        recommendations_target="ipv4:127.0.0.1:1",
+        workload_secret="secret",
+    )
+    async with wired(settings) as parts:
+        assert [name for name, _ in parts.components] == ["database", "trust"]
+        assert len(parts.registrations) == 4
