@@ -1,9 +1,14 @@
 """Error families: each is said alike over gRPC and REST."""
 
+import importlib
+import pkgutil
+
 import grpc
 import pytest
 from google.rpc import error_details_pb2
+from rapport.options.v1 import error_reason_pb2
 
+import servicekit
 from servicekit import errors
 from servicekit.errors import DomainError, FieldViolation
 from servicekit.status import FAMILIES, problem, rich_status
@@ -97,3 +102,20 @@ def test_a_time_to_wait_is_told() -> None:
     info = error_details_pb2.RetryInfo()
     assert status.details[1].Unpack(info)
     assert info.retry_delay.ToMilliseconds() == 1500
+
+
+def test_the_contracts_list_every_reason_of_what_surrounds_the_services() -> None:
+    """Each error that servicekit raises has its documented reason in the contracts, and no reason is left over."""
+    for module in pkgutil.walk_packages(servicekit.__path__, "servicekit."):
+        if "migration_environment" not in module.name:
+            importlib.import_module(module.name)
+    families = set(DomainError.__subclasses__()) - {errors.InternalError}
+
+    def below(kind: type[DomainError]) -> set[type[DomainError]]:
+        return {kind}.union(*(below(sub) for sub in kind.__subclasses__()))
+
+    raised = {kind.reason for kind in below(DomainError) if kind.__module__.startswith("servicekit.")}
+    raised -= {kind.reason for kind in families} | {DomainError.reason}
+    prefix = "ERROR_REASON_"
+    listed = {name.removeprefix(prefix) for name in error_reason_pb2.ErrorReason.keys()}  # noqa: SIM118 - no dict
+    assert listed - {"UNSPECIFIED"} == raised
