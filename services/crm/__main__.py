@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import grpc
 from rapport.crm.v1 import connection_service_pb2_grpc, delivery_service_pb2_grpc, webhook_service_pb2_grpc
 
 from servicekit.cache import Cache
@@ -42,6 +43,101 @@ class Parts:
     trust: TrustWatcher
 
 
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """What the process reaches over the network, and who it is there."""
+
+    tickets: grpc.aio.Channel
+    workload: Workload
+    trust: TrustWatcher
+    doorbell: Doorbell
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What goes on in the background, and what the servicers are made of."""
+
+    refusals: Refusals
+    worker: Worker
+    servicers: tuple[WebhookServicer, ConnectionServicer, DeliveryServicer]
+
+
+def check(settings: CrmSettings) -> KeyEncryptionKeys:
+    """Check that nothing is missing; return the key-encryption keys.
+
+    Raises:
+        ValueError: a setting that is needed is missing or wrong.
+    """
+    for name in ("public_url", "tenant_target", "tickets_target"):
+        if not getattr(settings, name):
+            raise ValueError(f"RAPPORT_CRM_{name.upper()} is not set")
+    if settings.kek_file is None:
+        raise ValueError("RAPPORT_CRM_KEK_FILE is not set")
+    return KeyEncryptionKeys.load(settings.kek_file)
+
+
+def put_together(settings: CrmSettings, database: Database, keks: KeyEncryptionKeys, peers: Peers) -> Work:
+    """Wire the subject's parts to each other."""
+    store = Store(database)
+    keyring = Keyring(store, keks, time.monotonic)
+    directory = Directory(store, keyring, time.monotonic)
+    refusals = Refusals(store)
+    worker = Worker(
+        store,
+        keyring,
+        Ingest(peers.tickets, peers.workload),
+        most_attempts=settings.most_attempts,
+        refused_tenants=lambda: peers.trust.refused_tenants,
+        concurrency=settings.worker_concurrency,
+        doorbell=lambda seconds: peers.doorbell.wait(BELL, seconds),
+    )
+    waking = Waking(worker.wake, lambda: peers.doorbell.ring(BELL))
+    inbox = Inbox(
+        directory,
+        Entrance(store.admit),
+        refusals,
+        public_url=settings.public_url,
+        refused_tenants=lambda: peers.trust.refused_tenants,
+        admitted=waking,
+    )
+    connections = ConnectionBook(store, keyring, directory, public_url=settings.public_url)
+    pages = PageTokens.from_secret(settings.workload_credential())
+    servicers = (
+        WebhookServicer(inbox),
+        ConnectionServicer(connections, pages),
+        DeliveryServicer(DeliveryBook(store, wake=waking), pages),
+    )
+    return Work(refusals, worker, servicers)
+
+
+def registered(work: Work) -> tuple[Registration, ...]:
+    """Return the servicers as the server takes them."""
+    webhooks, connections, deliveries = work.servicers
+    return (
+        Registration(webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server, webhooks),
+        Registration(connection_service_pb2_grpc.add_ConnectionServiceServicer_to_server, connections),
+        Registration(delivery_service_pb2_grpc.add_DeliveryServiceServicer_to_server, deliveries),
+    )
+
+
+@asynccontextmanager
+async def reaching_out(settings: CrmSettings) -> AsyncIterator[Peers]:
+    """Open what leads to other processes; nothing connects before it is used."""
+    cache = await Cache.connect(settings.valkey_url.get_secret_value() or None, service="crm")
+    tenants, tickets = open_channel(settings.tenant_target), open_channel(settings.tickets_target)
+    workload = Workload("crm", settings.workload_credential(), tenants)
+    peers = Peers(tickets, workload, TrustWatcher(workload, tenants), Doorbell(cache))
+    await peers.trust.start()
+    try:
+        yield peers
+    finally:
+        await peers.trust.stop()
+        await peers.doorbell.close()
+        await cache.close()
+        await tenants.close()
+        await tickets.close()
+
+
 @asynccontextmanager
 async def wired(settings: CrmSettings) -> AsyncIterator[Parts]:
     """Put the parts together and keep the background work going for as long as the context lasts.
@@ -51,77 +147,25 @@ async def wired(settings: CrmSettings) -> AsyncIterator[Parts]:
         RoleTooPowerfulError: the database role could read around row-level security.
         DatabaseUnavailableError: the database stayed out of reach.
     """
-    if settings.kek_file is None:
-        raise ValueError("RAPPORT_CRM_KEK_FILE is not set")
-    for name in ("public_url", "tenant_target", "tickets_target"):
-        if not getattr(settings, name):
-            raise ValueError(f"RAPPORT_CRM_{name.upper()} is not set")
-    keks = KeyEncryptionKeys.load(settings.kek_file)
-    secret = settings.workload_credential()
-    database = await Database.connect(
-        settings.database_url.get_secret_value(), schema="crm", pool_size=settings.database_pool
-    )
-    cache = await Cache.connect(settings.valkey_url.get_secret_value() or None, service="crm")
-    doorbell = Doorbell(cache)
-    tenants, tickets = open_channel(settings.tenant_target), open_channel(settings.tickets_target)
-    workload = Workload("crm", secret, tenants)
-    trust = TrustWatcher(workload, tenants)
-    tasks: list[asyncio.Task[None]] = []
+    keks = check(settings)
+    url = settings.database_url.get_secret_value()
+    database = await Database.connect(url, schema="crm", pool_size=settings.database_pool)
     try:
         await database.check_role()
-        store = Store(database)
-        keyring = Keyring(store, keks, time.monotonic)
-        directory = Directory(store, keyring, time.monotonic)
-        refusals = Refusals(store)
-        worker = Worker(
-            store,
-            keyring,
-            Ingest(tickets, workload),
-            most_attempts=settings.most_attempts,
-            refused_tenants=lambda: trust.refused_tenants,
-            concurrency=settings.worker_concurrency,
-            doorbell=lambda seconds: doorbell.wait(BELL, seconds),
-        )
-        waking = Waking(worker.wake, lambda: doorbell.ring(BELL))
-        inbox = Inbox(
-            directory,
-            Entrance(store.admit),
-            refusals,
-            public_url=settings.public_url,
-            refused_tenants=lambda: trust.refused_tenants,
-            admitted=waking,
-        )
-        connections = ConnectionBook(store, keyring, directory, public_url=settings.public_url)
-        pages = PageTokens.from_secret(secret)
-        await trust.start()
-        tasks.append(asyncio.create_task(refusals.run(), name="refusals"))
-        if settings.worker_concurrency:
-            tasks.append(asyncio.create_task(worker.run(), name="worker"))
-        yield Parts(
-            registrations=(
-                Registration(webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server, WebhookServicer(inbox)),
-                Registration(
-                    connection_service_pb2_grpc.add_ConnectionServiceServicer_to_server,
-                    ConnectionServicer(connections, pages),
-                ),
-                Registration(
-                    delivery_service_pb2_grpc.add_DeliveryServiceServicer_to_server,
-                    DeliveryServicer(DeliveryBook(store, wake=waking), pages),
-                ),
-            ),
-            components=(("database", database.ready), ("trust", trust.ready)),
-            trust=trust,
-        )
-        await refusals.flush()
+        async with reaching_out(settings) as peers:
+            work = put_together(settings, database, keks, peers)
+            tasks = [asyncio.create_task(work.refusals.run(), name="refusals")]
+            if settings.worker_concurrency:
+                tasks.append(asyncio.create_task(work.worker.run(), name="worker"))
+            try:
+                components: tuple[Component, ...] = (("database", database.ready), ("trust", peers.trust.ready))
+                yield Parts(registered(work), components, peers.trust)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await work.refusals.flush()
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await trust.stop()
-        await doorbell.close()
-        await cache.close()
-        await tenants.close()
-        await tickets.close()
         await database.close()
 
 
