@@ -120,7 +120,7 @@ def migration_environment(secrets: SuiteSecrets, postgres: PostgresServer) -> di
     return values
 
 
-def gateway_plans(folder: SuiteFolder, addresses: Addresses, secrets: SuiteSecrets) -> list[ProcessPlan]:
+def gateway_plans(folder: SuiteFolder, admin: Path, addresses: Addresses, secrets: SuiteSecrets) -> list[ProcessPlan]:
     """Return the plans of the control plane and of Envoy."""
     environment = _environment(
         "gateway",
@@ -134,7 +134,7 @@ def gateway_plans(folder: SuiteFolder, addresses: Addresses, secrets: SuiteSecre
             "TENANT_TARGET": addresses.target("tenant"),
             "WORKLOAD_SECRET_FILE": str(secrets.workload_files["gateway"]),
             "PUBLIC_URL": addresses.https_url,
-            "ADMIN_LISTEN": f"unix:{admin_socket(folder)}",
+            "ADMIN_LISTEN": f"unix:{admin}",
         },
     )
     return [

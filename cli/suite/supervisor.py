@@ -37,6 +37,7 @@ _HEALTHY_SECONDS = 120.0
 _MIGRATION_SECONDS = 600.0
 _TOO_MANY_EXITS = 3
 _LOOK_SECONDS = 0.1
+_FOLDER_SECONDS = 2.0
 _LOCAL = "127.0.0.1"
 
 
@@ -50,6 +51,7 @@ class Supervisor:
         self._state = state.SuiteState(supervisor=state.describe(os.getpid()))
         self._children: dict[str, Child] = {}
         self._stop = asyncio.Event()
+        self._admin = Path()
 
     def stop(self) -> None:
         """Ask the suite to stop; it does so wherever it is."""
@@ -63,7 +65,7 @@ class Supervisor:
         """
         for name in state.kill_leftovers(self._folder):
             self._progress.tell("step", name="leftovers", text=f"ended {name}, left behind by a killed suite")
-        bounding = asyncio.create_task(keep_bounded(self._folder.logs))
+        beside = [asyncio.create_task(keep_bounded(self._folder.logs)), asyncio.create_task(self._watch_folder())]
         try:
             starting = asyncio.create_task(self._start())
             stopping = asyncio.create_task(self._stop.wait())
@@ -79,7 +81,8 @@ class Supervisor:
         finally:
             self._set_phase("stopping")
             await self._stop_all()
-            bounding.cancel()
+            for task in beside:
+                task.cancel()
             (self._folder.run / "suite.json").unlink(missing_ok=True)
 
     async def _start(self) -> None:
@@ -98,10 +101,17 @@ class Supervisor:
         await self._migrate(plans.migration_environment(secrets, postgres))
         self._tell("services", "starting the services and the gateway")
         services = plans.service_plans(addresses, secrets, postgres, valkey)
-        gateway = plans.gateway_plans(self._folder, addresses, secrets)
+        self._admin = plans.admin_socket(self._folder)
+        gateway = plans.gateway_plans(self._folder, self._admin, addresses, secrets)
         await self._start_all([*services, *gateway])
         await self._wait_for_services(addresses)
         await self._wait_for_gateway(addresses)
+
+    async def _watch_folder(self) -> None:
+        """Stop when the data folder is removed: nothing could find this suite any more, or run on its folder."""
+        while await asyncio.to_thread((self._folder.run / "lock").exists):  # noqa: ASYNC110 - others remove it
+            await asyncio.sleep(_FOLDER_SECONDS)
+        self.stop()
 
     def _choose_addresses(self) -> Addresses:
         """Take the ports that were asked for and find free ones for the rest."""
@@ -205,7 +215,7 @@ class Supervisor:
         envoy = self._children.pop("envoy", None)
         if envoy is not None:
             self._tell("envoy", "draining the gateway", event="stopping")
-            await _drain(plans.admin_socket(self._folder))
+            await _drain(self._admin)
             await envoy.stop()
         last = [self._children.pop(name, None) for name in ("control-plane", "valkey", "postgres")]
         if self._children:
@@ -223,7 +233,8 @@ class Supervisor:
 
     def _set_phase(self, phase: state.Phase) -> None:
         self._state.phase = phase
-        self._state.write(self._folder)
+        with contextlib.suppress(OSError):  # nor must a full disk, or a removed folder, keep the suite from stopping
+            self._state.write(self._folder)
 
     def _tell(self, name: str, text: str, *, event: state.Event = "step") -> None:
         self._progress.tell(event, name=name, text=text)

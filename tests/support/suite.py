@@ -92,13 +92,3 @@ def locked(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-@contextlib.contextmanager
-def own_suite(folder: Path) -> Iterator[dict[str, Any]]:
-    """Run a suite for one test alone, in a folder of its own; yield what `up` printed."""
-    data = folder / "suite"
-    try:
-        yield start_suite(data)
-    finally:
-        rapport("down", "--data", str(data))
