@@ -1,0 +1,117 @@
+"""The ADS method over a real gRPC connection, with a client that is not Envoy."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import grpc
+import pytest
+from envoy_data_plane.envoy.config.core.v3 import Node
+from envoy_data_plane.envoy.service.discovery.v3 import DiscoveryRequest, DiscoveryResponse
+
+from gateway.ads.cache import SnapshotCache
+from gateway.ads.resources import CLUSTER
+from gateway.ads.server import SERVICE, register
+from gateway.ads.snapshot import Snapshot
+from tests.gateway.resources import cluster
+from tests.support.waiting import eventually
+
+Stream = grpc.aio.StreamStreamCall[DiscoveryRequest, DiscoveryResponse]
+NODE = Node(id="client")
+
+
+@dataclass
+class Ads:
+    """A served cache and a channel to it."""
+
+    cache: SnapshotCache
+    channel: grpc.aio.Channel
+
+    def stream(self) -> Stream:
+        """Open a stream."""
+        method: Stream = self.channel.stream_stream(
+            f"/{SERVICE}/StreamAggregatedResources",
+            request_serializer=DiscoveryRequest.__bytes__,
+            response_deserializer=DiscoveryResponse.parse,
+        )()
+        return method
+
+
+@pytest.fixture
+async def ads() -> AsyncIterator[Ads]:
+    """A running ADS server."""
+    server, cache = grpc.aio.server(), SnapshotCache()
+    register(server, cache)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield Ads(cache, channel)
+    await server.stop(grace=0)
+
+
+async def test_a_watch_is_answered_as_soon_as_there_is_a_snapshot(ads: Ads) -> None:
+    """It may come first; the ACK is noted for the node."""
+    stream = ads.stream()
+    await stream.write(DiscoveryRequest(node=NODE, type_url=CLUSTER))
+
+    async def connected() -> bool:
+        return "client" in ads.cache.nodes
+
+    await eventually(connected)
+    snapshot = Snapshot.of(cluster("a"))
+    ads.cache.publish(snapshot)
+    response = await stream.read()
+    assert isinstance(response, DiscoveryResponse)
+    assert response.version_info == snapshot.versions[CLUSTER]
+    await stream.write(DiscoveryRequest(type_url=CLUSTER, response_nonce=response.nonce))
+
+    async def acknowledged() -> bool:
+        known = ads.cache.nodes["client"].types.get(CLUSTER)
+        return known is not None and known.accepted == response.version_info
+
+    await eventually(acknowledged)
+    stream.cancel()
+
+
+async def test_a_client_that_goes_is_no_longer_counted(ads: Ads) -> None:
+    """Its state is kept for whoever asks; nobody waits for it."""
+    stream = ads.stream()
+    await stream.write(DiscoveryRequest(node=NODE, type_url=CLUSTER))
+
+    async def open_streams() -> int:
+        return ads.cache.nodes["client"].streams if "client" in ads.cache.nodes else 0
+
+    await eventually(open_streams)
+    stream.cancel()
+
+    async def gone() -> bool:
+        return await open_streams() == 0
+
+    await eventually(gone)
+
+
+@pytest.mark.parametrize(
+    "request_", [DiscoveryRequest(type_url=CLUSTER), DiscoveryRequest(node=NODE)], ids=["no node", "no type"]
+)
+async def test_a_breach_of_the_protocol_ends_the_stream(ads: Ads, request_: DiscoveryRequest) -> None:
+    """With INVALID_ARGUMENT and the reason."""
+    stream = ads.stream()
+    await stream.write(request_)
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await stream.read()
+    assert failure.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_many_clients_are_served_at_once(ads: Ads) -> None:
+    """Each has its own nonces."""
+    ads.cache.publish(Snapshot.of(cluster("a")))
+
+    async def one(number: int) -> str:
+        stream = ads.stream()
+        await stream.write(DiscoveryRequest(node=Node(id=str(number)), type_url=CLUSTER))
+        response = await stream.read()
+        stream.cancel()
+        assert isinstance(response, DiscoveryResponse)
+        return response.nonce
+
+    assert set(await asyncio.gather(*(one(number) for number in range(20)))) == {"1"}
