@@ -20,6 +20,10 @@ Stream = grpc.aio.StreamStreamCall[DiscoveryRequest, DiscoveryResponse]
 NODE = Node(id="client")
 
 
+def _serialised(request: DiscoveryRequest) -> bytes:
+    return bytes(request)
+
+
 @dataclass
 class Ads:
     """A served cache and a channel to it."""
@@ -31,7 +35,7 @@ class Ads:
         """Open a stream."""
         method: Stream = self.channel.stream_stream(
             f"/{SERVICE}/StreamAggregatedResources",
-            request_serializer=DiscoveryRequest.__bytes__,
+            request_serializer=_serialised,
             response_deserializer=DiscoveryResponse.parse,
         )()
         return method
