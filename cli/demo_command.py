@@ -1,5 +1,7 @@
 """`rapport demo`: the whole suite with two invented shops in it."""
 
+import contextlib
+import time
 from typing import Annotated
 
 import typer
@@ -11,6 +13,8 @@ from cli.suite import control, state
 from cli.suite.folder import SuiteFolder, suite_folder
 from cli.suite.plans import SuiteOptions
 from cli.suite_commands import HttpPort, HttpsPort, stay
+
+_LOOK_SECONDS = 1.0
 
 
 def register(commands: typer.Typer) -> None:
@@ -38,15 +42,24 @@ def demo(
         started = control.start(folder, options, show_step, leashed=not detach)
     try:
         _show_world(folder, as_json=as_json)
-        if started is not None and not detach:
-            print_lines("Everything is running. Press Ctrl-C to stop.")
-            stay(started)
-    except BaseException as error:
+        if not detach:
+            _stay(folder, started)
+    except BaseException:
         if started is not None and not detach:
             started.stop(show_step)
-        if isinstance(error, KeyboardInterrupt):
-            return
         raise
+
+
+def _stay(folder: SuiteFolder, started: control.StartedSuite | None) -> None:
+    """Stay until Ctrl-C; a suite that ran before goes on running."""
+    if started is not None:
+        print_lines("Everything is running. Press Ctrl-C to stop.")
+        stay(started)
+        return
+    print_lines("The suite was already running and goes on after Ctrl-C.")
+    with contextlib.suppress(KeyboardInterrupt):
+        while state.running_state(folder) is not None:
+            time.sleep(_LOOK_SECONDS)
 
 
 def _show_world(folder: SuiteFolder, *, as_json: bool) -> None:
@@ -56,13 +69,15 @@ def _show_world(folder: SuiteFolder, *, as_json: bool) -> None:
 
     described = control.describe(folder)
     url, ca_file = described["https_url"], described["ca_file"]
-    shops = run(DemoWorld(folder, lambda text: say(f"  {text}")).make(url, ca_file))
+    world = DemoWorld(folder, lambda text: say(f"  {text}"))
+    sent = run(world.make(url, ca_file))
+    shops = world.shops
     if as_json:
         keys = ("slug", "name", "tenant_id", "api_key")
         print_json({**described, "shops": [{key: getattr(shop, key) for key in keys} for shop in shops]})
         return
     for shop in shops:
-        run(show_inbox(shop, url, ca_file))
+        run(show_inbox(shop, url, ca_file, expected=sent[shop.slug]))
     first = shops[0]
     print_lines(
         "",
