@@ -78,6 +78,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "protos": command("buf", "lint", IMAGE, "--config", "buf.yaml"),
     "breaking": command("buf", "breaking", IMAGE, "--against", RELEASED, "--config", "buf.yaml"),
     "generated": generated_is_current,
+    "openapi": command("python", "-m", "tools.openapi", "--check"),
     "documents": documents.check,
     "compose": compose_is_valid,
     "locks": locks_hold_no_registry,
