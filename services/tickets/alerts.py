@@ -51,6 +51,8 @@ def parse_alerts(text: str) -> tuple[Alert, ...]:
     Raises:
         TopicAlertsInvalidError: more than 20 alerts, or one of more than 100 characters.
     """
+    if not text:
+        return ()
     alerts: dict[str, Alert] = {}
     for part in text.split(","):
         if found := words(part):

@@ -23,6 +23,8 @@ MAX_AGE = 1.0
 """Seconds for which a page may be answered again."""
 MAX_PAGES = 2_000
 """How many pages a process keeps."""
+SPACING = 0.002
+"""Seconds between two reads of a tenant's version in a process; the longest that a page can be held up by it."""
 _VERSION = "inbox"
 
 
@@ -42,6 +44,7 @@ class SharedRead:
 
     def __init__(self, read: Callable[[], Awaitable[str | None]]) -> None:
         self._read = read
+        self._last = -SPACING
         self._running: asyncio.Task[str | None] | None = None
         self._next: asyncio.Task[str | None] | None = None
 
@@ -54,6 +57,10 @@ class SharedRead:
     async def _follow(self, running: asyncio.Task[str | None] | None) -> str | None:
         if running is not None and not running.done():
             await asyncio.wait([running])
+        clock = asyncio.get_running_loop().time
+        if (early := self._last + SPACING - clock()) > 0:
+            await asyncio.sleep(early)
+        self._last = clock()
         self._running, self._next = self._next, None
         return await self._read()
 
@@ -86,7 +93,7 @@ class Inbox:
             if len(self._pages) > MAX_PAGES:
                 self._pages.popitem(last=False)
         try:
-            return await asyncio.shield(kept.body)
+            return kept.body.result() if kept.body.done() else await asyncio.shield(kept.body)
         except Exception:
             if self._pages.get(key) is kept:
                 del self._pages[key]

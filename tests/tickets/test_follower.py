@@ -121,7 +121,7 @@ class World:
 async def world(issuer: Issuer, agent: Agent) -> AsyncIterator[World]:
     """A running fake; it and its followers end before the agent's server does."""
     assert agent
-    fake = Recommendations(issuer)
+    fake = Recommendations(issuer)  # type: ignore[abstract]  # the methods that nobody calls here are not written
     server = grpc.aio.server()
     change_service_pb2_grpc.add_ChangeServiceServicer_to_server(fake, server)
     token_service_pb2_grpc.add_TokenServiceServicer_to_server(fake, server)

@@ -2,6 +2,7 @@
 
 import asyncpg
 import pytest
+from pydantic import SecretStr
 
 from servicekit import migrate
 from servicekit.database import Database
@@ -112,11 +113,11 @@ async def test_settings_that_are_missing_are_named() -> None:
 async def test_the_process_is_wired_and_unwired(tickets_database: ServiceDatabase, valkey_url: str) -> None:
     """Everything is put together from settings, without the other services being there, and ends without rest."""
     settings = TicketsSettings(
-        database_url=tickets_database.app_url,
-        valkey_url=valkey_url,
+        database_url=SecretStr(tickets_database.app_url),
+        valkey_url=SecretStr(valkey_url),
         tenant_target="ipv4:127.0.0.1:1",
         recommendations_target="ipv4:127.0.0.1:1",
-        workload_secret="secret",
+        workload_secret=SecretStr("secret"),
     )
     async with wired(settings) as parts:
         assert [name for name, _ in parts.components] == ["database", "trust"]
