@@ -42,7 +42,7 @@ async def load(connection: AsyncConnection, tenant_id: UUID, ticket_ids: Sequenc
             UUID(str(row.id)),
             UUID(str(row.ticket_id)),
             row.kind,
-            orjson.loads(row.content),
+            row.content,
             row.conversation_version,
             row.facts_version,
             row.tone,

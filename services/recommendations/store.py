@@ -76,7 +76,7 @@ async def load_shop(connection: AsyncConnection, tenant_id: UUID) -> Shop | None
     row = result.one_or_none()
     if row is None:
         return None
-    return Shop(row.currency, Model.from_json(orjson.loads(row.model)) if row.model else Model())
+    return Shop(row.currency, Model.from_json(row.model) if row.model else Model())
 
 
 async def main_currency(connection: AsyncConnection, tenant_id: UUID) -> str | None:
@@ -226,7 +226,7 @@ async def load_archetypes(connection: AsyncConnection, tenant_id: UUID) -> dict[
         "SELECT archetype_id, segments, member_count, population FROM archetypes WHERE tenant_id = $1", (tenant_id,)
     )
     return {
-        row.archetype_id: Archetype(row.archetype_id, orjson.loads(row.segments), row.member_count, row.population)
+        row.archetype_id: Archetype(row.archetype_id, row.segments, row.member_count, row.population)
         for row in result
     }
 
@@ -309,7 +309,7 @@ def _customer(row: Any, currency: str) -> StoredCustomer:
         month_orders=tuple(row.month_orders),
         product_pairs=row.product_pairs,
         distinct_products=row.distinct_products,
-        last_purchase=orjson.loads(row.last_purchase) if row.last_purchase else None,
+        last_purchase=row.last_purchase,
     )
     return StoredCustomer(history, row.facts_version, row.archetype_id, row.profile, row.profile_day, row.profile_time)
 

@@ -218,7 +218,8 @@ _OF_TENANTS = (
 
 def upgrade() -> None:
     """Make the tables, their policies and grants, the log, and the function that finds tenants with old profiles."""
-    op.execute(_TABLES)
+    for statement in _TABLES.split(";\n"):
+        op.execute(statement)
     for table in _OF_TENANTS:
         enable_row_security(op, "recommendations", table)
         grant(op, "recommendations", table)

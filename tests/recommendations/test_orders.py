@@ -1,0 +1,173 @@
+"""Orders: taken as a whole or not at all, once, and turned into histories."""
+
+from datetime import timedelta
+
+import grpc
+import pytest
+from rapport.recommendations.v1 import order_pb2, order_service_pb2
+
+from servicekit.ids import uuid7
+from tests.recommendations.conftest import NOW, Caller, line, reason
+
+
+async def test_orders_that_are_sent_again_change_nothing(shop: Caller) -> None:
+    """An import that was applied before finds nothing new, and the figures stay."""
+    lines = [
+        line("o-1", "c-1", NOW - timedelta(days=40), quantity=2),
+        line("o-1", "c-1", NOW - timedelta(days=40), product_id="p-2", product_name="Mug", unit_price="5.50"),
+        line("o-2", "c-1", NOW - timedelta(days=10)),
+    ]
+    first = await shop.import_whole(lines)
+    assert (first.state, first.order_count, first.new_order_count, first.customer_count) == (
+        order_pb2.OrderImport.STATE_COMMITTED,
+        2,
+        2,
+        1,
+    )
+    before = await shop.ask("GetCustomerProfile", customer_id="c-1")
+    again = await shop.import_whole(lines)
+    assert (again.new_order_count, again.changed_order_count, again.order_count) == (0, 0, 2)
+    assert await shop.ask("GetCustomerProfile", customer_id="c-1") == before
+    assert before["business_metrics"] == {
+        "lifetime_value": 95.5,
+        "avg_order_value": 47.75,
+        "total_orders": 2,
+        "customer_tenure_days": 40,
+        "days_since_last_purchase": 10,
+    }
+
+
+async def test_an_order_with_other_lines_replaces_the_stored_one(shop: Caller) -> None:
+    """The newest export of an order counts, and a customer that loses an order is corrected too."""
+    when = NOW - timedelta(days=3)
+    await shop.buy(line("o-1", "c-1", when), line("o-1", "c-1", when, product_id="p-2"))
+    changed = await shop.buy(line("o-1", "c-2", when, unit_price="12.00"))
+    assert (changed.new_order_count, changed.changed_order_count) == (0, 1)
+    assert (await shop.ask("GetCustomerProfile", customer_id="c-1"))["business_metrics"]["total_orders"] == 0
+    assert (await shop.ask("GetCustomerProfile", customer_id="c-2"))["business_metrics"]["lifetime_value"] == 12.0
+
+
+async def test_nothing_of_an_import_is_seen_before_its_commit(shop: Caller) -> None:
+    """Staged lines belong to nobody's history."""
+    opened = await shop.orders("CreateOrderImport", order_service_pb2.CreateOrderImportRequest())
+    request = order_service_pb2.AppendOrderLinesRequest(
+        import_id=opened.import_id, batch_number=1, lines=[line("o-1", "c-1", NOW)]
+    )
+    staged = await shop.orders("AppendOrderLines", request)
+    assert (staged.state, staged.line_count) == (order_pb2.OrderImport.STATE_OPEN, 1)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await shop.ask("GetCustomerProfile", customer_id="c-1")
+    assert reason(refused.value) == "CUSTOMER_NOT_FOUND"
+
+
+async def test_a_batch_that_is_sent_twice_counts_once(shop: Caller) -> None:
+    """A repeated batch number leaves the import as it was."""
+    opened = await shop.orders("CreateOrderImport", order_service_pb2.CreateOrderImportRequest())
+    request = order_service_pb2.AppendOrderLinesRequest(
+        import_id=opened.import_id, batch_number=1, lines=[line("o-1", "c-1", NOW)]
+    )
+    await shop.orders("AppendOrderLines", request)
+    assert (await shop.orders("AppendOrderLines", request)).line_count == 1
+    commit = order_service_pb2.CommitOrderImportRequest(import_id=opened.import_id, expected_line_count=1)
+    done = await shop.orders("CommitOrderImport", commit)
+    assert await shop.orders("CommitOrderImport", commit) == done
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await shop.orders("AppendOrderLines", request)
+    assert reason(refused.value) == "ORDER_IMPORT_COMMITTED"
+
+
+async def test_an_import_that_lacks_lines_is_refused_and_stays_open(shop: Caller) -> None:
+    """The sender's own count guards against a lost batch."""
+    opened = await shop.orders("CreateOrderImport", order_service_pb2.CreateOrderImportRequest())
+    commit = order_service_pb2.CommitOrderImportRequest(import_id=opened.import_id, expected_line_count=2)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await shop.orders("CommitOrderImport", commit)
+    assert reason(refused.value) == "ORDER_IMPORT_INCOMPLETE"
+    lines = [line("o-1", "c-1", NOW), line("o-2", "c-1", NOW)]
+    append = order_service_pb2.AppendOrderLinesRequest(import_id=opened.import_id, batch_number=1, lines=lines)
+    await shop.orders("AppendOrderLines", append)
+    assert (await shop.orders("CommitOrderImport", commit)).new_order_count == 2
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["import", "few"])
+async def test_lines_that_disagree_are_refused_and_nothing_is_kept(shop: Caller, whole: bool) -> None:
+    """One order has one customer, one time and one currency."""
+    lines = [line("o-0", "c-1", NOW), line("o-1", "c-1", NOW), line("o-1", "c-2", NOW)]
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await (shop.import_whole(lines) if whole else shop.buy(*lines))
+    assert reason(refused.value) == "ORDER_LINES_INCONSISTENT"
+    with pytest.raises(grpc.aio.AioRpcError) as missing:
+        await shop.ask("GetCustomerProfile", customer_id="c-1")
+    assert reason(missing.value) == "CUSTOMER_NOT_FOUND"
+
+
+async def test_imports_of_other_tenants_look_missing(shop: Caller, other_shop: Caller) -> None:
+    """A foreign import and one that never was give the same answer."""
+    opened = await shop.orders("CreateOrderImport", order_service_pb2.CreateOrderImportRequest())
+    for import_id in (opened.import_id, str(uuid7())):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await other_shop.orders(
+                "CommitOrderImport", order_service_pb2.CommitOrderImportRequest(import_id=import_id)
+            )
+        assert reason(refused.value) == "ORDER_IMPORT_NOT_FOUND"
+
+
+async def test_returns_lower_the_value_and_are_no_purchases(shop: Caller) -> None:
+    """Goods that came back, in an order of their own, count against the value and not as an order."""
+    await shop.buy(
+        line("o-1", "c-1", NOW - timedelta(days=30), quantity=3),
+        line("C-1", "c-1", NOW - timedelta(days=20), quantity=-1),
+    )
+    profile = await shop.ask("GetCustomerProfile", customer_id="c-1")
+    assert profile["business_metrics"]["lifetime_value"] == 60.0
+    assert profile["business_metrics"]["avg_order_value"] == 90.0
+    assert profile["business_metrics"]["total_orders"] == 1
+    assert profile["business_metrics"]["days_since_last_purchase"] == 30
+    assert profile["last_purchase"]["order_number"] == "o-1"
+
+
+async def test_other_currencies_count_as_orders_but_not_as_money(shop: Caller) -> None:
+    """Sums are in the currency of most orders; nothing is added up across currencies."""
+    await shop.import_whole(
+        [
+            line("o-1", "c-1", NOW - timedelta(days=9)),
+            line("o-2", "c-1", NOW - timedelta(days=8)),
+            line("o-3", "c-1", NOW - timedelta(days=7), currency_code="JPY", unit_price="5000"),
+        ]
+    )
+    profile = await shop.ask("GetCustomerProfile", customer_id="c-1")
+    assert profile["business_metrics"]["lifetime_value"] == 60.0
+    assert profile["business_metrics"]["avg_order_value"] == 30.0
+    assert profile["business_metrics"]["total_orders"] == 3
+    assert profile["last_purchase"]["total"] == "5000"
+
+
+async def test_a_parcel_shows_in_the_last_purchase(shop: Caller) -> None:
+    """Carrier, number and page of the newest parcel are part of the profile; links are http or https only."""
+    await shop.buy(line("o-1", "c-1", NOW - timedelta(days=2)))
+    parcel = order_pb2.Shipment(
+        order_id="o-1",
+        tracking_number="1Z9",
+        tracking_url="https://post.example/1Z9",
+        carrier="Post",
+        status="in_transit",
+    )
+    stored = await shop.orders("RecordShipments", order_service_pb2.RecordShipmentsRequest(shipments=[parcel]))
+    assert stored.stored_count == 1
+    last = (await shop.ask("GetCustomerProfile", customer_id="c-1"))["last_purchase"]
+    assert last["fulfillment_status"] == "in_transit"
+    assert last["tracking_numbers"] == ["1Z9"]
+    assert last["tracking_urls"] == ["https://post.example/1Z9"]
+    assert last["shipping_carrier"] == "Post"
+    parcel.tracking_url = "javascript:alert(1)"
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await shop.orders("RecordShipments", order_service_pb2.RecordShipmentsRequest(shipments=[parcel]))
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_parcel_of_an_unknown_order_is_refused(shop: Caller) -> None:
+    """Parcels belong to orders that exist."""
+    parcel = order_pb2.Shipment(order_id="o-404", tracking_number="1Z9", status="pending")
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await shop.orders("RecordShipments", order_service_pb2.RecordShipmentsRequest(shipments=[parcel]))
+    assert reason(refused.value) == "ORDER_NOT_FOUND"
