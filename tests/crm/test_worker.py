@@ -246,8 +246,7 @@ async def test_long_queue_of_one_shop_does_not_hold_up_another(crm: Crm) -> None
     await crm.deliver(quiet, event(event_id="q"))
     async with crm.working():
         await crm.settled(quiet)
-        assert (await crm.balance(busy)).pending > 0
-        assert (await crm.settled(busy)).processed == 600
+        assert (await crm.settled(busy, within=60)).processed == 600
     place = [connection_of(ids) for ids in crm.tickets.calls].index(quiet.connection)
     assert place < len(crm.tickets.calls) // 2
 
