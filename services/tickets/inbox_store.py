@@ -113,40 +113,40 @@ def _statement(tenant_id: UUID, request: PageRequest) -> tuple[str, list[Any]]:
         arguments.append(value)
         conditions.append(f"{column} = ${len(arguments)}")
     where = " AND ".join(conditions)
-    total = f"(SELECT count(*) FROM tickets.tickets WHERE {where})"
+    total = f"(SELECT count(*) FROM tickets.tickets WHERE {where}) AS total"
     arguments += [request.limit, (request.page - 1) * request.limit]
-    window = (f"${len(arguments) - 1}::bigint", f"${len(arguments)}::bigint")
+    limit, offset = f"${len(arguments) - 1}::bigint", f"${len(arguments)}::bigint"
+    window = f"LIMIT {limit} OFFSET {offset}"
     order = _SMART if request.smart else _plain_order(request)
     if not request.alerts:
-        page = _select("false", where, order, window)
-        return f"SELECT {total} AS total, 0 AS matches, {_AGGREGATES} FROM ({page}) AS page", arguments
-    arguments.append([phrase for _, phrase in request.alerts])
-    hit = f"EXISTS (SELECT FROM unnest(${len(arguments)}::text[]) AS phrase WHERE strpos(searchable, phrase) > 0)"
-    matches = f"(SELECT count(*) FROM tickets.tickets WHERE {where} AND {hit})"
-    page = _merged(hit, where, window) if request.smart else _select(hit, where, order, window)
-    return f"SELECT {total} AS total, {matches} AS matches, {_AGGREGATES} FROM ({page}) AS page", arguments
+        page = f"SELECT card, rank_key, false AS hit FROM tickets.tickets WHERE {where} ORDER BY {order} {window}"
+        return f"SELECT {total}, 0 AS matches, {_AGGREGATES} FROM ({page}) AS page", arguments
+    phrases = range(len(arguments) + 1, len(arguments) + 1 + len(request.alerts))
+    arguments += [phrase for _, phrase in request.alerts]
+    hit = " OR ".join(f"strpos(searchable, ${number}::text) > 0" for number in phrases)
+    hits = f"hits AS MATERIALIZED (SELECT id, rank_key, start_time FROM tickets.tickets WHERE {where} AND ({hit}))"
+    if request.smart:
+        page = _merged(where, f"LIMIT {limit} + {offset}", window)
+    else:
+        matching = "id IN (SELECT id FROM hits)"
+        page = f"SELECT card, rank_key, {matching} AS hit FROM tickets.tickets WHERE {where} ORDER BY {order} {window}"
+    matches = "(SELECT count(*) FROM hits) AS matches"
+    return f"WITH {hits} SELECT {total}, {matches}, {_AGGREGATES} FROM ({page}) AS page", arguments
 
 
-def _select(hit: str, where: str, order: str, window: tuple[str, str]) -> str:
-    """Return the rows of a page in one order; `hit` says whether an alert matches."""
-    return (
-        f"SELECT card, rank_key, {hit} AS hit FROM tickets.tickets WHERE {where} "
-        f"ORDER BY {order} LIMIT {window[0]} OFFSET {window[1]}"
-    )
-
-
-def _merged(hit: str, where: str, window: tuple[str, str]) -> str:
+def _merged(where: str, reach: str, window: str) -> str:
     """Return the rows of a smart page with alerts: two heads in their own order, merged by rank and bonus."""
-    reach = f"LIMIT {window[0]} + {window[1]}"
-    columns = "card, rank_key, start_time, id"
+    # NOT IN, not NOT EXISTS: the planner cannot guess how many match, and this way it hashes them in any case.
+    others = f"{where} AND id NOT IN (SELECT id FROM hits)"
+    key = f"rank_key + CASE WHEN hit THEN {ALERT_BONUS!r} ELSE 0 END DESC, start_time, id"
     return (
-        f"SELECT card, rank_key, hit FROM ("
-        f"(SELECT {columns}, true AS hit FROM tickets.tickets WHERE {where} AND {hit} ORDER BY {_SMART} {reach}) "
-        f"UNION ALL "
-        f"(SELECT {columns}, false FROM tickets.tickets WHERE {where} AND NOT {hit} ORDER BY {_SMART} {reach})"
-        f") AS heads "
-        f"ORDER BY rank_key + CASE WHEN hit THEN {ALERT_BONUS!r} ELSE 0 END DESC, start_time, id "
-        f"LIMIT {window[0]} OFFSET {window[1]}"
+        "SELECT card, place.rank_key, hit FROM ("
+        f"SELECT id, rank_key, start_time, hit, row_number() OVER (ORDER BY {key}) AS at FROM ("
+        f"(SELECT id, rank_key, start_time, true AS hit FROM hits ORDER BY {_SMART} {reach}) "
+        "UNION ALL "
+        f"(SELECT id, rank_key, start_time, false FROM tickets.tickets WHERE {others} ORDER BY {_SMART} {reach})"
+        f") AS heads ORDER BY at {window}"
+        ") AS place JOIN tickets.tickets ON tickets.tenant_id = $1 AND tickets.id = place.id ORDER BY at"
     )
 
 
