@@ -2,15 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from cli.errors import CommandError
-from cli.operator import as_dict, operator_of, run
 from cli.options import Data, Json, Tenant
 from cli.output import print_json, print_lines, print_table, say
-from cli.suite.folder import SuiteFolder, suite_folder
+from cli.suite.folder import suite_folder
 
 commands = typer.Typer(help="Connect a shop to its helpdesk.", no_args_is_help=True)
 
@@ -41,6 +40,9 @@ def create(
 
     The secret that verifies webhooks is always called webhook_secret.
     """
+    from cli.connections import create_connection
+    from cli.operator import run
+
     secrets = _secrets(secret or [], secret_file or [], secret_stdin)
     connection, url = run(
         create_connection(suite_folder(data), tenant, provider, _pairs("--config", config or []), secrets, name)
@@ -55,7 +57,10 @@ def create(
 @commands.command("list")
 def list_(*, tenant: Tenant, as_json: Json = False, data: Data = None) -> None:
     """List a shop's connections, oldest first; of secrets only what may be known."""
-    connections = run(_list(suite_folder(data), tenant))
+    from cli.connections import list_connections
+    from cli.operator import run
+
+    connections = run(list_connections(suite_folder(data), tenant))
     if as_json:
         print_json({"connections": connections})
         return
@@ -71,37 +76,6 @@ def list_(*, tenant: Tenant, as_json: Json = False, data: Data = None) -> None:
         for one in connections
     ]
     print_table("", columns, rows)
-
-
-async def create_connection(
-    folder: SuiteFolder, tenant: str, provider: str, config: dict[str, str], secrets: dict[str, str], name: str = ""
-) -> tuple[dict[str, Any], str]:
-    """Make a connection of a shop; return it and the address for the provider's webhooks."""
-    from rapport.crm.v1 import connection_service_pb2, connection_service_pb2_grpc
-
-    async with operator_of(folder) as operator:
-        connections = operator.stub(connection_service_pb2_grpc.ConnectionServiceStub, "crm")
-        request = connection_service_pb2.CreateConnectionRequest(
-            provider=provider, display_name=name, config=config, secrets=secrets
-        )
-        answer = await connections.CreateConnection(request, metadata=await operator.metadata(tenant), timeout=30)
-    return as_dict(answer.connection), answer.webhook_url
-
-
-async def _list(folder: SuiteFolder, tenant: str) -> list[dict[str, Any]]:
-    from rapport.crm.v1 import connection_service_pb2, connection_service_pb2_grpc
-
-    found: list[dict[str, Any]] = []
-    token = ""
-    async with operator_of(folder) as operator:
-        connections = operator.stub(connection_service_pb2_grpc.ConnectionServiceStub, "crm")
-        while True:
-            request = connection_service_pb2.ListConnectionsRequest(page_size=200, page_token=token)
-            page = await connections.ListConnections(request, metadata=await operator.metadata(tenant), timeout=30)
-            found += [as_dict(connection) for connection in page.connections]
-            token = page.next_page_token
-            if not token:
-                return found
 
 
 def _secrets(given: list[str], files: list[str], from_input: str | None) -> dict[str, str]:

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from cli.operator import run
 from cli.options import Data, Json
 from cli.output import print_json, print_lines, say, show_step
 from cli.suite import control, state
@@ -66,6 +65,7 @@ def _show_world(folder: SuiteFolder, *, as_json: bool) -> None:
     """Make what is missing of the demo world and print it."""
     from cli.demo.inbox import show_inbox
     from cli.demo.world import DemoWorld
+    from cli.operator import run
 
     described = control.describe(folder)
     url, ca_file = described["https_url"], described["ca_file"]

@@ -4,9 +4,6 @@ import json
 import sys
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from cli.errors import CommandError
 
 
@@ -35,6 +32,9 @@ def print_lines(*lines: str) -> None:
 
 def print_table(title: str, columns: list[tuple[str, str]], rows: list[list[str]]) -> None:
     """Print a table; a column is its heading and its alignment ("left" or "right"). Nothing in it is markup."""
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(title=title or None, title_justify="left", title_style="bold")
     for heading, alignment in columns:
         table.add_column(heading, justify="right" if alignment == "right" else "left", overflow="fold")

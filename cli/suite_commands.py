@@ -11,8 +11,8 @@ from cli.output import print_json, print_lines, print_table, say, show_step
 from cli.suite import control, state
 from cli.suite.folder import SuiteFolder, suite_folder
 from cli.suite.log_files import Follower, last_lines
+from cli.suite.names import SERVICES
 from cli.suite.plans import SuiteOptions
-from cli.suite.provision import SERVICES
 
 _MOST_PROCESSES = 32
 _LOOK_SECONDS = 0.2

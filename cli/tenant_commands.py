@@ -1,13 +1,13 @@
 """`rapport tenant …`: the registry of shops."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from cli.operator import as_dict, operator_of, run
 from cli.options import Data, Json
 from cli.output import print_json, print_lines, print_table, say
-from cli.suite.folder import SuiteFolder, suite_folder
+from cli.suite.folder import suite_folder
 
 commands = typer.Typer(help="Create, list, show, suspend, resume and delete shops.", no_args_is_help=True)
 
@@ -23,6 +23,9 @@ def create(
     data: Data = None,
 ) -> None:
     """Create a shop and its first API key, which is shown this once."""
+    from cli.operator import run
+    from cli.tenants import create_tenant
+
     tenant, api_key = run(create_tenant(suite_folder(data), slug, name))
     if as_json:
         print_json({"tenant": tenant, "api_key": api_key})
@@ -39,7 +42,10 @@ def list_(
     data: Data = None,
 ) -> None:
     """List the shops in the order of their slugs."""
-    tenants = run(_list(suite_folder(data), deleted=deleted))
+    from cli.operator import run
+    from cli.tenants import list_tenants
+
+    tenants = run(list_tenants(suite_folder(data), deleted=deleted))
     if as_json:
         print_json({"tenants": tenants})
         return
@@ -51,66 +57,33 @@ def list_(
 @commands.command()
 def show(slug: Slug, *, as_json: Json = False, data: Data = None) -> None:
     """Show a shop with its features and settings."""
-    _report(run(_change(suite_folder(data), "GetTenant", slug)), as_json=as_json)
+    _call("GetTenant", slug, data, as_json=as_json)
 
 
 @commands.command()
 def suspend(slug: Slug, *, as_json: Json = False, data: Data = None) -> None:
     """Refuse a shop's keys and tokens until it is resumed; nothing is lost."""
-    _report(run(_change(suite_folder(data), "SuspendTenant", slug)), as_json=as_json)
+    _call("SuspendTenant", slug, data, as_json=as_json)
 
 
 @commands.command()
 def resume(slug: Slug, *, as_json: Json = False, data: Data = None) -> None:
     """Accept a suspended shop's keys and tokens again."""
-    _report(run(_change(suite_folder(data), "ResumeTenant", slug)), as_json=as_json)
+    _call("ResumeTenant", slug, data, as_json=as_json)
 
 
 @commands.command()
 def delete(slug: Slug, *, as_json: Json = False, data: Data = None) -> None:
     """Delete a shop: its keys and tokens are refused for good and its slug stays taken."""
-    _report(run(_change(suite_folder(data), "DeleteTenant", slug)), as_json=as_json)
+    _call("DeleteTenant", slug, data, as_json=as_json)
 
 
-async def create_tenant(folder: SuiteFolder, slug: str, name: str, **fields: Any) -> tuple[dict[str, Any], str]:
-    """Create a shop; return it and the text of its first API key. `fields` are further fields of the tenant."""
-    from rapport.tenant.v1 import tenant_pb2, tenant_service_pb2, tenant_service_pb2_grpc
+def _call(method: str, slug: str, data: Path | None, *, as_json: bool) -> None:
+    """Call a method of the registry that takes a shop's slug, and show the shop that it answers with."""
+    from cli.operator import run
+    from cli.tenants import call_for_tenant
 
-    async with operator_of(folder) as operator:
-        tenants = operator.stub(tenant_service_pb2_grpc.TenantServiceStub, "tenant")
-        request = tenant_service_pb2.CreateTenantRequest(tenant=tenant_pb2.Tenant(slug=slug, name=name, **fields))
-        answer = await tenants.CreateTenant(request, metadata=await operator.metadata(), timeout=30)
-    return as_dict(answer.tenant), answer.api_key
-
-
-async def _list(folder: SuiteFolder, *, deleted: bool) -> list[dict[str, Any]]:
-    from rapport.tenant.v1 import tenant_service_pb2, tenant_service_pb2_grpc
-
-    found: list[dict[str, Any]] = []
-    token = ""
-    async with operator_of(folder) as operator:
-        tenants = operator.stub(tenant_service_pb2_grpc.TenantServiceStub, "tenant")
-        while True:
-            request = tenant_service_pb2.ListTenantsRequest(page_size=200, page_token=token, show_deleted=deleted)
-            page = await tenants.ListTenants(request, metadata=await operator.metadata(), timeout=30)
-            found += [as_dict(tenant) for tenant in page.tenants]
-            token = page.next_page_token
-            if not token:
-                return found
-
-
-async def _change(folder: SuiteFolder, method: str, slug: str) -> dict[str, Any]:
-    """Call a method that takes a tenant's slug and answers with the tenant."""
-    from rapport.tenant.v1 import tenant_service_pb2, tenant_service_pb2_grpc
-
-    async with operator_of(folder) as operator:
-        tenants = operator.stub(tenant_service_pb2_grpc.TenantServiceStub, "tenant")
-        request = getattr(tenant_service_pb2, f"{method}Request")(tenant=slug)
-        answer = await getattr(tenants, method)(request, metadata=await operator.metadata(), timeout=30)
-    return as_dict(answer)
-
-
-def _report(tenant: dict[str, Any], *, as_json: bool) -> None:
+    tenant = run(call_for_tenant(suite_folder(data), method, slug))
     if as_json:
         print_json({"tenant": tenant})
         return

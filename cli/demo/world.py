@@ -12,17 +12,17 @@ from rapport.recommendations.v1 import customer_service_pb2, customer_service_pb
 from rapport.tenant.v1 import tenant_pb2
 from rich.progress import Progress
 
-from cli.connection_commands import create_connection
+from cli.connections import create_connection
 from cli.demo.histories import DemoCustomer, draw_customers, order_rows
 from cli.demo.letters import write_letters
 from cli.demo.shops import SHOPS, DemoShop
 from cli.demo.zendesk import send_letters
 from cli.errors import CommandError
 from cli.operator import operator_of
-from cli.order_commands import import_batches, to_batches
+from cli.order_import import import_batches, to_batches
 from cli.suite.folder import SuiteFolder
 from cli.suite.secret_files import write_private
-from cli.tenant_commands import create_tenant
+from cli.tenants import create_tenant
 
 CUSTOMERS = 300
 """How many customers a shop has."""

@@ -5,7 +5,7 @@ import os
 import sys
 import traceback
 
-from cli.suite.provision import SERVICES
+from cli.suite.names import SERVICES
 from servicekit.migrate import upgrade
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from cli.suite.child import ProcessPlan
 from cli.suite.folder import SuiteFolder
+from cli.suite.names import DATABASE, SERVICES
 from cli.suite.postgres import PostgresServer
-from cli.suite.provision import DATABASE, SERVICES
 from cli.suite.secret_files import SuiteSecrets
 from cli.suite.sockets import socket_folder
 from cli.suite.valkey import ValkeyServer

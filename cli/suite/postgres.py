@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-import asyncpg
 import psutil
 
 from cli.errors import CommandError
@@ -188,6 +187,8 @@ def _make_cluster(server: PostgresServer, superuser_password: str) -> None:
 
 async def wait_for_postgres(server: PostgresServer, superuser_password: str, seconds: float) -> None:
     """Wait until the server takes connections; raise CommandError when it has not within `seconds`."""
+    import asyncpg
+
     url = server.url(SUPERUSER, superuser_password)
     deadline = asyncio.get_running_loop().time() + seconds
     while True:

@@ -7,10 +7,7 @@ look across tenants. Everything here may be repeated.
 
 import asyncpg
 
-SERVICES = ("tenant", "crm", "tickets", "recommendations")
-"""The services that keep data, in the order in which they start."""
-
-DATABASE = "rapport"
+from cli.suite.names import SERVICES
 
 
 async def provision_roles(server_url: str, passwords: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ import string
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli.suite.provision import SERVICES
+from cli.suite.names import SERVICES
 
 _ALPHABET = string.ascii_letters + string.digits
 _LENGTH = 43

@@ -25,10 +25,11 @@ from cli.suite.folder import SuiteFolder
 from cli.suite.health import is_ready, is_serving
 from cli.suite.launch import start_options
 from cli.suite.log_files import keep_bounded
+from cli.suite.names import DATABASE, SERVICES
 from cli.suite.plans import Addresses, SuiteOptions
 from cli.suite.ports import free_ports, require_free
 from cli.suite.postgres import SUPERUSER, PostgresServer, prepare_postgres, wait_for_postgres
-from cli.suite.provision import DATABASE, SERVICES, create_database, provision_database, provision_roles
+from cli.suite.provision import create_database, provision_database, provision_roles
 from cli.suite.secret_files import SuiteSecrets, suite_secrets
 from cli.suite.valkey import is_valkey_ready, prepare_valkey
 
@@ -96,14 +97,15 @@ class Supervisor:
         await self._start_all(plans.server_plans(postgres, valkey))
         await self._until("postgres", wait_for_postgres(postgres, secrets.postgres[SUPERUSER], _SERVER_SECONDS))
         await self._healthy("valkey", lambda: asyncio.to_thread(is_valkey_ready, valkey, secrets.valkey))
-        self._tell("migrations", "bringing the database up to date")
+        # The gateway needs no database; it is up by the time that the services are.
+        self._admin = plans.admin_socket(self._folder)
+        await self._start_all(plans.gateway_plans(self._folder, self._admin, addresses, secrets))
+        self._tell("migrations", "bringing the database up to date and starting the gateway")
         await _provision(postgres, secrets)
         await self._migrate(plans.migration_environment(secrets, postgres))
-        self._tell("services", "starting the services and the gateway")
+        self._tell("services", "starting the services")
         services = plans.service_plans(addresses, secrets, postgres, valkey)
-        self._admin = plans.admin_socket(self._folder)
-        gateway = plans.gateway_plans(self._folder, self._admin, addresses, secrets)
-        await self._start_all([*services, *gateway])
+        await self._start_all(services)
         await self._wait_for_services(addresses)
         await self._wait_for_gateway(addresses)
 

@@ -18,8 +18,9 @@ from typing import Any, TypeVar
 import asyncpg
 
 from cli.suite.launch import start_options
+from cli.suite.names import SERVICES
 from cli.suite.postgres import SUPERUSER, THROWAWAY, PostgresServer, prepare_postgres, wait_for_postgres
-from cli.suite.provision import SERVICES, create_database, provision_database, provision_roles
+from cli.suite.provision import create_database, provision_database, provision_roles
 from cli.suite.valkey import ValkeyServer, prepare_valkey, wait_for_valkey
 from tests.support.suite import locked, stop_shared_suite
 
