@@ -30,6 +30,7 @@ from envoy_data_plane.envoy.extensions.filters.http.jwt_authn.v3 import (
 from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua, LuaPerRoute
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher
 from envoy_data_plane.envoy.type.v3 import FractionalPercent, FractionalPercentDenominatorType, Percent
 from envoy_data_plane.google.protobuf import Any
 from envoy_data_plane.message_pool import default_message_pool
@@ -52,6 +53,8 @@ FOR_REST_ONLY = (TIDY, PROBLEMS, BODY_LIMIT, TOLERANT_TRANSCODER, STRICT_TRANSCO
 """The filters that calls over gRPC do without."""
 FOR_SERVICES_ONLY = (GRPC_WEB, *CREDENTIALS, *FOR_REST_ONLY)
 """The filters that a request does not need which Envoy answers by itself."""
+FOR_READINESS = tuple(name for name in FOR_SERVICES_ONLY if name != TOKENS)
+"""The filters that "is it ready" does without: all of these but the check of tokens, which must be there."""
 
 TOLERANT_SURFACES = frozenset({"api", "webhooks"})
 """Where query parameters that no contract knows are ignored: the frontend adds some, and so do vendors."""
@@ -61,7 +64,8 @@ LONGEST_BODY = 1 << 20
 LONGEST_TOLERANT_BODY = LONGEST_BODY + (16 << 10)
 LONGEST_ANSWER = 8 << 20
 ALIVE = "/(healthz|health|health/live)/?(\\?.*)?"
-READY = "/(readyz|health/ready)/?(\\?.*)?"
+READY_PATH = "/(readyz|health/ready)/?"
+READY = f"{READY_PATH}(\\?.*)?"
 CACHED_TOKENS = 4096
 LONGEST_CACHED_TOKEN = 4096
 
@@ -70,17 +74,20 @@ def https_filters(image: bytes, services: Sequence[str], clusters: Sequence[str]
     """Return the filters of the HTTPS listener.
 
     A request passes them in this order and its answer in the reverse order: CORS is outermost, so that errors carry
-    its headers too; keys are exchanged before tokens are judged, and problems see what the transcoder made.
+    its headers too; keys are exchanged before tokens are judged, and problems see what the transcoder made. It is not
+    ready before tokens can be judged, so that question is answered behind their check.
     """
+    alive, ready = health_filters(clusters)
     return [
         _filter(CORS, Cors()),
-        *health_filters(clusters),
+        alive,
         HttpFilter(name=REFUSE, typed_config=Any.pack(Lua()), disabled=True),
         _filter(TIDY, _tidy()),
         _filter(GRPC_WEB, GrpcWeb()),
         _filter(EXCHANGE, _script("exchange")),
         _filter(PROBLEMS, _script("problems")),
         HttpFilter(name=TOKENS, config_discovery=_token_source()),
+        ready,
         _filter(BODY_LIMIT, Buffer(max_request_bytes=LONGEST_BODY)),
         _filter(TOLERANT_TRANSCODER, _transcoder(image, services, strict=False)),
         _filter(STRICT_TRANSCODER, _transcoder(image, services, strict=True)),
@@ -143,7 +150,10 @@ def token_check(jwks: str) -> TypedExtensionConfig:
     )
     authentication = JwtAuthentication(
         providers={"rapport": provider},
-        rules=[RequirementRule(match=RouteMatch(prefix="/"), requires=JwtRequirement(provider_name="rapport"))],
+        rules=[
+            RequirementRule(match=RouteMatch(safe_regex=RegexMatcher(regex=READY_PATH))),
+            RequirementRule(match=RouteMatch(prefix="/"), requires=JwtRequirement(provider_name="rapport")),
+        ],
         strip_failure_response=False,
     )
     return TypedExtensionConfig(name=TOKENS, typed_config=Any.pack(authentication))

@@ -104,6 +104,7 @@ def https_routes(methods: Sequence[Method], pages: Pages, cors_origins: Sequence
                 domains=["*"],
                 typed_per_filter_config=policy,
                 routes=[
+                    _ready(),
                     *_grpc_routes(methods),
                     *_page_routes(pages),
                     *rest,
@@ -274,6 +275,12 @@ def direct(name: str, match: RouteMatch, status: int, body: str | None = None, *
         response_headers_to_add=[messages.header(key.replace("_", "-"), value) for key, value in headers.items()],
         typed_per_filter_config=_off(*filters.FOR_SERVICES_ONLY),
     )
+
+
+def _ready() -> Route:
+    route = direct("ready", whole(filters.READY_PATH), 503)
+    route.typed_per_filter_config = _off(*filters.FOR_READINESS)
+    return route
 
 
 def _cors(origins: Sequence[str]) -> CorsPolicy:
