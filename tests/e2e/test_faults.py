@@ -13,9 +13,9 @@ from typing import Any
 
 import httpx
 import pytest
+
 from tests.support import servers
 from tests.support.suite import own_suite
-
 from tests.support.waiting import eventually
 from tests.support.world import Shop, SuiteUnderTest, furnish, new_shop, send_webhook, zendesk_event
 

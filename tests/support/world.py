@@ -11,10 +11,11 @@ from uuid import uuid4
 
 import grpc
 import httpx
-from google.protobuf import descriptor_pool, json_format, message_factory
+from google.protobuf import json_format, message_factory
 from google.protobuf.message import Message
 from rapport.tenant.v1 import token_service_pb2, token_service_pb2_grpc
 
+from tests.contract.descriptors import METHODS
 from tests.support.waiting import eventually
 
 MARKER = "zebrafish"
@@ -58,14 +59,14 @@ class Shop:
 
 async def call(address: str, method: str, request: dict[str, Any], token: str = "") -> Message:
     """Call an RPC by its full name (`package.Service/Method`) with a request in JSON form."""
-    service_name, name = method.split("/")
-    descriptor = descriptor_pool.Default().FindServiceByName(service_name).FindMethodByName(name)
-    message = json_format.ParseDict(request, message_factory.GetMessageClass(descriptor.input_type)())
+    descriptor = METHODS[method]
+    question = message_factory.GetMessageClass(descriptor.input_type)
+    message = json_format.ParseDict(request, question())
     answer = message_factory.GetMessageClass(descriptor.output_type)
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
     async with grpc.aio.insecure_channel(address) as channel:
         invoke = channel.unary_unary(
-            f"/{method}", request_serializer=Message.SerializeToString, response_deserializer=answer.FromString
+            f"/{method}", request_serializer=question.SerializeToString, response_deserializer=answer.FromString
         )
         reply: Message = await invoke(message, metadata=metadata, timeout=20)
         return reply
