@@ -27,6 +27,9 @@ _OUT_OF_REACH = "The database is out of reach."
 _NONE_FREE = "No connection to the database became free in time."
 _ROLLBACK_SECONDS = 2.0
 
+# The last but one is what the driver calls a server that dies in the middle of an exchange.
+_DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+
 # Classes of SQLSTATE that mean "not reachable now": connection exceptions, operator intervention, too many connections.
 _LOST_CLASSES = ("08", "57P", "53300")
 _CONFLICTS = ("40001", "40P01")
@@ -108,7 +111,7 @@ async def _abandon(connection: PoolConnectionProxy) -> None:
         return
     try:
         await connection.execute("ROLLBACK", timeout=_ROLLBACK_SECONDS)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
+    except _DRIVER_ERRORS:
         connection.terminate()
 
 
@@ -211,7 +214,7 @@ class Database:
         try:
             async with asyncio.timeout(1), self.driver.acquire() as connection:
                 await connection.execute("SELECT 1")
-        except (DomainError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except (DomainError, *_DRIVER_ERRORS):
             return False
         return True
 

@@ -4,6 +4,7 @@ All four shapes of RPC take the same path. A layer is a function that gets the m
 handler; a handler gets the call and returns the answer (None for a stream, whose messages it has written already).
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -52,7 +53,8 @@ class Call:
     """One call on its way through the layers; each fills in what it finds out.
 
     `request` holds bytes (or an iterator of bytes) until the validation layer has made messages of them, so that nobody
-    who may not call makes us parse.
+    who may not call makes us parse. `writing` is true while a message of a stream is on its way out: grpc must not be
+    interrupted then, or it loses count of what it has sent. `ending` asks the stream to end after that message.
     """
 
     method: Method
@@ -60,6 +62,8 @@ class Call:
     request: Any
     metadata: dict[str, str | bytes]
     started: float
+    writing: bool = False
+    ending: bool = False
     request_id: str = ""
     principal: Principal | None = None
     code: grpc.StatusCode = grpc.StatusCode.OK
@@ -82,7 +86,11 @@ def innermost(method: Method, behaviour: Callable[[Any, Any], Any]) -> Handler:
         outcome = behaviour(call.request, call.context)
         if isinstance(outcome, AsyncIterator):
             async for message in outcome:
+                call.writing = True
                 await call.context.write(message)
+                call.writing = False
+                if call.ending:
+                    raise asyncio.CancelledError
         else:
             await outcome
 

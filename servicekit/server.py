@@ -104,7 +104,7 @@ class RunningServer:
     def __init__(self, server: grpc.aio.Server, address: str, health: Health, stopping: asyncio.Event) -> None:
         self._server = server
         self._stopping = stopping
-        self._streams: set[asyncio.Task[Any]] = set()
+        self._streams: dict[asyncio.Task[Any], Call] = {}
         self.health = health
         self.address = address
         self.port = int(address.rpartition(":")[2]) if not address.startswith("unix:") else 0
@@ -117,8 +117,8 @@ class RunningServer:
         async def handle(call: Call) -> Any:
             task = asyncio.current_task()
             if task is not None:
-                self._streams.add(task)
-                task.add_done_callback(self._streams.discard)
+                self._streams[task] = call
+                task.add_done_callback(self._streams.pop)
             return await proceed(call)
 
         return handle
@@ -131,8 +131,10 @@ class RunningServer:
         await self.health.stop()
         await asyncio.sleep(notice)
         self._stopping.set()
-        for task in tuple(self._streams):
-            task.cancel()
+        for task, call in tuple(self._streams.items()):
+            call.ending = True
+            if not call.writing:
+                task.cancel()
         await self._server.stop(grace)
 
 
@@ -151,9 +153,7 @@ async def start_server(
         AddressInUseError: the address cannot be had.
         AccessMissingError: a method does not say who may call it.
     """
-    server = grpc.aio.server(options=_OPTIONS)
-    stopping = asyncio.Event()
-    recorder = _Recorder()
+    server, stopping, recorder = grpc.aio.server(options=_OPTIONS), asyncio.Event(), _Recorder()
     for registration in registrations:
         registration.add_to_server(registration.servicer, recorder)
     services = tuple(recorder.handlers)
@@ -218,22 +218,19 @@ async def serve(
         AddressInUseError: an address of the settings cannot be had.
     """
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
         metrics.serve(settings.metrics_listen)
-        starting = asyncio.create_task(
-            start_server(
-                registrations,
-                trust=trust,
-                listen=settings.listen,
-                components=components,
-                with_reflection=settings.environment == "development",
-                on_start=on_start,
-            )
+        starting = start_server(
+            registrations,
+            trust=trust,
+            listen=settings.listen,
+            components=components,
+            with_reflection=settings.environment == "development",
+            on_start=on_start,
         )
-        running = await _unless(stop, starting)
+        running = await _unless(stop, asyncio.create_task(starting))
         if running is not None:
             _log.info("server_started", service=name, address=running.address)
             await stop.wait()
