@@ -15,6 +15,8 @@ from scipy.special import betaln, gammaln, hyp2f1
 
 Numbers = npt.NDArray[np.float64]
 
+# Where the data leave a ridge of equal likelihood the search would creep along it for ever.
+_SEARCH = {"ftol": 1e-13, "maxiter": 300}
 _LOG_BOUND = 12.0
 _STARTS = ((-1.0, 1.0, -0.5, 1.0), (0.0, 0.0, 0.0, 0.0))
 
@@ -92,9 +94,7 @@ def fit(x: Numbers, tx: Numbers, age: Numbers) -> Parameters:
         return value / x.size if np.isfinite(value) else 1e12
 
     found = [
-        minimize(
-            cost, np.array(start), method="L-BFGS-B", bounds=[(-_LOG_BOUND, _LOG_BOUND)] * 4, options={"ftol": 1e-13}
-        )
+        minimize(cost, np.array(start), method="L-BFGS-B", bounds=[(-_LOG_BOUND, _LOG_BOUND)] * 4, options=_SEARCH)
         for start in _STARTS
     ]
     best = min(found, key=lambda outcome: float(outcome.fun))

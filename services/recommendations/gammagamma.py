@@ -13,6 +13,8 @@ from scipy.special import gammaln
 
 Numbers = npt.NDArray[np.float64]
 
+# Where the data leave a ridge of equal likelihood the search would creep along it for ever.
+_SEARCH = {"ftol": 1e-13, "maxiter": 300}
 _LOG_BOUND = 15.0
 _STARTS = ((1.5, 1.2), (0.5, 0.8))
 
@@ -74,7 +76,7 @@ def fit(x: Numbers, mean: Numbers) -> Parameters:
             np.array([p, q, 0.0]),
             method="L-BFGS-B",
             bounds=[(-_LOG_BOUND, _LOG_BOUND)] * 3,
-            options={"ftol": 1e-13},
+            options=_SEARCH,
         )
         for p, q in _STARTS
     ]

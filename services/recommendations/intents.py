@@ -163,7 +163,8 @@ _RULES: tuple[_Rule, ...] = (
     *_rules(
         Intent.PRODUCT_QUESTION,
         r"(?:does|is|are|do|will|can|would) (?:this|it|these|the|your)(?:\W+\w+){0,4}\W+"
-        r"(?:compatible|fits?|work with|suitable|safe|waterproof|washable|vegan|made|come with|available|in stock)",
+        r"(?:compatible|fits?|work with|suitable|safe|waterproof|washable|vegan|made|come with|available)",
+        r"(?<!back )in stock",
         r"how (?:do|does|can|should) (?:i|it|you|this|one) (?:use|clean|wash|assemble|install|set up|work|care)",
         r"which (?:one|size|model|colou?r)|what (?:size|material|colou?r|dimensions|ingredients)",
         r"recommend|instructions|manual",

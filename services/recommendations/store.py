@@ -226,8 +226,7 @@ async def load_archetypes(connection: AsyncConnection, tenant_id: UUID) -> dict[
         "SELECT archetype_id, segments, member_count, population FROM archetypes WHERE tenant_id = $1", (tenant_id,)
     )
     return {
-        row.archetype_id: Archetype(row.archetype_id, row.segments, row.member_count, row.population)
-        for row in result
+        row.archetype_id: Archetype(row.archetype_id, row.segments, row.member_count, row.population) for row in result
     }
 
 

@@ -132,9 +132,9 @@ def test_figures_are_finite_for_every_customer(
 @given(x=st.integers(1, 60), tx=st.floats(1, 100), wait=st.floats(0, 100), more=st.floats(0.1, 100))
 def test_silence_never_lowers_churn(x: int, tx: float, wait: float, more: float) -> None:
     """With the same purchases, a longer silence never makes another purchase likelier."""
-    at = [numbers(x), numbers(tx)]
-    sooner = bgnbd.probability_of_purchase(bgnbd.PUBLISHED, 13, *at, numbers(tx + wait))
-    later = bgnbd.probability_of_purchase(bgnbd.PUBLISHED, 13, *at, numbers(tx + wait + more))
+    count, last = numbers(x), numbers(tx)
+    sooner = bgnbd.probability_of_purchase(bgnbd.PUBLISHED, 13, count, last, numbers(tx + wait))
+    later = bgnbd.probability_of_purchase(bgnbd.PUBLISHED, 13, count, last, numbers(tx + wait + more))
     assert float(later[0]) <= float(sooner[0]) + 1e-12
 
 
