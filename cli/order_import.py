@@ -46,7 +46,9 @@ async def import_batches(
             progress.advance(task, len(batch))
         progress.add_task("computing profiles", total=None)
         commit = order_service_pb2.CommitOrderImportRequest(import_id=opened.import_id, expected_line_count=total)
-        return as_dict(await _again(operator, tenant, service.CommitOrderImport, commit, _COMMIT_SECONDS))
+        committed = as_dict(await _again(operator, tenant, service.CommitOrderImport, commit, _COMMIT_SECONDS))
+    # JSON from protobuf writes 64-bit numbers as text; these counts are numbers to everybody.
+    return {name: int(value) if name.endswith("_count") else value for name, value in committed.items()}
 
 
 async def _again(operator: Operator, tenant: str, method: Any, request: Any, seconds: float) -> Any:

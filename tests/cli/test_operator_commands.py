@@ -60,9 +60,9 @@ def test_orders_come_in_once_however_often_they_are_imported(suite: SuiteUnderTe
     path.write_text(HEADER + lines, encoding="utf-8")
     first = run(suite, "orders", "import", "--tenant", shop, str(path)).value
     assert first["lines"] == 40
-    assert (first["import"]["new_order_count"], first["import"]["customer_count"]) == ("20", "10")
+    assert (first["import"]["new_order_count"], first["import"]["customer_count"]) == (20, 10)
     second = run(suite, "orders", "import", "--tenant", shop, str(path)).value
-    assert (second["import"]["new_order_count"], second["import"]["changed_order_count"]) == ("0", "0")
+    assert (second["import"]["new_order_count"], second["import"]["changed_order_count"]) == (0, 0)
 
 
 def test_a_file_with_a_bad_row_is_not_imported_at_all(suite: SuiteUnderTest, shop: str, tmp_path: Path) -> None:
