@@ -21,7 +21,7 @@ from services.tickets.scoring import score_micros
 
 MAX_AGE = 1.0
 """Seconds for which a page may be answered again."""
-MAX_PAGES = 2_000
+MAX_PAGES = 500
 """How many pages a process keeps."""
 SPACING = 0.002
 """Seconds between two reads of a tenant's version in a process; the longest that a page can be held up by it."""

@@ -10,6 +10,7 @@ import grpc
 import orjson
 import pytest
 from google.api.httpbody_pb2 import HttpBody
+from hypothesis import HealthCheck, settings
 from rapport.frontend.v1 import ticket_desk_pb2, ticket_desk_pb2_grpc
 from rapport.tickets.v1 import (
     conversation_service_pb2_grpc,
@@ -28,6 +29,10 @@ from services.tickets.inbox_store import InboxStore
 from services.tickets.store import Store
 from tests.support.servers import DatabaseFor, ServiceDatabase
 from tests.support.tokens import Issuer
+
+# A busy machine must not fail a property: how long an example takes is not what these tests are about.
+settings.register_profile("rapport", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("rapport")
 
 SCOPES = ("tickets.read", "tickets.write", "tickets.ingest")
 

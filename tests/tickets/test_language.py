@@ -101,6 +101,6 @@ def test_every_intent_has_a_name_and_a_handling_time() -> None:
 )
 def test_hostile_texts_cost_bounded_time(unit: str) -> None:
     """A megabyte of anything is read in well under a second."""
-    started = time.perf_counter()
+    started = time.process_time()
     analyse(unit * 100, [unit * (1_000_000 // len(unit))])
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1

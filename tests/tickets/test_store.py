@@ -103,6 +103,24 @@ async def test_a_page_is_one_statement_on_the_index_of_the_inbox(agent: Agent) -
     assert [row.micros for row in page.rows] == sorted((row.micros for row in page.rows), reverse=True)
 
 
+@pytest.mark.parametrize(("opened", "statements"), [(1, 3), (30, 3)])
+async def test_a_page_costs_the_same_statements_whatever_is_in_the_inbox(
+    agent: Agent, opened: int, statements: int
+) -> None:
+    """Weakness 16 of the predecessor: three queries per ticket and two more. Ours: begin, page, commit."""
+    for _ in range(opened):
+        await agent.open()
+    database = agent.running.database
+    seen: list[str] = []
+    request = PageRequest(filters=Filters(status="open"), smart=True)
+    # The driver looks up the types of a statement the first time that a connection runs it.
+    await InboxStore(database).page(agent.tenant_id, request)
+    async with database.driver.acquire() as connection:
+        connection.add_query_logger(lambda query: seen.append(query.query))
+    await InboxStore(database).page(agent.tenant_id, request)
+    assert len(seen) == statements
+
+
 async def test_settings_that_are_missing_are_named() -> None:
     """Without its targets the service says what is missing and does not start."""
     with pytest.raises(ValueError, match="TENANT_TARGET"):
