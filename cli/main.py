@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from cli import connection_commands, demo_command, order_commands, suite_commands, tenant_commands
+from cli import connection_commands, demo_command, deployment_commands, order_commands, suite_commands, tenant_commands
 from cli.errors import CommandError
 from cli.output import print_error
 
@@ -20,6 +20,7 @@ suite_commands.register(commands)
 commands.add_typer(tenant_commands.commands, name="tenant")
 commands.add_typer(connection_commands.commands, name="connection")
 commands.add_typer(order_commands.commands, name="orders")
+commands.add_typer(deployment_commands.commands, name="deployment")
 demo_command.register(commands)
 
 

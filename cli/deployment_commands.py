@@ -1,0 +1,62 @@
+"""What a deployment elsewhere needs of this command: its secrets, in the files that docker-compose.yml reads."""
+
+from json import dumps
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.options import Json
+from cli.output import print_json, print_lines
+from cli.suite.names import DATABASE, SERVICES
+from cli.suite.secret_files import SuiteSecrets, suite_secrets, write_private
+
+commands = typer.Typer(help="Prepare a deployment that runs elsewhere.", no_args_is_help=True)
+
+
+@commands.callback()
+def deployment() -> None:
+    """Prepare a deployment that runs elsewhere."""
+
+
+@commands.command("secrets")
+def make_secrets(
+    folder: Annotated[Path, typer.Argument(help="The folder for the secrets; what is there already is kept.")] = Path(
+        "deploy/secrets"
+    ),
+    server: Annotated[str, typer.Option(help="Postgres, as the containers reach it (host:port).")] = "postgres:5432",
+    json: Json = False,
+) -> None:
+    """Make passwords and keys, and the environment files that hand them to the processes."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made = suite_secrets(folder)
+    for name, values in environments(made, server).items():
+        write_private(folder / f"{name}.env", "".join(f"{key}={value}\n" for key, value in values.items()))
+    write_private(folder / "postgres_password", made.postgres["postgres"])
+    if json:
+        print_json({"folder": str(folder), "files": sorted(path.name for path in folder.iterdir())})
+    else:
+        print_lines(f"The secrets are in {folder}; keep a copy of them apart from the database's backups.")
+
+
+def environments(made: SuiteSecrets, server: str) -> dict[str, dict[str, str]]:
+    """Return each process's secret settings, by the name of its environment file."""
+
+    def url(role: str, database: str = DATABASE) -> str:
+        return f"postgresql://{role}:{made.postgres[role]}@{server}/{database}"
+
+    files = {
+        "prepare": {
+            "RAPPORT_PREPARE_SERVER_URL": url("postgres", "postgres"),
+            "RAPPORT_PREPARE_DATABASE_URL": url("postgres"),
+            "RAPPORT_PREPARE_PASSWORDS": dumps(made.postgres, separators=(",", ":")),
+        }
+    }
+    for service in SERVICES:
+        prefix = f"RAPPORT_{service.upper()}"
+        files["prepare"][f"{prefix}_MIGRATION_URL"] = url(f"{service}_owner")
+        files[service] = {f"{prefix}_DATABASE_URL": url(f"{service}_app")}
+    for workload, path in made.workload_files.items():
+        secret = path.read_text(encoding="utf-8")
+        files.setdefault(workload, {})[f"RAPPORT_{workload.upper()}_WORKLOAD_SECRET"] = secret
+    return files
