@@ -56,11 +56,18 @@ def expected_purchases(parameters: Parameters, weeks: float, x: Numbers, tx: Num
     p = parameters
     # The formula has the form 0/0 at a = 1; a step aside changes it by less than the tolerance of any use.
     a = p.a if abs(p.a - 1.0) > 1e-6 else 1.0 + 1e-6  # noqa: PLR2004 - the width of that step
-    total = p.alpha + age + weeks
-    series = hyp2f1(p.r + x, p.b + x, a + p.b + x - 1.0, weeks / total)
-    gained = 1.0 - ((p.alpha + age) / total) ** (p.r + x) * series
-    expected = (a + p.b + x - 1.0) / (a - 1.0) * gained / (1.0 + _odds_gone(p, x, tx, age))
-    return np.asarray(np.maximum(expected, 0.0), dtype=np.float64)
+    left = (p.alpha + age) / (p.alpha + age + weeks)
+    c = a + p.b + x - 1.0
+    with np.errstate(all="ignore"):
+        # The published series overflows for many purchases; after Euler's transformation its terms do not grow with x.
+        # Where that one overflows (a large), the published one does not.
+        kept = left ** (a - 1.0) * hyp2f1(c - x - p.r, a - 1.0, c, 1.0 - left)
+        published = left ** (p.r + x) * hyp2f1(p.r + x, p.b + x, c, 1.0 - left)
+        kept = np.where(np.isfinite(kept), kept, published)
+        expected = c / (a - 1.0) * (1.0 - kept) / (1.0 + _odds_gone(p, x, tx, age))
+    # Nothing can be expected less than it is probable; this also stands in for what neither form can compute.
+    floor = probability_of_purchase(p, weeks, x, tx, age)
+    return np.asarray(np.where(np.isfinite(expected), np.maximum(expected, floor), floor), dtype=np.float64)
 
 
 def log_likelihood(parameters: Parameters, x: Numbers, tx: Numbers, age: Numbers) -> float:
