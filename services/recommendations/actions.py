@@ -97,7 +97,7 @@ def _actions(case: Case) -> tuple[Action, ...]:
     offered.append(
         Action(
             "answer_fully",
-            f"Answer every point about {_topics(case)} in one reply",
+            f"Answer every point in one reply ({facts.topics_for_agent(case)})",
             _waiting_reason(case),
         )
     )
@@ -137,7 +137,3 @@ def _waiting_reason(case: Case) -> str:
     if case.waiting > 1:
         return f"{case.waiting} messages of the customer await an answer."
     return "The customer awaits an answer."
-
-
-def _topics(case: Case) -> str:
-    return facts.joined(tuple(intent.value.replace("_", " ") for intent in case.intents))

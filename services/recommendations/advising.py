@@ -115,7 +115,7 @@ class Advising:
                 await advice_store.complete(connection, tenant_id, situation.ticket_id, code, self._clock())
             else:
                 await advice_store.reopen(connection, tenant_id, situation.ticket_id, code)
-            ticks = await advice_store.completed_actions(connection, tenant_id, [situation.ticket_id])
+            ticks = await advice_store.completed(connection, tenant_id, [situation.ticket_id])
             await outbox.append(connection, tenant_id, store.KIND_ADVICE, str(situation.ticket_id))
         await self._customers.announce()
         return _action_json(offered[index], situation.ticket_id, ticks)
@@ -124,7 +124,7 @@ class Advising:
         """Return what is current, by ticket and kind, as it is shown; a ticket without any is left out."""
         async with self._database.tenant(tenant_id) as connection:
             rows = await advice_store.load(connection, tenant_id, ticket_ids)
-            ticks = await advice_store.completed_actions(connection, tenant_id, ticket_ids)
+            ticks = await advice_store.completed(connection, tenant_id, ticket_ids)
         by_ticket: dict[UUID, dict[str, StoredAdvice]] = {}
         for row in rows:
             by_ticket.setdefault(row.ticket_id, {})[row.kind] = row

@@ -1,6 +1,7 @@
 """A case: what a ticket is about, who asks, and which facts about the order are known. Everything advice rests on."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -16,6 +17,17 @@ _SAID_REFERENCE = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[a-z0-9]{4,}")
+_COMMON = frozenset(
+    re.findall(
+        r"\w+",
+        """about after also been before came come could does each from gift have into item items just like lost made
+        many more much need order orders pack package parcel part please product received return sent side since size
+        some sorry still than thank thanks that them then there they this time very want wanted were what when where
+        which will with would wrong your broken damaged missing arrived""",
+    )
+)
+"""Words of messages that say nothing about which product is meant, though a title may hold them."""
+
 _CLEAR_MENTION = 2
 
 
@@ -183,13 +195,17 @@ def assemble(conversation: Conversation, customer: Customer | None, named: Order
 
 
 def _mentioned(text: str, products: Sequence[str]) -> tuple[str, ...]:
-    """Return the products that a text mentions by their words; the only product counts as mentioned."""
+    """Return the products that a text mentions by their words; the only product counts as mentioned.
+
+    One word is enough where no other product of the order has it, else it takes two.
+    """
     if len(products) == 1:
         return tuple(products)
-    words = set(_WORD.findall(text.lower()))
-    found = []
-    for title in products:
-        parts = set(_WORD.findall(title.lower()))
-        if parts and len(parts & words) >= min(_CLEAR_MENTION, len(parts)):
-            found.append(title)
-    return tuple(dict.fromkeys(found))
+    said = set(_WORD.findall(text.lower())) - _COMMON
+    titles = {title: set(_WORD.findall(title.lower())) for title in products}
+    shared = Counter(word for words in titles.values() for word in words)
+    return tuple(
+        title
+        for title, words in titles.items()
+        if len(words & said) >= _CLEAR_MENTION or any(shared[word] == 1 for word in words & said)
+    )

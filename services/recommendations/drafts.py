@@ -119,11 +119,11 @@ def _missing(case: Case) -> _Answer:
 
 def _damaged(case: Case) -> _Answer:
     return _Answer(
-        f"For {facts.item(case)} from {facts.order_for_customer(case)} you can choose a replacement or a refund.",
+        f"I can arrange a replacement or a refund for {facts.item(case)} from {facts.order_for_customer(case)}.",
         _ask_for_order(case),
         (
             "Please tell me which you prefer, and attach a photo of the damage if you can.",
-            "There is no need to throw anything away until I have written to you again.",
+            "Please keep the item and its packaging until I have written to you again.",
         ),
     )
 
@@ -182,7 +182,7 @@ def _billing(case: Case) -> _Answer:
         _ask_for_order(case),
         (
             "Please tell me the date and the amount of the charge as on your statement; never send card numbers.",
-            "If something was charged wrongly, it will be put right.",
+            "I will tell you what I find, and what can be done about it.",
         ),
     )
 
@@ -191,17 +191,17 @@ def _refund(case: Case) -> _Answer:
     return _Answer(
         f"I am checking what can be refunded for {facts.order_for_customer(case)} and how far it is.",
         _ask_for_order(case),
-        ("I will write to you with the outcome and with the way the money takes.",),
+        ("I will write to you with what I find.",),
     )
 
 
 def _return(case: Case) -> _Answer:
     return _Answer(
-        f"You can send back {facts.item(case)} from {facts.order_for_customer(case)}: I will start the return for you.",
+        f"I can start the return of {facts.item(case)} from {facts.order_for_customer(case)} for you.",
         _ask_for_order(case),
         (
             "Please tell me whether you would like a refund or an exchange.",
-            "You will then get the steps and the label; pack the item as it came, and hand the parcel in.",
+            "I will then send you the steps, one by one.",
         ),
     )
 
@@ -220,7 +220,7 @@ def _preorder(case: Case) -> _Answer:
 def _account(_: Case) -> _Answer:
     return _Answer(
         "I can help you to close your account.",
-        ("Please note that orders which are under way are not affected by that.",),
+        ("Before that I will check whether an order of yours is still under way.",),
         (
             "Please confirm from the e-mail address of the account that you want to close it.",
             "If something led to this that we can put right, I would be glad to know.",
@@ -241,7 +241,7 @@ def _product(case: Case) -> _Answer:
     about = f"about {name}" if name else "about this product"
     return _Answer(
         f"I do not have that detail {about} confirmed here, and I would rather check than guess.",
-        ("The maker's own guide, which comes with the product, is the surest source until then.",),
+        ("The maker's own guide is the surest source until then.",),
         ("I will look up the details and write to you with the answer.",)
         if name
         else ("Tell me the exact product, and I will look up the answer for you.",),

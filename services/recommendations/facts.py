@@ -6,15 +6,15 @@ from services.recommendations.case import Case, Parcel
 from services.recommendations.intents import Intent
 
 TOPICS: dict[Intent, str] = {
-    Intent.FRAUD_OR_LEGAL: "the charge that you dispute",
+    Intent.FRAUD_OR_LEGAL: "the disputed charge",
     Intent.MISSING_ITEM: "the missing item",
     Intent.DAMAGED_ITEM: "the damaged item",
     Intent.WRONG_ITEM: "the wrong item",
     Intent.CANCEL_ORDER: "the cancellation of your order",
     Intent.ADDRESS_CHANGE: "the change of your delivery address",
     Intent.ORDER_CHANGE: "the change to your order",
-    Intent.NOT_RECEIVED: "your parcel that has not arrived",
-    Intent.BILLING_PROBLEM: "your payment",
+    Intent.NOT_RECEIVED: "the wait for your parcel",
+    Intent.BILLING_PROBLEM: "the problem with your payment",
     Intent.REFUND: "your refund",
     Intent.RETURN_OR_EXCHANGE: "your return",
     Intent.ORDER_STATUS: "where your order is",
@@ -22,11 +22,17 @@ TOPICS: dict[Intent, str] = {
     Intent.CANCEL_ACCOUNT: "closing your account",
     Intent.DISCOUNT: "prices and offers",
     Intent.PRODUCT_QUESTION: "your question about the product",
-    Intent.COMPLAINT: "what went wrong",
+    Intent.COMPLAINT: "this experience",
     Intent.THANKS: "your message",
     Intent.GENERAL: "your request",
 }
 """What each intent is called when one speaks to the customer."""
+
+
+def topics_for_agent(case: Case, *, most: int = 3) -> str:
+    """Return what the case is about, as one agent says it to another."""
+    return joined(tuple(TOPICS[intent].replace("your", "the") for intent in case.intents), most=most)
+
 
 _STATES = {
     "pending": "has not been handed to the carrier yet",
@@ -80,6 +86,6 @@ def item(case: Case) -> str:
 
 def parcel_state(parcel: Parcel) -> str:
     """Return a sentence on where a parcel is, with its number and its page where they are known."""
-    carrier = f" with {parcel.carrier}" if parcel.carrier else ""
+    carrier = f" ({parcel.carrier})" if parcel.carrier else ""
     page = f" You can follow it here: {parcel.tracking_url}" if parcel.tracking_url else ""
-    return f"The parcel {parcel.tracking_number}{carrier} {_STATES[parcel.status]}.{page}"
+    return f"Parcel {parcel.tracking_number}{carrier} {_STATES[parcel.status]}.{page}"

@@ -69,11 +69,16 @@ class History:
         return money.main_units(self.spent_minor, self.currency) / self.priced_orders if self.priced_orders else 0.0
 
     @property
+    def span_days(self) -> int:
+        """The days from the first to the newest purchase."""
+        if self.first_at is None or self.last_at is None:
+            return 0
+        return days_between(self.first_at, self.last_at.date())
+
+    @property
     def mean_gap_days(self) -> float | None:
         """The mean number of days between purchase days; None before the second."""
-        if self.first_at is None or self.last_at is None or not self.repeats:
-            return None
-        return days_between(self.first_at, self.last_at.date()) / self.repeats
+        return self.span_days / self.repeats if self.repeats else None
 
     def tenure_days(self, today: date) -> int:
         """Return the days since the first purchase; 0 before it."""

@@ -64,8 +64,8 @@ OPENINGS: dict[Mood, dict[Tone, str]] = {
     "question": {
         "friendly": "Great to hear from you, and thanks for asking about {topic}!",
         "professional": "Thank you for contacting us regarding {topic}.",
-        "empathetic": "I understand that you would like clarity about {topic}, and I am glad to help.",
-        "apologetic": "I am sorry that {topic} was not clear from our side.",
+        "empathetic": "I understand that you are waiting for an answer about {topic}, and I am glad to help.",
+        "apologetic": "I am sorry that we left you with questions about {topic}.",
     },
     "thanks": {
         "friendly": "You're very welcome - it was a pleasure!",

@@ -109,13 +109,13 @@ def _shopping_maturity(history: History, today: date) -> tuple[str | None, Stren
     return graded(tenure, (("long_term", 731.0), ("established", 181.0)), "developing")
 
 
-def _shopping_cadence(history: History, today: date) -> tuple[str | None, Strengths]:
+def _shopping_cadence(history: History, _: date) -> tuple[str | None, Strengths]:
     if history.order_count < _MIN_ORDERS:
         return None, {}
     weekend = history.weekend_orders / history.order_count
     strengths = {"weekend_crafter": weekend, "weekday": 1.0 - weekend}
     name = "weekend_crafter" if weekend >= _HALF else "weekday"
-    if history.order_count >= _SEASON_ORDERS and history.tenure_days(today) >= _YEAR:
+    if history.order_count >= _SEASON_ORDERS and history.span_days >= _YEAR:
         season = _best_quarter(history.month_orders) / history.order_count
         strengths["seasonal"] = season
         if season >= _SEASON_SHARE:
@@ -191,7 +191,7 @@ AXES: tuple[Axis, ...] = (
             Segment(
                 "seasonal",
                 "Seasonal",
-                "4 purchases or more over a year or longer, three quarters of them within the same three months.",
+                "4 purchases or more, a year or longer apart, three quarters of them in the same three months.",
             ),
         ),
         _shopping_cadence,

@@ -1,6 +1,7 @@
 """The SQL of customers: histories computed from orders, profiles, models, archetypes, contacts, and the log.
 
 The statements run on a transaction that is bound to the tenant; they say the tenant as well, so that they use its keys.
+What works on many rows at once is plain SQL over arrays.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,12 +10,14 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-import orjson
+from sqlalchemy import ARRAY, Text, any_, delete, func, literal, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recommendations.archetype import Archetype
 from services.recommendations.history import History
 from services.recommendations.model import Model
+from services.recommendations.tables import archetypes, customers, models, orders, profile_days, shops
 
 KIND_CUSTOMER = "customer"
 KIND_ADVICE = "advice"
@@ -66,14 +69,9 @@ class Contact:
 
 async def load_shop(connection: AsyncConnection, tenant_id: UUID) -> Shop | None:
     """Return what holds for the shop; None before its first order."""
-    result = await connection.exec_driver_sql(
-        """
-        SELECT shops.currency, models.model FROM shops
-        LEFT JOIN models ON models.tenant_id = shops.tenant_id AND models.version = shops.model_version
-        WHERE shops.tenant_id = $1""",
-        (tenant_id,),
-    )
-    row = result.one_or_none()
+    current = (models.c.tenant_id == shops.c.tenant_id) & (models.c.version == shops.c.model_version)
+    chosen = select(shops.c.currency, models.c.model).outerjoin_from(shops, models, current)
+    row = (await connection.execute(chosen.where(shops.c.tenant_id == tenant_id))).one_or_none()
     if row is None:
         return None
     return Shop(row.currency, Model.from_json(row.model) if row.model else Model())
@@ -81,41 +79,29 @@ async def load_shop(connection: AsyncConnection, tenant_id: UUID) -> Shop | None
 
 async def main_currency(connection: AsyncConnection, tenant_id: UUID) -> str | None:
     """Return the currency of most orders, the first by name among equals; None without orders."""
-    result = await connection.exec_driver_sql(
-        "SELECT currency FROM orders WHERE tenant_id = $1 GROUP BY currency ORDER BY count(*) DESC, currency LIMIT 1",
-        (tenant_id,),
-    )
-    found: str | None = result.scalar_one_or_none()
-    return found
+    currency = orders.c.currency
+    chosen = select(currency).where(orders.c.tenant_id == tenant_id).group_by(currency)
+    return await connection.scalar(chosen.order_by(func.count().desc(), currency).limit(1))
 
 
 async def save_shop(connection: AsyncConnection, tenant_id: UUID, currency: str) -> None:
     """Keep the shop's currency."""
-    await connection.exec_driver_sql(
-        """
-        INSERT INTO shops (tenant_id, currency, model_version) VALUES ($1, $2, 0)
-        ON CONFLICT (tenant_id) DO UPDATE SET currency = excluded.currency""",
-        (tenant_id, currency),
-    )
+    given = insert(shops).values(tenant_id=tenant_id, currency=currency, model_version=0)
+    await connection.execute(given.on_conflict_do_update(index_elements=["tenant_id"], set_={"currency": currency}))
 
 
 async def next_model_version(connection: AsyncConnection, tenant_id: UUID) -> int:
     """Return the number of the next model."""
-    result = await connection.exec_driver_sql(
-        "SELECT coalesce(max(version), 0) + 1 FROM models WHERE tenant_id = $1", (tenant_id,)
-    )
-    return int(result.scalar_one())
+    newest = await connection.scalar(select(func.max(models.c.version)).where(models.c.tenant_id == tenant_id))
+    return (newest or 0) + 1
 
 
 async def save_model(connection: AsyncConnection, tenant_id: UUID, model: Model) -> None:
     """Keep a model and make it the shop's current one."""
-    await connection.exec_driver_sql(
-        "INSERT INTO models (tenant_id, version, model) VALUES ($1, $2, $3)",
-        (tenant_id, model.version, orjson.dumps(model.to_json()).decode()),
+    await connection.execute(
+        insert(models).values(tenant_id=tenant_id, version=model.version, model=model.to_json(), create_time=func.now())
     )
-    await connection.exec_driver_sql(
-        "UPDATE shops SET model_version = $2 WHERE tenant_id = $1", (tenant_id, model.version)
-    )
+    await connection.execute(update(shops).where(shops.c.tenant_id == tenant_id).values(model_version=model.version))
 
 
 async def summarise(connection: AsyncConnection, tenant_id: UUID, customer_ids: Sequence[str], currency: str) -> None:
@@ -127,21 +113,18 @@ async def summarise(connection: AsyncConnection, tenant_id: UUID, customer_ids: 
 
 async def all_customer_ids(connection: AsyncConnection, tenant_id: UUID) -> list[str]:
     """Return the ids of all customers."""
-    result = await connection.exec_driver_sql("SELECT customer_id FROM customers WHERE tenant_id = $1", (tenant_id,))
-    return list(result.scalars())
+    chosen = select(customers.c.customer_id).where(customers.c.tenant_id == tenant_id)
+    return list((await connection.execute(chosen)).scalars())
 
 
 async def load_customers(
     connection: AsyncConnection, tenant_id: UUID, customer_ids: Sequence[str] | None, currency: str
 ) -> list[StoredCustomer]:
     """Return the customers named that exist, or all (None)."""
-    named = None if customer_ids is None else list(customer_ids)
-    chosen = "" if named is None else "AND customer_id = ANY ($2::text[])"
-    result = await connection.exec_driver_sql(
-        f"SELECT {_HISTORY_COLUMNS} FROM customers WHERE tenant_id = $1 {chosen}",  # noqa: S608 - our own words
-        (tenant_id,) if named is None else (tenant_id, named),
-    )
-    return [_customer(row, currency) for row in result]
+    chosen = select(*_LOADED).where(customers.c.tenant_id == tenant_id)
+    if customer_ids is not None:
+        chosen = chosen.where(customers.c.customer_id == any_(literal(list(customer_ids), ARRAY(Text))))
+    return [_customer(row, currency) for row in await connection.execute(chosen)]
 
 
 async def save_profiles(
@@ -176,113 +159,98 @@ async def save_profiles(
     return changed
 
 
-async def save_archetypes(connection: AsyncConnection, tenant_id: UUID, archetypes: Mapping[str, Archetype]) -> None:
+async def save_archetypes(connection: AsyncConnection, tenant_id: UUID, groups: Mapping[str, Archetype]) -> None:
     """Replace the shop's archetypes."""
-    await connection.exec_driver_sql("DELETE FROM archetypes WHERE tenant_id = $1", (tenant_id,))
-    await connection.exec_driver_sql(
-        """
-        INSERT INTO archetypes (tenant_id, archetype_id, segments, member_count, population)
-        SELECT $1, one.* FROM unnest($2::text[], $3::jsonb[], $4::integer[], $5::integer[]) AS one""",
-        (
-            tenant_id,
-            list(archetypes),
-            [orjson.dumps(dict(one.segments)).decode() for one in archetypes.values()],
-            [one.member_count for one in archetypes.values()],
-            [one.population for one in archetypes.values()],
-        ),
-    )
+    await connection.execute(delete(archetypes).where(archetypes.c.tenant_id == tenant_id))
+    if groups:
+        await connection.execute(
+            insert(archetypes),
+            [
+                {
+                    "tenant_id": tenant_id,
+                    "archetype_id": one.archetype_id,
+                    "segments": dict(one.segments),
+                    "member_count": one.member_count,
+                    "population": one.population,
+                }
+                for one in groups.values()
+            ],
+        )
 
 
 async def move_members(
     connection: AsyncConnection, tenant_id: UUID, moves: Sequence[tuple[str | None, Archetype | None]]
 ) -> None:
     """Count customers over from an archetype (or none) to another (or none)."""
+    columns = archetypes.c
     for before, after in moves:
         if after is not None:
-            await connection.exec_driver_sql(
-                """
-                INSERT INTO archetypes (tenant_id, archetype_id, segments, member_count, population)
-                VALUES ($1, $2, $3, 1, 1) ON CONFLICT (tenant_id, archetype_id)
-                DO UPDATE SET member_count = archetypes.member_count + 1""",
-                (tenant_id, after.archetype_id, orjson.dumps(dict(after.segments)).decode()),
+            given = insert(archetypes).values(
+                tenant_id=tenant_id,
+                archetype_id=after.archetype_id,
+                segments=dict(after.segments),
+                member_count=1,
+                population=1,
+            )
+            await connection.execute(
+                given.on_conflict_do_update(
+                    index_elements=["tenant_id", "archetype_id"], set_={"member_count": columns.member_count + 1}
+                )
             )
         if before is not None:
-            await connection.exec_driver_sql(
-                "UPDATE archetypes SET member_count = member_count - 1 WHERE tenant_id = $1 AND archetype_id = $2",
-                (tenant_id, before),
-            )
-    await connection.exec_driver_sql("DELETE FROM archetypes WHERE tenant_id = $1 AND member_count <= 0", (tenant_id,))
-    await connection.exec_driver_sql(
-        """
-        UPDATE archetypes SET population = (SELECT sum(member_count) FROM archetypes WHERE tenant_id = $1)
-        WHERE tenant_id = $1""",
-        (tenant_id,),
-    )
+            left = update(archetypes).where(columns.tenant_id == tenant_id, columns.archetype_id == before)
+            await connection.execute(left.values(member_count=columns.member_count - 1))
+    await connection.execute(delete(archetypes).where(columns.tenant_id == tenant_id, columns.member_count <= 0))
+    everybody = select(func.sum(columns.member_count)).where(columns.tenant_id == tenant_id).scalar_subquery()
+    await connection.execute(update(archetypes).where(columns.tenant_id == tenant_id).values(population=everybody))
 
 
 async def load_archetypes(connection: AsyncConnection, tenant_id: UUID) -> dict[str, Archetype]:
     """Return the shop's archetypes by their ids."""
-    result = await connection.exec_driver_sql(
-        "SELECT archetype_id, segments, member_count, population FROM archetypes WHERE tenant_id = $1", (tenant_id,)
-    )
-    return {
-        row.archetype_id: Archetype(row.archetype_id, row.segments, row.member_count, row.population) for row in result
-    }
+    columns = archetypes.c
+    chosen = select(columns.archetype_id, columns.segments, columns.member_count, columns.population)
+    rows = await connection.execute(chosen.where(columns.tenant_id == tenant_id))
+    return {row.archetype_id: Archetype(*row) for row in rows}
 
 
 async def random_customer_id(connection: AsyncConnection, tenant_id: UUID) -> str | None:
     """Return some customer with purchases; None when there is none. Reads them all: for demo shops only."""
-    result = await connection.exec_driver_sql(
-        "SELECT customer_id FROM customers WHERE tenant_id = $1 AND order_count > 0 ORDER BY random() LIMIT 1",
-        (tenant_id,),
-    )
-    found: str | None = result.scalar_one_or_none()
-    return found
+    columns = customers.c
+    chosen = select(columns.customer_id).where(columns.tenant_id == tenant_id, columns.order_count > 0)
+    return await connection.scalar(chosen.order_by(func.random()).limit(1))
 
 
 async def set_contact(
     connection: AsyncConnection, tenant_id: UUID, customer_id: str, email: str, display_name: str
 ) -> Contact:
     """Keep how a customer can be reached; a customer that is new comes to be."""
-    result = await connection.exec_driver_sql(
-        """
-        INSERT INTO customers (tenant_id, customer_id, email, display_name, contact_time) VALUES ($1, $2, $3, $4, now())
-        ON CONFLICT (tenant_id, customer_id) DO UPDATE SET email = excluded.email,
-            display_name = excluded.display_name, contact_time = excluded.contact_time
-        RETURNING contact_time""",
-        (tenant_id, customer_id, email, display_name),
-    )
+    contact = {"email": email, "display_name": display_name, "contact_time": func.now()}
+    given = insert(customers).values(tenant_id=tenant_id, customer_id=customer_id, **contact)
+    kept = given.on_conflict_do_update(index_elements=["tenant_id", "customer_id"], set_=contact)
+    result = await connection.execute(kept.returning(customers.c.contact_time))
     return Contact(customer_id, email, display_name, result.scalar_one())
 
 
 async def find_by_email(connection: AsyncConnection, tenant_id: UUID, email: str) -> Contact | None:
     """Return the customer with this address, the one that was set last among several; None when there is none."""
-    result = await connection.exec_driver_sql(
-        """
-        SELECT customer_id, email, display_name, contact_time FROM customers
-        WHERE tenant_id = $1 AND lower(email) = lower($2) AND email <> ''
-        ORDER BY contact_time DESC, customer_id LIMIT 1""",
-        (tenant_id, email),
+    columns = customers.c
+    chosen = select(columns.customer_id, columns.email, columns.display_name, columns.contact_time).where(
+        columns.tenant_id == tenant_id, func.lower(columns.email) == func.lower(email), columns.email != ""
     )
-    row = result.one_or_none()
-    return None if row is None else Contact(row.customer_id, row.email, row.display_name, row.contact_time)
+    newest = chosen.order_by(columns.contact_time.desc(), columns.customer_id).limit(1)
+    row = (await connection.execute(newest)).one_or_none()
+    return None if row is None else Contact(*row)
 
 
 async def mark_day(connection: AsyncConnection, tenant_id: UUID, today: date) -> None:
     """Note that the tenant's profiles are those of today."""
-    await connection.exec_driver_sql(
-        """
-        INSERT INTO profile_days (tenant_id, day) VALUES ($1, $2)
-        ON CONFLICT (tenant_id) DO UPDATE SET day = excluded.day""",
-        (tenant_id, today),
-    )
+    given = insert(profile_days).values(tenant_id=tenant_id, day=today)
+    await connection.execute(given.on_conflict_do_update(index_elements=["tenant_id"], set_={"day": today}))
 
 
 async def mark_day_if_new(connection: AsyncConnection, tenant_id: UUID, today: date) -> None:
     """Note that the tenant has profiles from today on; a day that was noted stays."""
-    await connection.exec_driver_sql(
-        "INSERT INTO profile_days (tenant_id, day) VALUES ($1, $2) ON CONFLICT DO NOTHING", (tenant_id, today)
-    )
+    await connection.execute(insert(profile_days).values(tenant_id=tenant_id, day=today).on_conflict_do_nothing())
 
 
 async def tenants_with_old_profiles(connection: AsyncConnection, today: date, limit: int) -> list[UUID]:
@@ -313,9 +281,8 @@ def _customer(row: Any, currency: str) -> StoredCustomer:
     return StoredCustomer(history, row.facts_version, row.archetype_id, row.profile, row.profile_day, row.profile_time)
 
 
-_HISTORY_COLUMNS = """customer_id, facts_version, order_count, priced_orders, purchase_days, first_at, last_at,
-    spent_minor, returned_minor, repeat_minor, return_count, weekend_orders, month_orders, product_pairs,
-    distinct_products, last_purchase, archetype_id, profile, profile_day, profile_time"""
+_NOT_LOADED = {"tenant_id", "email", "display_name", "contact_time", "lifetime_value", "churn_probability", "origin"}
+_LOADED = [column for column in customers.c if column.name not in _NOT_LOADED]
 
 # One pass over the orders of the customers named. Days and months are those of UTC, and money counts only in the shop's
 # currency. A customer without orders (any more) keeps zeros.

@@ -37,6 +37,7 @@ _POINT: dict[Intent, str] = {
 def points(case: Case) -> tuple[str, ...]:
     """Return three to five talking points: one for each intent, then what is known, then what is not."""
     order, item = facts.order_for_agent(case), facts.item(case)
+    topic = facts.topics_for_agent(case, most=1)
     found = [_POINT[intent].format(order=order, item=item) for intent in case.intents]
     if case.order is not None:
         products = facts.joined(case.order.products)
@@ -46,13 +47,13 @@ def points(case: Case) -> tuple[str, ...]:
     if case.unknown_reference:
         found.append(f"Ask for the right number: {case.unknown_reference} is no order of this customer.")
     elif case.order is None:
-        found.append(f"Ask for the order number: without it nothing can be said about {_topic(case)}.")
+        found.append(f"Ask for the order number; without it the facts are missing ({topic}).")
     customer = case.customer
     if customer is not None and customer.total_orders:
         times = "the first order" if customer.total_orders == 1 else f"{customer.total_orders} orders"
         found.append(f"The customer has placed {times}, so speak as to someone who knows the shop.")
-    found.append(f"Close with the next step on {_topic(case)} and when the customer will hear of it.")
-    found.append(f"Check that nothing about {_topic(case)} is left unanswered.")
+    found.append(f"Close with the next step and when the customer will hear of it ({topic}).")
+    found.append(f"Leave no question open ({topic}).")
     found.append("Keep to what is known; nothing may be promised that the shop has not decided.")
     return tuple(dict.fromkeys(found))[: max(_LEAST_POINTS, min(_MOST_POINTS, len(found)))]
 
@@ -88,7 +89,3 @@ _RISK: dict[Intent, str] = {
     Intent.NOT_RECEIVED: "A lost parcel may turn into a refund or a chargeback.",
     Intent.BILLING_PROBLEM: "A wrong charge may turn into a chargeback.",
 }
-
-
-def _topic(case: Case) -> str:
-    return case.main.value.replace("_", " ")

@@ -108,6 +108,14 @@ def test_products_are_known_by_their_words() -> None:
     assert "White Lantern" in drafts.write(made, "friendly", "short").text
 
 
+def test_one_word_is_enough_where_it_fits_one_product_only() -> None:
+    """The only lantern of an order is meant by that word; the colour of two things names neither."""
+    order = Order("77", date(2026, 1, 5), ("Blue Mug With Lid", "Blue Lantern", "Gift Pack"))
+    made = case.assemble(conversation((False, "The lantern of my gift order is broken")), LOYAL, None, order)
+    assert made.products == ("Blue Lantern",)
+    assert case.assemble(conversation((False, "My blue one is broken")), LOYAL, None, order).products == ()
+
+
 ALL = [
     Case(intents=(intent,), customer=customer, order=order, order_named=named, answered=answered)
     for intent, customer, order, named, answered in product(

@@ -72,12 +72,23 @@ def history(**fields: Any) -> History:
             {
                 "order_count": 4,
                 "first_at": NOON - timedelta(days=400),
+                "last_at": NOON - timedelta(days=30),
                 "month_orders": (1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2),
             },
             "shopping_cadence",
             "seasonal",
         ),
         ({"order_count": 4, "month_orders": (4, *(0,) * 11)}, "shopping_cadence", "weekday"),
+        (
+            {
+                "order_count": 4,
+                "first_at": NOON - timedelta(days=900),
+                "last_at": NOON - timedelta(days=890),
+                "month_orders": (4, *(0,) * 11),
+            },
+            "shopping_cadence",
+            "weekday",
+        ),
         ({"order_count": 20, "return_count": 3}, "return_behavior", "frequent_returner"),
         ({"order_count": 8, "return_count": 2}, "return_behavior", "frequent_returner"),
         ({"order_count": 9, "return_count": 2}, "return_behavior", None),
