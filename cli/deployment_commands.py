@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import Json
+from cli.options import Data, Json
 from cli.output import print_json, print_lines
 from cli.suite.names import DATABASE, SERVICES
 from cli.suite.secret_files import SuiteSecrets, suite_secrets, write_private
@@ -25,9 +25,11 @@ def make_secrets(
         "deploy/secrets"
     ),
     server: Annotated[str, typer.Option(help="Postgres, as the containers reach it (host:port).")] = "postgres:5432",
+    data: Data = None,
     json: Json = False,
 ) -> None:
     """Make passwords and keys, and the environment files that hand them to the processes."""
+    del data  # a deployment elsewhere has no suite's folder; the option is there because every command has it
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     made = suite_secrets(folder)
     for name, values in environments(made, server).items():

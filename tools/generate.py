@@ -4,6 +4,7 @@ The image (`gen/rapport.binpb`) feeds buf, Envoy's transcoder and the OpenAPI do
 """
 
 import filecmp
+import os
 import shutil
 import sys
 import tempfile
@@ -64,6 +65,8 @@ def generate(out: Path) -> None:
             f"-I{well_known}",
         )
         sources = Path(folder) / "sources.binpb"
+        # protoc finds its plug-ins by PATH; they stand beside this interpreter.
+        os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         run_protoc(
             *common,
             f"--descriptor_set_in={validate}",

@@ -70,8 +70,10 @@ def last_four(secret: str) -> str:
 def check(provider: Provider, config: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
     """Return the configuration that is to be stored: without the values that were left empty.
 
+    Receiving needs the webhook secret alone; what serves calls to the provider may come later.
+
     Raises:
-        ConnectionInvalidError: a name is unknown, something required is missing, or a value has the wrong form.
+        ConnectionInvalidError: a name is unknown, the webhook secret is missing, or a value has the wrong form.
         SecretPublicError: a secret is published in the provider's documentation.
     """
     kept = {name: value for name, value in config.items() if value}
@@ -81,7 +83,7 @@ def check(provider: Provider, config: Mapping[str, str], given: Mapping[str, str
     ]
     for name, setting in provider.settings.items():
         value = kept.get(name)
-        if (value is None and setting.required) or (value is not None and not setting.pattern.fullmatch(value)):
+        if value is not None and not setting.pattern.fullmatch(value):
             violations.append(FieldViolation(f"config.{name}", f"Must be {setting.description}."))
     known = provider.credentials | {WEBHOOK_SECRET}
     violations += [

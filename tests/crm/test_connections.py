@@ -83,7 +83,6 @@ async def test_page_token_of_another_tenant_is_refused(crm: Crm) -> None:
     ("changes", "reason", "field"),
     [
         pytest.param({"provider": "gorgas"}, "PROVIDER_UNKNOWN", None, id="unknown provider"),
-        pytest.param({"config": {}}, "CONNECTION_INVALID", "config.subdomain", id="no subdomain"),
         pytest.param({"config": {"subdomain": "Acme"}}, "CONNECTION_INVALID", "config.subdomain", id="upper case"),
         pytest.param({"config": {"subdomain": "a.b"}}, "CONNECTION_INVALID", "config.subdomain", id="dot"),
         pytest.param({"config": {"subdomain": "acme\n"}}, "CONNECTION_INVALID", "config.subdomain", id="line end"),

@@ -60,7 +60,6 @@ EVENT = {
 REQUESTS: dict[str, dict[str, Any]] = {
     "rapport.crm.v1.ConnectionService/CreateConnection": {
         "provider": "zendesk",
-        "config": {"subdomain": "acme"},
         "secrets": {"webhook_secret": "a-secret-of-its-own-0123456789"},
     },
     "rapport.crm.v1.ConnectionService/GetConnection": CONNECTION,

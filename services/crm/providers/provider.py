@@ -116,7 +116,6 @@ class Setting:
 
     pattern: re.Pattern[str]
     description: str
-    required: bool = False
 
 
 class Provider(Protocol):

@@ -83,7 +83,6 @@ class Zendesk:
             "subdomain": Setting(
                 re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII),
                 "the part before .zendesk.com: lower-case letters, digits and inner hyphens, at most 63 characters",
-                required=True,
             ),
             "account_id": Setting(re.compile(r"[0-9]{1,20}", re.ASCII), "the account's number"),
             "email": Setting(
