@@ -11,6 +11,10 @@ from services.recommendations import intents
 from services.recommendations.intents import Intent
 
 _MOST_REFERENCES = 20
+_MOST_MESSAGES = 20
+_MOST_TEXT = 10_000
+"""Characters of a message that are read: a pasted log must not keep everybody else waiting."""
+
 _ANY_REFERENCE = re.compile(r"#?\b[A-Za-z]{0,4}-?\d[A-Za-z0-9-]{2,40}\b")
 _SAID_REFERENCE = re.compile(
     r"(?:#\s?|\border\s(?:(?:number|no\.?|id|nr\.?)\s?)?(?:is\s|:\s?)?#?)((?:[A-Za-z]{0,4}-?)\d[A-Za-z0-9-]{2,40})\b",
@@ -146,7 +150,7 @@ def customer_text(conversation: Conversation) -> str:
             said.append(message.content)
         elif said:
             break
-    return "\n".join(reversed(said)) if said else conversation.subject
+    return "\n".join(reversed(said))[:_MOST_TEXT] if said else conversation.subject
 
 
 def waiting(conversation: Conversation) -> int:
@@ -161,9 +165,9 @@ def waiting(conversation: Conversation) -> int:
 
 def order_references(conversation: Conversation) -> list[str]:
     """Return words of the customer's that may be order ids, the newest message's first, with and without a "#"."""
-    texts = [message.content for message in reversed(conversation.messages) if not message.from_agent]
+    texts = [message.content[:_MOST_TEXT] for message in reversed(conversation.messages) if not message.from_agent]
     found: dict[str, None] = {}
-    for text in (*texts, conversation.subject):
+    for text in (*texts[:_MOST_MESSAGES], conversation.subject):
         for match in _ANY_REFERENCE.findall(text):
             found[match.lstrip("#")] = None
             found["#" + match.lstrip("#")] = None

@@ -11,6 +11,7 @@ import orjson
 import pytest
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.timestamp_pb2 import Timestamp
+from hypothesis import HealthCheck, settings
 from rapport.frontend.v1 import assistant_pb2, assistant_pb2_grpc
 from rapport.recommendations.v1 import (
     change_service_pb2_grpc,
@@ -33,6 +34,10 @@ from services.recommendations.__main__ import registrations
 from services.recommendations.customers import Customers
 from tests.support.servers import DatabaseFor, ServiceDatabase
 from tests.support.tokens import Issuer
+
+# A busy machine must not fail a property: how long an example takes is not what these tests are about.
+settings.register_profile("rapport", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("rapport")
 
 SCOPES = (
     "customers.read",

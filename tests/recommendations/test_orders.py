@@ -1,6 +1,8 @@
 """Orders: taken as a whole or not at all, once, and turned into histories."""
 
+import asyncio
 from datetime import timedelta
+from typing import Any
 
 import grpc
 import pytest
@@ -171,3 +173,43 @@ async def test_a_parcel_of_an_unknown_order_is_refused(shop: Caller) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await shop.orders("RecordShipments", order_service_pb2.RecordShipmentsRequest(shipments=[parcel]))
     assert reason(refused.value) == "ORDER_NOT_FOUND"
+
+
+async def test_commits_of_one_shop_at_once_are_applied_one_after_the_other(shop: Caller) -> None:
+    """Imports that run at the same time neither fail nor lose an order."""
+    done = await asyncio.gather(
+        *(
+            shop.import_whole([line(f"o-{number}", f"c-{number % 3}", NOW - timedelta(days=number)) for number in some])
+            for some in (range(1, 40), range(20, 60), range(50, 90))
+        )
+    )
+    assert sum(one.new_order_count for one in done) == 89
+    orders = [
+        (await shop.ask("GetCustomerProfile", customer_id=f"c-{number}"))["business_metrics"]["total_orders"]
+        for number in range(3)
+    ]
+    assert sum(orders) == 89
+    groups = {
+        profile["archetype"]["id"]: profile["archetype"]["member_count"]
+        for profile in [await shop.ask("GetCustomerProfile", customer_id=f"c-{number}") for number in range(3)]
+    }
+    assert sum(groups.values()) == 3
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"quantity": 0},
+        {"unit_price": "-1"},
+        {"unit_price": "1,50"},
+        {"unit_price": "1e9"},
+        {"currency_code": "eur"},
+        {"product_id": ""},
+    ],
+    ids=lambda fields: "=".join(map(str, *fields.items())),
+)
+async def test_lines_that_make_no_sense_are_refused(shop: Caller, fields: dict[str, Any]) -> None:
+    """The contract's rules hold for each line of a request."""
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await shop.buy(line("o-1", "c-1", NOW, **fields))
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
