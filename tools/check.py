@@ -60,7 +60,8 @@ def compose_is_valid() -> str:
     except ValueError as error:
         return str(error)
     services = yaml.safe_load(text)["services"]
-    without = [name for name, service in services.items() if "healthcheck" not in service and "restart" in service]
+    lasting = {name: service for name, service in services.items() if service.get("restart") != "no"}
+    without = [name for name, service in lasting.items() if "healthcheck" not in service]
     return f"without a health check: {', '.join(without)}" if without else ""
 
 
