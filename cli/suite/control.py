@@ -78,6 +78,8 @@ def start(folder: SuiteFolder, options: SuiteOptions, listener: Listener, *, lea
             stderr=log,
             cwd="/",
             start_new_session=True,
+            # The supervisor starts processes while gRPC's threads run; their fork handlers have no business there.
+            env={**os.environ, "GRPC_ENABLE_FORK_SUPPORT": "0"},
         )
     started = StartedSuite(folder, supervisor, progress, 0)
     try:

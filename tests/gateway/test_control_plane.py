@@ -28,7 +28,7 @@ def distrusted() -> Iterator[Stack]:
     try:
         whole.start_process("control", "serve")
         whole.start_process("envoy", "envoy")
-        wait_until(lambda: whole.status("/readyz") == 200, "the gateway is ready")
+        wait_until(lambda: whole.status("/openapi.json") == 200, "the gateway is configured")
         yield whole
     finally:
         whole.stop()
@@ -38,6 +38,7 @@ def test_without_any_key_set_nobody_is_judged(distrusted: Stack) -> None:
     """503, neither refused nor welcome; once the keys are known the same request passes."""
     edge = distrusted
     assert edge.status("/healthz") == 200
+    assert edge.status("/readyz") == 503
     assert edge.status("/v1/things/1", GOOD_KEY) == 503
     assert edge.status("/.well-known/jwks.json") == 503
     edge.kill("control")

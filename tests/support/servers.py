@@ -93,6 +93,8 @@ class RunningServer:
         if isinstance(self.server, PostgresServer):
             self.server.forget_dead_server()
         options = start_options(self.server.account, self.server.death_signal)
+        # Python code between fork and exec may hang in a process in which gRPC's threads run, as they do in tests.
+        del options["preexec_fn"]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self.server.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", **options
