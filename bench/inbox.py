@@ -48,10 +48,19 @@ def main() -> None:
         settings = peer_settings(stock, database)
         with (
             limit(measured, "tickets", page) as limit_port,
-            peer(measured, "orm", 2, settings) as orm_port,
-            peer(measured, "tuned", 2, settings) as tuned_port,
+            peer(measured, "orm", 1, settings) as orm,
+            peer(measured, "tuned", 1, settings) as tuned,
+            peer(measured, "orm", 2, settings) as orm_twice,
+            peer(measured, "tuned", 2, settings) as tuned_twice,
         ):
-            ports = {"ours": measured.port, "limit": limit_port, "peer": orm_port, "peer_tuned": tuned_port}
+            ports = {
+                "ours": measured.port,
+                "limit": limit_port,
+                "peer": orm,
+                "peer_tuned": tuned,
+                "peer_two_workers": orm_twice,
+                "peer_tuned_two_workers": tuned_twice,
+            }
             for port in ports.values():
                 load_of(measured, port, requests, 1.0)
             report.measure(

@@ -35,7 +35,7 @@ class Report:
                 if bad:
                     sys.exit(f"{self.name}: {contender} answered {bad}; nothing is compared with errors in it")
                 self.rounds.setdefault(contender, []).append(result)
-                print(f"round {number + 1}: {contender:12} {result.rate:8.0f}/s", file=sys.stderr, flush=True)
+                print(f"round {number + 1}: {contender:24} {result.rate:8.0f}/s", file=sys.stderr, flush=True)
 
     def rate(self, contender: str) -> float:
         """Return a contender's median rate."""

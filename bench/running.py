@@ -153,6 +153,6 @@ def peer(measured: Suite, name: str, workers: int, settings: dict[str, str]) -> 
     command = [sys.executable, "-m", "uvicorn", f"bench.peers.{name}:app", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--ssl-certfile", str(tls / "server.pem"), "--ssl-keyfile", str(tls / "server.key")]
     command += ["--workers", str(workers), "--no-access-log", "--log-level", "warning"]
-    with process(command, {**measured.environment, **settings}, measured.data / f"peer-{name}.log"):
+    with process(command, {**measured.environment, **settings}, measured.data / f"peer-{name}-{workers}.log"):
         wait_until_answers(f"https://localhost:{port}/openapi.json", measured.ca_file, {})
         yield port

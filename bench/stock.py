@@ -42,9 +42,12 @@ CREATE TABLE tickets (
     last_message_from_agent boolean NOT NULL, last_message_at timestamptz NOT NULL, created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL, closed_at timestamptz, card text NOT NULL, PRIMARY KEY (tenant_id, id));
 CREATE INDEX ON tickets (tenant_id, status, rank_key DESC, created_at, id);
+CREATE TABLE dedupe_keys (tenant_id uuid, key bytea, PRIMARY KEY (tenant_id, key));
 CREATE TABLE deliveries (
-    tenant_id uuid, dedupe_key bytea, id uuid NOT NULL, state text NOT NULL, sealed bytea NOT NULL,
-    PRIMARY KEY (tenant_id, dedupe_key));
+    tenant_id uuid, id uuid, state text NOT NULL, secret_version int NOT NULL, sealed bytea NOT NULL,
+    received_at timestamptz NOT NULL, PRIMARY KEY (tenant_id, id));
+CREATE TABLE jobs (tenant_id uuid, delivery_id uuid, run_at timestamptz NOT NULL, PRIMARY KEY (tenant_id, delivery_id));
+CREATE INDEX ON jobs (tenant_id, run_at);
 GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO peer;
 """
 PEER_POLICY = """
@@ -135,7 +138,7 @@ async def make_peer_database(suite: Suite, stock: Stock, cards: list[dict[str, o
     await root.close()
     database = await asyncpg.connect(server.url("postgres", password, "peer"))
     await database.execute(PEER_SCHEMA)
-    for table in ("tickets", "deliveries"):
+    for table in ("tickets", "dedupe_keys", "deliveries", "jobs"):
         await database.execute(PEER_POLICY.format(table=table))
     key_hash = hashlib.sha256(stock.api_key.encode()).digest()
     await database.execute("INSERT INTO api_keys VALUES ($1, $2)", key_hash, stock.tenant_id)

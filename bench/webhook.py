@@ -1,7 +1,7 @@
 """Webhooks, verified and stored durably and once, through the whole gateway: ours, the peers, the limit.
 
-Ours is measured while it only admits, as the peers do; then the same queue is worked off, and every admitted webhook
-must have become a ticket: `drained_per_second` and `balance_exact`. `python -m bench.webhook [--json]`
+Ours only admits while it is measured, as the peers do: nobody works the queue off meanwhile.
+`python -m bench.webhook [--json]`
 """
 
 import asyncio
@@ -40,10 +40,19 @@ def main() -> None:
         numbers = itertools.count()
         with (
             limit(measured, "crm", b'{"status":"accepted"}') as limit_port,
-            peer(measured, "orm", 2, settings) as orm_port,
-            peer(measured, "tuned", 2, settings) as tuned_port,
+            peer(measured, "orm", 1, settings) as orm,
+            peer(measured, "tuned", 1, settings) as tuned,
+            peer(measured, "orm", 2, settings) as orm_twice,
+            peer(measured, "tuned", 2, settings) as tuned_twice,
         ):
-            ports = {"ours": measured.port, "limit": limit_port, "peer": orm_port, "peer_tuned": tuned_port}
+            ports = {
+                "ours": measured.port,
+                "limit": limit_port,
+                "peer": orm,
+                "peer_tuned": tuned,
+                "peer_two_workers": orm_twice,
+                "peer_tuned_two_workers": tuned_twice,
+            }
             for port in ports.values():
                 load_of(measured, stock, port, numbers, 1.0)
             report.measure(

@@ -23,7 +23,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from bench.peers.webhooks import judge
+from bench.peers.webhooks import judge, kept
 
 engine = create_async_engine(
     os.environ["PEER_DATABASE_URL"].replace("postgresql://", "postgresql+asyncpg://"), pool_size=10
@@ -69,15 +69,33 @@ class ApiKey(Base):
     tenant_id: Mapped[UUID]
 
 
+class DedupeKey(Base):
+    """What tells a copy of a webhook; kept longer than the webhook itself."""
+
+    __tablename__ = "dedupe_keys"
+    tenant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    key: Mapped[bytes] = mapped_column(primary_key=True)
+
+
 class Delivery(Base):
-    """A webhook that was taken in."""
+    """A webhook that was taken in, with the verdict on it."""
 
     __tablename__ = "deliveries"
     tenant_id: Mapped[UUID] = mapped_column(primary_key=True)
-    dedupe_key: Mapped[bytes] = mapped_column(primary_key=True)
-    id: Mapped[UUID]
+    id: Mapped[UUID] = mapped_column(primary_key=True)
     state: Mapped[str]
+    secret_version: Mapped[int]
     sealed: Mapped[bytes]
+    received_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class Job(Base):
+    """What a worker has to do."""
+
+    __tablename__ = "jobs"
+    tenant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    delivery_id: Mapped[UUID] = mapped_column(primary_key=True)
+    run_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
 
 
 class TicketCard(BaseModel):
@@ -187,18 +205,24 @@ async def webhook(token: str, request: Request) -> dict[str, str]:
     dedupe_key = judge(request.headers, body, os.environ["PEER_WEBHOOK_SECRET"], datetime.now(UTC))
     if not known or dedupe_key is None:
         raise HTTPException(401, "The webhook's signature is not valid.")
-    tenant_id = UUID(os.environ["PEER_TENANT_ID"])
-    nonce = os.urandom(12)
-    delivery = Delivery(
-        tenant_id=tenant_id,
-        dedupe_key=dedupe_key,
-        id=uuid4(),
-        state="pending",
-        sealed=nonce + cipher.encrypt(nonce, body, tenant_id.bytes),
-    )
+    tenant_id, delivery_id, now = UUID(os.environ["PEER_TENANT_ID"]), uuid4(), datetime.now(UTC)
+    nonce, request_text = os.urandom(12), kept(request.headers, body)
+    sealed = nonce + cipher.encrypt(nonce, request_text, tenant_id.bytes + delivery_id.bytes)
     try:
         async with tenant_session(tenant_id) as session:
-            session.add(delivery)
+            session.add(DedupeKey(tenant_id=tenant_id, key=dedupe_key))
+            await session.flush()
+            session.add(
+                Delivery(
+                    tenant_id=tenant_id,
+                    id=delivery_id,
+                    state="pending",
+                    secret_version=1,
+                    sealed=sealed,
+                    received_at=now,
+                )
+            )
+            session.add(Job(tenant_id=tenant_id, delivery_id=delivery_id, run_at=now))
     except IntegrityError:
         return {"status": "duplicate"}
     return {"status": "accepted"}

@@ -17,7 +17,7 @@ import orjson
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from fastapi import FastAPI, HTTPException, Request, Response
 
-from bench.peers.webhooks import judge
+from bench.peers.webhooks import judge, kept
 
 GAMMA = 0.1
 cipher = AESGCM(bytes.fromhex(os.environ["PEER_DATA_KEY"]))
@@ -30,8 +30,13 @@ SELECT (SELECT count(*) FROM tickets WHERE tenant_id = $1 AND status = $2),
               ORDER BY rank_key DESC, created_at, id LIMIT $4 OFFSET $5) AS page)
 """
 ADMIT = """
-INSERT INTO deliveries (tenant_id, dedupe_key, id, state, sealed) VALUES ($1, $2, $3, 'pending', $4)
-ON CONFLICT DO NOTHING RETURNING id
+WITH fresh AS (
+    INSERT INTO dedupe_keys (tenant_id, key) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING tenant_id
+), delivery AS (
+    INSERT INTO deliveries (tenant_id, id, state, secret_version, sealed, received_at)
+    SELECT tenant_id, $3, 'pending', 1, $4, $5 FROM fresh
+)
+INSERT INTO jobs (tenant_id, delivery_id, run_at) SELECT tenant_id, $3, $5 FROM fresh RETURNING delivery_id
 """
 
 
@@ -94,10 +99,10 @@ async def webhook(token: str, request: Request) -> Response:
     dedupe_key = judge(request.headers, body, os.environ["PEER_WEBHOOK_SECRET"], datetime.now(UTC))
     if not known or dedupe_key is None:
         raise HTTPException(401, "The webhook's signature is not valid.")
-    tenant_id = UUID(os.environ["PEER_TENANT_ID"])
-    nonce = os.urandom(12)
-    sealed = nonce + cipher.encrypt(nonce, body, tenant_id.bytes)
+    tenant_id, delivery_id, now = UUID(os.environ["PEER_TENANT_ID"]), uuid4(), datetime.now(UTC)
+    nonce, request_text = os.urandom(12), kept(request.headers, body)
+    sealed = nonce + cipher.encrypt(nonce, request_text, tenant_id.bytes + delivery_id.bytes)
     async with app.state.pool.acquire() as connection, connection.transaction():
         await connection.execute("SELECT set_config('peer.tenant_id', $1, true)", str(tenant_id))
-        stored = await connection.fetchval(ADMIT, tenant_id, dedupe_key, uuid4(), sealed)
+        stored = await connection.fetchval(ADMIT, tenant_id, dedupe_key, delivery_id, sealed, now)
     return Response(orjson.dumps({"status": "accepted" if stored else "duplicate"}), media_type="application/json")
