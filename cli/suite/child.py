@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cli.errors import CommandError
 from cli.suite.account import ServerAccount
-from cli.suite.launch import start_options
+from cli.suite.launch import start_command
 from cli.suite.state import ProcessState, describe
 
 _FIRST_DELAY = 0.1
@@ -95,13 +95,13 @@ class Child:
         descriptor = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             self._process = await asyncio.create_subprocess_exec(
-                *self.plan.command,
+                *start_command(self.plan.command, self.plan.account, self.plan.death_signal),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=descriptor,
                 stderr=descriptor,
                 env=dict(self.plan.environment),
                 cwd="/",
-                **start_options(self.plan.account, self.plan.death_signal),
+                start_new_session=True,
             )
         except OSError as error:
             raise CommandError(

@@ -1,45 +1,28 @@
 """How the suite's processes are started: unprivileged where that is wanted, and never outliving their parent."""
 
-import ctypes
 import importlib.util
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from cli.errors import CommandError
 from cli.suite.account import ServerAccount
 
-_PR_SET_PDEATHSIG = 1
+_BECOME = Path(__file__).with_name("become.py")
 
 
-def start_options(account: ServerAccount | None = None, death_signal: int = signal.SIGKILL) -> dict[str, Any]:
-    """Return the keyword arguments for `subprocess.Popen` and `asyncio.create_subprocess_exec`.
+def start_command(
+    command: Sequence[str], account: ServerAccount | None = None, death_signal: int = signal.SIGKILL
+) -> list[str]:
+    """Return the argument list that becomes `command`, to be started with `start_new_session=True`.
 
-    The process gets its own session (a terminal's Ctrl-C is answered by the supervisor alone), runs as `account` where
-    one is given, and receives `death_signal` when its parent dies, where the kernel can do that (Linux).
+    The process runs as `account` where one is given, and receives `death_signal` when its parent dies, where the kernel
+    can do that (Linux). A session of its own leaves a terminal's Ctrl-C to the supervisor.
     """
-    options: dict[str, Any] = {"start_new_session": True, "preexec_fn": _die_with_parent(death_signal)}
-    if account is not None:
-        options |= {"user": account.uid, "group": account.gid, "extra_groups": []}
-    return options
-
-
-def _die_with_parent(death_signal: int) -> Callable[[], None] | None:
-    """Return what runs in the child between fork and exec, prepared in the parent; None where it is not supported."""
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None)
-    parent = os.getpid()
-
-    def prepare() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, death_signal)
-        if os.getppid() != parent:  # the parent died before the kernel knew of our wish
-            os._exit(1)
-
-    return prepare
+    who = "" if account is None else f"{account.uid}:{account.gid}"
+    return [sys.executable, "-I", "-S", str(_BECOME), str(os.getpid()), str(int(death_signal)), who, *command]
 
 
 def package_folder(package: str) -> Path:

@@ -19,7 +19,7 @@ import psutil
 
 from cli.errors import CommandError
 from cli.suite.account import ServerAccount, own_folder, reachable_folders, require_reachable, server_account
-from cli.suite.launch import package_folder, start_options
+from cli.suite.launch import package_folder, start_command
 from cli.suite.sockets import socket_folder
 
 SUPERUSER = "postgres"
@@ -174,7 +174,12 @@ def _make_cluster(server: PostgresServer, superuser_password: str) -> None:
     ]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, cwd=server.folder, **start_options(account)
+            start_command(command, account),
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=server.folder,
+            start_new_session=True,
         )
     finally:
         password_file.unlink()

@@ -23,7 +23,7 @@ from cli.suite import plans, state
 from cli.suite.child import Child, ProcessPlan, last_words
 from cli.suite.folder import SuiteFolder
 from cli.suite.health import is_ready, is_serving
-from cli.suite.launch import start_options
+from cli.suite.launch import start_command
 from cli.suite.log_files import keep_bounded
 from cli.suite.names import DATABASE, SERVICES
 from cli.suite.plans import Addresses, SuiteOptions
@@ -143,13 +143,13 @@ class Supervisor:
         with log.open("ab") as output:
             log.chmod(0o600)
             process = await asyncio.create_subprocess_exec(
-                *plans.module_command("cli.suite.migrate"),
+                *start_command(plans.module_command("cli.suite.migrate")),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 env=environment,
                 cwd="/",
-                **start_options(),
+                start_new_session=True,
             )
         try:
             code = await asyncio.wait_for(process.wait(), _MIGRATION_SECONDS)

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from cli.suite.launch import start_options
+from cli.suite.launch import start_command
 from cli.suite.names import SERVICES
 from cli.suite.postgres import SUPERUSER, THROWAWAY, PostgresServer, prepare_postgres, wait_for_postgres
 from cli.suite.provision import create_database, provision_database, provision_roles
@@ -92,12 +92,10 @@ class RunningServer:
         """Start the process and return when it takes connections."""
         if isinstance(self.server, PostgresServer):
             self.server.forget_dead_server()
-        options = start_options(self.server.account, self.server.death_signal)
-        # Python code between fork and exec may hang in a process in which gRPC's threads run, as they do in tests.
-        del options["preexec_fn"]
+        command = start_command(self.server.command(), self.server.account, self.server.death_signal)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                self.server.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", **options
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True
             )
         try:
             if isinstance(self.server, PostgresServer):
