@@ -37,8 +37,8 @@ gen: setup ## Regenerate everything that is generated (gen/, OpenAPI, reference 
 bench: setup ## Run the benchmarks; each prints ratios.
 	$(BIN)/python -m bench
 
-drill: setup ## Long fault drills and browser tests; not part of `make test`.
-	$(BIN)/pytest tests/drills --run-drills
+drill: setup ## Long fault drills; not part of `make test`.
+	$(BIN)/pytest -m drill --run-drills --numprocesses=1
 
 lock: setup ## Resolve the dependencies anew into the hashed lock files.
 	$(BIN)/python -m tools.lock

@@ -1,5 +1,6 @@
 """What a deployment elsewhere needs of this command: its secrets, in the files that docker-compose.yml reads."""
 
+import os
 from json import dumps
 from pathlib import Path
 from typing import Annotated
@@ -7,9 +8,12 @@ from typing import Annotated
 import typer
 
 from cli.options import Data, Json
-from cli.output import print_json, print_lines
+from cli.output import print_json, print_lines, say
 from cli.suite.names import DATABASE, SERVICES
 from cli.suite.secret_files import SuiteSecrets, suite_secrets, write_private
+
+CONTAINER_ACCOUNT = 10001
+"""The user as whom the image's processes run (deploy/Dockerfile); it must be able to read the secrets."""
 
 commands = typer.Typer(help="Prepare a deployment that runs elsewhere.", no_args_is_help=True)
 
@@ -35,6 +39,13 @@ def make_secrets(
     for name, values in environments(made, server).items():
         write_private(folder / f"{name}.env", "".join(f"{key}={value}\n" for key, value in values.items()))
     write_private(folder / "postgres_password", made.postgres["postgres"])
+    if os.geteuid() == 0:
+        for path in folder.iterdir():
+            os.chown(path, CONTAINER_ACCOUNT, CONTAINER_ACCOUNT)
+    else:
+        say(
+            f"The containers run as user {CONTAINER_ACCOUNT}; let it read the files: sudo chown -R {CONTAINER_ACCOUNT} {folder}"
+        )
     if json:
         print_json({"folder": str(folder), "files": sorted(path.name for path in folder.iterdir())})
     else:

@@ -1,7 +1,7 @@
 """Make the reference pages from the code, and check that what the other pages say can be found or run.
 
 Made: docs/reference/{configuration,errors,methods,command}.md. Checked: these are current; every relative link and
-every path in backticks exists; every ```python block runs.
+every path in backticks exists; every command and target named exists; every ```python block runs.
 """
 
 import inspect
@@ -156,7 +156,7 @@ def pages() -> Iterator[Path]:
     yield ROOT / "README.md"
     yield from sorted((ROOT / "docs").rglob("*.md"))
     yield from sorted(ROOT.glob("services/*/README.md"))
-    yield from (path for path in (ROOT / "servicekit/README.md", ROOT / "bench/README.md") if path.exists())
+    yield from (ROOT / folder / "README.md" for folder in ("servicekit", "gateway", "cli", "bench", "deploy"))
 
 
 def broken(page: Path) -> Iterator[str]:
@@ -171,11 +171,31 @@ def broken(page: Path) -> Iterator[str]:
         root = path.split("/")[0]
         if (ROOT / root).is_dir() and not (ROOT / path).exists():
             yield f"{where}: no such path: {path}"
+    yield from (f"{where}: no such command: {words}" for words in unknown_commands(text))
     for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
         try:
             exec(compile(block, str(where), "exec"), {"__name__": "__documentation__"})  # noqa: S102 - our own pages
         except Exception as error:  # noqa: BLE001 - whatever an example raises is reported
             yield f"{where}: an example raised {error!r}"
+
+
+def unknown_commands(text: str) -> Iterator[str]:
+    """Yield what a page calls as `rapport …` or `make …` and there is none of."""
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    for target in re.findall(r"(?:`|^)make ([a-z]+)", text, flags=re.MULTILINE):
+        if target not in targets:
+            yield f"make {target}"
+    root: Any = typer.main.get_command(import_module("cli.main").commands)
+    for call in re.findall(r"(?:`|^)(?:\S*/)?rapport ([a-z][^`\n]*)", text, flags=re.MULTILINE):
+        command, words = root, call.split()
+        while words and getattr(command, "commands", None):
+            command = command.commands.get(words.pop(0))
+            if command is None:
+                yield f"rapport {call}"
+                break
+        else:
+            known = {option for parameter in command.params for option in parameter.opts} if command else set()
+            yield from (f"rapport {call}: {word}" for word in words if word.startswith("--") and word not in known)
 
 
 def check() -> str:

@@ -1,7 +1,8 @@
 """Becomes another program: `python -I -S become.py PARENT SIGNAL ACCOUNT PROGRAM [ARGUMENT ...]`.
 
 A process that runs threads must not execute Python between fork and exec: what has to be done there is done here, in a
-program of its own. It takes on the ACCOUNT ("uid:gid", or empty), asks the kernel (Linux) for SIGNAL when PARENT dies, and execs.
+program of its own. It takes on the ACCOUNT ("uid:gid", or empty), asks the kernel (Linux) for SIGNAL when PARENT dies,
+and execs.
 """
 
 import ctypes

@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,18 +117,38 @@ async def test_acknowledged_webhooks_survive_the_death_of_every_process(
     doomed: SuiteUnderTest, record_property: Callable[[str, object], None]
 ) -> None:
     """Each process is killed with -9 under load; afterwards each acknowledged webhook is a ticket, exactly once."""
+    await nothing_is_lost(doomed, KILLED, record_property)
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(900)
+async def test_acknowledged_webhooks_survive_thirty_deaths(
+    doomed: SuiteUnderTest, record_property: Callable[[str, object], None]
+) -> None:
+    """Thirty processes, drawn at random with a fixed seed, are killed with -9 under load; the same holds."""
+    draw = random.Random(20260101)
+    await nothing_is_lost(doomed, draw.choices(KILLED, k=30), record_property)
+
+
+async def nothing_is_lost(
+    doomed: SuiteUnderTest, killed: Sequence[str], record_property: Callable[[str, object], None]
+) -> None:
+    """Kill these processes one after the other under load, and compare what was acknowledged with what is there."""
     shop = await new_shop(doomed, "killed")
     async with doomed.client(**{"x-api-key": shop.api_key}) as client:
         vendor = Vendor(client, shop)
         recovery = {}
         async with vendor.sending(streams=4):
-            for process in KILLED:
+            for process in killed:
                 recovery[process] = await killed_and_back(doomed, client, process)
         record_property("recovery_seconds", recovery)
         record_property("answers", dict(vendor.statuses))
-        assert len(vendor.acknowledged) > len(KILLED)
+        assert len(vendor.acknowledged) > len(killed)
 
         async def all_there() -> list[str] | None:
+            # Right after the last death a connection of old may still be refused once.
+            if (await client.get("/v1/tickets")).status_code != 200:
+                return None
             found = await subjects(client)
             return found if len(found) >= len(vendor.acknowledged) else None
 
@@ -140,21 +161,31 @@ async def test_acknowledged_webhooks_survive_the_death_of_every_process(
         assert int(balance["dead"]) == int(balance["pending"]) == 0
 
 
-async def test_a_stopped_valkey_costs_no_answer(doomed: SuiteUnderTest) -> None:
-    """With Valkey stopped the inbox answers 200, and soon: nothing waits for it on each request."""
-    shop = await furnish(doomed, await new_shop(doomed, "stopped"))
-    pid = pid_of(doomed, "valkey")
+async def inbox_times(client: httpx.AsyncClient, requests: int) -> list[float]:
+    """Read the inbox so many times; return how long each answer took, in seconds, the quickest first."""
+    times = []
+    for _ in range(requests):
+        started = time.monotonic()
+        assert (await client.get("/api/tickets?status=open&smart_order=true")).status_code == 200
+        times.append(time.monotonic() - started)
+    return sorted(times)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
+async def test_a_valkey_that_is_away_costs_little(doomed: SuiteUnderTest, number: signal.Signals) -> None:
+    """Killed or stopped, the inbox answers 200, nine of ten times less than 50 ms later than with Valkey."""
+    shop = await furnish(doomed, await new_shop(doomed, "away"))
     async with doomed.client(**{"x-api-key": shop.api_key}) as client:
-        os.kill(pid, signal.SIGSTOP)
+        usual = await inbox_times(client, 50)
+        pid = pid_of(doomed, "valkey")
+        os.kill(pid, number)
         try:
-            times = []
-            for _ in range(12):
-                started = time.monotonic()
-                assert (await client.get("/api/tickets?status=open&smart_order=true")).status_code == 200
-                times.append(time.monotonic() - started)
+            away = await inbox_times(client, 200)
         finally:
-            os.kill(pid, signal.SIGCONT)
-    assert sorted(times)[len(times) // 2] < 0.2
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+    assert away[180] < usual[45] + 0.05
+    assert away[-1] < 1.0
 
 
 async def test_inbox_and_ticket_answer_without_recommendations(doomed: SuiteUnderTest) -> None:
