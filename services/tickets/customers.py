@@ -35,8 +35,13 @@ _ADVICE_AT_ONCE = 50
 _CALL_SECONDS = 10.0
 _CHECK_SECONDS = 2.0
 
-# Answers by which the tenant service says that there is no such tenant to work for any more.
-_TENANT_GONE = {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
+# Answers that say that there is no such tenant to work for, or not now: it is gone or suspended.
+_TENANT_GONE = {
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.PERMISSION_DENIED,
+}
 
 _log = structlog.get_logger(__name__)
 
@@ -98,19 +103,30 @@ class CustomerFollower:
         for tenant, group in groupby(by_tenant, key=lambda change: change.tenant_id):
             tenant_id, of_tenant = UUID(tenant), list(group)
             try:
-                metadata = await self._workload.metadata(tenant_id)
+                await self._copy(tenant_id, of_tenant)
             except grpc.aio.AioRpcError as error:
                 if error.code() not in _TENANT_GONE:
                     raise
                 # A tenant that is gone or suspended must not hold up the log of all the others.
                 _log.warning("log_of_refused_tenant_skipped", tenant_id=tenant, changes=len(of_tenant))
-                continue
-            customers = _subjects(of_tenant, change_service_pb2.Change.KIND_CUSTOMER)
-            for some in _batches(customers, _CUSTOMERS_AT_ONCE):
-                await self._copy_customers(tenant_id, some, metadata)
-            advised = _subjects(of_tenant, change_service_pb2.Change.KIND_ADVICE)
-            for some in _batches(advised, _ADVICE_AT_ONCE):
-                await self._copy_advice(tenant_id, some, metadata)
+
+    async def _copy(self, tenant_id: UUID, changes: Sequence[change_service_pb2.Change]) -> None:
+        """Copy what changed of one tenant; once more with a new token if the one that was kept is refused."""
+        try:
+            await self._copy_with(await self._workload.metadata(tenant_id), tenant_id, changes)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAUTHENTICATED:
+                raise
+            self._workload.forget()
+            await self._copy_with(await self._workload.metadata(tenant_id), tenant_id, changes)
+
+    async def _copy_with(
+        self, metadata: tuple[tuple[str, str], ...], tenant_id: UUID, changes: Sequence[change_service_pb2.Change]
+    ) -> None:
+        for some in _batches(_subjects(changes, change_service_pb2.Change.KIND_CUSTOMER), _CUSTOMERS_AT_ONCE):
+            await self._copy_customers(tenant_id, some, metadata)
+        for some in _batches(_subjects(changes, change_service_pb2.Change.KIND_ADVICE), _ADVICE_AT_ONCE):
+            await self._copy_advice(tenant_id, some, metadata)
 
     async def _copy_customers(
         self, tenant_id: UUID, customer_ids: Sequence[str], metadata: tuple[tuple[str, str], ...]

@@ -33,7 +33,8 @@ class Recommendations(change_service_pb2_grpc.ChangeServiceServicer, token_servi
     log: list[change_service_pb2.Change] = field(default_factory=list)
     cards: dict[str, change_service_pb2.CustomerCard] = field(default_factory=dict)
     advice: dict[str, change_service_pb2.Advice] = field(default_factory=dict)
-    refused: set[str] = field(default_factory=set)
+    refused: dict[str, grpc.StatusCode] = field(default_factory=dict)
+    stale_answers: int = 0
 
     def know(self, tenant_id: UUID, customer: str, value: float, churn: float) -> None:
         """Compute a customer anew and write it into the log."""
@@ -57,8 +58,8 @@ class Recommendations(change_service_pb2_grpc.ChangeServiceServicer, token_servi
         self, request: token_service_pb2.ExchangeWorkloadRequest, context: Any
     ) -> token_service_pb2.AccessToken:
         """Hand out a token, unless the tenant is refused."""
-        if request.tenant_id in self.refused:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "no such tenant")
+        if code := self.refused.get(request.tenant_id):
+            await context.abort(code, "no such tenant to work for")
         end = Timestamp()
         end.GetCurrentTime()
         end.seconds += 100
@@ -73,9 +74,12 @@ class Recommendations(change_service_pb2_grpc.ChangeServiceServicer, token_servi
         return change_service_pb2.ListChangesResponse(changes=some, cursor=str(start + len(some)))
 
     async def BatchGetCustomerCards(  # noqa: N802 - named by the contract
-        self, request: change_service_pb2.BatchGetCustomerCardsRequest, _context: Any
+        self, request: change_service_pb2.BatchGetCustomerCardsRequest, context: Any
     ) -> change_service_pb2.BatchGetCustomerCardsResponse:
-        """Return the cards of those who are known."""
+        """Return the cards of those who are known, once the tokens that count as stale are over."""
+        if self.stale_answers:
+            self.stale_answers -= 1
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token is refused")
         found = [self.cards[customer] for customer in request.customer_ids if customer in self.cards]
         return change_service_pb2.BatchGetCustomerCardsResponse(cards=found)
 
@@ -227,11 +231,14 @@ async def test_a_forgotten_customer_leaves_no_copy(agent: Agent, world: World) -
     assert (await agent.ask("GetTicket", ticket="T-001"))["customer_profile"] is None
 
 
-async def test_a_refused_tenant_does_not_hold_up_the_others(agent: Agent, world: World) -> None:
-    """A tenant that is gone stands in the log before a living one."""
-    gone = uuid7()
-    world.fake.refused.add(str(gone))
-    world.fake.know(gone, "nobody", 1, 0.1)
+@pytest.mark.parametrize("code", [grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION])
+async def test_a_gone_or_suspended_tenant_does_not_hold_up_the_others(
+    agent: Agent, world: World, code: grpc.StatusCode
+) -> None:
+    """A shop that is gone or suspended stands in the log before an active one, whose changes are copied."""
+    refused = uuid7()
+    world.fake.refused[str(refused)] = code
+    world.fake.know(refused, "nobody", 1, 0.1)
     world.fake.know(agent.tenant_id, "rich", 9_000, 0.9)
     await agent.open(customer_id="rich")
     world.follow(agent.running)
@@ -240,6 +247,22 @@ async def test_a_refused_tenant_does_not_hold_up_the_others(agent: Agent, world:
         return (await agent.ask("GetTicket", ticket="T-001"))["customer_profile"] is not None
 
     await eventually(profiled)
+
+
+@pytest.mark.parametrize(("stale_answers", "copied"), [(1, True), (2, False)])
+async def test_a_refused_token_is_replaced_once_and_then_the_tenant_is_passed_over(
+    agent: Agent, world: World, stale_answers: int, copied: bool
+) -> None:
+    """A stale token costs an active shop nothing; a shop whose new token is refused too holds up nobody."""
+    world.fake.stale_answers = stale_answers
+    world.fake.know(agent.tenant_id, "rich", 9_000, 0.9)
+    await agent.open(customer_id="rich")
+    workload = Workload("tickets", "secret", world.channel)
+    doorbell = Doorbell(agent.running.cache)
+    world.doorbells.append(doorbell)
+    follower = CustomerFollower(agent.running.store, agent.running.inbox, world.channel, workload, doorbell)
+    await follower.apply(world.fake.log)
+    assert ((await agent.ask("GetTicket", ticket="T-001"))["customer_profile"] is not None) is copied
 
 
 async def test_only_one_process_follows_and_another_takes_over(agent: Agent, world: World) -> None:
