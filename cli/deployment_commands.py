@@ -43,9 +43,7 @@ def make_secrets(
         for path in folder.iterdir():
             os.chown(path, CONTAINER_ACCOUNT, CONTAINER_ACCOUNT)
     else:
-        say(
-            f"The containers run as user {CONTAINER_ACCOUNT}; let it read the files: sudo chown -R {CONTAINER_ACCOUNT} {folder}"
-        )
+        say(f"The containers run as another user; let it read the files: chown -R {CONTAINER_ACCOUNT} {folder}")
     if json:
         print_json({"folder": str(folder), "files": sorted(path.name for path in folder.iterdir())})
     else:
