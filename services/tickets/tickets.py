@@ -27,6 +27,7 @@ MAX_ENTRIES = 5_000
 OLDEST_START = timedelta(days=365)
 """A ticket that claims to be older counts as waiting for this long when it arrives: clocks of others may be broken."""
 
+_ADVISED_BY = {"subject", "customer_id"}
 _NUL = "\x00"
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -70,7 +71,8 @@ class Ticket:
         start_time: since when it counts as waiting; never in the future.
         field_times: for each field, when the value that it has came to be; an older event does not overwrite it.
         entry_count: how many messages and notes it was ever given; the last sequence number.
-        conversation_version: rises with every message that is added, hidden or restored.
+        conversation_version: rises with every message that is added, hidden or restored, and with a new subject or
+            customer: what was advised before may be wrong now.
         revision: rises with every change.
         connection_id: the helpdesk connection that it came by, None for a ticket that was opened here.
         external_id: the provider's id of it.
@@ -209,7 +211,8 @@ def with_values(ticket: Ticket, values: Mapping[str, Any], moment: datetime) -> 
     close_time = ticket.close_time
     if "status" in different:
         close_time = moment if different["status"] == "closed" else None
-    return replace(ticket, **different, close_time=close_time, field_times=times)
+    version = ticket.conversation_version + (1 if _ADVISED_BY & different.keys() else 0)
+    return replace(ticket, **different, close_time=close_time, field_times=times, conversation_version=version)
 
 
 def touched(ticket: Ticket, now: datetime) -> Ticket:

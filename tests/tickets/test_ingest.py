@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
-from rapport.tickets.v1 import conversation_service_pb2, ingest_service_pb2
+from rapport.tickets.v1 import conversation_service_pb2, ingest_service_pb2, ticket_service_pb2
 
 from tests.tickets.calls import event, message, refusal, stamp
 from tests.tickets.conftest import Agent
@@ -127,8 +127,8 @@ async def test_two_connections_may_use_the_same_ticket_id(agent: Agent) -> None:
     assert (await agent.inbox())["pagination"]["total"] == 2
 
 
-async def test_the_conversation_has_a_version_that_moves_with_visible_messages(agent: Agent) -> None:
-    """Messages, hiding and nothing else move the version that drafts are kept under."""
+async def test_the_conversation_has_a_version_that_moves_with_what_advice_rests_on(agent: Agent) -> None:
+    """Messages, hiding, a new subject or customer, and nothing else move the version that drafts are kept under."""
 
     async def version() -> int:
         request = conversation_service_pb2.GetConversationRequest(ticket="T-001")
@@ -143,5 +143,16 @@ async def test_the_conversation_has_a_version_that_moves_with_visible_messages(a
     await agent.ask("AddMessage", ticket="T-001", content="more", author_name="Ann")
     seen.append(await version())
     await agent.ask("ResetConversation", ticket="T-001")
+    seen.append(await version())
+    await agent.ask("ResetConversation", ticket="T-001")
+    await ingest(agent, event("e2", "42", subject="S", customer_id="c", status="pending"))
+    assert await version() == seen[-1]
+    for number, fields in enumerate(({"customer_id": "c-2"}, {"subject": "Another"})):
+        await ingest(agent, event(f"n{number}", "42", **fields))
+        seen.append(await version())
+    edit = ticket_service_pb2.UpdateTicketRequest(
+        ticket=ticket_service_pb2.TicketChange(id="T-001", subject="By hand"), update_mask={"paths": ["subject"]}
+    )
+    await agent.running.tickets.UpdateTicket(edit, metadata=agent.metadata)
     seen.append(await version())
     assert seen == sorted(set(seen))
