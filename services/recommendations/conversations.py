@@ -3,11 +3,13 @@
 import grpc
 from rapport.tickets.v1 import conversation_service_pb2, conversation_service_pb2_grpc
 
+from servicekit.errors import CredentialInvalidError, DomainError, ScopeMissingError
 from servicekit.identity import forwarded_metadata
 from services.recommendations.case import Conversation, Message
 from services.recommendations.errors import ConversationUnavailableError, TicketNotFoundError
 
 _CALL_SECONDS = 5.0
+_SCOPE = "tickets.read"
 
 
 class Conversations:
@@ -21,19 +23,18 @@ class Conversations:
 
         Raises:
             TicketNotFoundError: there is no such ticket, or not for this caller.
+            CredentialInvalidError: the tickets service refuses the caller's credential, which may just have run out.
+            ScopeMissingError: the caller may not read tickets.
             ConversationUnavailableError: the tickets service does not answer.
         """
         request = conversation_service_pb2.GetConversationRequest(ticket=ticket)
         try:
             found = await self._stub.GetConversation(request, timeout=_CALL_SECONDS, metadata=forwarded_metadata())
         except grpc.aio.AioRpcError as error:
-            if error.code() in {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT}:
-                raise TicketNotFoundError("There is no such ticket.", metadata={"ticket": ticket}) from error
-            if error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
-                raise ConversationUnavailableError(
-                    "The conversation cannot be read at the moment; try again.", retry_after=1
-                ) from error
-            raise
+            refusal = _refusal(error, ticket)
+            if refusal is None:
+                raise
+            raise refusal from error
         return Conversation(
             ticket_id=found.ticket_id,
             customer_id=found.customer_id,
@@ -42,3 +43,20 @@ class Conversations:
             version=found.version,
             messages=tuple(Message(message.from_agent, message.content) for message in found.messages),
         )
+
+
+def _refusal(error: grpc.aio.AioRpcError, ticket: str) -> DomainError | None:
+    """Return what the caller is told of a refusal by the tickets service; None for a failure that nobody expects."""
+    match error.code():
+        case grpc.StatusCode.NOT_FOUND | grpc.StatusCode.INVALID_ARGUMENT:
+            return TicketNotFoundError("There is no such ticket.", metadata={"ticket": ticket})
+        case grpc.StatusCode.UNAUTHENTICATED:
+            return CredentialInvalidError("The credential is missing or not valid.")
+        case grpc.StatusCode.PERMISSION_DENIED:
+            return ScopeMissingError(f"The credential lacks the scope {_SCOPE}.", metadata={"scope": _SCOPE})
+        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.DEADLINE_EXCEEDED:
+            return ConversationUnavailableError(
+                "The conversation cannot be read at the moment; try again.", retry_after=1
+            )
+        case _:
+            return None

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import grpc
 import pytest
+from rapport.frontend.v1 import assistant_pb2
 from rapport.recommendations.v1 import change_service_pb2, order_pb2, order_service_pb2
 
 from servicekit.ids import uuid7
@@ -190,6 +191,28 @@ async def test_foreign_and_missing_tickets_look_the_same(shop: Caller, other_sho
             await shop.ask(method, ticket=ticket)
         assert reason(refused.value) == "TICKET_NOT_FOUND"
         assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_who_may_not_read_tickets_is_told_so(shop: Caller) -> None:
+    """A token for advice alone is refused with the scope that it lacks, not with an error of ours."""
+    ticket = shop.ticket("c-1", "My mug is broken!")
+    metadata = shop.issuer.metadata("recommendations.read", tenant_id=shop.tenant_id)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await shop.running.assistant.GetDraft(assistant_pb2.GetDraftRequest(ticket=ticket), metadata=metadata)
+    assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert reason(refused.value) == "SCOPE_MISSING"
+
+
+async def test_a_credential_that_the_tickets_service_refuses_is_not_valid_here_either(
+    shop: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token that ran out on the way is the caller's to renew."""
+    ticket = shop.ticket("c-1", "My mug is broken!")
+    monkeypatch.setattr("services.recommendations.conversations.forwarded_metadata", lambda: ())
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await shop.ask("GetDraft", ticket=ticket)
+    assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert reason(refused.value) == "CREDENTIAL_INVALID"
 
 
 async def test_without_the_conversation_nothing_is_guessed(shop: Caller) -> None:
