@@ -13,6 +13,8 @@ from tests.tickets.calls import refusal
 from tests.tickets.conftest import Agent, Running
 
 PAGE = {"page": 1, "limit": 50, "total": 1, "total_pages": 1, "has_next": False, "has_prev": False}
+BY_ANN: dict[str, Any] = {"from_agent": False, "author_name": "Ann"}
+BY_AGENT: dict[str, Any] = {"from_agent": True, "author_name": "Agent"}
 
 
 def check_shape(answer: Any, shape: str) -> None:
@@ -112,7 +114,7 @@ async def test_both_id_forms_work_on_every_route(agent: Agent) -> None:
     for name in (ticket, "T-001", ticket.upper()):
         await agent.ask("GetTicket", ticket=name)
         await agent.ask("UpdateTicket", ticket=name, priority="high")
-        await agent.ask("AddMessage", ticket=name, content="hi", author_name="Ann")
+        await agent.ask("AddMessage", ticket=name, content="hi", **BY_ANN)
         await agent.ask("AddNote", ticket=name, content="hi", author_name="Ann", author_id="1")
         await agent.ask("ListNotes", ticket=name)
         check_shape(await agent.ask("ResetConversation", ticket=name), "ConversationReset")
@@ -145,7 +147,7 @@ async def test_reset_hides_all_but_the_first_message_and_can_be_undone(agent: Ag
     """Nothing is destroyed: the second call says so, the preview goes back, and restoring brings everything again."""
     await agent.open(message="first")
     for number in range(3):
-        await agent.ask("AddMessage", ticket="T-001", content=f"more {number} refund", author_name="Ann")
+        await agent.ask("AddMessage", ticket="T-001", content=f"more {number} refund", **BY_ANN)
     reset = await agent.ask("ResetConversation", ticket="T-001")
     assert (reset["status"], reset["messages_deleted"]) == ("reset", 3)
     assert (await agent.ask("ResetConversation", ticket="T-001"))["status"] == "already_reset"
@@ -197,7 +199,7 @@ async def test_assigning_and_taking_back(agent: Agent) -> None:
 async def test_close_ticket_with_a_message_and_reopen(agent: Agent) -> None:
     """A message may close its ticket; opening it again clears the closing time."""
     await agent.open()
-    answer = await agent.ask("AddMessage", ticket="T-001", content="bye", from_agent=True, close_ticket=True)
+    answer = await agent.ask("AddMessage", ticket="T-001", content="bye", **BY_AGENT, close_ticket=True)
     assert answer["ticket_updated"]["status"] == "closed"
     assert (await agent.inbox())["tickets"] == []
     reopened = await agent.ask("UpdateTicket", ticket="T-001", status="open")
@@ -248,24 +250,36 @@ async def test_wrong_lists_are_refused(agent: Agent, fields: dict[str, Any]) -> 
     assert code == grpc.StatusCode.INVALID_ARGUMENT
 
 
+NEW: dict[str, Any] = {"customer_id": "c", "channel": "email", "initial_message": "x", "author_name": "Ann"}
+MESSAGE: dict[str, Any] = {"ticket": "T-001", "content": "x", **BY_ANN}
+NOTE: dict[str, Any] = {"ticket": "T-001", "content": "x", "author_name": "Eve", "author_id": "1"}
+
+
+def without(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the fields but one."""
+    return {key: value for key, value in fields.items() if key != name}
+
+
 WRITES: list[tuple[str, dict[str, Any]]] = [
-    ("CreateTicket", {"customer_id": "c", "channel": "email"}),
-    ("CreateTicket", {"customer_id": "", "channel": "email", "initial_message": "x"}),
-    ("CreateTicket", {"customer_id": "c", "channel": "fax", "initial_message": "x"}),
-    ("CreateTicket", {"customer_id": "c", "channel": "email", "initial_message": "x", "priority": "extreme"}),
-    ("CreateTicket", {"customer_id": "c", "channel": "email", "initial_message": "a\x00b"}),
-    ("CreateTicket", {"customer_id": "c", "channel": "email", "initial_message": "x" * 1_000_000}),
-    ("CreateTicket", {"customer_id": "c", "channel": "email", "initial_message": "x", "tags": ["t"] * 10_000}),
-    ("CreateTicket", {"customer_id": "c", "channel": "email", "initial_message": "x", "tags": [" "]}),
-    ("CreateTicket", {"customer_id": "c", "channel": "email", "initial_message": "x", "subject": "s" * 501}),
+    ("CreateTicket", {**NEW, "customer_id": ""}),
+    ("CreateTicket", {**NEW, "channel": "fax"}),
+    ("CreateTicket", {**NEW, "priority": "extreme"}),
+    ("CreateTicket", {**NEW, "initial_message": "a\x00b"}),
+    ("CreateTicket", {**NEW, "initial_message": "x" * 1_000_000}),
+    ("CreateTicket", {**NEW, "tags": ["t"] * 10_000}),
+    ("CreateTicket", {**NEW, "tags": [" "]}),
+    ("CreateTicket", {**NEW, "subject": "s" * 501}),
     ("UpdateTicket", {"ticket": "T-001"}),
     ("UpdateTicket", {"ticket": "T-001", "status": "done"}),
     ("UpdateTicket", {"ticket": "T-001", "priority": ""}),
     ("UpdateTicket", {"ticket": "T-001", "tags": struct_pb2.ListValue(values=[struct_pb2.Value(number_value=1)])}),
-    ("AddMessage", {"ticket": "T-001", "content": ""}),
-    ("AddMessage", {"ticket": "T-001", "content": "x" * 1_000_000}),
-    ("AddNote", {"ticket": "T-001", "content": "\x00"}),
+    ("AddMessage", {**MESSAGE, "content": ""}),
+    ("AddMessage", {**MESSAGE, "content": "x" * 1_000_000}),
+    ("AddNote", {**NOTE, "content": "\x00"}),
     ("GetTicket", {"ticket": "x" * 65}),
+    *(("CreateTicket", without(NEW, name)) for name in ("customer_id", "initial_message", "author_name")),
+    *(("AddMessage", without(MESSAGE, name)) for name in ("content", "from_agent", "author_name")),
+    *(("AddNote", without(NOTE, name)) for name in ("content", "author_name", "author_id")),
 ]
 
 

@@ -86,10 +86,10 @@ async def test_alerts_search_subject_and_all_customer_messages_on_word_boundarie
     await agent.open(subject="Other", message="x" * 300 + " refund")
     await agent.open(subject="Other", message="refunds")
     await agent.open(subject="Other", message="hello")
-    await agent.ask("AddMessage", ticket="T-004", content="REFUND!", author_name="Ann")
-    await agent.ask("AddMessage", ticket="T-004", content="ok", author_name="Ann")
+    await agent.ask("AddMessage", ticket="T-004", content="REFUND!", from_agent=False, author_name="Ann")
+    await agent.ask("AddMessage", ticket="T-004", content="ok", from_agent=False, author_name="Ann")
     await agent.open(subject="Other", message="hello")
-    await agent.ask("AddMessage", ticket="T-005", content="a refund is on its way", from_agent=True)
+    await agent.ask("AddMessage", ticket="T-005", content="a refund is on its way", from_agent=True, author_name="Eve")
     page = await agent.inbox(topic_alerts="refund")
     matching = {card["ticket_number"] for card in page["tickets"] if card["matches_topic_alert"]}
     assert matching == {"T-001", "T-002", "T-004"}

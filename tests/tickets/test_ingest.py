@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from rapport.tickets.v1 import conversation_service_pb2, ingest_service_pb2, ticket_service_pb2
 
@@ -140,18 +141,18 @@ async def test_the_conversation_has_a_version_that_moves_with_what_advice_rests_
     await agent.ask("AddNote", ticket="T-001", content="n", author_name="a", author_id="1")
     await agent.ask("UpdateTicket", ticket="T-001", priority="high")
     assert await version() == seen[0]
-    await agent.ask("AddMessage", ticket="T-001", content="more", author_name="Ann")
+    await agent.ask("AddMessage", ticket="T-001", content="more", from_agent=False, author_name="Ann")
     seen.append(await version())
     await agent.ask("ResetConversation", ticket="T-001")
     seen.append(await version())
     await agent.ask("ResetConversation", ticket="T-001")
     await ingest(agent, event("e2", "42", subject="S", customer_id="c", status="pending"))
     assert await version() == seen[-1]
-    for number, fields in enumerate(({"customer_id": "c-2"}, {"subject": "Another"})):
-        await ingest(agent, event(f"n{number}", "42", **fields))
+    for moved in (event("e3", "42", customer_id="c-2"), event("e4", "42", subject="Another")):
+        await ingest(agent, moved)
         seen.append(await version())
     edit = ticket_service_pb2.UpdateTicketRequest(
-        ticket=ticket_service_pb2.TicketChange(id="T-001", subject="By hand"), update_mask={"paths": ["subject"]}
+        ticket=ticket_service_pb2.TicketChange(id="T-001", subject="By hand"), update_mask=FieldMask(paths=["subject"])
     )
     await agent.running.tickets.UpdateTicket(edit, metadata=agent.metadata)
     seen.append(await version())

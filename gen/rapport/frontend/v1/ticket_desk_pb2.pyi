@@ -245,7 +245,7 @@ class AddMessageRequest(message.Message):
     content: builtins.str
     """The text."""
     from_agent: builtins.bool
-    """True for the shop's side, false for the customer."""
+    """True for the shop's side, false for the customer; must be said."""
     author_name: builtins.str
     """The author's name."""
     author_email: builtins.str
@@ -261,19 +261,24 @@ class AddMessageRequest(message.Message):
         *,
         ticket: builtins.str = ...,
         content: builtins.str = ...,
-        from_agent: builtins.bool = ...,
+        from_agent: builtins.bool | None = ...,
         author_name: builtins.str = ...,
         author_email: builtins.str = ...,
         author_id: builtins.str = ...,
         send_to_customer: builtins.bool | None = ...,
         close_ticket: builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["_send_to_customer", b"_send_to_customer", "send_to_customer", b"send_to_customer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["_from_agent", b"_from_agent", "_send_to_customer", b"_send_to_customer", "from_agent", b"from_agent", "send_to_customer", b"send_to_customer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_send_to_customer", b"_send_to_customer", "author_email", b"author_email", "author_id", b"author_id", "author_name", b"author_name", "close_ticket", b"close_ticket", "content", b"content", "from_agent", b"from_agent", "send_to_customer", b"send_to_customer", "ticket", b"ticket"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_from_agent", b"_from_agent", "_send_to_customer", b"_send_to_customer", "author_email", b"author_email", "author_id", b"author_id", "author_name", b"author_name", "close_ticket", b"close_ticket", "content", b"content", "from_agent", b"from_agent", "send_to_customer", b"send_to_customer", "ticket", b"ticket"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__from_agent: _TypeAlias = typing.Literal["from_agent"]  # noqa: Y015
+    _WhichOneofArgType__from_agent: _TypeAlias = typing.Literal["_from_agent", b"_from_agent"]  # noqa: Y015
     _WhichOneofReturnType__send_to_customer: _TypeAlias = typing.Literal["send_to_customer"]  # noqa: Y015
     _WhichOneofArgType__send_to_customer: _TypeAlias = typing.Literal["_send_to_customer", b"_send_to_customer"]  # noqa: Y015
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__from_agent) -> _WhichOneofReturnType__from_agent | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__send_to_customer) -> _WhichOneofReturnType__send_to_customer | None: ...
 
 @typing.final

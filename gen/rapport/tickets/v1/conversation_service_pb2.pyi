@@ -69,7 +69,7 @@ class Conversation(message.Message):
     priority: builtins.str
     """The priority: urgent, high, normal or low."""
     version: builtins.int
-    """Rises with every message that is added, hidden or restored; unchanged otherwise."""
+    """Rises with every message that is added, hidden or restored, and with a new subject or customer; unchanged otherwise."""
     @builtins.property
     def messages(self) -> containers.RepeatedCompositeFieldContainer[ConversationMessage]:
         """The visible messages, oldest first, at most the newest 200."""
