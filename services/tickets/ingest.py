@@ -60,7 +60,8 @@ class Event:
 
 def new_ticket(event: Event, ticket_id: UUID, number: int, now: datetime) -> Ticket:
     """Return the ticket that an event is the first to name, without the event's fields."""
-    start = start_of_waiting(event.created or event.occurred, now)
+    told = event.created or event.occurred
+    created = plausible(told, now)
     return Ticket(
         id=ticket_id,
         number=number,
@@ -69,9 +70,9 @@ def new_ticket(event: Event, ticket_id: UUID, number: int, now: datetime) -> Tic
         channel="email",
         status="open",
         priority="normal",
-        create_time=start,
-        update_time=start,
-        start_time=start,
+        create_time=created,
+        update_time=created,
+        start_time=start_of_waiting(told, now),
         metadata={"provider": event.provider, "external_id": event.external_id},
         connection_id=event.connection_id,
         external_id=event.external_id,
@@ -90,9 +91,9 @@ def applied(ticket: Ticket, event: Event, now: datetime) -> tuple[Ticket, Outcom
     # A field that was told again keeps its value and gets the newer time, so that an older event cannot change it.
     times = {**changed.field_times, **dict.fromkeys(fresh, moment)}
     changed = replace(changed, field_times=times)
-    if event.created is not None and start_of_waiting(event.created, now) < changed.create_time:
-        start = start_of_waiting(event.created, now)
-        changed = replace(changed, create_time=start, start_time=start)
+    if event.created is not None and (created := plausible(event.created, now)) < changed.create_time:
+        start = min(changed.start_time, start_of_waiting(created, now))
+        changed = replace(changed, create_time=created, start_time=start)
     outcome = Outcome.SUPERSEDED if moment < newest else Outcome.APPLIED
     return changed, outcome
 

@@ -1,5 +1,6 @@
 """The life of a ticket and the events of helpdesks, as plain values."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from uuid import UUID
@@ -141,6 +142,18 @@ def test_an_agents_change_stands_against_older_events() -> None:
     ticket = changed(new_ticket(event(0), uuid7(), 1, NOW), Change(priority="urgent"), LATER)
     ticket, outcome = applied(ticket, event(5, priority="low"), LATER + timedelta(hours=1))
     assert (ticket.priority, outcome) == ("urgent", Outcome.SUPERSEDED)
+
+
+def test_a_ticket_keeps_the_providers_time_of_creation_however_old() -> None:
+    """Only the waiting is cut to a year; a later event that names an earlier creation moves both times back."""
+    told = replace(event(0, subject="x"), created=NOW - timedelta(days=900))
+    ticket, _ = applied(new_ticket(told, uuid7(), 1, NOW), told, NOW)
+    assert ticket.create_time == NOW - timedelta(days=900)
+    assert ticket.start_time == NOW - timedelta(days=365)
+    ticket, _ = applied(new_ticket(event(-60), uuid7(), 1, NOW), told, NOW)
+    assert (ticket.create_time, ticket.start_time) == (NOW - timedelta(days=900), NOW - timedelta(days=365))
+    future = replace(event(0), created=LATER)
+    assert new_ticket(future, uuid7(), 1, NOW).create_time == NOW
 
 
 def test_broken_clocks_do_not_reach_the_order() -> None:
