@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rapport.tickets.v1 import ingest_service_pb2 as pb
 from rapport.tickets.v1.ingest_service_pb2_grpc import IngestServiceStub
 
+from servicekit.errors import UnavailableError
 from servicekit.identity import Workload
 from services.crm.events import Fields, Message, TicketEvent, event_id
 
@@ -18,6 +19,12 @@ MOST_EVENTS = 100
 _DEADLINE_SECONDS = 10.0
 
 SUPERSEDED = pb.IngestResult.OUTCOME_SUPERSEDED
+
+_TENANT_REFUSALS = frozenset({grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND})
+
+
+class TenantRefusedError(Exception):
+    """The tenant service gives no token for this tenant: it is suspended, deleted or not known yet."""
 
 
 class Ingest:
@@ -31,9 +38,11 @@ class Ingest:
         """Apply events in their order and in one transaction; return what each came to.
 
         Raises:
-            grpc.aio.AioRpcError: tickets, or the tenant service that knows who we are, refused or is out of reach.
+            grpc.aio.AioRpcError: tickets refused or is out of reach.
+            TenantRefusedError: there is no token for this tenant now.
+            UnavailableError: the tenant service gives no token to anybody: it is out of reach or does not know us.
         """
-        metadata = await self._workload.metadata(tenant_id)
+        metadata = await self._metadata(tenant_id)
         try:
             answer = await self._stub.IngestEvents(
                 pb.IngestEventsRequest(events=events), metadata=metadata, timeout=_DEADLINE_SECONDS
@@ -43,6 +52,15 @@ class Ingest:
                 self._workload.forget()
             raise
         return [result.outcome for result in answer.results]
+
+    async def _metadata(self, tenant_id: UUID) -> tuple[tuple[str, str], ...]:
+        """Return who we are; a refusal of that says nothing about the events, so it never looks like one of tickets."""
+        try:
+            return await self._workload.metadata(tenant_id)
+        except grpc.aio.AioRpcError as error:
+            if error.code() in _TENANT_REFUSALS:
+                raise TenantRefusedError from error
+            raise UnavailableError("The tenant service gives no token.") from error
 
 
 def event_message(event: TicketEvent, index: int, *, connection_id: UUID, provider: str) -> pb.TicketEvent:

@@ -23,7 +23,7 @@ from servicekit.logs import describe_exception
 from services.crm.admission import unpack
 from services.crm.credentials import open_payload
 from services.crm.deliveries import State, retry_delay
-from services.crm.ingest import MOST_EVENTS, SUPERSEDED, event_message
+from services.crm.ingest import MOST_EVENTS, SUPERSEDED, TenantRefusedError, event_message
 from services.crm.keyring import Keyring
 from services.crm.providers import PROVIDERS
 from services.crm.providers.provider import NotUnderstoodError
@@ -63,6 +63,8 @@ _FOR_GOOD = frozenset(
         grpc.StatusCode.NOT_FOUND,
     }
 )
+
+_OUT_OF_REACH = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 
 
 class Tickets(Protocol):
@@ -179,8 +181,7 @@ class Worker:
     async def _process(self, tenant_id: UUID, jobs: Sequence[Job]) -> None:
         """Do one tenant's claimed jobs and write down what became of them."""
         if tenant_id in self._refused_tenants():
-            later = datetime.now(UTC) + REFUSED_TENANT_WAIT
-            await self._settle(tenant_id, [_given_back(job, "TENANT_REFUSED", later) for job in jobs])
+            await self._settle(tenant_id, _resting(jobs))
             return
         try:
             stored = await self._store.sealed_deliveries(tenant_id, [job.delivery_id for job in jobs])
@@ -238,12 +239,17 @@ class Worker:
 
     async def _send(self, tenant_id: UUID, group: Sequence[Work]) -> list[Outcome]:
         """Send the events of several deliveries together; when that fails, one by one to find the one at fault."""
-        if datetime.now(UTC) >= group[0].job.leased_until:
+        left = group[0].job.leased_until - datetime.now(UTC)
+        if left <= timedelta(0):
             return []  # Too late: somebody else may have claimed them by now.
         try:
-            results = await self._send_events(tenant_id, [event for work in group for event in work.events])
-        except (grpc.aio.AioRpcError, DomainError) as error:
-            if _is_out_of_reach(error):
+            # However slow the calls are, enough of the lease stays to write down what became of them.
+            async with asyncio.timeout(max(0.0, (left - self._lease / 10).total_seconds())):
+                results = await self._send_events(tenant_id, [event for work in group for event in work.events])
+        except TenantRefusedError:
+            return _resting([work.job for work in group])
+        except (grpc.aio.AioRpcError, DomainError, TimeoutError) as error:
+            if isinstance(error, TimeoutError) or _is_out_of_reach(error):
                 return self._out_of_reach(group)
             if len(group) == 1:
                 return [self._failed(group[0].job, error)]
@@ -307,8 +313,14 @@ def _given_back(job: Job, reason: str, next_run: datetime) -> Outcome:
     return Outcome(job, State.PENDING, reason, job.attempts - 1, next_run)
 
 
+def _resting(jobs: Sequence[Job]) -> list[Outcome]:
+    """Return the outcomes of a refused tenant's jobs: they lose no attempt and wait a while."""
+    later = datetime.now(UTC) + REFUSED_TENANT_WAIT
+    return [_given_back(job, "TENANT_REFUSED", later) for job in jobs]
+
+
 def _is_out_of_reach(error: grpc.aio.AioRpcError | DomainError) -> bool:
-    """Return whether the call never was judged: tickets, or what tells it who we are, is not there."""
+    """Return whether the call never was judged: tickets, or what tells it who we are, is not there or too slow."""
     if isinstance(error, DomainError):
         return isinstance(error, UnavailableError)
-    return error.code() == grpc.StatusCode.UNAVAILABLE
+    return error.code() in _OUT_OF_REACH

@@ -22,6 +22,7 @@ class FakeTickets(ingest_service_pb2_grpc.IngestServiceServicer):
     """Holds what was applied, in order, as (token, event).
 
     `answers` decides before anything is applied: it gets the events of a call and may return a status to fail with.
+    `refused_tokens` says with which status a tenant gets no token.
     `lose_answers` counts down: so many calls are applied and then fail all the same, as when the caller dies then.
     """
 
@@ -30,6 +31,7 @@ class FakeTickets(ingest_service_pb2_grpc.IngestServiceServicer):
         self.calls: list[list[str]] = []
         self.answers: Callable[[list[pb.TicketEvent]], grpc.StatusCode | None] = lambda _: None
         self.superseded: set[str] = set()
+        self.refused_tokens: dict[str, grpc.StatusCode] = {}
         self.lose_answers = 0
         self.open = asyncio.Event()
         self.open.set()
@@ -65,9 +67,11 @@ class FakeTickets(ingest_service_pb2_grpc.IngestServiceServicer):
         return [event.event_id for _, event in self.applied]
 
     async def exchange(
-        self, request: token_service_pb2.ExchangeWorkloadRequest, _context: Context
+        self, request: token_service_pb2.ExchangeWorkloadRequest, context: Context
     ) -> token_service_pb2.AccessToken:
         """Give a token that names its tenant."""
+        if (status := self.refused_tokens.get(request.tenant_id)) is not None:
+            await context.abort(status, "as the test wants it")
         end = Timestamp(seconds=int(time.time()) + 120)
         return token_service_pb2.AccessToken(token=f"token-of-{request.tenant_id}", expire_time=end)
 

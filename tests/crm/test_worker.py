@@ -7,6 +7,7 @@ from typing import Any
 
 import asyncpg
 import grpc
+import pytest
 from rapport.crm.v1 import delivery_pb2, delivery_service_pb2
 from rapport.tickets.v1 import ingest_service_pb2 as pb
 
@@ -266,6 +267,59 @@ async def test_work_of_a_suspended_shop_rests(crm: Crm) -> None:
         await crm.settled(other)
     crm.issuer.trust.refused_tenants = frozenset()
     assert await state_of(crm, suspended) == (State.STATE_PENDING, "TENANT_REFUSED", 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (grpc.StatusCode.FAILED_PRECONDITION, "TENANT_REFUSED"),
+        (grpc.StatusCode.NOT_FOUND, "TENANT_REFUSED"),
+        (grpc.StatusCode.UNAUTHENTICATED, "TICKETS_OUT_OF_REACH"),
+    ],
+)
+async def test_a_refused_token_costs_no_delivery(crm: Crm, code: grpc.StatusCode, reason: str) -> None:
+    """While the tenant service gives no token, a delivery stays pending and loses no attempt; other shops go on."""
+    refused, other = await crm.shop(), await crm.shop()
+    crm.tickets.refused_tokens[str(refused.tenant_id)] = code
+    await crm.deliver(refused, event())
+    await crm.deliver(other, event())
+
+    async def given_back() -> bool:
+        return await state_of(crm, refused) == (State.STATE_PENDING, reason, 0)
+
+    async with crm.working():
+        await eventually(given_back)
+        await crm.settled(other)
+    assert (await crm.balance(refused)).dead == 0
+
+
+async def test_a_slow_answer_costs_no_attempt_and_splits_nothing(crm: Crm) -> None:
+    """A call that ran out of time is made again as it was."""
+    shop = await crm.shop()
+    for number in range(3):
+        await crm.deliver(shop, event(event_id=f"e-{number}", ticket=str(number)))
+    crm.tickets.answers = failing(grpc.StatusCode.DEADLINE_EXCEEDED, times=1)
+    async with crm.working():
+        await crm.settled(shop)
+    assert [len(call) for call in crm.tickets.calls] == [3, 3]
+    assert {delivery.attempts for delivery in await crm.listed(shop)} == {1}
+
+
+async def test_a_call_that_hangs_ends_before_its_lease(crm: Crm) -> None:
+    """The worker gives up while the job is still its own, and no attempt is lost."""
+    shop = await crm.shop()
+    crm.tickets.open.clear()
+    await crm.deliver(shop, event())
+    process = await crm.process(lease=timedelta(seconds=1))
+
+    async def given_back() -> bool:
+        return (await state_of(crm, shop))[1] == "TICKETS_OUT_OF_REACH"
+
+    async with crm.working(process.worker):
+        await eventually(given_back)
+        crm.tickets.open.set()
+        await crm.settled(shop)
+    assert await state_of(crm, shop) == (State.STATE_PROCESSED, "", 1)
 
 
 async def test_changed_bytes_are_never_processed(crm: Crm) -> None:
