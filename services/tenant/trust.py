@@ -91,7 +91,7 @@ class TrustFeed:
             self._wake()
 
     async def follow(self) -> None:
-        """Keep the set fresh until cancelled."""
+        """Keep the set fresh until cancelled; no failed read ends it."""
         reachable = True
         while True:
             self._bell.clear()
@@ -100,6 +100,9 @@ class TrustFeed:
                 await self.refresh()
                 reachable = True
             except UnavailableError:
+                reachable = False
+            except Exception as error:  # noqa: BLE001 - whatever happens, the set is read again
+                _log.error("trust_set_unreadable", error=type(error).__name__)
                 reachable = False
             if reachable != was_reachable:
                 _log.warning("trust_set_reachable_again" if reachable else "trust_set_out_of_reach")

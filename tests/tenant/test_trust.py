@@ -206,6 +206,26 @@ async def test_a_feed_that_cannot_read_says_nothing_and_grows_old() -> None:
     assert feed.revoked_keys == {"key"}
 
 
+async def test_an_unforeseen_failure_of_a_read_does_not_end_the_feed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next poll brings the set."""
+    monkeypatch.setattr(trust, "POLL_SECONDS", 0.01)
+    answers: list[TrustSet | Exception] = [TimeoutError(), set_of("key")]
+
+    async def read() -> TrustSet:
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    feed = TrustFeed(read)
+    following = asyncio.create_task(feed.follow())
+    try:
+        async with aclosing(feed.watch()) as sets, asyncio.timeout(5):
+            assert (await anext(sets)).revoked_keys == {"key"}
+    finally:
+        following.cancel()
+
+
 async def test_a_change_while_a_watcher_is_slow_is_not_slept_over() -> None:
     """A change between two reads of a watcher is the next thing that it gets."""
     sets_to_read = [set_of(), set_of("a"), set_of("b")]
