@@ -19,6 +19,8 @@ from services.tickets.tickets import Change, Message, Note, Ticket
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_SECOND = 253_402_300_799
 _WRITABLE = ("subject", "priority", "assigned_to", "tags")
+# With at most 50 messages, and four bytes to a character, an answer stays below the 2 MiB that a message may have.
+_CONVERSATION_TEXT = 10_000
 _OUTCOMES = {
     Outcome.APPLIED: ingest_service_pb2.IngestResult.OUTCOME_APPLIED,
     Outcome.DUPLICATE: ingest_service_pb2.IngestResult.OUTCOME_DUPLICATE,
@@ -194,7 +196,7 @@ def result(outcome: Outcome, ticket_id: UUID) -> ingest_service_pb2.IngestResult
 
 
 def conversation(one: Ticket, messages: Sequence[Message]) -> conversation_service_pb2.Conversation:
-    """Return a ticket's conversation as other services read it."""
+    """Return a ticket's conversation as other services read it, with the beginning of each text."""
     return conversation_service_pb2.Conversation(
         ticket_id=str(one.id),
         ticket_number=one.number_text,
@@ -208,7 +210,7 @@ def conversation(one: Ticket, messages: Sequence[Message]) -> conversation_servi
             conversation_service_pb2.ConversationMessage(
                 id=str(each.id),
                 from_agent=each.from_agent,
-                content=each.content,
+                content=each.content[:_CONVERSATION_TEXT],
                 author_name=each.author_name,
                 create_time=timestamp(each.create_time),
             )

@@ -24,7 +24,7 @@ from services.tickets.listing import Listing
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-_CONVERSATION_MESSAGES = 200
+_CONVERSATION_MESSAGES = 50
 _DEFAULT_PAGE = 50
 _LARGEST_PAGE = 200
 

@@ -236,3 +236,16 @@ async def test_a_conversation_is_read_oldest_first(agent: Agent) -> None:
     missing = conversation_service_pb2.GetConversationRequest(ticket="T-002")
     asked = agent.running.conversations.GetConversation(missing, metadata=agent.metadata)
     assert await refusal(asked) == (grpc.StatusCode.NOT_FOUND, "TICKET_NOT_FOUND")
+
+
+async def test_a_conversation_is_bounded_however_much_was_written(agent: Agent) -> None:
+    """The newest 50 messages with 10,000 characters of each, which is below 2 MiB whatever the characters."""
+    long = "\N{PARTY POPPER}" * 60_000
+    for start in range(0, 60, 5):
+        numbers = range(start, start + 5)
+        await ingest(agent, event(f"e{start}", "42", messages=[message(f"m{n}", f"{n:02}{long}") for n in numbers]))
+    request = conversation_service_pb2.GetConversationRequest(ticket="T-001")
+    answer = await agent.running.conversations.GetConversation(request, metadata=agent.metadata)
+    assert [one.content[:2] for one in answer.messages] == [f"{n:02}" for n in range(10, 60)]
+    assert {len(one.content) for one in answer.messages} == {10_000}
+    assert answer.ByteSize() < 2 * 1024 * 1024

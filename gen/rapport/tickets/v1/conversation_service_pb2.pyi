@@ -69,10 +69,12 @@ class Conversation(message.Message):
     priority: builtins.str
     """The priority: urgent, high, normal or low."""
     version: builtins.int
-    """Rises with every message that is added, hidden or restored, and with a new subject or customer; unchanged otherwise."""
+    """Rises with every message that is added, hidden or restored, and with a new subject or customer; unchanged
+    otherwise.
+    """
     @builtins.property
     def messages(self) -> containers.RepeatedCompositeFieldContainer[ConversationMessage]:
-        """The visible messages, oldest first, at most the newest 200."""
+        """The visible messages, oldest first, at most the newest 50, each cut to 10,000 characters."""
 
     def __init__(
         self,
@@ -109,7 +111,7 @@ class ConversationMessage(message.Message):
     from_agent: builtins.bool
     """True for the shop's side, false for the customer."""
     content: builtins.str
-    """The text."""
+    """The text, cut to 10,000 characters."""
     author_name: builtins.str
     """The author's name."""
     @builtins.property

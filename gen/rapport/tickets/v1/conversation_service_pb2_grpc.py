@@ -47,7 +47,7 @@ class ConversationServiceServicer:
     """
 
     def GetConversation(self, request, context):
-        """Returns a ticket with its visible messages, oldest first, and the version that tells whether it moved on.
+        """Returns a ticket with its newest visible messages, oldest first, and the version that tells whether it moved on.
 
         Errors: TICKET_NOT_FOUND.
         """

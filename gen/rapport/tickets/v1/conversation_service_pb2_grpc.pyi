@@ -17,7 +17,7 @@ class ConversationServiceStub:
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetConversation: _aio.UnaryUnaryMultiCallable[_conversation_service_pb2.GetConversationRequest, _conversation_service_pb2.Conversation]
-    """Returns a ticket with its visible messages, oldest first, and the version that tells whether it moved on.
+    """Returns a ticket with its newest visible messages, oldest first, and the version that tells whether it moved on.
 
     Errors: TICKET_NOT_FOUND.
     """
@@ -31,7 +31,7 @@ class ConversationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _conversation_service_pb2.GetConversationRequest,
         context: _aio.ServicerContext[_conversation_service_pb2.GetConversationRequest, _abc.Awaitable[_conversation_service_pb2.Conversation]],
     ) -> _abc.Awaitable[_conversation_service_pb2.Conversation]:
-        """Returns a ticket with its visible messages, oldest first, and the version that tells whether it moved on.
+        """Returns a ticket with its newest visible messages, oldest first, and the version that tells whether it moved on.
 
         Errors: TICKET_NOT_FOUND.
         """
