@@ -1,5 +1,6 @@
 """The entry point of the `rapport` command: all commands, and the one place where errors become exit codes."""
 
+import signal
 import sys
 
 import typer
@@ -26,6 +27,8 @@ demo_command.register(commands)
 
 def app() -> None:
     """Run the command line; ends the process with 0, 1 for a failure, 2 for wrong usage or 130 for Ctrl-C."""
+    # A shell's background job inherits an ignored Ctrl-C; a command that waits for it must hear it all the same.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         commands()
     except CommandError as error:

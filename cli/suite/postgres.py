@@ -33,6 +33,7 @@ DURABLE: Mapping[str, str] = {
     "wal_compression": "on",
     "random_page_cost": "1.1",
     "jit": "off",
+    "log_error_verbosity": "terse",
     "log_min_duration_statement": "-1",
     "log_parameter_max_length_on_error": "0",
     "log_statement": "none",

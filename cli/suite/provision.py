@@ -19,6 +19,8 @@ async def provision_roles(server_url: str, passwords: dict[str, str]) -> None:
     """
     connection = await asyncpg.connect(server_url)
     try:
+        # A statement that fails is quoted in the server's log, and these hold passwords.
+        await connection.execute("SET log_min_error_statement = 'panic'")
         for service in SERVICES:
             for role in (f"{service}_owner", f"{service}_app"):
                 await _ensure_role(connection, role, "LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE")
