@@ -25,13 +25,15 @@ _PATIENCE_SECONDS = 20.0
 _SET_TENANT = "SELECT set_config('rapport.tenant_id', $1, true)"
 _OUT_OF_REACH = "The database is out of reach."
 _NONE_FREE = "No connection to the database became free in time."
+_TOO_SLOW = "The database did not answer in time."
 _ROLLBACK_SECONDS = 2.0
 
 # The last but one is what the driver calls a server that dies in the middle of an exchange.
 _DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
-# Classes of SQLSTATE that mean "not reachable now": connection exceptions, operator intervention, too many connections.
-_LOST_CLASSES = ("08", "57P", "53300")
+# Classes of SQLSTATE that mean "not now": connection exceptions, operator intervention, resources used up (disk,
+# memory, connections), statements that were cancelled.
+_LOST_CLASSES = ("08", "57P", "53", "57014")
 _CONFLICTS = ("40001", "40P01")
 
 
@@ -73,8 +75,9 @@ def translate(error: BaseException) -> DomainError | None:
         if error.connection_invalidated:
             return DatabaseUnavailableError(_OUT_OF_REACH, retry_after=1)
         error = error.orig.__cause__ or error.orig if error.orig else error
-    if isinstance(error, exc.TimeoutError):
-        return DatabaseUnavailableError(_NONE_FREE, retry_after=1)
+    if isinstance(error, exc.TimeoutError | TimeoutError):
+        detail = _NONE_FREE if isinstance(error, exc.TimeoutError) else _TOO_SLOW
+        return DatabaseUnavailableError(detail, retry_after=1)
     # A server that dies between two statements may leave the driver in a state that it calls an error of its own.
     if isinstance(error, asyncpg.InternalClientError) or (
         isinstance(error, asyncpg.InterfaceError) and "clos" in str(error)

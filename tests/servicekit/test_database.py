@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from servicekit.database import Database, RoleTooPowerfulError, connect_arguments
+from servicekit.database import Database, RoleTooPowerfulError, connect_arguments, translate
 from servicekit.errors import DatabaseUnavailableError
 from servicekit.logs import describe_exception
 from tests.servicekit.conftest import Urls
@@ -248,6 +248,20 @@ def test_a_url_may_name_a_host_or_a_socket_folder(url: str, host: str, port: int
     """Both forms give the driver what it needs; the password is decoded."""
     arguments = connect_arguments(url, schema="tickets")
     assert (arguments["host"], arguments["port"], arguments["password"]) == (host, port, "p@ss")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.DiskFullError("full"),
+        asyncpg.OutOfMemoryError("full"),
+        asyncpg.QueryCanceledError("slow"),
+        TimeoutError(),
+    ],
+)
+def test_a_database_without_room_or_time_is_told_as_unavailable(error: Exception) -> None:
+    """A later call may succeed, so the caller is told to come again."""
+    assert isinstance(translate(error), DatabaseUnavailableError)
 
 
 def test_an_empty_url_is_refused_in_plain_words() -> None:
