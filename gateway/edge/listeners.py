@@ -227,6 +227,7 @@ def _mapper(only: AccessLogFilter, problem: problems.Problem, **changed: str) ->
         document["detail"] = f"{problem.detail} %LOCAL_REPLY_BODY%"
     return ResponseMapper(
         filter=only,
+        headers_to_add=[messages.header("retry-after", "1")] if problem.status in problems.PASSING else [],
         body_format_override=SubstitutionFormatString(
             json_format=messages.struct(document), content_type=problems.MEDIA_TYPE
         ),

@@ -40,6 +40,7 @@ function envoy_on_response(handle)
   else
     document = PROBLEMS[headers:get(":status")] or PROBLEMS["500"]
   end
+  if headers:get(":status") == "503" then headers:replace("retry-after", "1") end
   headers:replace("content-type", "application/problem+json")
   headers:replace("content-length", tostring(#document))
   handle:body(true):setBytes(document)

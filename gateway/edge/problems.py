@@ -59,5 +59,8 @@ PROBLEMS = (
 )
 """Every status that Envoy may answer by itself."""
 
+PASSING = frozenset({503, 504})
+"""The statuses of failures that pass by themselves: the client is told to come again in a second."""
+
 BY_STATUS = {problem.status: problem for problem in PROBLEMS}
 OTHER = BY_STATUS[500]

@@ -116,6 +116,7 @@ def test_a_service_that_is_down_is_503_and_not_ready(edge: Stack) -> None:
             response = client.get("/v1/things/1", headers={"x-api-key": GOOD_KEY, "origin": "http://localhost:1"})
             assert response.status_code == 503
             assert response.json()["reason"] == "UNAVAILABLE"
+            assert response.headers["retry-after"] == "1"
             assert response.headers["access-control-allow-origin"] == "http://localhost:1"
         assert edge.status("/healthz") == 200
     finally:
