@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rapport.tenant.v1 import api_key_pb2, tenant_pb2, token_service_pb2
 
 from services.tenant import configuration
+from services.tenant.errors import SettingInvalidError
 from services.tenant.keys import ApiKey
 from services.tenant.registry import Environment, State, Tenant, Wishes
 from services.tenant.tokens import AccessToken
@@ -47,8 +48,17 @@ def tenant_message(tenant: Tenant) -> tenant_pb2.Tenant:
 
 
 def wishes(message: tenant_pb2.Tenant) -> Wishes:
-    """Return the values that a request holds."""
-    settings: dict[str, Any] = json_format.MessageToDict(message.settings)
+    """Return the values that a request holds.
+
+    Raises:
+        SettingInvalidError: a setting is a number that JSON does not have, such as infinity.
+    """
+    settings: dict[str, Any] = {}
+    for name, value in message.settings.fields.items():
+        try:
+            settings[name] = json_format.MessageToDict(value)
+        except (ValueError, json_format.Error) as error:
+            raise SettingInvalidError(name, "a value that JSON can hold") from error
     return Wishes(
         name=message.name,
         environment=_ENVIRONMENTS_BY_NUMBER.get(message.environment),

@@ -118,6 +118,13 @@ CAUSES: dict[str, tuple[grpc.StatusCode, Callable[[Side], Awaitable[None]]]] = {
 }
 
 
+async def test_a_number_that_json_does_not_have_is_no_setting(side: Side) -> None:
+    """It is the caller's mistake, told like any other value that a setting may not have."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await update(side, settings={"timezone": float("nan")})
+    assert (caught.value.code(), reason_of(caught.value)) == (INVALID, "SETTING_INVALID")
+
+
 def test_every_reason_of_the_contract_has_a_cause_here() -> None:
     """A reason that is added to the contract must be added to this table."""
     names = {name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()}  # noqa: SIM118 - not a dict
