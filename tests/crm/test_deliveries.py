@@ -102,7 +102,7 @@ async def test_nonsense_is_refused_by_the_contract(crm: Crm, request_: pb.ListDe
 @given(attempts=st.integers(1, 10_000), seed=st.integers())
 def test_waits_grow_within_their_bounds(attempts: int, seed: int) -> None:
     """A wait is between half of its step and all of it, and never over five minutes."""
-    delay = retry_delay(attempts, chance=random.Random(seed))  # noqa: S311 - guards nothing
+    delay = retry_delay(attempts, chance=random.Random(seed))
     step = min(FIRST_RETRY * 2.0 ** min(attempts - 1, 30), LONGEST_RETRY)
     assert step / 2 <= delay <= step
     assert timedelta(0) < delay <= LONGEST_RETRY

@@ -81,7 +81,7 @@ async def test_what_was_rolled_back_is_never_read(database: Database) -> None:
 
 async def test_concurrent_writers_lose_nothing_to_a_reader_that_follows(database: Database) -> None:
     """With writers that commit in any order, a reader in small steps sees every change exactly once."""
-    order = random.Random(7)  # noqa: S311 - a test's shuffle
+    order = random.Random(7)
     writing = True
 
     async def writer(number: int) -> None:
