@@ -125,6 +125,14 @@ async def test_a_number_that_json_does_not_have_is_no_setting(side: Side) -> Non
     assert (caught.value.code(), reason_of(caught.value)) == (INVALID, "SETTING_INVALID")
 
 
+@pytest.mark.parametrize("seconds", [253402300800, -62135596801])
+async def test_an_end_outside_of_the_calendar_is_refused(side: Side, seconds: int) -> None:
+    """It is the caller's mistake and never reaches a calculation."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await create_key(side, expire_time=Timestamp(seconds=seconds))
+    assert caught.value.code() == INVALID
+
+
 def test_every_reason_of_the_contract_has_a_cause_here() -> None:
     """A reason that is added to the contract must be added to this table."""
     names = {name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()}  # noqa: SIM118 - not a dict

@@ -53,7 +53,7 @@ class ApiKey(message.Message):
 
     @builtins.property
     def expire_time(self) -> timestamp_pb2.Timestamp:
-        """When the key ends; absent for a key that does not end by itself."""
+        """When the key ends, in the years 1 to 9999; absent for a key that does not end by itself."""
 
     @builtins.property
     def revoke_time(self) -> timestamp_pb2.Timestamp:
