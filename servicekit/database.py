@@ -75,9 +75,8 @@ def translate(error: BaseException) -> DomainError | None:
         if error.connection_invalidated:
             return DatabaseUnavailableError(_OUT_OF_REACH, retry_after=1)
         error = error.orig.__cause__ or error.orig if error.orig else error
-    if isinstance(error, exc.TimeoutError | TimeoutError):
-        detail = _NONE_FREE if isinstance(error, exc.TimeoutError) else _TOO_SLOW
-        return DatabaseUnavailableError(detail, retry_after=1)
+    if isinstance(error, exc.TimeoutError):
+        return DatabaseUnavailableError(_NONE_FREE, retry_after=1)
     # A server that dies between two statements may leave the driver in a state that it calls an error of its own.
     if isinstance(error, asyncpg.InternalClientError) or (
         isinstance(error, asyncpg.InterfaceError) and "clos" in str(error)
@@ -96,6 +95,9 @@ def _translated() -> Iterator[None]:
     """Raise the domain error in place of a driver's error that has one."""
     try:
         yield
+    except TimeoutError as error:
+        # The driver's own; elsewhere a time-out may be anybody's.
+        raise DatabaseUnavailableError(_TOO_SLOW, retry_after=1) from error
     except Exception as error:
         if (meaning := translate(error)) is None:
             raise

@@ -256,12 +256,18 @@ def test_a_url_may_name_a_host_or_a_socket_folder(url: str, host: str, port: int
         asyncpg.DiskFullError("full"),
         asyncpg.OutOfMemoryError("full"),
         asyncpg.QueryCanceledError("slow"),
-        TimeoutError(),
     ],
 )
 def test_a_database_without_room_or_time_is_told_as_unavailable(error: Exception) -> None:
     """A later call may succeed, so the caller is told to come again."""
     assert isinstance(translate(error), DatabaseUnavailableError)
+
+
+async def test_a_time_out_inside_a_transaction_is_told_as_unavailable(database: Database) -> None:
+    """The driver's own time-out carries no SQLSTATE; where it comes from a transaction it means the database."""
+    with pytest.raises(DatabaseUnavailableError):
+        async with database.tenant(TENANT):
+            raise TimeoutError
 
 
 def test_an_empty_url_is_refused_in_plain_words() -> None:
