@@ -52,11 +52,10 @@ def demo(
 def _stay(folder: SuiteFolder, started: control.StartedSuite | None) -> None:
     """Stay until Ctrl-C; a suite that ran before goes on running."""
     if started is not None:
-        print_lines("Everything is running. Press Ctrl-C to stop.")
-        stay(started)
+        stay(started, "Everything is running. Press Ctrl-C to stop.")
         return
-    print_lines("The suite was already running and goes on after Ctrl-C.")
     with contextlib.suppress(KeyboardInterrupt):
+        print_lines("The suite was already running and goes on after Ctrl-C.")
         while state.running_state(folder) is not None:
             time.sleep(_LOOK_SECONDS)
 

@@ -76,14 +76,16 @@ def report(folder: SuiteFolder, *, as_json: bool) -> None:
     )
 
 
-def stay(started: control.StartedSuite) -> None:
-    """Stay until Ctrl-C, then stop the suite in order.
+def stay(started: control.StartedSuite, line: str = "") -> None:
+    """Print a line, stay until Ctrl-C, then stop the suite in order; whoever reads the line may press at once.
 
     Raises:
         CommandError: the suite ended by itself.
     """
-    say("Press Ctrl-C to stop.")
     try:
+        if line:
+            print_lines(line)
+        say("Press Ctrl-C to stop.")
         code = started.wait()
     except KeyboardInterrupt:
         say("Stopping")
