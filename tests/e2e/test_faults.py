@@ -2,14 +2,12 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import random
 import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -30,20 +28,14 @@ def doomed() -> Iterator[SuiteUnderTest]:
         yield SuiteUnderTest.of(described)
 
 
-def pid_of(suite: SuiteUnderTest, process: str) -> int:
-    """Read a process's id from the suite's state."""
-    state = json.loads((Path(suite.data) / "run" / "suite.json").read_text())
-    return int(state["processes"][process]["pid"])
-
-
 async def killed_and_back(suite: SuiteUnderTest, client: httpx.AsyncClient, process: str) -> float:
     """Kill a process with -9; return after how many seconds another one runs in its place and all is ready."""
-    before = pid_of(suite, process)
+    before = suite.pid(process)
     os.kill(before, signal.SIGKILL)
     started = time.monotonic()
 
     async def another_runs() -> bool:
-        return pid_of(suite, process) != before
+        return suite.pid(process) != before
 
     async def ready() -> bool:
         with contextlib.suppress(httpx.TransportError):
@@ -194,7 +186,7 @@ async def test_a_valkey_that_is_away_costs_little(doomed: SuiteUnderTest, number
         await steady(client)
         await furnish(doomed, shop)
         usual = await inbox_times(client, 50)
-        pid = pid_of(doomed, "valkey")
+        pid = doomed.pid("valkey")
         os.kill(pid, number)
         try:
             away = await inbox_times(client, 200)
@@ -216,7 +208,7 @@ async def test_inbox_and_ticket_answer_without_recommendations(doomed: SuiteUnde
             return bool((await client.get(f"/api/tickets/{shop.ids['ticket']}")).json()["customer_profile"])
 
         await eventually(profiled)
-        pid = pid_of(doomed, "recommendations")
+        pid = doomed.pid("recommendations")
         os.kill(pid, signal.SIGSTOP)
         try:
             assert (await client.get("/api/tickets?status=open&smart_order=true")).status_code == 200

@@ -44,7 +44,7 @@ def logs(suite: SuiteUnderTest) -> dict[str, bytes]:
 
 def valkey_url(suite: SuiteUnderTest) -> str:
     """Read what the tickets service was told about Valkey."""
-    environment = psutil.Process(service_pid(suite, "tickets")).environ()
+    environment = psutil.Process(suite.pid("tickets")).environ()
     return environment["RAPPORT_TICKETS_VALKEY_URL"]
 
 
@@ -55,12 +55,6 @@ async def valkey_content(suite: SuiteUnderTest) -> tuple[list[bytes], bytes]:
     values = [await client.get(key) or b"" for key in keys if await client.type(key) == b"string"]
     await client.aclose()
     return keys, b"\n".join(values)
-
-
-def service_pid(suite: SuiteUnderTest, process: str) -> int:
-    """Read a process's id from the suite's state."""
-    state = json.loads((Path(suite.data) / "run" / "suite.json").read_text())
-    return int(state["processes"][process]["pid"])
 
 
 async def test_no_secret_is_anywhere_in_clear(suite: SuiteUnderTest) -> None:

@@ -6,6 +6,7 @@ import json
 import ssl
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -37,6 +38,11 @@ class SuiteUnderTest:
     def of(cls, described: dict[str, Any]) -> "SuiteUnderTest":
         """Take what concerns tests from what `rapport up --json` printed."""
         return cls(**{each.name: described[each.name] for each in fields(cls)})
+
+    def pid(self, process: str) -> int:
+        """Read a process's id from the suite's state."""
+        state = json.loads((Path(self.data) / "run" / "suite.json").read_text())
+        return int(state["processes"][process]["pid"])
 
     def client(self, **headers: str) -> httpx.AsyncClient:
         """Make a client that trusts the suite's certificate authority."""
