@@ -1,7 +1,7 @@
 """The layers around every call: their order, and what each does to all four shapes of calls."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
 from importlib import import_module
 from typing import Any
 
@@ -16,7 +16,18 @@ from structlog.testing import capture_logs
 from servicekit.identity import TokenVerifier, caller, caller_tenant
 from servicekit.layers import ORDER, layers
 from tests.servicekit.probe import REQUEST, SERVICE, TENANT, running
+from tests.servicekit.waiting import until
 from tests.support.tokens import Issuer
+
+
+async def finished(logs: list[MutableMapping[str, Any]], count: int) -> list[MutableMapping[str, Any]]:
+    """Return the lines of that many finished calls; a caller may have its answer before the line is written."""
+
+    def lines() -> list[MutableMapping[str, Any]]:
+        return [entry for entry in logs if entry["event"] == "rpc_finished"]
+
+    await until(lambda: len(lines()) >= count)
+    return lines()
 
 
 def test_the_order_of_the_layers_is_the_one_that_was_decided() -> None:
@@ -97,8 +108,9 @@ async def test_an_abort_by_the_servicer_passes_as_it_is() -> None:
     async with running(abort) as probe:
         with capture_logs() as logs:
             refusal = await probe.refusal()
+            lines = await finished(logs, 1)
     assert (refusal.code, refusal.error.details()) == (grpc.StatusCode.OUT_OF_RANGE, "too far")
-    assert [entry["code"] for entry in logs if entry["event"] == "rpc_finished"] == ["OUT_OF_RANGE"]
+    assert [line["code"] for line in lines] == ["OUT_OF_RANGE"]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +134,7 @@ async def test_each_call_is_one_line_in_the_log_without_content() -> None:
         with capture_logs() as logs:
             await probe.call("Get")
             await probe.refusal(metadata=())
-    lines = [entry for entry in logs if entry["event"] == "rpc_finished"]
+            lines = await finished(logs, 2)
     assert [(line["method"], line["code"]) for line in lines] == [
         (f"/{SERVICE}/Get", "OK"),
         (f"/{SERVICE}/Get", "UNAUTHENTICATED"),
@@ -142,6 +154,7 @@ async def test_refused_calls_are_counted_too() -> None:
     async with running() as probe:
         before = count()
         await probe.refusal(metadata=())
+        await until(lambda: count() > before)
         assert count() == before + 1
 
 
