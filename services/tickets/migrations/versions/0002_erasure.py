@@ -1,0 +1,12 @@
+"""Reserve the place of the erasure of tenants in the chain of migrations (expand)."""
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    """Change nothing."""
+
+
+def downgrade() -> None:
+    """Change nothing."""
