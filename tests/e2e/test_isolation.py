@@ -1,6 +1,6 @@
 """The isolation matrix: every RPC and every REST route, each with every kind of caller.
 
-The rows are the methods that the descriptors list: a new method without a request below fails here.
+The rows are the methods that the descriptors list: a new method without a request in rows.py fails here.
 """
 
 import json
@@ -21,152 +21,9 @@ from google.protobuf.descriptor import MethodDescriptor
 from rapport.options.v1 import options_pb2
 
 from tests.contract.descriptors import METHODS
+from tests.e2e.isolation.rows import LAST, NOT_FOR_SHOPS, OWN_REFUSALS, REQUESTS
 from tests.support.world import Shop, SuiteUnderTest, call, furnish, key_token, new_shop, operator_token
 
-TICKET = {"ticket": "{ticket}"}
-CUSTOMER = {"customer_id": "{customer}"}
-CONNECTION = {"connection": "{connection}"}
-DELIVERY = {"delivery": "{delivery}"}
-LINE = {
-    "order_id": "o-9",
-    "customer_id": "cust-9",
-    "order_time": "2026-01-01T00:00:00Z",
-    "product_id": "p",
-    "product_name": "Yarn",
-    "quantity": 1,
-    "unit_price": "1.00",
-    "currency_code": "EUR",
-}
-NOTE = {"content": "A note", "author_name": "Agent", "author_id": "agent-1"}
-NEW_TICKET = {
-    "customer_id": "cust-2",
-    "subject": "Hello",
-    "channel": "email",
-    "priority": "normal",
-    "initial_message": "Hello there",
-    "author_name": "Kim",
-    "author_email": "kim@example.com",
-}
-EVENT = {
-    "event_id": "e-1",
-    "connection_id": "{connection}",
-    "provider": "zendesk",
-    "external_ticket_id": "501",
-    "occur_time": "2026-01-01T00:00:00Z",
-    "fields": {"subject": "Overwritten"},
-}
-
-# What each method is asked; `{name}` stands for the id of something that belongs to the first shop.
-REQUESTS: dict[str, dict[str, Any]] = {
-    "rapport.crm.v1.ConnectionService/CreateConnection": {
-        "provider": "zendesk",
-        "secrets": {"webhook_secret": "a-secret-of-its-own-0123456789"},
-    },
-    "rapport.crm.v1.ConnectionService/GetConnection": CONNECTION,
-    "rapport.crm.v1.ConnectionService/ListConnections": {},
-    "rapport.crm.v1.ConnectionService/DeleteConnection": CONNECTION,
-    "rapport.crm.v1.ConnectionService/RotateWebhookSecret": {
-        **CONNECTION,
-        "webhook_secret": "another-secret-0123456789",
-    },
-    "rapport.crm.v1.DeliveryService/ListDeliveries": {},
-    "rapport.crm.v1.DeliveryService/GetBalance": {},
-    "rapport.crm.v1.DeliveryService/ReplayDelivery": DELIVERY,
-    "rapport.crm.v1.DeliveryService/DiscardDelivery": DELIVERY,
-    "rapport.frontend.v1.Assistant/GetDraft": TICKET,
-    "rapport.frontend.v1.Assistant/RegenerateDraft": {**TICKET, "tone": "friendly"},
-    "rapport.frontend.v1.Assistant/GetRecommendation": TICKET,
-    "rapport.frontend.v1.Assistant/CompleteAction": {**TICKET, "index": 0, "completed": True},
-    "rapport.frontend.v1.Assistant/GetCustomerProfile": CUSTOMER,
-    "rapport.frontend.v1.Assistant/GetRandomCustomer": {},
-    "rapport.frontend.v1.Assistant/FindCustomer": {"email": "nobody@example.com"},
-    "rapport.frontend.v1.Assistant/GetChurnRisk": CUSTOMER,
-    "rapport.frontend.v1.Assistant/GetNextPurchase": CUSTOMER,
-    "rapport.frontend.v1.Assistant/GetLtvForecast": CUSTOMER,
-    "rapport.frontend.v1.Assistant/ListCustomerOrders": CUSTOMER,
-    "rapport.frontend.v1.Assistant/GetArchetype": {"archetype_id": "{archetype}"},
-    "rapport.frontend.v1.Assistant/GetSystemConfiguration": {},
-    "rapport.frontend.v1.TicketDesk/CreateTicket": NEW_TICKET,
-    "rapport.frontend.v1.TicketDesk/ListTickets": {},
-    "rapport.frontend.v1.TicketDesk/GetTicket": TICKET,
-    "rapport.frontend.v1.TicketDesk/UpdateTicket": {**TICKET, "priority": "low"},
-    "rapport.frontend.v1.TicketDesk/AddMessage": {
-        **TICKET,
-        "from_agent": True,
-        "content": "Hi",
-        "author_name": "Agent",
-    },
-    "rapport.frontend.v1.TicketDesk/ListNotes": TICKET,
-    "rapport.frontend.v1.TicketDesk/AddNote": {**TICKET, **NOTE},
-    "rapport.frontend.v1.TicketDesk/ResetConversation": TICKET,
-    "rapport.frontend.v1.TicketDesk/GetScoreBreakdown": TICKET,
-    "rapport.recommendations.v1.ChangeService/ListChanges": {},
-    "rapport.recommendations.v1.ChangeService/BatchGetCustomerCards": {"customer_ids": ["{customer}"]},
-    "rapport.recommendations.v1.ChangeService/BatchGetAdvice": {"ticket_ids": ["{ticket}"]},
-    "rapport.recommendations.v1.CustomerService/GetCustomer": CUSTOMER,
-    "rapport.recommendations.v1.CustomerService/SetCustomerContact": {
-        "customer_id": "cust-8",
-        "email": "a@example.com",
-    },
-    "rapport.recommendations.v1.OrderService/ImportOrders": {"lines": [LINE]},
-    "rapport.recommendations.v1.OrderService/CreateOrderImport": {},
-    "rapport.recommendations.v1.OrderService/AppendOrderLines": {
-        "import_id": "{order_import}",
-        "batch_number": 1,
-        "lines": [LINE],
-    },
-    "rapport.recommendations.v1.OrderService/CommitOrderImport": {
-        "import_id": "{order_import}",
-        "expected_line_count": 1,
-    },
-    "rapport.recommendations.v1.OrderService/RecordShipments": {
-        "shipments": [{"order_id": "o-1", "tracking_number": "T1", "carrier": "DHL", "status": "in_transit"}]
-    },
-    "rapport.tenant.v1.ApiKeyService/CreateApiKey": {"api_key": {"name": "desk", "scopes": ["tickets.read"]}},
-    "rapport.tenant.v1.ApiKeyService/ListApiKeys": {},
-    "rapport.tenant.v1.ApiKeyService/RevokeApiKey": {"api_key": "{api_key}"},
-    "rapport.tenant.v1.TenantService/CreateTenant": {"tenant": {"slug": "intruder", "name": "Intruder"}},
-    "rapport.tenant.v1.TenantService/GetTenant": {"tenant": "{slug}"},
-    "rapport.tenant.v1.TenantService/ListTenants": {},
-    "rapport.tenant.v1.TenantService/UpdateTenant": {"tenant": {"slug": "{slug}", "name": "Changed"}},
-    "rapport.tenant.v1.TenantService/SuspendTenant": {"tenant": "{slug}"},
-    "rapport.tenant.v1.TenantService/ResumeTenant": {"tenant": "{slug}"},
-    "rapport.tenant.v1.TenantService/DeleteTenant": {"tenant": "{slug}"},
-    "rapport.tenant.v1.TokenService/WatchTrust": {},
-    "rapport.tickets.v1.ConversationService/GetConversation": TICKET,
-    "rapport.tickets.v1.IngestService/IngestEvents": {"events": [EVENT]},
-    "rapport.tickets.v1.TicketService/ListTickets": {},
-    "rapport.tickets.v1.TicketService/GetTicket": TICKET,
-    "rapport.tickets.v1.TicketService/CreateTicket": NEW_TICKET,
-    "rapport.tickets.v1.TicketService/UpdateTicket": {
-        "ticket": {"id": "{ticket}", "subject": "Changed"},
-        "update_mask": "subject",
-    },
-    "rapport.tickets.v1.TicketService/CloseTicket": TICKET,
-    "rapport.tickets.v1.TicketService/ReopenTicket": TICKET,
-    "rapport.tickets.v1.TicketService/ResetConversation": TICKET,
-    "rapport.tickets.v1.TicketService/RestoreConversation": TICKET,
-    "rapport.tickets.v1.TicketService/ExplainTicket": TICKET,
-    "rapport.tickets.v1.TicketService/ListMessages": TICKET,
-    "rapport.tickets.v1.TicketService/CreateMessage": {**TICKET, "content": "Hi", "author_name": "Kim"},
-    "rapport.tickets.v1.TicketService/ListNotes": TICKET,
-    "rapport.tickets.v1.TicketService/CreateNote": {**TICKET, **NOTE},
-}
-# A shop's own key may not do these: they are an operator's or a service's.
-NOT_FOR_SHOPS = {name for name in REQUESTS if "TenantService/" in name} | {
-    "rapport.recommendations.v1.ChangeService/ListChanges",
-    "rapport.tenant.v1.TokenService/WatchTrust",
-    "rapport.tickets.v1.IngestService/IngestEvents",
-}
-# With its own key a shop is told that its state does not allow this, or that there is nothing to find.
-OWN_REFUSALS = {
-    "rapport.crm.v1.DeliveryService/ReplayDelivery": grpc.StatusCode.FAILED_PRECONDITION,
-    "rapport.crm.v1.DeliveryService/DiscardDelivery": grpc.StatusCode.FAILED_PRECONDITION,
-    "rapport.frontend.v1.Assistant/GetRandomCustomer": grpc.StatusCode.NOT_FOUND,
-    "rapport.frontend.v1.Assistant/FindCustomer": grpc.StatusCode.NOT_FOUND,
-}
-# These end what later rows need, so a shop's own calls to them come last.
-LAST = ("CloseTicket", "ReopenTicket", "CommitOrderImport", "RevokeApiKey", "DeleteConnection")
 MAY_ANSWER = ("BatchGet", "GetArchetype")
 PLACEHOLDER = re.compile(r'"\{[a-z_]+\}"')
 GUARDED = {name for name, method in METHODS.items() if not method.GetOptions().Extensions[options_pb2.access].public}
