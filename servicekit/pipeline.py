@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
+from servicekit.errors import DomainError
 from servicekit.identity import Principal
 
 
@@ -26,6 +27,7 @@ class Method:
         scope: the scope that a caller's token must hold; empty for a public method.
         public: whether it is served to callers without a token.
         across_tenants: whether a token without a tenant is welcome.
+        audited: whether each call is kept in the audit log.
         streams_requests: whether the caller sends a stream.
         streams_responses: whether the answer is a stream.
         quiet: whether its calls are too dull for the log (health probes).
@@ -37,6 +39,7 @@ class Method:
     scope: str
     public: bool
     across_tenants: bool
+    audited: bool
     streams_requests: bool
     streams_responses: bool
     quiet: bool
@@ -54,7 +57,8 @@ class Call:
 
     `request` holds bytes (or an iterator of bytes) until the validation layer has made messages of them, so that nobody
     who may not call makes us parse. `writing` is true while a message of a stream is on its way out: grpc must not be
-    interrupted then, or it loses count of what it has sent. `ending` asks the stream to end after that message.
+    interrupted then, or it loses count of what it has sent. `ending` asks the stream to end after that message;
+    `refusal` is what its caller is then told, None when nothing is held against the caller.
     """
 
     method: Method
@@ -64,6 +68,7 @@ class Call:
     started: float
     writing: bool = False
     ending: bool = False
+    refusal: DomainError | None = None
     request_id: str = ""
     principal: Principal | None = None
     code: grpc.StatusCode = grpc.StatusCode.OK

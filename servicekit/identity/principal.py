@@ -1,5 +1,6 @@
 """Who calls: the principal of a verified token, and the caller of the call that is being served."""
 
+import math
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -19,6 +20,14 @@ class Principal:
         scopes: what the caller may do.
         key_id: the id of the API key that was exchanged, else empty.
         features: the tenant's features that are on.
+        hosts: the tenant's own verified domains, on which the token is good beside the tenant's subdomain.
+        origins: the web origins whose pages may use the token, "*" standing for any part of a host's name or port; None
+            where pages of any origin may.
+        browser: whether the token is of a browser key, which only pages may use.
+        quota: how many requests a minute the tenant has; 0 where the token does not say.
+        key_quota: how many of them the API key has; 0 where the key has no limit of its own.
+        signed_by: the id of the key that signed the token.
+        expires: when the token ends, in seconds since 1970.
         token: the token itself, for calls onward on the caller's behalf; never logged.
     """
 
@@ -28,6 +37,13 @@ class Principal:
     scopes: frozenset[str] = frozenset()
     key_id: str = ""
     features: frozenset[str] = frozenset()
+    hosts: frozenset[str] = frozenset()
+    origins: tuple[str, ...] | None = None
+    browser: bool = False
+    quota: int = 0
+    key_quota: int = 0
+    signed_by: str = ""
+    expires: float = math.inf
     token: str = field(default="", repr=False)
 
 

@@ -48,7 +48,7 @@ class TokenVerifier:
 
     def __init__(self, trust: Trust) -> None:
         self._trust = trust
-        self._known: dict[str, tuple[Principal, str, float]] = {}
+        self._known: dict[str, Principal] = {}
 
     def verify(self, token: str) -> Principal:
         """Return who the token stands for.
@@ -57,22 +57,39 @@ class TokenVerifier:
             TrustStaleError: what is known of keys and revocations is older than 30 seconds.
             CredentialInvalidError: the token is not good, or its tenant or key is refused.
         """
+        # Old keys are no reason to call an unknown token a bad one.
+        if self._trust.age > MAX_AGE:
+            raise _stale()
+        principal = self._known.get(token) or self._read(token)
+        objection = _invalid() if principal.expires <= time.time() else self.objection(principal)
+        if objection is not None:
+            self._known.pop(token, None)
+            raise objection
+        return principal
+
+    def objection(self, principal: Principal) -> TrustStaleError | CredentialInvalidError | None:
+        """Return what the trust holds against somebody whose token was good once; None when nothing."""
         trust = self._trust
         if trust.age > MAX_AGE:
-            raise TrustStaleError("The keys to judge the credential by are out of date; try again.", retry_after=2)
-        known = self._known.get(token) or self._read(token)
-        principal, kid, end = known
+            return _stale()
         if (
-            end <= time.time()
-            or kid not in trust.keys
+            principal.signed_by not in trust.keys
             or principal.tenant_id in trust.refused_tenants
             or principal.key_id in trust.revoked_keys
         ):
-            self._known.pop(token, None)
-            raise _invalid()
-        return principal
+            return _invalid()
+        return None
 
-    def _read(self, token: str) -> tuple[Principal, str, float]:
+    def still_good(self, principal: Principal) -> bool:
+        """Tell whether a call that lasts may go on; cheap enough to be asked several times a second.
+
+        Work of one tenant lasts no longer than its token: whoever opened it comes again with a new one. Tokens without
+        a tenant are of operators and of the suite's own services, which follow each other for as long as they run.
+        """
+        ended = principal.tenant_id is not None and principal.expires <= time.time()
+        return not ended and self.objection(principal) is None
+
+    def _read(self, token: str) -> Principal:
         """Check signature and claims, and remember the outcome."""
         try:
             kid = jwt.get_unverified_header(token).get("kid", "")
@@ -88,24 +105,24 @@ class TokenVerifier:
                 # Clocks of two machines differ a little: an `iat` slightly ahead is no reason to refuse.
                 options={"require": _REQUIRED_CLAIMS, "verify_iat": False},
             )
-            known = (principal_of(claims, token), kid, float(claims["exp"]))
+            principal = principal_of(claims, token, kid)
         except (jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise _invalid() from error
         if len(self._known) >= _CACHED_TOKENS:
             self._forget()
-        self._known[token] = known
-        return known
+        self._known[token] = principal
+        return principal
 
     def _forget(self) -> None:
         """Drop the tokens that have ended; if those are few, the older half as well."""
         now = time.time()
-        alive = {token: known for token, known in self._known.items() if known[2] > now}
+        alive = {token: principal for token, principal in self._known.items() if principal.expires > now}
         if len(alive) > _CACHED_TOKENS // 2:
             alive = dict(list(alive.items())[_CACHED_TOKENS // 2 :])
         self._known = alive
 
 
-def principal_of(claims: Mapping[str, Any], token: str) -> Principal:
+def principal_of(claims: Mapping[str, Any], token: str, kid: str) -> Principal:
     """Return the principal that verified claims describe.
 
     Raises:
@@ -113,6 +130,7 @@ def principal_of(claims: Mapping[str, Any], token: str) -> Principal:
     """
     tenant = claims.get("tid")
     features = claims.get("features", ())
+    origins = claims.get("origins")
     return Principal(
         subject=str(claims["sub"]),
         tenant_id=UUID(tenant) if tenant else None,
@@ -120,9 +138,28 @@ def principal_of(claims: Mapping[str, Any], token: str) -> Principal:
         scopes=frozenset(claims.get("scope", "").split()),
         key_id=str(claims.get("key", "")),
         features=frozenset(features.split() if isinstance(features, str) else features),
+        hosts=frozenset(_texts(claims.get("hosts", ()))),
+        origins=None if origins is None else _texts(origins),
+        # Whatever else stands there must not open what a browser key keeps closed.
+        browser=claims.get("browser", False) is not False,
+        quota=int(claims.get("quota", 0)),
+        key_quota=int(claims.get("key_quota", 0)),
+        signed_by=kid,
+        expires=float(claims["exp"]),
         token=token,
     )
 
 
+def _texts(claim: Any) -> tuple[str, ...]:
+    """Return a claim that is a list of texts; a single text is none, or its letters would be taken for entries."""
+    if not isinstance(claim, list | tuple) or not all(isinstance(entry, str) for entry in claim):
+        raise TypeError("a claim is not a list of texts")
+    return tuple(claim)
+
+
 def _invalid() -> CredentialInvalidError:
     return CredentialInvalidError("The credential is missing or not valid.")
+
+
+def _stale() -> TrustStaleError:
+    return TrustStaleError("The keys to judge the credential by are out of date; try again.", retry_after=2)

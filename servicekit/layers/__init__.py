@@ -2,11 +2,14 @@
 
 import asyncio
 
+from servicekit.audit import AuditTrail
 from servicekit.identity import TokenVerifier
 from servicekit.layers.access_log import access_log
+from servicekit.layers.audit import acts, refusals
 from servicekit.layers.deadline import deadline
 from servicekit.layers.errors import errors
 from servicekit.layers.identity import identity
+from servicekit.layers.lasting import lasting
 from servicekit.layers.metrics import metrics
 from servicekit.layers.request_id import request_id
 from servicekit.layers.scope import scope
@@ -21,15 +24,18 @@ ORDER = (
     "access_log",
     "errors",
     "deadline",
+    "refusals",
     "identity",
+    "lasting",
     "scope",
     "validation",
+    "acts",
 )
 """Outermost first. Metrics and the log stand outside the errors, so that every status counts; who may call is settled
 before the request is looked at."""
 
 
-def layers(verifier: TokenVerifier, stopping: asyncio.Event) -> list[Layer]:
+def layers(verifier: TokenVerifier, stopping: asyncio.Event, audit: AuditTrail | None = None) -> list[Layer]:
     """Return the layers of a server in their order."""
     known: dict[str, Layer] = {
         "request_id": request_id,
@@ -38,8 +44,11 @@ def layers(verifier: TokenVerifier, stopping: asyncio.Event) -> list[Layer]:
         "access_log": access_log,
         "errors": errors(stopping),
         "deadline": deadline,
+        "refusals": refusals(audit),
         "identity": identity(verifier),
+        "lasting": lasting(verifier),
         "scope": scope,
         "validation": validation,
+        "acts": acts(audit),
     }
     return [known[name] for name in ORDER]

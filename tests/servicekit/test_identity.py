@@ -1,6 +1,7 @@
 """Who may call: tokens, what makes them bad, scopes and tenants."""
 
 import time
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -180,8 +181,7 @@ def test_a_remembered_token_ends_when_it_says() -> None:
     verifier = TokenVerifier(issuer.trust)
     token = issuer.token("a", lifetime=60)
     assert verifier.verify(token).subject.startswith("key:")
-    principal, kid, _ = verifier._known[token]
-    verifier._known[token] = (principal, kid, time.time() - 1)
+    verifier._known[token] = replace(verifier._known[token], expires=time.time() - 1)
     with pytest.raises(CredentialInvalidError):
         verifier.verify(token)
     assert token not in verifier._known

@@ -39,9 +39,12 @@ def test_the_order_of_the_layers_is_the_one_that_was_decided() -> None:
         "access_log",
         "errors",
         "deadline",
+        "refusals",
         "identity",
+        "lasting",
         "scope",
         "validation",
+        "acts",
     )
     assert len(layers(TokenVerifier(Issuer().trust), asyncio.Event())) == len(ORDER)
 
