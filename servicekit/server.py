@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from servicekit import metrics
+from servicekit.audit import AuditTrail
 from servicekit.health import Component, Health
 from servicekit.identity import TokenVerifier, Trust
 from servicekit.layers import layers
@@ -82,6 +83,7 @@ def wrap(service: str, name: str, handler: Any, around: Sequence[Layer]) -> Any:
         scope=access.scope,
         public=access.public,
         across_tenants=access.across_tenants,
+        audited=access.audited,
         streams_requests=handler.request_streaming,
         streams_responses=handler.response_streaming,
         quiet=service in QUIET,
@@ -142,6 +144,7 @@ async def start_server(
     registrations: Sequence[Registration],
     *,
     trust: Trust,
+    audit: AuditTrail | None = None,
     listen: str = "127.0.0.1:0",
     components: Sequence[Component] = (),
     with_reflection: bool = True,
@@ -163,7 +166,7 @@ async def start_server(
         reflected = reflection.aio.ReflectionServicer((*services, reflection.SERVICE_NAME, *QUIET))
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, recorder)
     running = RunningServer(server, _bind(server, listen), health, stopping)
-    around = [running.track_streams, *layers(TokenVerifier(trust), stopping)]
+    around = [running.track_streams, *layers(TokenVerifier(trust), stopping, audit)]
     for service, handlers in recorder.handlers.items():
         wrapped = {name: wrap(service, name, handler, around) for name, handler in handlers.items()}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
@@ -205,6 +208,7 @@ async def serve(
     registrations: Sequence[Registration],
     *,
     trust: Trust,
+    audit: AuditTrail | None = None,
     on_start: Sequence[Hook] = (),
     on_stop: Sequence[Hook] = (),
     components: Sequence[Component] = (),
@@ -225,6 +229,7 @@ async def serve(
         starting = start_server(
             registrations,
             trust=trust,
+            audit=audit,
             listen=settings.listen,
             components=components,
             with_reflection=settings.environment == "development",

@@ -4,7 +4,18 @@ Two more exist, `tenant_index` and `api_key_index`: they find a tenant by its sl
 them, and only the spanning functions read them (`migrations/versions/0001_registry.py`).
 """
 
-from sqlalchemy import BigInteger, Column, DateTime, ForeignKeyConstraint, LargeBinary, MetaData, Table, Text, Uuid
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    ForeignKeyConstraint,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 metadata = MetaData(schema="tenant")
@@ -51,4 +62,19 @@ signing_keys = Table(
     Column("wrapped_data_key", LargeBinary, nullable=False),
     Column("sealed_private_key", LargeBinary, nullable=False),
     Column("create_time", DateTime(timezone=True), nullable=False),
+)
+
+audit_entries = Table(
+    "audit_entries",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("entry_id", Uuid, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("resource", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("count", Integer, nullable=False),
 )

@@ -25,13 +25,13 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n rapport/options/v1/options.proto\x12\x12rapport.options.v1\x1a google/protobuf/descriptor.proto\"i\n\x06\x41\x63\x63\x65ss\x12\x16\n\x05scope\x18\x01 \x01(\tH\x00R\x05scope\x12\x18\n\x06public\x18\x02 \x01(\x08H\x00R\x06public\x12%\n\x0e\x61\x63ross_tenants\x18\x03 \x01(\x08R\racrossTenantsB\x06\n\x04rule:T\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xd1\x86\x03 \x01(\x0b\x32\x1a.rapport.options.v1.AccessR\x06\x61\x63\x63\x65ssb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n rapport/options/v1/options.proto\x12\x12rapport.options.v1\x1a google/protobuf/descriptor.proto\"\x83\x01\n\x06\x41\x63\x63\x65ss\x12\x16\n\x05scope\x18\x01 \x01(\tH\x00R\x05scope\x12\x18\n\x06public\x18\x02 \x01(\x08H\x00R\x06public\x12%\n\x0e\x61\x63ross_tenants\x18\x03 \x01(\x08R\racrossTenants\x12\x18\n\x07\x61udited\x18\x04 \x01(\x08R\x07\x61uditedB\x06\n\x04rule:T\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xd1\x86\x03 \x01(\x0b\x32\x1a.rapport.options.v1.AccessR\x06\x61\x63\x63\x65ssb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rapport.options.v1.options_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ACCESS']._serialized_start=90
-  _globals['_ACCESS']._serialized_end=195
+  _globals['_ACCESS']._serialized_start=91
+  _globals['_ACCESS']._serialized_end=222
 # @@protoc_insertion_point(module_scope)

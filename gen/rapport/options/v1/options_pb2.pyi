@@ -27,22 +27,26 @@ class Access(message.Message):
     SCOPE_FIELD_NUMBER: builtins.int
     PUBLIC_FIELD_NUMBER: builtins.int
     ACROSS_TENANTS_FIELD_NUMBER: builtins.int
+    AUDITED_FIELD_NUMBER: builtins.int
     scope: builtins.str
     """The scope that the caller's token must hold, for example "tickets.read"."""
     public: builtins.bool
     """True for the few methods that bring a credential of their own in the request, or that are public on purpose."""
     across_tenants: builtins.bool
     """True where a token without a tenant is welcome: operators' and services' work that spans tenants."""
+    audited: builtins.bool
+    """True for acts of administration: who did it, to what and how it ended is kept in the tenant's audit log."""
     def __init__(
         self,
         *,
         scope: builtins.str = ...,
         public: builtins.bool = ...,
         across_tenants: builtins.bool = ...,
+        audited: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["public", b"public", "rule", b"rule", "scope", b"scope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["across_tenants", b"across_tenants", "public", b"public", "rule", b"rule", "scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["across_tenants", b"across_tenants", "audited", b"audited", "public", b"public", "rule", b"rule", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_rule: _TypeAlias = typing.Literal["scope", "public"]  # noqa: Y015
     _WhichOneofArgType_rule: _TypeAlias = typing.Literal["rule", b"rule"]  # noqa: Y015
