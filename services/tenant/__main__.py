@@ -16,11 +16,15 @@ from servicekit.identity.trust import MAX_AGE
 from servicekit.pages import PageTokens
 from servicekit.server import Registration, serve
 from services.tenant.exchange import Exchange
-from services.tenant.service import ApiKeyServicer, TenantServicer, TokenServicer
+from services.tenant.key_servicer import ApiKeyServicer
+from services.tenant.key_store import KeyStore
+from services.tenant.service import TenantServicer
 from services.tenant.settings import TenantSettings
 from services.tenant.signing import new_signing_key, open_sealed, seal, shared_secret
 from services.tenant.store import TenantStore
+from services.tenant.token_servicer import TokenServicer
 from services.tenant.trust import TrustFeed
+from services.tenant.trust_store import TrustStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +55,21 @@ async def wired(settings: TenantSettings) -> AsyncIterator[Parts]:
     tasks: list[asyncio.Task[None]] = []
     try:
         await database.check_role()
-        store = TenantStore(database)
-        held = await store.ensure_signing_keys(lambda slot: seal(new_signing_key(), slot, keks))
+        tenants, keys, trust = TenantStore(database), KeyStore(database), TrustStore(database)
+        held = await trust.ensure_signing_keys(lambda slot: seal(new_signing_key(), slot, keks))
         signing_key = open_sealed(held["current"], keks)
         exchange = Exchange(
-            store, signing_key, operators=operators, workloads=workloads, clock=lambda: datetime.now(UTC)
+            keys, tenants, signing_key, operators=operators, workloads=workloads, clock=lambda: datetime.now(UTC)
         )
-        feed = TrustFeed(store.read_trust)
+        feed = TrustFeed(trust.read_trust)
         await feed.refresh()
         tasks += [
             asyncio.create_task(feed.follow(), name="trust_feed"),
-            asyncio.create_task(store.listen_for_trust(feed.ring), name="trust_bell"),
+            asyncio.create_task(trust.listen_for_trust(feed.ring), name="trust_bell"),
         ]
         pages = PageTokens.from_secret(shared_secret(signing_key, "page tokens"))
         yield Parts(
-            registrations=_registrations(store, exchange, feed, pages),
+            registrations=_registrations(tenants, keys, exchange, feed, pages),
             components=(("database", database.ready), ("trust", lambda: feed.age < MAX_AGE)),
             feed=feed,
         )
@@ -81,14 +85,13 @@ def _now() -> datetime:
 
 
 def _registrations(
-    store: TenantStore, exchange: Exchange, feed: TrustFeed, pages: PageTokens
+    tenants: TenantStore, keys: KeyStore, exchange: Exchange, feed: TrustFeed, pages: PageTokens
 ) -> tuple[Registration, ...]:
-    """Return the three servicers of this service."""
-    tokens, tenants, keys = TokenServicer(exchange, feed), TenantServicer(store, pages), ApiKeyServicer(store, pages)
+    """Return the servicers of this service."""
     return (
-        Registration(token_service_pb2_grpc.add_TokenServiceServicer_to_server, tokens),
-        Registration(tenant_service_pb2_grpc.add_TenantServiceServicer_to_server, tenants),
-        Registration(api_key_service_pb2_grpc.add_ApiKeyServiceServicer_to_server, keys),
+        Registration(token_service_pb2_grpc.add_TokenServiceServicer_to_server, TokenServicer(exchange, feed)),
+        Registration(tenant_service_pb2_grpc.add_TenantServiceServicer_to_server, TenantServicer(tenants, pages)),
+        Registration(api_key_service_pb2_grpc.add_ApiKeyServiceServicer_to_server, ApiKeyServicer(keys, pages)),
     )
 
 

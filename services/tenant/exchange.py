@@ -19,11 +19,15 @@ from services.tenant.signing import SigningKey
 from services.tenant.tokens import AccessToken, issue
 
 
-class Directory(Protocol):
-    """Where keys and tenants are looked up."""
+class KeyDirectory(Protocol):
+    """Where keys are looked up."""
 
     async def find_api_key(self, key_hash: bytes) -> tuple[ApiKey, Tenant] | None:
         """Return the key with this hash and its tenant; None when there is none."""
+
+
+class TenantDirectory(Protocol):
+    """Where tenants are looked up."""
 
     async def find_tenant(self, reference: str) -> Tenant | None:
         """Return the tenant with this slug or id; None when there is none."""
@@ -34,7 +38,8 @@ class Exchange:
 
     def __init__(
         self,
-        directory: Directory,
+        keys: KeyDirectory,
+        tenants: TenantDirectory,
         signing_key: SigningKey,
         *,
         operators: Mapping[str, str],
@@ -48,7 +53,8 @@ class Exchange:
         """
         if strangers := set(workloads) - set(scopes.WORKLOADS):
             raise ValueError(f"no scopes are declared for the workloads {', '.join(sorted(strangers))}")
-        self._directory = directory
+        self._keys = keys
+        self._tenants = tenants
         self._signing_key = signing_key
         self._operators = {name: _digest(key) for name, key in operators.items()}
         self._workloads = {name: _digest(secret) for name, secret in workloads.items()}
@@ -62,7 +68,7 @@ class Exchange:
         """
         if not is_well_formed(text):
             raise _invalid()
-        found = await self._directory.find_api_key(hash_of(text))
+        found = await self._keys.find_api_key(hash_of(text))
         now = self._clock()
         if found is None:
             raise _invalid()
@@ -116,7 +122,7 @@ class Exchange:
 
     async def _open_tenant(self, reference: str) -> Tenant:
         """Return a tenant that a trusted party may work in."""
-        tenant = await self._directory.find_tenant(reference)
+        tenant = await self._tenants.find_tenant(reference)
         if tenant is None or tenant.state is State.DELETED:
             raise TenantNotFoundError
         if tenant.state is State.SUSPENDED:

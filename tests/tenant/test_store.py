@@ -14,9 +14,11 @@ from servicekit.database import Database
 from servicekit.envelope import KeyEncryptionKeys
 from servicekit.migrate import downgrade, upgrade
 from services.tenant import keys, registry, scopes
+from services.tenant.key_store import KeyStore
 from services.tenant.registry import Tenant, Wishes
 from services.tenant.signing import SealedSigningKey, new_signing_key, open_sealed, seal
 from services.tenant.store import TenantStore
+from services.tenant.trust_store import TrustStore
 from tests.support.servers import DatabaseFor, ServiceDatabase
 
 
@@ -57,7 +59,7 @@ async def test_a_hash_leads_to_its_key_and_tenant_only(database: Database) -> No
     """The lookup gives the right pair, and nothing for a hash that nobody has."""
     tenant, key, text = await new_tenant(database)
     await new_tenant(database)
-    store = TenantStore(database)
+    store = KeyStore(database)
     assert await store.find_api_key(keys.hash_of(text)) == (key, tenant)
     assert await store.find_api_key(keys.hash_of(keys.new_text())) is None
 
@@ -93,7 +95,7 @@ async def test_another_tenants_rows_can_be_neither_changed_nor_made(database: Da
     )
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await rows(database, ours.tenant_id, planted, theirs.tenant_id, uuid4(), keys.hash_of("planted"))
-    assert await TenantStore(database).list_api_keys(theirs.tenant_id, None, 10) == [their_key]
+    assert await KeyStore(database).list_api_keys(theirs.tenant_id, None, 10) == [their_key]
 
 
 @pytest.mark.parametrize("table", ["tenant_index", "api_key_index"])
@@ -149,7 +151,7 @@ async def test_processes_that_start_together_agree_on_the_signing_keys(
         made.append(slot)
         return seal(new_signing_key(), slot, keks)
 
-    store = TenantStore(database)
+    store = TrustStore(database)
     held = await asyncio.gather(*(store.ensure_signing_keys(make) for _ in range(8)))
     trust = await store.read_trust()
     await database.close()

@@ -18,8 +18,8 @@ from servicekit.database import Database
 from servicekit.errors import DatabaseUnavailableError
 from services.tenant import trust
 from services.tenant.signing import key_set, new_signing_key
-from services.tenant.store import TenantStore
 from services.tenant.trust import TrustFeed, TrustSet
+from services.tenant.trust_store import TrustStore
 from tests.support.servers import ServiceDatabase
 from tests.tenant.side import Side, reason_of, running_side
 
@@ -128,7 +128,7 @@ async def test_a_lost_notification_delays_by_the_poll_only(side: Side, tenant_da
     """A feed that nobody rings reads the change at its next poll."""
     tenant, _ = await side.create()
     database = await Database.connect(tenant_database.app_url, schema="tenant", pool_size=2)
-    feed = TrustFeed(TenantStore(database).read_trust)
+    feed = TrustFeed(TrustStore(database).read_trust)
     following = asyncio.create_task(feed.follow())
     try:
         async with aclosing(feed.watch()) as sets, asyncio.timeout(5):
