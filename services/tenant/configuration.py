@@ -1,41 +1,56 @@
 """The features and settings that a tenant can have: every one is declared here, with its default and its meaning.
 
-A tenant stores only what differs from the default, so that a default may change for everybody who never chose.
+A tenant stores only what differs from the default, so that a default may change for everybody who never chose. What is
+declared here is used somewhere: `used_by` says where.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
-from zoneinfo import ZoneInfo
 
 from services.tenant.errors import FeatureUnknownError, SettingInvalidError, SettingUnknownError
 
-SettingValue: TypeAlias = str | float | bool
+SettingValue: TypeAlias = str | float | bool | list[str]
 """What a setting may hold."""
 
-# The active codes of ISO 4217, without metals, funds and test codes.
-_CURRENCY_CODES = """
-    AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CLP CNY
-    COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS
-    INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP
-    MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR
-    SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VES VND VUV
-    WST XAF XCD XCG XOF XPF YER ZAR ZMW ZWG
-"""
-_CURRENCIES = frozenset(_CURRENCY_CODES.split())
+MOST_ORIGINS = 20
+"""How many origin patterns a tenant can have: they travel in every token."""
+
+LEAST_REQUESTS = 10
+MOST_REQUESTS = 10_000_000
+"""The range of a tenant's own quota, in requests per minute."""
+
+# As a browser writes an origin: lower case, no path, and no port where it is the scheme's own.
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_ORIGIN = re.compile(rf"https?://(?:\*\.)?{_LABEL}(?:\.{_LABEL})*(?::[1-9][0-9]{{0,4}})?", re.ASCII)
+_LONGEST_ORIGIN = 200
+_LAST_PORT = 65535
 
 
-def _is_timezone(value: SettingValue) -> bool:
-    """Tell whether the IANA time zone database has the name."""
-    try:
-        return isinstance(value, str) and ZoneInfo(value).key == value
-    except (KeyError, ValueError, OSError):
+def is_origin_pattern(text: str) -> bool:
+    """Tell whether the text is an origin, or one with "*." for any subdomain: `https://*.example.com`."""
+    if len(text) > _LONGEST_ORIGIN or not _ORIGIN.fullmatch(text):
         return False
+    port = text.rpartition(":")[2]
+    return not port.isdigit() or int(port) <= _LAST_PORT
 
 
-def _is_currency(value: SettingValue) -> bool:
-    """Tell whether the value is an active code of ISO 4217."""
-    return value in _CURRENCIES
+def _is_origins(value: SettingValue) -> bool:
+    """Tell whether the value is a list of different origin patterns, empty or short."""
+    return (
+        isinstance(value, list)
+        and len(value) <= MOST_ORIGINS
+        and all(isinstance(one, str) and is_origin_pattern(one) for one in value)
+        and len(set(value)) == len(value)
+    )
+
+
+def _is_quota(value: SettingValue) -> bool:
+    """Tell whether the value is a whole number of requests in range, or 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or (value and not 1 <= value <= MOST_REQUESTS):
+        return False
+    return value == 0 or (value == int(value) and value >= LEAST_REQUESTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +60,7 @@ class Feature:
     name: str
     default: bool
     meaning: str
+    used_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +71,19 @@ class Setting:
     default: SettingValue
     meaning: str
     expected: str
+    used_by: str
     accepts: Callable[[SettingValue], bool]
 
 
 FEATURES: Mapping[str, Feature] = {
     feature.name: feature
     for feature in (
-        Feature("demo", default=False, meaning="The shop holds invented data."),
-        Feature("write_back", default=False, meaning="Messages marked for the customer are sent to the helpdesk."),
+        Feature(
+            "demo",
+            default=False,
+            meaning="The shop holds invented data, so that a random customer may be shown to anybody who asks.",
+            used_by="recommendations: `GET /api/mcp/customer/random`",
+        ),
     )
 }
 """All features by name."""
@@ -71,18 +92,21 @@ SETTINGS: Mapping[str, Setting] = {
     setting.name: setting
     for setting in (
         Setting(
-            "currency",
-            default="EUR",
-            meaning="The currency in which the shop's amounts are shown.",
-            expected="an active code of ISO 4217, for example EUR",
-            accepts=_is_currency,
+            "cors_origins",
+            default=[],
+            meaning="The web origins whose pages may use the shop's keys; none means all that the deployment allows.",
+            expected=f'a list of at most {MOST_ORIGINS} origins such as "https://desk.example.com" or '
+            '"https://*.example.com"',
+            used_by="every service: the claim `origins` of the shop's tokens",
+            accepts=_is_origins,
         ),
         Setting(
-            "timezone",
-            default="UTC",
-            meaning="The time zone in which the shop's days begin.",
-            expected="a name of the IANA time zone database, for example Europe/Berlin",
-            accepts=_is_timezone,
+            "requests_per_minute",
+            default=0,
+            meaning="Requests that the shop may send per minute; 0 means as many as the deployment gives everybody.",
+            expected=f"0 or a whole number from {LEAST_REQUESTS} to {MOST_REQUESTS}",
+            used_by="the gateway: the claim `quota` of the shop's tokens",
+            accepts=_is_quota,
         ),
     )
 }
@@ -115,7 +139,7 @@ def checked_settings(chosen: Mapping[str, object]) -> Mapping[str, SettingValue 
         setting = SETTINGS[name]
         if value is None:
             checked[name] = None
-        elif isinstance(value, str | float | bool) and setting.accepts(value):
+        elif isinstance(value, str | float | int | list) and setting.accepts(value):
             checked[name] = value
         else:
             raise SettingInvalidError(name, setting.expected)
@@ -135,3 +159,15 @@ def all_settings(chosen: Mapping[str, SettingValue]) -> Mapping[str, SettingValu
 def features_on(chosen: Mapping[str, bool]) -> tuple[str, ...]:
     """Return the names of the features that are on, sorted."""
     return tuple(sorted(name for name, on in all_features(chosen).items() if on))
+
+
+def cors_origins(chosen: Mapping[str, SettingValue]) -> tuple[str, ...]:
+    """Return the origin patterns that a tenant's settings restrict it to; empty means that they do not."""
+    value = all_settings(chosen)["cors_origins"]
+    return tuple(value) if isinstance(value, list) else ()
+
+
+def requests_per_minute(chosen: Mapping[str, SettingValue]) -> int | None:
+    """Return the quota that a tenant's settings give it; None means the deployment's own."""
+    value = all_settings(chosen)["requests_per_minute"]
+    return int(value) if isinstance(value, int | float) and value else None

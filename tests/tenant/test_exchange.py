@@ -44,14 +44,14 @@ async def test_the_key_set_publishes_two_public_keys(side: Side) -> None:
 
 async def test_a_key_becomes_a_token_of_its_tenant(side: Side) -> None:
     """The claims are those of the contract, and the published key set verifies them."""
-    tenant, text = await side.create(features={"write_back": True})
+    tenant, text = await side.create(features={"demo": True})
     access = await side.exchange(text)
     claims = await claims_of(side, access.token)
     assert access.tenant_id == claims["tid"] == tenant.id
     assert claims["slug"] == tenant.slug
     assert claims["sub"] == f"key:{claims['key']}"
     assert set(str(claims["scope"]).split()) == scopes.SHOP
-    assert claims["features"] == ["write_back"]
+    assert claims["features"] == ["demo"]
     assert claims["exp"] == access.expire_time.seconds
     assert claims["jti"]
     assert 100 < access.expire_time.seconds - time.time() <= 120

@@ -104,9 +104,9 @@ CAUSES: dict[str, tuple[grpc.StatusCode, Callable[[Side], Awaitable[None]]]] = {
     "TENANT_SUSPENDED": (grpc.StatusCode.FAILED_PRECONDITION, suspended_tenant),
     "SLUG_INVALID": (INVALID, slug_like_an_id),
     "NAME_MISSING": (INVALID, lambda side: update(side, "name")),
-    "FEATURE_UNKNOWN": (INVALID, lambda side: update(side, features={"writeback": True})),
-    "SETTING_UNKNOWN": (INVALID, lambda side: update(side, settings={"time_zone": "UTC"})),
-    "SETTING_INVALID": (INVALID, lambda side: update(side, settings={"timezone": "Mars/Olympus"})),
+    "FEATURE_UNKNOWN": (INVALID, lambda side: update(side, features={"demonstration": True})),
+    "SETTING_UNKNOWN": (INVALID, lambda side: update(side, settings={"origins": []})),
+    "SETTING_INVALID": (INVALID, lambda side: update(side, settings={"requests_per_minute": 3})),
     "NOTHING_TO_CHANGE": (INVALID, update),
     "UPDATE_MASK_INVALID": (INVALID, lambda side: update(side, "slug")),
     "ETAG_MISMATCH": (grpc.StatusCode.ABORTED, lambda side: update(side, name="New", etag="yesterday")),
@@ -121,7 +121,7 @@ CAUSES: dict[str, tuple[grpc.StatusCode, Callable[[Side], Awaitable[None]]]] = {
 async def test_a_number_that_json_does_not_have_is_no_setting(side: Side) -> None:
     """It is the caller's mistake, told like any other value that a setting may not have."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await update(side, settings={"timezone": float("nan")})
+        await update(side, settings={"requests_per_minute": float("nan")})
     assert (caught.value.code(), reason_of(caught.value)) == (INVALID, "SETTING_INVALID")
 
 

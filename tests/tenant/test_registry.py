@@ -75,12 +75,13 @@ def test_a_new_tenant_is_active_and_in_production_unless_it_says_otherwise() -> 
     [
         pytest.param({"name": ""}, NameMissingError, id="no name"),
         pytest.param({"features": {"teleport": True}}, FeatureUnknownError, id="unknown feature"),
-        pytest.param({"settings": {"time_zone": "UTC"}}, SettingUnknownError, id="unknown setting"),
-        pytest.param({"settings": {"timezone": "Mars/Olympus"}}, SettingInvalidError, id="unknown time zone"),
-        pytest.param({"settings": {"timezone": "../../etc/passwd"}}, SettingInvalidError, id="path"),
-        pytest.param({"settings": {"timezone": 3.0}}, SettingInvalidError, id="wrong type"),
-        pytest.param({"settings": {"timezone": [1]}}, SettingInvalidError, id="list"),
-        pytest.param({"settings": {"currency": "eur"}}, SettingInvalidError, id="unknown currency"),
+        pytest.param({"settings": {"origins": []}}, SettingUnknownError, id="unknown setting"),
+        pytest.param({"settings": {"cors_origins": ["https://a.example/path"]}}, SettingInvalidError, id="a path"),
+        pytest.param({"settings": {"cors_origins": ["https://*"]}}, SettingInvalidError, id="any origin"),
+        pytest.param({"settings": {"cors_origins": "https://a.example"}}, SettingInvalidError, id="wrong type"),
+        pytest.param({"settings": {"cors_origins": [1]}}, SettingInvalidError, id="wrong type inside"),
+        pytest.param({"settings": {"requests_per_minute": 3}}, SettingInvalidError, id="too few"),
+        pytest.param({"settings": {"requests_per_minute": 60.5}}, SettingInvalidError, id="not whole"),
     ],
 )
 def test_wishes_that_cannot_be_had_are_refused(said: dict[str, object], error: type[Exception]) -> None:
@@ -93,10 +94,10 @@ def test_wishes_that_cannot_be_had_are_refused(said: dict[str, object], error: t
 
 def test_an_update_without_mask_sets_what_is_said_and_keeps_the_rest() -> None:
     """Unsaid values stay, also other entries of the same map."""
-    before = make(features={"demo": True}, settings={"currency": "USD"})
-    after = change(before, features={"write_back": True}, settings={"timezone": "Europe/Berlin"})
-    assert after.features == {"demo": True, "write_back": True}
-    assert after.settings == {"currency": "USD", "timezone": "Europe/Berlin"}
+    before = make(features={"demo": True}, settings={"requests_per_minute": 60})
+    after = change(before, settings={"cors_origins": ["https://a.example"]})
+    assert after.features == {"demo": True}
+    assert after.settings == {"requests_per_minute": 60, "cors_origins": ["https://a.example"]}
     assert after.name == "Acme"
     assert (after.version, after.update_time, after.create_time) == (2, LATER, NOW)
     assert after.etag != before.etag
@@ -109,18 +110,20 @@ def test_a_mask_takes_only_what_it_names() -> None:
 
 
 def test_a_named_map_is_replaced_and_a_named_entry_is_set() -> None:
-    """`features` forgets what the request leaves out; `features.demo` touches that one."""
-    before = make(features={"demo": True, "write_back": True})
-    assert change(before, "features", features={"demo": True}).features == {"demo": True}
-    assert change(before, "features.demo").features == {"write_back": True}
-    assert change(before, "settings.currency", settings={"currency": "USD"}).settings == {"currency": "USD"}
+    """`settings` forgets what the request leaves out; `settings.cors_origins` touches that one."""
+    origins: dict[str, object] = {"cors_origins": ["https://a.example"]}
+    before = make(features={"demo": True}, settings={"requests_per_minute": 60, **origins})
+    assert change(before, "settings", settings=origins).settings == origins
+    assert change(before, "settings.requests_per_minute").settings == origins
+    assert change(before, "features.demo").features == {}
+    assert change(before, "features.demo", features={"demo": False}).features == {"demo": False}
 
 
 def test_a_null_takes_a_setting_back_to_its_default() -> None:
     """A null, with or without mask, forgets the choice."""
-    before = make(settings={"currency": "USD"})
-    assert change(before, settings={"currency": None}).settings == {}
-    assert change(before, "settings.currency").settings == {}
+    before = make(settings={"requests_per_minute": 60})
+    assert change(before, settings={"requests_per_minute": None}).settings == {}
+    assert change(before, "settings.requests_per_minute").settings == {}
 
 
 def test_a_star_replaces_everything_that_can_change() -> None:
@@ -147,8 +150,8 @@ def test_a_mask_with_an_impossible_path_is_refused(path: str) -> None:
 
 def test_an_update_to_the_same_values_makes_no_new_version() -> None:
     """Repeating an update changes nothing, not even its time."""
-    before = make(settings={"currency": "USD"})
-    assert change(before, name="Acme", settings={"currency": "USD"}) is before
+    before = make(settings={"requests_per_minute": 60})
+    assert change(before, name="Acme", settings={"requests_per_minute": 60}) is before
 
 
 def test_an_etag_of_an_older_version_is_refused_and_the_present_one_accepted() -> None:

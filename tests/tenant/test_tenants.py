@@ -32,12 +32,12 @@ async def get(side: Side, reference: str) -> tenant_pb2.Tenant:
 
 async def test_a_new_tenant_shows_every_feature_and_setting(side: Side) -> None:
     """The answer is complete: state, environment, defaults, times, version."""
-    tenant, text = await side.create(settings={"currency": "USD"})
+    tenant, text = await side.create(settings={"requests_per_minute": 60})
     shown = MessageToDict(tenant, preserving_proto_field_name=True)
     assert shown["state"] == "STATE_ACTIVE"
     assert shown["environment"] == "ENVIRONMENT_PRODUCTION"
-    assert shown["features"] == {"demo": False, "write_back": False}
-    assert shown["settings"] == {"currency": "USD", "timezone": "UTC"}
+    assert shown["features"] == {"demo": False}
+    assert shown["settings"] == {"cors_origins": [], "requests_per_minute": 60}
     assert shown["create_time"] == shown["update_time"]
     assert shown["etag"]
     assert text.startswith("rpk_")
@@ -94,10 +94,10 @@ async def test_a_slug_stays_taken_after_its_tenant_was_deleted(side: Side) -> No
 async def test_an_update_changes_what_it_says_and_makes_a_new_etag(side: Side) -> None:
     """With the present etag it goes through; with the same one again it does not."""
     tenant, _ = await side.create()
-    change = tenant_pb2.Tenant(slug=tenant.slug, name="New name", features={"write_back": True}, etag=tenant.etag)
+    change = tenant_pb2.Tenant(slug=tenant.slug, name="New name", features={"demo": True}, etag=tenant.etag)
     request = tenant_service_pb2.UpdateTenantRequest(tenant=change)
     after = await side.tenants.UpdateTenant(request, metadata=await side.operator())
-    assert (after.name, dict(after.features)) == ("New name", {"write_back": True, "demo": False})
+    assert (after.name, dict(after.features)) == ("New name", {"demo": True})
     assert after.etag != tenant.etag
     assert await get(side, tenant.id) == after
     with pytest.raises(grpc.aio.AioRpcError) as refusal:
@@ -124,16 +124,16 @@ async def test_of_two_updates_with_one_etag_only_one_goes_through(side: Side) ->
 
 async def test_a_mask_and_a_null_reach_the_registry(side: Side) -> None:
     """Paths into the maps work over the wire."""
-    tenant, _ = await side.create(settings={"currency": "USD"}, features={"demo": True})
+    tenant, _ = await side.create(settings={"requests_per_minute": 60}, features={"demo": True})
     change = tenant_pb2.Tenant(
         slug=tenant.slug,
         name="ignored",
-        settings=struct_pb2.Struct(fields={"currency": struct_pb2.Value(null_value=struct_pb2.NULL_VALUE)}),
+        settings=struct_pb2.Struct(fields={"requests_per_minute": struct_pb2.Value(null_value=struct_pb2.NULL_VALUE)}),
     )
-    mask = FieldMask(paths=["settings.currency", "features.demo"])
+    mask = FieldMask(paths=["settings.requests_per_minute", "features.demo"])
     request = tenant_service_pb2.UpdateTenantRequest(tenant=change, update_mask=mask)
     after = await side.tenants.UpdateTenant(request, metadata=await side.operator())
-    assert (after.name, after.settings["currency"], after.features["demo"]) == ("A shop", "EUR", False)
+    assert (after.name, after.settings["requests_per_minute"], after.features["demo"]) == ("A shop", 0, False)
 
 
 async def test_pages_of_tenants_come_in_the_order_of_slugs_and_end(empty_side: Side) -> None:

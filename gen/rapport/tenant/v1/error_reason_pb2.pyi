@@ -43,11 +43,11 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     ERROR_REASON_NAME_MISSING: _ErrorReason.ValueType  # 7
     """The name would become empty. Example: UpdateTenant with the mask "name" and no name."""
     ERROR_REASON_FEATURE_UNKNOWN: _ErrorReason.ValueType  # 8
-    """The feature is not declared. Example: the feature "writeback", which is spelt "write_back"."""
+    """The feature is not declared. Example: the feature "demonstration", which is spelt "demo"."""
     ERROR_REASON_SETTING_UNKNOWN: _ErrorReason.ValueType  # 9
-    """The setting is not declared. Example: the setting "time_zone", which is spelt "timezone"."""
+    """The setting is not declared. Example: the setting "origins", which is spelt "cors_origins"."""
     ERROR_REASON_SETTING_INVALID: _ErrorReason.ValueType  # 10
-    """The setting has another type or range. Example: the timezone "Mars/Olympus"."""
+    """The setting has another type or range. Example: 3 requests per minute."""
     ERROR_REASON_NOTHING_TO_CHANGE: _ErrorReason.ValueType  # 11
     """The update holds nothing that could change. Example: UpdateTenant with a misspelt field in its JSON body."""
     ERROR_REASON_UPDATE_MASK_INVALID: _ErrorReason.ValueType  # 12
@@ -89,11 +89,11 @@ like an id.
 ERROR_REASON_NAME_MISSING: ErrorReason.ValueType  # 7
 """The name would become empty. Example: UpdateTenant with the mask "name" and no name."""
 ERROR_REASON_FEATURE_UNKNOWN: ErrorReason.ValueType  # 8
-"""The feature is not declared. Example: the feature "writeback", which is spelt "write_back"."""
+"""The feature is not declared. Example: the feature "demonstration", which is spelt "demo"."""
 ERROR_REASON_SETTING_UNKNOWN: ErrorReason.ValueType  # 9
-"""The setting is not declared. Example: the setting "time_zone", which is spelt "timezone"."""
+"""The setting is not declared. Example: the setting "origins", which is spelt "cors_origins"."""
 ERROR_REASON_SETTING_INVALID: ErrorReason.ValueType  # 10
-"""The setting has another type or range. Example: the timezone "Mars/Olympus"."""
+"""The setting has another type or range. Example: 3 requests per minute."""
 ERROR_REASON_NOTHING_TO_CHANGE: ErrorReason.ValueType  # 11
 """The update holds nothing that could change. Example: UpdateTenant with a misspelt field in its JSON body."""
 ERROR_REASON_UPDATE_MASK_INVALID: ErrorReason.ValueType  # 12

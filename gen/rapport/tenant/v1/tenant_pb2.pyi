@@ -135,16 +135,16 @@ class Tenant(message.Message):
     @builtins.property
     def features(self) -> containers.ScalarMap[builtins.str, builtins.bool]:
         """Features by name, on or off. Answers hold every declared feature; a request names those that it sets. An undeclared
-        name is refused with FEATURE_UNKNOWN. Declared: "write_back" (messages marked for the customer are sent to the
-        helpdesk; off), "demo" (the shop holds invented data; off).
+        name is refused with FEATURE_UNKNOWN. Declared: "demo" (the shop holds invented data; off).
         """
 
     @builtins.property
     def settings(self) -> struct_pb2.Struct:
         """Settings by name. Answers hold every declared setting; a request names those that it sets, and a null takes a
         setting back to its default. An undeclared name is refused with SETTING_UNKNOWN, a value of the wrong type or range
-        with SETTING_INVALID. Declared: "timezone" (a name of the IANA time zone database; "UTC"), "currency" (a code of
-        ISO 4217; "EUR").
+        with SETTING_INVALID. Declared: "cors_origins" (a list of the web origins whose pages may use the shop's keys, such
+        as "https://*.example.com"; empty, which means all that the deployment allows), "requests_per_minute" (how many
+        requests the shop may send per minute; 0, which means as many as the deployment gives everybody).
         """
 
     @builtins.property

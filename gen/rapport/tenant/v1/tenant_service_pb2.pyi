@@ -163,7 +163,7 @@ class UpdateTenantRequest(message.Message):
     @builtins.property
     def update_mask(self) -> field_mask_pb2.FieldMask:
         """Which fields change: "name", "environment", "features" and "settings" as a whole, or single ones as in
-        "features.write_back" and "settings.timezone". Without a mask every value that the request holds is set and
+        "features.demo" and "settings.cors_origins". Without a mask every value that the request holds is set and
         everything else stays; "*" replaces all four. Paths of output-only fields are ignored.
         """
 
