@@ -6,7 +6,8 @@ Refusals are counted in memory and written down each second: a stranger must not
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -129,6 +130,18 @@ class AuditTrail:
                 await self.flush()
         finally:
             await self.flush()
+
+
+@asynccontextmanager
+async def keeping(write: Write) -> AsyncIterator[AuditTrail]:
+    """Give a trail for as long as the context lasts; what was counted is written down at its end."""
+    trail = AuditTrail(write)
+    writing = asyncio.create_task(trail.run(), name="audit_trail")
+    try:
+        yield trail
+    finally:
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
 
 
 def remote(workload: Workload, channel: grpc.aio.Channel) -> Write:

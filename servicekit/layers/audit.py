@@ -22,7 +22,7 @@ _log = structlog.get_logger("rapport.access")
 _REFUSED = Counter("rapport_credentials_refused_total", "Calls whose credential was missing or refused.", ["reason"])
 _SAMPLE_SECONDS = 1.0
 _IN_PATH = re.compile(r"\{([a-z0-9_.]+)[=}]")
-_NAMING = ("tenant", "tenant_id", "api_key", "connection", "delivery", "domain", "service")
+_NAMING = ("tenant", "tenant_id", "service")
 _LONGEST = 400
 
 

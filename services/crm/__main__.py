@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import grpc
 from rapport.crm.v1 import connection_service_pb2_grpc, delivery_service_pb2_grpc, webhook_service_pb2_grpc
 
+from servicekit.audit import AuditTrail, keeping, remote
 from servicekit.cache import Cache
 from servicekit.channel import open_channel
 from servicekit.command import run
@@ -41,6 +42,7 @@ class Parts:
     registrations: Sequence[Registration]
     components: Sequence[Component]
     trust: TrustWatcher
+    audit: AuditTrail
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Peers:
     tickets: grpc.aio.Channel
     workload: Workload
     trust: TrustWatcher
+    audit: AuditTrail
     doorbell: Doorbell
 
 
@@ -81,7 +84,7 @@ def put_together(settings: CrmSettings, database: Database, keks: KeyEncryptionK
     store = Store(database)
     keyring = Keyring(store, keks, time.monotonic)
     directory = Directory(store, keyring, time.monotonic)
-    refusals = Refusals(store)
+    refusals = Refusals(store, peers.audit)
     worker = Worker(
         store,
         keyring,
@@ -126,13 +129,14 @@ async def reaching_out(settings: CrmSettings) -> AsyncIterator[Peers]:
     cache = await Cache.connect(settings.valkey_url.get_secret_value() or None, service="crm")
     tenants, tickets = open_channel(settings.tenant_target), open_channel(settings.tickets_target)
     workload = Workload("crm", settings.workload_credential(), tenants)
-    peers = Peers(tickets, workload, TrustWatcher(workload, tenants), Doorbell(cache))
-    await peers.trust.start()
+    trust, doorbell = TrustWatcher(workload, tenants), Doorbell(cache)
+    await trust.start()
     try:
-        yield peers
+        async with keeping(remote(workload, tenants)) as audit:
+            yield Peers(tickets, workload, trust, audit, doorbell)
     finally:
-        await peers.trust.stop()
-        await peers.doorbell.close()
+        await trust.stop()
+        await doorbell.close()
         await cache.close()
         await tenants.close()
         await tickets.close()
@@ -159,7 +163,7 @@ async def wired(settings: CrmSettings) -> AsyncIterator[Parts]:
                 tasks.append(asyncio.create_task(work.worker.run(), name="worker"))
             try:
                 components: tuple[Component, ...] = (("database", database.ready), ("trust", peers.trust.ready))
-                yield Parts(registered(work), components, peers.trust)
+                yield Parts(registered(work), components, peers.trust, peers.audit)
             finally:
                 for task in tasks:
                     task.cancel()
@@ -172,7 +176,9 @@ async def wired(settings: CrmSettings) -> AsyncIterator[Parts]:
 async def main(settings: CrmSettings) -> None:
     """Serve until told to stop."""
     async with wired(settings) as parts:
-        await serve(settings, "crm", parts.registrations, trust=parts.trust, components=parts.components)
+        await serve(
+            settings, "crm", parts.registrations, trust=parts.trust, audit=parts.audit, components=parts.components
+        )
 
 
 if __name__ == "__main__":

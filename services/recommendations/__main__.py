@@ -9,6 +9,7 @@ import grpc
 from rapport.frontend.v1 import assistant_pb2_grpc
 from rapport.recommendations.v1 import change_service_pb2_grpc, customer_service_pb2_grpc, order_service_pb2_grpc
 
+from servicekit.audit import AuditTrail, keeping, remote
 from servicekit.cache import Cache
 from servicekit.channel import open_channel
 from servicekit.command import run
@@ -33,6 +34,7 @@ class Parts:
     registrations: Sequence[Registration]
     components: Sequence[Component]
     trust: TrustWatcher
+    audit: AuditTrail
 
 
 def registrations(
@@ -79,17 +81,20 @@ async def wired(settings: RecommendationsSettings) -> AsyncIterator[Parts]:
         stack.push_async_callback(tenants.close)
         tickets = open_channel(settings.tickets_target)
         stack.push_async_callback(tickets.close)
-        trust = TrustWatcher(Workload("recommendations", secret, tenants), tenants)
+        workload = Workload("recommendations", secret, tenants)
+        trust = TrustWatcher(workload, tenants)
         stack.push_async_callback(trust.stop)
         await database.check_role()
         customers = Customers(database, doorbell)
         await trust.start()
+        audit = await stack.enter_async_context(keeping(remote(workload, tenants)))
         daily = asyncio.create_task(customers.run_daily(), name="daily_profiles")
         stack.push_async_callback(_end, daily)
         yield Parts(
             registrations=registrations(database, customers, tickets),
             components=(("database", database.ready), ("trust", trust.ready)),
             trust=trust,
+            audit=audit,
         )
 
 
@@ -102,7 +107,14 @@ async def _end(task: asyncio.Task[None]) -> None:
 async def main(settings: RecommendationsSettings) -> None:
     """Serve until told to stop."""
     async with wired(settings) as parts:
-        await serve(settings, "recommendations", parts.registrations, trust=parts.trust, components=parts.components)
+        await serve(
+            settings,
+            "recommendations",
+            parts.registrations,
+            trust=parts.trust,
+            audit=parts.audit,
+            components=parts.components,
+        )
 
 
 if __name__ == "__main__":

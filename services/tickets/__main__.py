@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rapport.frontend.v1 import ticket_desk_pb2_grpc
 from rapport.tickets.v1 import conversation_service_pb2_grpc, ingest_service_pb2_grpc, ticket_service_pb2_grpc
 
+from servicekit.audit import AuditTrail, keeping, remote
 from servicekit.cache import Cache
 from servicekit.channel import open_channel
 from servicekit.command import run
@@ -17,6 +18,7 @@ from servicekit.health import Component
 from servicekit.identity import TrustWatcher, Workload
 from servicekit.pages import PageTokens
 from servicekit.server import Registration, serve
+from services.tickets.change_store import ChangeStore, sweep_for_ever
 from services.tickets.customers import CustomerFollower
 from services.tickets.desk import Desk
 from services.tickets.frontend import TicketDeskServicer
@@ -27,6 +29,8 @@ from services.tickets.listing import Listing
 from services.tickets.service import ConversationServicer, IngestServicer, TicketServicer
 from services.tickets.settings import TicketsSettings
 from services.tickets.store import Store
+from services.tickets.watches import Watches
+from services.tickets.watching import Watching
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +40,13 @@ class Parts:
     registrations: Sequence[Registration]
     components: Sequence[Component]
     trust: TrustWatcher
+    audit: AuditTrail
 
 
-def registrations(store: Store, inbox: Inbox, tokens: PageTokens) -> Sequence[Registration]:
+def registrations(store: Store, inbox: Inbox, tokens: PageTokens, watches: Watches) -> Sequence[Registration]:
     """Return the servicers of the service."""
     desk, intake = Desk(store, inbox), Intake(store, inbox)
-    tickets = TicketServicer(desk, Listing(store, tokens), tokens)
+    tickets = TicketServicer(desk, Listing(store, tokens), tokens, watches)
     return (
         Registration(ticket_service_pb2_grpc.add_TicketServiceServicer_to_server, tickets),
         Registration(ingest_service_pb2_grpc.add_IngestServiceServicer_to_server, IngestServicer(intake)),
@@ -79,8 +84,14 @@ async def wired(settings: TicketsSettings) -> AsyncIterator[Parts]:
         trust = TrustWatcher(workload, tenants)
         stack.push_async_callback(trust.stop)
         await database.check_role()
-        store, inbox = Store(database), Inbox(InboxStore(database), cache)
+        store, inbox = Store(database), Inbox(InboxStore(database), cache, doorbell)
+        changes = ChangeStore(database)
+        watching = Watching(changes, doorbell)
+        stack.push_async_callback(watching.close)
+        sweeping = asyncio.create_task(sweep_for_ever(store, changes), name="change_sweeper")
+        stack.push_async_callback(_end, sweeping)
         await trust.start()
+        audit = await stack.enter_async_context(keeping(remote(workload, tenants)))
         if settings.recommendations_target:
             channel = open_channel(settings.recommendations_target)
             stack.push_async_callback(channel.close)
@@ -88,9 +99,10 @@ async def wired(settings: TicketsSettings) -> AsyncIterator[Parts]:
             task = asyncio.create_task(follower.run(), name="customer_follower")
             stack.push_async_callback(_end, task)
         yield Parts(
-            registrations=registrations(store, inbox, PageTokens.from_secret(secret)),
+            registrations=registrations(store, inbox, PageTokens.from_secret(secret), Watches.of(watching, secret)),
             components=(("database", database.ready), ("trust", trust.ready)),
             trust=trust,
+            audit=audit,
         )
 
 
@@ -103,7 +115,14 @@ async def _end(task: asyncio.Task[None]) -> None:
 async def main(settings: TicketsSettings) -> None:
     """Serve until told to stop."""
     async with wired(settings) as parts:
-        await serve(settings, "tickets", parts.registrations, trust=parts.trust, components=parts.components)
+        await serve(
+            settings,
+            "tickets",
+            parts.registrations,
+            trust=parts.trust,
+            audit=parts.audit,
+            components=parts.components,
+        )
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ from tests.crm.fake_tickets import FakeTickets
 from tests.crm.zendesk_requests import SECRET, headers
 from tests.support.servers import DatabaseFor, ServiceDatabase
 from tests.support.tokens import Issuer
+from tests.support.trail import kept_trail
 from tests.support.waiting import eventually
 
 PUBLIC_URL = "https://rapport.example"
@@ -237,6 +238,7 @@ async def crm(fresh_database_for: DatabaseFor) -> AsyncIterator[Crm]:
             ),
         ],
         trust=issuer.trust,
+        audit=kept_trail()[0],
     )
     async with grpc.aio.insecure_channel(server.address) as channel:
         under_test = Crm(made, process, issuer, tickets, keks, channel, [database])

@@ -12,10 +12,12 @@ from grpc_status import rpc_status
 from rapport.options.v1 import options_pb2
 from rapport.tenant.v1.token_service_pb2 import AccessToken, ExchangeApiKeyRequest
 
+from servicekit.audit import AuditTrail
 from servicekit.channel import open_channel
 from servicekit.health import Component
 from servicekit.server import Registration, RunningServer, start_server
 from tests.support.tokens import Issuer
+from tests.support.trail import kept_trail
 
 SERVICE = "tests.probe.v1.ProbeService"
 FORGETFUL = "tests.probe.v1.ForgetfulService"
@@ -30,6 +32,7 @@ METHODS: dict[str, tuple[bool, bool, options_pb2.Access]] = {
     "Up": (True, False, _READ),
     "Chat": (True, True, _READ),
     "Span": (False, False, options_pb2.Access(scope="probe.read", across_tenants=True)),
+    "Act": (False, False, options_pb2.Access(scope="probe.read", across_tenants=True, audited=True)),
     "Open": (False, False, options_pb2.Access(public=True)),
 }
 
@@ -151,11 +154,16 @@ class Refusal:
 
 @asynccontextmanager
 async def running(
-    behaviour: Behaviour = echo, *, issuer: Issuer | None = None, components: tuple[Component, ...] = ()
+    behaviour: Behaviour = echo,
+    *,
+    issuer: Issuer | None = None,
+    components: tuple[Component, ...] = (),
+    audit: AuditTrail | None = None,
 ) -> AsyncIterator[Probe]:
     """Run the service on a free port."""
     issuer = issuer or Issuer()
-    server = await start_server([registration(behaviour)], trust=issuer.trust, components=components)
+    audit = audit or kept_trail()[0]
+    server = await start_server([registration(behaviour)], trust=issuer.trust, audit=audit, components=components)
     async with open_channel(f"ipv4:{server.address}") as channel:
         yield Probe(server, channel, issuer)
     await server.stop()

@@ -14,6 +14,7 @@ from servicekit.server import AddressInUseError, start_server
 from tests.servicekit.probe import FORGETFUL, SERVICE, echo, registration, running
 from tests.servicekit.waiting import until
 from tests.support.tokens import Issuer
+from tests.support.trail import kept_trail
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -29,7 +30,8 @@ async def test_a_port_in_use_is_named() -> None:
     """The error says which address could not be had."""
     async with running() as probe:
         with pytest.raises(AddressInUseError, match=str(probe.server.port)):
-            await start_server([registration(echo)], trust=Issuer().trust, listen=probe.server.address)
+            audit, listen = kept_trail()[0], probe.server.address
+            await start_server([registration(echo)], trust=Issuer().trust, audit=audit, listen=listen)
 
 
 async def test_health_follows_the_components() -> None:
@@ -76,7 +78,7 @@ async def test_a_hook_that_fails_keeps_the_server_from_serving() -> None:
         raise RuntimeError("the role is too powerful")
 
     with pytest.raises(RuntimeError, match="too powerful"):
-        await start_server([registration(echo)], trust=Issuer().trust, on_start=[refuse])
+        await start_server([registration(echo)], trust=Issuer().trust, audit=kept_trail()[0], on_start=[refuse])
 
 
 async def test_a_stop_flips_the_health_first_and_lets_calls_in_flight_finish() -> None:
