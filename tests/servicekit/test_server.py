@@ -29,8 +29,8 @@ async def test_a_method_without_an_access_option_keeps_the_server_from_starting(
 async def test_a_port_in_use_is_named() -> None:
     """The error says which address could not be had."""
     async with running() as probe:
+        audit, listen = kept_trail()[0], probe.server.address
         with pytest.raises(AddressInUseError, match=str(probe.server.port)):
-            audit, listen = kept_trail()[0], probe.server.address
             await start_server([registration(echo)], trust=Issuer().trust, audit=audit, listen=listen)
 
 
