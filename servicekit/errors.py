@@ -7,7 +7,8 @@ A service subclasses a family; the machine-readable reason follows from the clas
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
+from uuid import UUID
 
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
@@ -71,6 +72,10 @@ class AlreadyExistsError(DomainError):
     """The thing to be made exists."""
 
 
+class OutOfRangeError(DomainError):
+    """What the caller goes on from lies outside of what is kept; starting anew works."""
+
+
 class PreconditionError(DomainError):
     """The state of the thing does not allow this; another call must change it first."""
 
@@ -114,6 +119,14 @@ class RequestInvalidError(InvalidArgumentError):
 class CredentialInvalidError(UnauthenticatedError):
     """The credential is missing, malformed, expired, revoked, or of a tenant that is refused: all look the same."""
 
+    names: tuple[UUID, str] | None = None
+    """Whose credential was refused, where that is known: the tenant and the subject. For the audit log, never told."""
+
+    def naming(self, tenant_id: UUID | None, subject: str) -> Self:
+        """Say whose credential was refused."""
+        self.names = (tenant_id, subject) if tenant_id is not None else None
+        return self
+
 
 class ScopeMissingError(PermissionDeniedError):
     """The token does not hold the scope that the method needs."""
@@ -121,6 +134,14 @@ class ScopeMissingError(PermissionDeniedError):
 
 class TenantRequiredError(PermissionDeniedError):
     """The method works inside one tenant and the token is bound to none."""
+
+
+class HostMismatchError(PermissionDeniedError):
+    """The host of the request is not one of the credential's tenant."""
+
+
+class OriginNotAllowedError(PermissionDeniedError):
+    """The credential may not be used by a page of this origin, or only by pages and the request is of none."""
 
 
 class TrustStaleError(UnavailableError):

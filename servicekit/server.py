@@ -14,9 +14,10 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from servicekit import metrics
 from servicekit.audit import AuditTrail
 from servicekit.health import Component, Health
-from servicekit.identity import TokenVerifier, Trust
+from servicekit.identity import HostRules, TokenVerifier, Trust
 from servicekit.layers import layers
 from servicekit.methods import QUIET, access_of
+from servicekit.peers import PeerTls
 from servicekit.pipeline import Call, Handler, Layer, Method, build
 from servicekit.settings import ServiceSettings
 
@@ -36,6 +37,13 @@ _OPTIONS = (
     ("grpc.max_metadata_size", 32 * 1024),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+)
+
+_CONNECTION_AGE = (
+    # A certificate is judged when a connection begins, so with TLS no connection outlives the next certificates much.
+    # Whoever is connected is told to connect anew, without a call failing; what still runs has five minutes to end.
+    ("grpc.max_connection_age_ms", 3_600_000),
+    ("grpc.max_connection_age_grace_ms", 300_000),
 )
 
 # How long a load balancer gets to see NOT_SERVING before new calls are turned away.
@@ -145,18 +153,23 @@ async def start_server(
     *,
     trust: Trust,
     audit: AuditTrail | None = None,
+    hosts: HostRules | None = None,
     listen: str = "127.0.0.1:0",
+    tls: PeerTls | None = None,
     components: Sequence[Component] = (),
     with_reflection: bool = True,
     on_start: Sequence[Hook] = (),
 ) -> RunningServer:
     """Start a server; it is NOT_SERVING until the hooks of `on_start` have run and all components are up.
 
+    With TLS only who has a certificate of the suite's authorities may connect.
+
     Raises:
         AddressInUseError: the address cannot be had.
         AccessMissingError: a method does not say who may call it.
     """
-    server, stopping, recorder = grpc.aio.server(options=_OPTIONS), asyncio.Event(), _Recorder()
+    options = (*_OPTIONS, *_CONNECTION_AGE) if tls else _OPTIONS
+    server, stopping, recorder = grpc.aio.server(options=options), asyncio.Event(), _Recorder()
     for registration in registrations:
         registration.add_to_server(registration.servicer, recorder)
     services = tuple(recorder.handlers)
@@ -165,8 +178,8 @@ async def start_server(
     if with_reflection:
         reflected = reflection.aio.ReflectionServicer((*services, reflection.SERVICE_NAME, *QUIET))
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, recorder)
-    running = RunningServer(server, _bind(server, listen), health, stopping)
-    around = [running.track_streams, *layers(TokenVerifier(trust), stopping, audit)]
+    running = RunningServer(server, bind(server, listen, tls), health, stopping)
+    around = [running.track_streams, *layers(TokenVerifier(trust), stopping, audit, hosts)]
     for service, handlers in recorder.handlers.items():
         wrapped = {name: wrap(service, name, handler, around) for name, handler in handlers.items()}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
@@ -182,10 +195,14 @@ async def start_server(
     return running
 
 
-def _bind(server: grpc.aio.Server, listen: str) -> str:
-    """Return the address that the server got."""
+def bind(server: grpc.aio.Server, listen: str, tls: PeerTls | None) -> str:
+    """Open the server's port and return the address that it got.
+
+    Raises:
+        AddressInUseError: the address cannot be had.
+    """
     try:
-        port = server.add_insecure_port(listen)
+        port = server.add_secure_port(listen, tls.server_credentials()) if tls else server.add_insecure_port(listen)
     except RuntimeError as error:
         raise AddressInUseError(f"cannot listen on {listen}: the address is in use or not of this machine") from error
     return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
@@ -220,7 +237,11 @@ async def serve(
 
     Raises:
         AddressInUseError: an address of the settings cannot be had.
+        ValueError: the certificate cannot be used, is another process's, or is missing where one is needed.
     """
+    tls = settings.peer_tls(settings.listen)
+    if tls is not None and tls.name != name:
+        raise ValueError(f"the certificate of {name} says that it is {tls.name}")
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -230,7 +251,9 @@ async def serve(
             registrations,
             trust=trust,
             audit=audit,
+            hosts=settings.host_rules(),
             listen=settings.listen,
+            tls=tls,
             components=components,
             with_reflection=settings.environment == "development",
             on_start=on_start,

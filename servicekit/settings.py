@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from servicekit.identity.hosts import BASE_DOMAIN, HostRules
+from servicekit.peer_settings import PeerSettings
 
 
-class ServiceSettings(BaseSettings):
+class ServiceSettings(PeerSettings):
     """What a service process is told by its environment; a service subclasses it with its prefix and its own fields."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, use_attribute_docstrings=True)
 
     listen: str = "127.0.0.1:0"
     """The address `host:port` on which the process serves gRPC; port 0 takes a free one."""
@@ -36,6 +36,12 @@ class ServiceSettings(BaseSettings):
     workload_secret_file: Path | None = None
     """A file that holds the workload secret; used when `workload_secret` is empty."""
 
+    base_domain: str = BASE_DOMAIN
+    """The domain whose subdomains are the tenants' (`<slug>.<base domain>`); itself it names no tenant."""
+
+    neutral_hosts: tuple[str, ...] = ()
+    """More hosts that name no tenant (a JSON list); any other host is some tenant's own domain."""
+
     kek_file: Path | None = None
     """The file with the key-encryption keys (`servicekit.envelope`)."""
 
@@ -50,6 +56,10 @@ class ServiceSettings(BaseSettings):
 
     drain_seconds: float = Field(default=10.0, ge=0, le=300)
     """How long calls in flight may take to finish after SIGTERM."""
+
+    def host_rules(self) -> HostRules:
+        """Return what the hosts of requests are judged by."""
+        return HostRules(self.base_domain, self.neutral_hosts)
 
     def workload_credential(self) -> str:
         """Return the workload secret from the environment or its file.

@@ -102,6 +102,9 @@ def https_routes(methods: Sequence[Method], pages: Pages, cors_origins: Sequence
             VirtualHost(
                 name=HTTPS_ROUTES,
                 domains=["*"],
+                # What a client says in this header never comes in; by it services see that the host and the credential
+                # are of one tenant. It says nothing else.
+                request_headers_to_add=[messages.header("x-rapport-host", "%REQ(:AUTHORITY)%")],
                 typed_per_filter_config=policy,
                 routes=[
                     _ready(),

@@ -13,6 +13,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 
 from servicekit.errors import CredentialInvalidError, TrustStaleError
+from servicekit.identity.decision import Credential, Host, Standing, Verdict, decide
 from servicekit.identity.principal import Principal
 from servicekit.identity.trust import MAX_AGE, Trust
 
@@ -69,16 +70,20 @@ class TokenVerifier:
 
     def objection(self, principal: Principal) -> TrustStaleError | CredentialInvalidError | None:
         """Return what the trust holds against somebody whose token was good once; None when nothing."""
-        trust = self._trust
-        if trust.age > MAX_AGE:
+        if self._trust.age > MAX_AGE:
             return _stale()
-        if (
-            principal.signed_by not in trust.keys
-            or principal.tenant_id in trust.refused_tenants
-            or principal.key_id in trust.revoked_keys
-        ):
-            return _invalid()
-        return None
+        # Whether its host agrees is judged for each request; a token that is good is good somewhere.
+        verdict = decide(Credential.TOKEN, self._standing(principal), Host.AGREES)
+        if verdict is Verdict.ALLOWED:
+            return None
+        return _invalid().naming(principal.tenant_id, principal.subject)
+
+    def _standing(self, principal: Principal) -> Standing:
+        trust = self._trust
+        if principal.signed_by not in trust.keys or principal.key_id in trust.revoked_keys:
+            return Standing.UNKNOWN
+        # The trust set does not tell the suspended from the deleted: both are refused.
+        return Standing.SUSPENDED if principal.tenant_id in trust.refused_tenants else Standing.ACTIVE
 
     def still_good(self, principal: Principal) -> bool:
         """Tell whether a call that lasts may go on; cheap enough to be asked several times a second.

@@ -3,7 +3,7 @@
 import asyncio
 
 from servicekit.audit import AuditTrail
-from servicekit.identity import TokenVerifier
+from servicekit.identity import HostRules, TokenVerifier
 from servicekit.layers.access_log import access_log
 from servicekit.layers.audit import acts, refusals
 from servicekit.layers.deadline import deadline
@@ -35,7 +35,12 @@ ORDER = (
 before the request is looked at."""
 
 
-def layers(verifier: TokenVerifier, stopping: asyncio.Event, audit: AuditTrail | None = None) -> list[Layer]:
+def layers(
+    verifier: TokenVerifier,
+    stopping: asyncio.Event,
+    audit: AuditTrail | None = None,
+    hosts: HostRules | None = None,
+) -> list[Layer]:
     """Return the layers of a server in their order."""
     known: dict[str, Layer] = {
         "request_id": request_id,
@@ -45,7 +50,7 @@ def layers(verifier: TokenVerifier, stopping: asyncio.Event, audit: AuditTrail |
         "errors": errors(stopping),
         "deadline": deadline,
         "refusals": refusals(audit),
-        "identity": identity(verifier),
+        "identity": identity(verifier, hosts or HostRules()),
         "lasting": lasting(verifier),
         "scope": scope,
         "validation": validation,

@@ -26,13 +26,14 @@ class Issuer:
         key_id: str = "",
         features: Iterable[str] = (),
         lifetime: float = 120,
+        **more: object,
     ) -> str:
-        """Return a signed token; a negative lifetime makes one that has ended."""
+        """Return a signed token with `more` claims; a negative lifetime makes one that has ended."""
         now = int(time.time())
         claims: dict[str, object] = {"sub": subject, "scope": " ".join(scopes), "iat": now, "exp": now + lifetime}
         if tenant_id is not None:
             claims["tid"] = str(tenant_id)
-        claims |= {"slug": slug, "key": key_id, "features": list(features), "jti": str(now)}
+        claims |= {"slug": slug, "key": key_id, "features": list(features), "jti": str(now)} | more
         return sign_token(self.key, self.kid, claims)
 
     def metadata(self, *scopes: str, tenant_id: UUID | None = None, lifetime: float = 120) -> tuple[tuple[str, str]]:

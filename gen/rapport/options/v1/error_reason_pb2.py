@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%rapport/options/v1/error_reason.proto\x12\x12rapport.options.v1*\x8e\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x45RROR_REASON_REQUEST_INVALID\x10\x01\x12#\n\x1f\x45RROR_REASON_CREDENTIAL_INVALID\x10\x02\x12\x1e\n\x1a\x45RROR_REASON_SCOPE_MISSING\x10\x03\x12 \n\x1c\x45RROR_REASON_TENANT_REQUIRED\x10\x04\x12#\n\x1f\x45RROR_REASON_PAGE_TOKEN_INVALID\x10\x05\x12\x1f\n\x1b\x45RROR_REASON_CURSOR_INVALID\x10\x06\x12\x1e\n\x1a\x45RROR_REASON_ETAG_MISMATCH\x10\x07\x12%\n!ERROR_REASON_TRANSACTION_CONFLICT\x10\x08\x12%\n!ERROR_REASON_DATABASE_UNAVAILABLE\x10\t\x12%\n!ERROR_REASON_UPSTREAM_UNAVAILABLE\x10\n\x12\x1c\n\x18\x45RROR_REASON_TRUST_STALE\x10\x0b\x12 \n\x1c\x45RROR_REASON_SERVER_STOPPING\x10\x0c\x12\"\n\x1e\x45RROR_REASON_DEADLINE_EXCEEDED\x10\r\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x0e\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%rapport/options/v1/error_reason.proto\x12\x12rapport.options.v1*\xd3\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x45RROR_REASON_REQUEST_INVALID\x10\x01\x12#\n\x1f\x45RROR_REASON_CREDENTIAL_INVALID\x10\x02\x12\x1e\n\x1a\x45RROR_REASON_SCOPE_MISSING\x10\x03\x12 \n\x1c\x45RROR_REASON_TENANT_REQUIRED\x10\x04\x12#\n\x1f\x45RROR_REASON_PAGE_TOKEN_INVALID\x10\x05\x12\x1f\n\x1b\x45RROR_REASON_CURSOR_INVALID\x10\x06\x12\x1e\n\x1a\x45RROR_REASON_ETAG_MISMATCH\x10\x07\x12%\n!ERROR_REASON_TRANSACTION_CONFLICT\x10\x08\x12%\n!ERROR_REASON_DATABASE_UNAVAILABLE\x10\t\x12%\n!ERROR_REASON_UPSTREAM_UNAVAILABLE\x10\n\x12\x1c\n\x18\x45RROR_REASON_TRUST_STALE\x10\x0b\x12 \n\x1c\x45RROR_REASON_SERVER_STOPPING\x10\x0c\x12\"\n\x1e\x45RROR_REASON_DEADLINE_EXCEEDED\x10\r\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x0e\x12\x1e\n\x1a\x45RROR_REASON_HOST_MISMATCH\x10(\x12#\n\x1f\x45RROR_REASON_ORIGIN_NOT_ALLOWED\x10)b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rapport.options.v1.error_re
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=62
-  _globals['_ERRORREASON']._serialized_end=588
+  _globals['_ERRORREASON']._serialized_end=657
 # @@protoc_insertion_point(module_scope)

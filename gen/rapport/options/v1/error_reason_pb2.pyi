@@ -56,6 +56,12 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """The call took longer than it may (504). Example: a call that waits for half a minute behind another."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 14
     """Something is broken here, and what it is stands in the log only (500). Example: a bug."""
+    ERROR_REASON_HOST_MISMATCH: _ErrorReason.ValueType  # 40
+    """The credential is good, but not on this host (403). Example: the key of the shop acme at globex.example.com."""
+    ERROR_REASON_ORIGIN_NOT_ALLOWED: _ErrorReason.ValueType  # 41
+    """The credential may not be used by a page of this origin, or it is for pages only and no page asks (403). Example: a
+    browser key in a page that another shop serves.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of an error, sent without the prefix "ERROR_REASON_" in google.rpc.ErrorInfo and as `reason` over REST."""
@@ -94,3 +100,9 @@ ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 13
 """The call took longer than it may (504). Example: a call that waits for half a minute behind another."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 14
 """Something is broken here, and what it is stands in the log only (500). Example: a bug."""
+ERROR_REASON_HOST_MISMATCH: ErrorReason.ValueType  # 40
+"""The credential is good, but not on this host (403). Example: the key of the shop acme at globex.example.com."""
+ERROR_REASON_ORIGIN_NOT_ALLOWED: ErrorReason.ValueType  # 41
+"""The credential may not be used by a page of this origin, or it is for pages only and no page asks (403). Example: a
+browser key in a page that another shop serves.
+"""

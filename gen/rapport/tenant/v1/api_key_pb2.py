@@ -27,7 +27,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1frapport/tenant/v1/api_key.proto\x12\x11rapport.tenant.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x93\x03\n\x06\x41piKey\x12\x14\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03R\x02id\x12\x1f\n\x04name\x18\x02 \x01(\tB\x0b\xe2\x41\x01\x02\xbaH\x04r\x02\x18\x64R\x04name\x12\x1c\n\x06prefix\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03R\x06prefix\x12.\n\x06scopes\x18\x04 \x03(\tB\x16\xe2\x41\x01\x02\xbaH\x0f\x92\x01\x0c\x10\x32\x18\x01\"\x06r\x04\x10\x01\x18?R\x06scopes\x12\x41\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\ncreateTime\x12_\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\"\xbaH\x1f\xb2\x01\x1c\"\r\x08\xff\x82\xd1\xff\xaf\x07\x10\xff\x93\xeb\xdc\x03\x32\x0b\x08\x80\x92\xb8\xc3\x98\xfe\xff\xff\xff\x01R\nexpireTime\x12\x41\n\x0brevoke_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\nrevokeTime\x12\x1d\n\x03key\x18\x08 \x01(\tB\x0b\xe2\x41\x01\x03\xbaH\x04r\x02\x18@R\x03keyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1frapport/tenant/v1/api_key.proto\x12\x11rapport.tenant.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8f\x06\n\x06\x41piKey\x12\x14\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03R\x02id\x12\x1f\n\x04name\x18\x02 \x01(\tB\x0b\xe2\x41\x01\x02\xbaH\x04r\x02\x18\x64R\x04name\x12\x1c\n\x06prefix\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03R\x06prefix\x12.\n\x06scopes\x18\x04 \x03(\tB\x16\xe2\x41\x01\x02\xbaH\x0f\x92\x01\x0c\x10\x32\x18\x01\"\x06r\x04\x10\x01\x18?R\x06scopes\x12\x41\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\ncreateTime\x12_\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\"\xbaH\x1f\xb2\x01\x1c\"\r\x08\xff\x82\xd1\xff\xaf\x07\x10\xff\x93\xeb\xdc\x03\x32\x0b\x08\x80\x92\xb8\xc3\x98\xfe\xff\xff\xff\x01R\nexpireTime\x12\x41\n\x0brevoke_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\nrevokeTime\x12\x1d\n\x03key\x18\x08 \x01(\tB\x0b\xe2\x41\x01\x03\xbaH\x04r\x02\x18@R\x03key\x12@\n\x04kind\x18\t \x01(\x0e\x32\x1e.rapport.tenant.v1.ApiKey.KindB\x0c\xe2\x41\x01\x05\xbaH\x05\x82\x01\x02\x10\x01R\x04kind\x12@\n\x0f\x61llowed_origins\x18\n \x03(\tB\x17\xe2\x41\x01\x05\xbaH\x10\x92\x01\r\x10\x14\x18\x01\"\x07r\x05\x10\x01\x18\xc8\x01R\x0e\x61llowedOrigins\x12?\n\x13requests_per_minute\x18\x0b \x01(\x05\x42\x0f\xe2\x41\x01\x05\xbaH\x08\x1a\x06\x18\xc0\x84=(\x00R\x11requestsPerMinute\x12\x44\n\rlast_use_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\x0blastUseTime\x12.\n\x0crotated_from\x18\r \x01(\tB\x0b\xe2\x41\x01\x03\xbaH\x04r\x02\x18$R\x0brotatedFrom\"?\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n\x0bKIND_SECRET\x10\x01\x12\x10\n\x0cKIND_BROWSER\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,6 +50,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_APIKEY'].fields_by_name['revoke_time']._serialized_options = b'\342A\001\003'
   _globals['_APIKEY'].fields_by_name['key']._loaded_options = None
   _globals['_APIKEY'].fields_by_name['key']._serialized_options = b'\342A\001\003\272H\004r\002\030@'
+  _globals['_APIKEY'].fields_by_name['kind']._loaded_options = None
+  _globals['_APIKEY'].fields_by_name['kind']._serialized_options = b'\342A\001\005\272H\005\202\001\002\020\001'
+  _globals['_APIKEY'].fields_by_name['allowed_origins']._loaded_options = None
+  _globals['_APIKEY'].fields_by_name['allowed_origins']._serialized_options = b'\342A\001\005\272H\020\222\001\r\020\024\030\001\"\007r\005\020\001\030\310\001'
+  _globals['_APIKEY'].fields_by_name['requests_per_minute']._loaded_options = None
+  _globals['_APIKEY'].fields_by_name['requests_per_minute']._serialized_options = b'\342A\001\005\272H\010\032\006\030\300\204=(\000'
+  _globals['_APIKEY'].fields_by_name['last_use_time']._loaded_options = None
+  _globals['_APIKEY'].fields_by_name['last_use_time']._serialized_options = b'\342A\001\003'
+  _globals['_APIKEY'].fields_by_name['rotated_from']._loaded_options = None
+  _globals['_APIKEY'].fields_by_name['rotated_from']._serialized_options = b'\342A\001\003\272H\004r\002\030$'
   _globals['_APIKEY']._serialized_start=150
-  _globals['_APIKEY']._serialized_end=553
+  _globals['_APIKEY']._serialized_end=933
+  _globals['_APIKEY_KIND']._serialized_start=870
+  _globals['_APIKEY_KIND']._serialized_end=933
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
 from google.protobuf import timestamp_pb2 as timestamp_pb2
 from google.protobuf.internal import containers as containers
+from google.protobuf.internal import enum_type_wrapper as enum_type_wrapper
 import builtins as builtins
 import sys
 import typing as typing
@@ -25,6 +26,33 @@ class ApiKey(message.Message):
 
     DESCRIPTOR: descriptor.Descriptor
 
+    class _Kind:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[ApiKey._Kind.ValueType], builtins.type):
+        DESCRIPTOR: descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: ApiKey._Kind.ValueType  # 0
+        """Not said; a new key becomes a secret key."""
+        KIND_SECRET: ApiKey._Kind.ValueType  # 1
+        """A key that a server keeps to itself; its text begins with "rpk_"."""
+        KIND_BROWSER: ApiKey._Kind.ValueType  # 2
+        """A key that stands in a page's public bundle; its text begins with "rpb_". It holds scopes of the desk only, works
+        from its allowed origins only, and has a quota of its own.
+        """
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """Where a key is kept, and so what it may do."""
+
+    KIND_UNSPECIFIED: ApiKey.Kind.ValueType  # 0
+    """Not said; a new key becomes a secret key."""
+    KIND_SECRET: ApiKey.Kind.ValueType  # 1
+    """A key that a server keeps to itself; its text begins with "rpk_"."""
+    KIND_BROWSER: ApiKey.Kind.ValueType  # 2
+    """A key that stands in a page's public bundle; its text begins with "rpb_". It holds scopes of the desk only, works
+    from its allowed origins only, and has a quota of its own.
+    """
+
     ID_FIELD_NUMBER: builtins.int
     NAME_FIELD_NUMBER: builtins.int
     PREFIX_FIELD_NUMBER: builtins.int
@@ -33,6 +61,11 @@ class ApiKey(message.Message):
     EXPIRE_TIME_FIELD_NUMBER: builtins.int
     REVOKE_TIME_FIELD_NUMBER: builtins.int
     KEY_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    ALLOWED_ORIGINS_FIELD_NUMBER: builtins.int
+    REQUESTS_PER_MINUTE_FIELD_NUMBER: builtins.int
+    LAST_USE_TIME_FIELD_NUMBER: builtins.int
+    ROTATED_FROM_FIELD_NUMBER: builtins.int
     id: builtins.str
     """The key's id (UUID), made by the server."""
     name: builtins.str
@@ -40,9 +73,17 @@ class ApiKey(message.Message):
     prefix: builtins.str
     """The first twelve characters of the key's text, to tell keys apart."""
     key: builtins.str
-    """The key's text: "rpk_", 32 random letters and digits, "_" and a checksum of six. It is in the first answer of
-    CreateApiKey only and cannot be read again.
+    """The key's text: "rpk_" or "rpb_", 32 random letters and digits, "_" and a checksum of six. It is in the first answer
+    of CreateApiKey and RotateApiKey only and cannot be read again.
     """
+    kind: ApiKey.Kind.ValueType
+    """Where the key is kept. It never changes."""
+    requests_per_minute: builtins.int
+    """How many requests per minute the key may send, on top of what its tenant may. 0 means 600 for a browser key and no
+    quota of its own for a secret key.
+    """
+    rotated_from: builtins.str
+    """The id of the key whose place this one took by RotateApiKey; empty for a key that was made anew."""
     @builtins.property
     def scopes(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """The key's scopes, for example "tickets.read". They must be scopes of a shop and held by whoever makes the key."""
@@ -59,6 +100,18 @@ class ApiKey(message.Message):
     def revoke_time(self) -> timestamp_pb2.Timestamp:
         """When the key was revoked; absent while it is not."""
 
+    @builtins.property
+    def allowed_origins(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The web origins whose pages may use a browser key, for example "https://desk.example.com", or
+        "https://*.example.com" where "*" stands for exactly one label. Required for a browser key; a secret key has none.
+        """
+
+    @builtins.property
+    def last_use_time(self) -> timestamp_pb2.Timestamp:
+        """When the key was last used, accurate to about a minute: the gateway keeps what a key was exchanged for during half a
+        minute, and uses are written in batches every few seconds. Absent for a key that was never used.
+        """
+
     def __init__(
         self,
         *,
@@ -70,9 +123,14 @@ class ApiKey(message.Message):
         expire_time: timestamp_pb2.Timestamp | None = ...,
         revoke_time: timestamp_pb2.Timestamp | None = ...,
         key: builtins.str = ...,
+        kind: ApiKey.Kind.ValueType = ...,
+        allowed_origins: abc.Iterable[builtins.str] | None = ...,
+        requests_per_minute: builtins.int = ...,
+        last_use_time: timestamp_pb2.Timestamp | None = ...,
+        rotated_from: builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "revoke_time", b"revoke_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "last_use_time", b"last_use_time", "revoke_time", b"revoke_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "id", b"id", "key", b"key", "name", b"name", "prefix", b"prefix", "revoke_time", b"revoke_time", "scopes", b"scopes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["allowed_origins", b"allowed_origins", "create_time", b"create_time", "expire_time", b"expire_time", "id", b"id", "key", b"key", "kind", b"kind", "last_use_time", b"last_use_time", "name", b"name", "prefix", b"prefix", "requests_per_minute", b"requests_per_minute", "revoke_time", b"revoke_time", "rotated_from", b"rotated_from", "scopes", b"scopes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -25,11 +25,13 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from rapport.options.v1 import options_pb2 as rapport_dot_options_dot_v1_dot_options__pb2
 from rapport.tenant.v1 import api_key_pb2 as rapport_dot_tenant_dot_v1_dot_api__key__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'rapport/tenant/v1/api_key_service.proto\x12\x11rapport.tenant.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a rapport/options/v1/options.proto\x1a\x1frapport/tenant/v1/api_key.proto\"\xa9\x02\n\x13\x43reateApiKeyRequest\x12\xe1\x01\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x19.rapport.tenant.v1.ApiKeyB\xac\x01\xe2\x41\x01\x02\xbaH\xa4\x01\xba\x01\x42\n\x15\x61pi_key.name.required\x12\x18\x61pi_key.name is required\x1a\x0fthis.name != \'\'\xba\x01Y\n\x17\x61pi_key.scopes.required\x12\'api_key.scopes holds at least one scope\x1a\x15size(this.scopes) > 0\xc8\x01\x01R\x06\x61piKey\x12.\n\nrequest_id\x18\x02 \x01(\tB\x0f\xe2\x41\x01\x01\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\"k\n\x12ListApiKeysRequest\x12(\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12+\n\npage_token\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80 R\tpageToken\"s\n\x13ListApiKeysResponse\x12\x34\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x19.rapport.tenant.v1.ApiKeyR\x07\x61piKeys\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"<\n\x13RevokeApiKeyRequest\x12%\n\x07\x61pi_key\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01R\x06\x61piKey2\xaa\x03\n\rApiKeyService\x12\x82\x01\n\x0c\x43reateApiKey\x12&.rapport.tenant.v1.CreateApiKeyRequest\x1a\x19.rapport.tenant.v1.ApiKey\"/\x90\x02\x02\x8a\xb5\x18\x0c\n\nkeys.write\x82\xd3\xe4\x93\x02\x16\"\x0b/v1/apiKeys:\x07\x61pi_key\x12\x83\x01\n\x0bListApiKeys\x12%.rapport.tenant.v1.ListApiKeysRequest\x1a&.rapport.tenant.v1.ListApiKeysResponse\"%\x90\x02\x01\x8a\xb5\x18\x0b\n\tkeys.read\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/apiKeys\x12\x8d\x01\n\x0cRevokeApiKey\x12&.rapport.tenant.v1.RevokeApiKeyRequest\x1a\x19.rapport.tenant.v1.ApiKey\":\x90\x02\x02\x8a\xb5\x18\x0c\n\nkeys.write\x82\xd3\xe4\x93\x02!\"\x1c/v1/apiKeys/{api_key}:revoke:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'rapport/tenant/v1/api_key_service.proto\x12\x11rapport.tenant.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a rapport/options/v1/options.proto\x1a\x1frapport/tenant/v1/api_key.proto\"\xa9\x02\n\x13\x43reateApiKeyRequest\x12\xe1\x01\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x19.rapport.tenant.v1.ApiKeyB\xac\x01\xe2\x41\x01\x02\xbaH\xa4\x01\xba\x01\x42\n\x15\x61pi_key.name.required\x12\x18\x61pi_key.name is required\x1a\x0fthis.name != \'\'\xba\x01Y\n\x17\x61pi_key.scopes.required\x12\'api_key.scopes holds at least one scope\x1a\x15size(this.scopes) > 0\xc8\x01\x01R\x06\x61piKey\x12.\n\nrequest_id\x18\x02 \x01(\tB\x0f\xe2\x41\x01\x01\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\"k\n\x12ListApiKeysRequest\x12(\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12+\n\npage_token\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80 R\tpageToken\"s\n\x13ListApiKeysResponse\x12\x34\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x19.rapport.tenant.v1.ApiKeyR\x07\x61piKeys\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x9f\x03\n\x13RotateApiKeyRequest\x12%\n\x07\x61pi_key\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01R\x06\x61piKey\x12\xcb\x01\n\x07overlap\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x95\x01\xe2\x41\x01\x01\xbaH\x8d\x01\xba\x01\x89\x01\n\roverlap.range\x12\"0, or from five minutes to 30 days\x1aTthis == duration(\'0s\') || (this >= duration(\'300s\') && this <= duration(\'2592000s\'))R\x07overlap\x12\x63\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB&\xe2\x41\x01\x01\xbaH\x1f\xb2\x01\x1c\"\r\x08\xff\x82\xd1\xff\xaf\x07\x10\xff\x93\xeb\xdc\x03\x32\x0b\x08\x80\x92\xb8\xc3\x98\xfe\xff\xff\xff\x01R\nexpireTime\x12.\n\nrequest_id\x18\x04 \x01(\tB\x0f\xe2\x41\x01\x01\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\"<\n\x13RevokeApiKeyRequest\x12%\n\x07\x61pi_key\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01R\x06\x61piKey2\xbe\x04\n\rApiKeyService\x12\x84\x01\n\x0c\x43reateApiKey\x12&.rapport.tenant.v1.CreateApiKeyRequest\x1a\x19.rapport.tenant.v1.ApiKey\"1\x90\x02\x02\x8a\xb5\x18\x0e\n\nkeys.write \x01\x82\xd3\xe4\x93\x02\x16\"\x0b/v1/apiKeys:\x07\x61pi_key\x12\x83\x01\n\x0bListApiKeys\x12%.rapport.tenant.v1.ListApiKeysRequest\x1a&.rapport.tenant.v1.ListApiKeysResponse\"%\x90\x02\x01\x8a\xb5\x18\x0b\n\tkeys.read\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/apiKeys\x12\x8d\x01\n\x0cRotateApiKey\x12&.rapport.tenant.v1.RotateApiKeyRequest\x1a\x19.rapport.tenant.v1.ApiKey\":\x90\x02\x02\x8a\xb5\x18\x0c\n\nkeys.write\x82\xd3\xe4\x93\x02!\"\x1c/v1/apiKeys/{api_key}:rotate:\x01*\x12\x8f\x01\n\x0cRevokeApiKey\x12&.rapport.tenant.v1.RevokeApiKeyRequest\x1a\x19.rapport.tenant.v1.ApiKey\"<\x90\x02\x02\x8a\xb5\x18\x0e\n\nkeys.write \x01\x82\xd3\xe4\x93\x02!\"\x1c/v1/apiKeys/{api_key}:revoke:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,22 +46,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTAPIKEYSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001\272H\004\032\002(\000'
   _globals['_LISTAPIKEYSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTAPIKEYSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001\272H\005r\003\030\200 '
+  _globals['_ROTATEAPIKEYREQUEST'].fields_by_name['api_key']._loaded_options = None
+  _globals['_ROTATEAPIKEYREQUEST'].fields_by_name['api_key']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
+  _globals['_ROTATEAPIKEYREQUEST'].fields_by_name['overlap']._loaded_options = None
+  _globals['_ROTATEAPIKEYREQUEST'].fields_by_name['overlap']._serialized_options = b'\342A\001\001\272H\215\001\272\001\211\001\n\roverlap.range\022\"0, or from five minutes to 30 days\032Tthis == duration(\'0s\') || (this >= duration(\'300s\') && this <= duration(\'2592000s\'))'
+  _globals['_ROTATEAPIKEYREQUEST'].fields_by_name['expire_time']._loaded_options = None
+  _globals['_ROTATEAPIKEYREQUEST'].fields_by_name['expire_time']._serialized_options = b'\342A\001\001\272H\037\262\001\034\"\r\010\377\202\321\377\257\007\020\377\223\353\334\0032\013\010\200\222\270\303\230\376\377\377\377\001'
+  _globals['_ROTATEAPIKEYREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_ROTATEAPIKEYREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\001\272H\010r\003\260\001\001\330\001\001'
   _globals['_REVOKEAPIKEYREQUEST'].fields_by_name['api_key']._loaded_options = None
   _globals['_REVOKEAPIKEYREQUEST'].fields_by_name['api_key']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_APIKEYSERVICE'].methods_by_name['CreateApiKey']._loaded_options = None
-  _globals['_APIKEYSERVICE'].methods_by_name['CreateApiKey']._serialized_options = b'\220\002\002\212\265\030\014\n\nkeys.write\202\323\344\223\002\026\"\013/v1/apiKeys:\007api_key'
+  _globals['_APIKEYSERVICE'].methods_by_name['CreateApiKey']._serialized_options = b'\220\002\002\212\265\030\016\n\nkeys.write \001\202\323\344\223\002\026\"\013/v1/apiKeys:\007api_key'
   _globals['_APIKEYSERVICE'].methods_by_name['ListApiKeys']._loaded_options = None
   _globals['_APIKEYSERVICE'].methods_by_name['ListApiKeys']._serialized_options = b'\220\002\001\212\265\030\013\n\tkeys.read\202\323\344\223\002\r\022\013/v1/apiKeys'
+  _globals['_APIKEYSERVICE'].methods_by_name['RotateApiKey']._loaded_options = None
+  _globals['_APIKEYSERVICE'].methods_by_name['RotateApiKey']._serialized_options = b'\220\002\002\212\265\030\014\n\nkeys.write\202\323\344\223\002!\"\034/v1/apiKeys/{api_key}:rotate:\001*'
   _globals['_APIKEYSERVICE'].methods_by_name['RevokeApiKey']._loaded_options = None
-  _globals['_APIKEYSERVICE'].methods_by_name['RevokeApiKey']._serialized_options = b'\220\002\002\212\265\030\014\n\nkeys.write\202\323\344\223\002!\"\034/v1/apiKeys/{api_key}:revoke:\001*'
-  _globals['_CREATEAPIKEYREQUEST']._serialized_start=222
-  _globals['_CREATEAPIKEYREQUEST']._serialized_end=519
-  _globals['_LISTAPIKEYSREQUEST']._serialized_start=521
-  _globals['_LISTAPIKEYSREQUEST']._serialized_end=628
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=630
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=745
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=747
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=807
-  _globals['_APIKEYSERVICE']._serialized_start=810
-  _globals['_APIKEYSERVICE']._serialized_end=1236
+  _globals['_APIKEYSERVICE'].methods_by_name['RevokeApiKey']._serialized_options = b'\220\002\002\212\265\030\016\n\nkeys.write \001\202\323\344\223\002!\"\034/v1/apiKeys/{api_key}:revoke:\001*'
+  _globals['_CREATEAPIKEYREQUEST']._serialized_start=287
+  _globals['_CREATEAPIKEYREQUEST']._serialized_end=584
+  _globals['_LISTAPIKEYSREQUEST']._serialized_start=586
+  _globals['_LISTAPIKEYSREQUEST']._serialized_end=693
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=695
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=810
+  _globals['_ROTATEAPIKEYREQUEST']._serialized_start=813
+  _globals['_ROTATEAPIKEYREQUEST']._serialized_end=1228
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=1230
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=1290
+  _globals['_APIKEYSERVICE']._serialized_start=1293
+  _globals['_APIKEYSERVICE']._serialized_end=1867
 # @@protoc_insertion_point(module_scope)

@@ -5,7 +5,9 @@ The API keys of the caller's own tenant."""
 
 from collections import abc as abc
 from google.protobuf import descriptor as descriptor
+from google.protobuf import duration_pb2 as duration_pb2
 from google.protobuf import message as message
+from google.protobuf import timestamp_pb2 as timestamp_pb2
 from google.protobuf.internal import containers as containers
 from rapport.tenant.v1 import api_key_pb2 as api_key_pb2
 import builtins as builtins
@@ -92,6 +94,44 @@ class ListApiKeysResponse(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["api_keys", b"api_keys", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RotateApiKeyRequest(message.Message):
+    """Asks for a key that takes another one's place."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    API_KEY_FIELD_NUMBER: builtins.int
+    OVERLAP_FIELD_NUMBER: builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    api_key: builtins.str
+    """The id (UUID) of the key to be replaced."""
+    request_id: builtins.str
+    """Identifies the request (UUID): a repeat answers with the key that the first one made, without its text."""
+    @builtins.property
+    def overlap(self) -> duration_pb2.Duration:
+        """How long the replaced key goes on working: absent for 24 hours, 0 to revoke it at once, else from five minutes to 30
+        days. It never lives longer than it would have without the rotation.
+        """
+
+    @builtins.property
+    def expire_time(self) -> timestamp_pb2.Timestamp:
+        """When the new key ends, in the years 1 to 9999; absent for a life as long as the replaced key's was meant to be."""
+
+    def __init__(
+        self,
+        *,
+        api_key: builtins.str = ...,
+        overlap: duration_pb2.Duration | None = ...,
+        expire_time: timestamp_pb2.Timestamp | None = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["expire_time", b"expire_time", "overlap", b"overlap"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["api_key", b"api_key", "expire_time", b"expire_time", "overlap", b"overlap", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

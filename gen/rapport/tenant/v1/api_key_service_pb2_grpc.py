@@ -27,7 +27,7 @@ if _version_not_supported:
 
 
 class ApiKeyServiceStub:
-    """Makes, lists and revokes the API keys of the caller's tenant.
+    """Makes, lists, rotates and revokes the API keys of the caller's tenant.
     """
 
     def __init__(self, channel):
@@ -46,6 +46,11 @@ class ApiKeyServiceStub:
                 request_serializer=rapport_dot_tenant_dot_v1_dot_api__key__service__pb2.ListApiKeysRequest.SerializeToString,
                 response_deserializer=rapport_dot_tenant_dot_v1_dot_api__key__service__pb2.ListApiKeysResponse.FromString,
                 _registered_method=True)
+        self.RotateApiKey = channel.unary_unary(
+                '/rapport.tenant.v1.ApiKeyService/RotateApiKey',
+                request_serializer=rapport_dot_tenant_dot_v1_dot_api__key__service__pb2.RotateApiKeyRequest.SerializeToString,
+                response_deserializer=rapport_dot_tenant_dot_v1_dot_api__key__pb2.ApiKey.FromString,
+                _registered_method=True)
         self.RevokeApiKey = channel.unary_unary(
                 '/rapport.tenant.v1.ApiKeyService/RevokeApiKey',
                 request_serializer=rapport_dot_tenant_dot_v1_dot_api__key__service__pb2.RevokeApiKeyRequest.SerializeToString,
@@ -54,13 +59,15 @@ class ApiKeyServiceStub:
 
 
 class ApiKeyServiceServicer:
-    """Makes, lists and revokes the API keys of the caller's tenant.
+    """Makes, lists, rotates and revokes the API keys of the caller's tenant.
     """
 
     def CreateApiKey(self, request, context):
-        """Makes an API key. The answer is the only one that holds its text.
+        """Makes an API key. The answer is the only one that holds its text. A tenant has at most so many keys that are neither
+        revoked nor expired as the deployment sets (50).
 
-        Errors: SCOPE_NOT_GRANTABLE, EXPIRE_TIME_PAST, REQUEST_ID_REUSED.
+        Errors: SCOPE_NOT_GRANTABLE, SCOPE_NOT_FOR_BROWSERS, ORIGINS_MISSING, ORIGIN_INVALID, EXPIRE_TIME_PAST,
+        API_KEY_LIMIT_REACHED, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -70,6 +77,18 @@ class ApiKeyServiceServicer:
         """Lists the tenant's keys, the newest first, revoked and expired ones too.
 
         Errors: PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateApiKey(self, request, context):
+        """Makes a new key that takes the place of another: same name, scopes, kind, origins and quota. The other one goes on
+        working for the overlap, so that its holders can change over, and ends then. The answer is the only one that holds
+        the new key's text. Whoever rotates a key must hold its scopes.
+
+        Errors: API_KEY_NOT_FOUND, API_KEY_NOT_LIVE, SCOPE_NOT_GRANTABLE, EXPIRE_TIME_PAST, API_KEY_LIMIT_REACHED,
+        REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -98,6 +117,11 @@ def add_ApiKeyServiceServicer_to_server(servicer, server):
                     request_deserializer=rapport_dot_tenant_dot_v1_dot_api__key__service__pb2.ListApiKeysRequest.FromString,
                     response_serializer=rapport_dot_tenant_dot_v1_dot_api__key__service__pb2.ListApiKeysResponse.SerializeToString,
             ),
+            'RotateApiKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateApiKey,
+                    request_deserializer=rapport_dot_tenant_dot_v1_dot_api__key__service__pb2.RotateApiKeyRequest.FromString,
+                    response_serializer=rapport_dot_tenant_dot_v1_dot_api__key__pb2.ApiKey.SerializeToString,
+            ),
             'RevokeApiKey': grpc.unary_unary_rpc_method_handler(
                     servicer.RevokeApiKey,
                     request_deserializer=rapport_dot_tenant_dot_v1_dot_api__key__service__pb2.RevokeApiKeyRequest.FromString,
@@ -112,7 +136,7 @@ def add_ApiKeyServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ApiKeyService:
-    """Makes, lists and revokes the API keys of the caller's tenant.
+    """Makes, lists, rotates and revokes the API keys of the caller's tenant.
     """
 
     @staticmethod
@@ -159,6 +183,33 @@ class ApiKeyService:
             '/rapport.tenant.v1.ApiKeyService/ListApiKeys',
             rapport_dot_tenant_dot_v1_dot_api__key__service__pb2.ListApiKeysRequest.SerializeToString,
             rapport_dot_tenant_dot_v1_dot_api__key__service__pb2.ListApiKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateApiKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.tenant.v1.ApiKeyService/RotateApiKey',
+            rapport_dot_tenant_dot_v1_dot_api__key__service__pb2.RotateApiKeyRequest.SerializeToString,
+            rapport_dot_tenant_dot_v1_dot_api__key__pb2.ApiKey.FromString,
             options,
             channel_credentials,
             insecure,

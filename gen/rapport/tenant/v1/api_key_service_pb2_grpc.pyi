@@ -14,18 +14,28 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ApiKeyServiceStub:
-    """Makes, lists and revokes the API keys of the caller's tenant."""
+    """Makes, lists, rotates and revokes the API keys of the caller's tenant."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateApiKey: _aio.UnaryUnaryMultiCallable[_api_key_service_pb2.CreateApiKeyRequest, _api_key_pb2.ApiKey]
-    """Makes an API key. The answer is the only one that holds its text.
+    """Makes an API key. The answer is the only one that holds its text. A tenant has at most so many keys that are neither
+    revoked nor expired as the deployment sets (50).
 
-    Errors: SCOPE_NOT_GRANTABLE, EXPIRE_TIME_PAST, REQUEST_ID_REUSED.
+    Errors: SCOPE_NOT_GRANTABLE, SCOPE_NOT_FOR_BROWSERS, ORIGINS_MISSING, ORIGIN_INVALID, EXPIRE_TIME_PAST,
+    API_KEY_LIMIT_REACHED, REQUEST_ID_REUSED.
     """
     ListApiKeys: _aio.UnaryUnaryMultiCallable[_api_key_service_pb2.ListApiKeysRequest, _api_key_service_pb2.ListApiKeysResponse]
     """Lists the tenant's keys, the newest first, revoked and expired ones too.
 
     Errors: PAGE_TOKEN_INVALID.
+    """
+    RotateApiKey: _aio.UnaryUnaryMultiCallable[_api_key_service_pb2.RotateApiKeyRequest, _api_key_pb2.ApiKey]
+    """Makes a new key that takes the place of another: same name, scopes, kind, origins and quota. The other one goes on
+    working for the overlap, so that its holders can change over, and ends then. The answer is the only one that holds
+    the new key's text. Whoever rotates a key must hold its scopes.
+
+    Errors: API_KEY_NOT_FOUND, API_KEY_NOT_LIVE, SCOPE_NOT_GRANTABLE, EXPIRE_TIME_PAST, API_KEY_LIMIT_REACHED,
+    REQUEST_ID_REUSED.
     """
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_api_key_service_pb2.RevokeApiKeyRequest, _api_key_pb2.ApiKey]
     """Revokes a key for good: within a second it and the tokens made of it are refused everywhere. A revoked key stays as
@@ -35,7 +45,7 @@ class ApiKeyServiceStub:
     """
 
 class ApiKeyServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Makes, lists and revokes the API keys of the caller's tenant."""
+    """Makes, lists, rotates and revokes the API keys of the caller's tenant."""
 
     @_abc_1.abstractmethod
     def CreateApiKey(
@@ -43,9 +53,11 @@ class ApiKeyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _api_key_service_pb2.CreateApiKeyRequest,
         context: _aio.ServicerContext[_api_key_service_pb2.CreateApiKeyRequest, _abc.Awaitable[_api_key_pb2.ApiKey]],
     ) -> _abc.Awaitable[_api_key_pb2.ApiKey]:
-        """Makes an API key. The answer is the only one that holds its text.
+        """Makes an API key. The answer is the only one that holds its text. A tenant has at most so many keys that are neither
+        revoked nor expired as the deployment sets (50).
 
-        Errors: SCOPE_NOT_GRANTABLE, EXPIRE_TIME_PAST, REQUEST_ID_REUSED.
+        Errors: SCOPE_NOT_GRANTABLE, SCOPE_NOT_FOR_BROWSERS, ORIGINS_MISSING, ORIGIN_INVALID, EXPIRE_TIME_PAST,
+        API_KEY_LIMIT_REACHED, REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod
@@ -57,6 +69,20 @@ class ApiKeyServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists the tenant's keys, the newest first, revoked and expired ones too.
 
         Errors: PAGE_TOKEN_INVALID.
+        """
+
+    @_abc_1.abstractmethod
+    def RotateApiKey(
+        self,
+        request: _api_key_service_pb2.RotateApiKeyRequest,
+        context: _aio.ServicerContext[_api_key_service_pb2.RotateApiKeyRequest, _abc.Awaitable[_api_key_pb2.ApiKey]],
+    ) -> _abc.Awaitable[_api_key_pb2.ApiKey]:
+        """Makes a new key that takes the place of another: same name, scopes, kind, origins and quota. The other one goes on
+        working for the overlap, so that its holders can change over, and ends then. The answer is the only one that holds
+        the new key's text. Whoever rotates a key must hold its scopes.
+
+        Errors: API_KEY_NOT_FOUND, API_KEY_NOT_LIVE, SCOPE_NOT_GRANTABLE, EXPIRE_TIME_PAST, API_KEY_LIMIT_REACHED,
+        REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod

@@ -64,6 +64,30 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """The scope is not one of a shop's, or whoever makes the key does not hold it. Example: a key with "tenants.read"."""
     ERROR_REASON_EXPIRE_TIME_PAST: _ErrorReason.ValueType  # 18
     """The key would have ended before it was made. Example: CreateApiKey with an `expire_time` of last year."""
+    ERROR_REASON_TENANT_NOT_DELETED: _ErrorReason.ValueType  # 19
+    """The tenant is not deleted. Example: EraseTenant of a tenant that is served; delete it first."""
+    ERROR_REASON_TENANT_ERASED: _ErrorReason.ValueType  # 20
+    """The erasure of the tenant has begun, and nothing brings it back. Example: UndeleteTenant a day after the tenant's
+    `purge_time`.
+    """
+    ERROR_REASON_ERASURE_NOT_FOUND: _ErrorReason.ValueType  # 21
+    """The tenant was not erased. Example: GetErasure of a tenant that is served."""
+    ERROR_REASON_API_KEY_LIMIT_REACHED: _ErrorReason.ValueType  # 30
+    """The tenant has as many keys as it can have that are neither revoked nor expired. Example: CreateApiKey in a tenant
+    with 50 keys; revoke one, or rotate without overlap.
+    """
+    ERROR_REASON_SCOPE_NOT_FOR_BROWSERS: _ErrorReason.ValueType  # 31
+    """A browser key stands in a public page and cannot hold this scope. Example: a browser key with "keys.write"."""
+    ERROR_REASON_ORIGINS_MISSING: _ErrorReason.ValueType  # 32
+    """A browser key says from which origins it may be used. Example: CreateApiKey of a browser key without any."""
+    ERROR_REASON_ORIGIN_INVALID: _ErrorReason.ValueType  # 33
+    """The origin is not one, or the key is no browser key. Example: "https://desk.example.com/login", which has a path."""
+    ERROR_REASON_API_KEY_NOT_LIVE: _ErrorReason.ValueType  # 34
+    """The key is revoked or has expired. Example: RotateApiKey of a key that was revoked yesterday."""
+    ERROR_REASON_NEXT_SIGNING_KEY_TOO_NEW: _ErrorReason.ValueType  # 35
+    """The next signing key was published a moment ago and not everybody knows it yet. Example: RotateSigningKey twice
+    within a minute.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of an error, sent without the prefix "ERROR_REASON_" in google.rpc.ErrorInfo."""
@@ -110,3 +134,27 @@ ERROR_REASON_SCOPE_NOT_GRANTABLE: ErrorReason.ValueType  # 17
 """The scope is not one of a shop's, or whoever makes the key does not hold it. Example: a key with "tenants.read"."""
 ERROR_REASON_EXPIRE_TIME_PAST: ErrorReason.ValueType  # 18
 """The key would have ended before it was made. Example: CreateApiKey with an `expire_time` of last year."""
+ERROR_REASON_TENANT_NOT_DELETED: ErrorReason.ValueType  # 19
+"""The tenant is not deleted. Example: EraseTenant of a tenant that is served; delete it first."""
+ERROR_REASON_TENANT_ERASED: ErrorReason.ValueType  # 20
+"""The erasure of the tenant has begun, and nothing brings it back. Example: UndeleteTenant a day after the tenant's
+`purge_time`.
+"""
+ERROR_REASON_ERASURE_NOT_FOUND: ErrorReason.ValueType  # 21
+"""The tenant was not erased. Example: GetErasure of a tenant that is served."""
+ERROR_REASON_API_KEY_LIMIT_REACHED: ErrorReason.ValueType  # 30
+"""The tenant has as many keys as it can have that are neither revoked nor expired. Example: CreateApiKey in a tenant
+with 50 keys; revoke one, or rotate without overlap.
+"""
+ERROR_REASON_SCOPE_NOT_FOR_BROWSERS: ErrorReason.ValueType  # 31
+"""A browser key stands in a public page and cannot hold this scope. Example: a browser key with "keys.write"."""
+ERROR_REASON_ORIGINS_MISSING: ErrorReason.ValueType  # 32
+"""A browser key says from which origins it may be used. Example: CreateApiKey of a browser key without any."""
+ERROR_REASON_ORIGIN_INVALID: ErrorReason.ValueType  # 33
+"""The origin is not one, or the key is no browser key. Example: "https://desk.example.com/login", which has a path."""
+ERROR_REASON_API_KEY_NOT_LIVE: ErrorReason.ValueType  # 34
+"""The key is revoked or has expired. Example: RotateApiKey of a key that was revoked yesterday."""
+ERROR_REASON_NEXT_SIGNING_KEY_TOO_NEW: ErrorReason.ValueType  # 35
+"""The next signing key was published a moment ago and not everybody knows it yet. Example: RotateSigningKey twice
+within a minute.
+"""

@@ -28,7 +28,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1erapport/tenant/v1/tenant.proto\x12\x11rapport.tenant.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbd\x08\n\x06Tenant\x12\x14\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03R\x02id\x12H\n\x04slug\x18\x02 \x01(\tB4\xe2\x41\x01\x05\xbaH-r(\x18\x32\x32$^[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?$\xd8\x01\x01R\x04slug\x12\x1c\n\x04name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x04name\x12;\n\x05state\x18\x04 \x01(\x0e\x32\x1f.rapport.tenant.v1.Tenant.StateB\x04\xe2\x41\x01\x03R\x05state\x12Q\n\x0b\x65nvironment\x18\x05 \x01(\x0e\x32%.rapport.tenant.v1.Tenant.EnvironmentB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x0b\x65nvironment\x12U\n\x08\x66\x65\x61tures\x18\x06 \x03(\x0b\x32\'.rapport.tenant.v1.Tenant.FeaturesEntryB\x10\xbaH\r\x9a\x01\n\x10\x32\"\x06r\x04\x10\x01\x18?R\x08\x66\x65\x61tures\x12\xbb\x01\n\x08settings\x18\x07 \x01(\x0b\x32\x17.google.protobuf.StructB\x85\x01\xbaH\x81\x01\xba\x01~\n\rsettings.size\x12\x37\x61t most 50 settings with names of at most 63 characters\x1a\x34size(this) <= 50 && this.all(name, size(name) <= 63)R\x08settings\x12\x41\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\ncreateTime\x12\x41\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\nupdateTime\x12\x41\n\x0b\x64\x65lete_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\ndeleteTime\x12\x1b\n\x04\x65tag\x18\x0b \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\x1a;\n\rFeaturesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\x08R\x05value:\x02\x38\x01\"X\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_ACTIVE\x10\x01\x12\x13\n\x0fSTATE_SUSPENDED\x10\x02\x12\x11\n\rSTATE_DELETED\x10\x03\"\x92\x01\n\x0b\x45nvironment\x12\x1b\n\x17\x45NVIRONMENT_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x45NVIRONMENT_PRODUCTION\x10\x01\x12\x17\n\x13\x45NVIRONMENT_STAGING\x10\x02\x12\x1b\n\x17\x45NVIRONMENT_DEVELOPMENT\x10\x03\x12\x14\n\x10\x45NVIRONMENT_DEMO\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1erapport/tenant/v1/tenant.proto\x12\x11rapport.tenant.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbf\t\n\x06Tenant\x12\x14\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03R\x02id\x12H\n\x04slug\x18\x02 \x01(\tB4\xe2\x41\x01\x05\xbaH-r(\x18\x32\x32$^[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?$\xd8\x01\x01R\x04slug\x12\x1c\n\x04name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x04name\x12;\n\x05state\x18\x04 \x01(\x0e\x32\x1f.rapport.tenant.v1.Tenant.StateB\x04\xe2\x41\x01\x03R\x05state\x12Q\n\x0b\x65nvironment\x18\x05 \x01(\x0e\x32%.rapport.tenant.v1.Tenant.EnvironmentB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x0b\x65nvironment\x12U\n\x08\x66\x65\x61tures\x18\x06 \x03(\x0b\x32\'.rapport.tenant.v1.Tenant.FeaturesEntryB\x10\xbaH\r\x9a\x01\n\x10\x32\"\x06r\x04\x10\x01\x18?R\x08\x66\x65\x61tures\x12\xbb\x01\n\x08settings\x18\x07 \x01(\x0b\x32\x17.google.protobuf.StructB\x85\x01\xbaH\x81\x01\xba\x01~\n\rsettings.size\x12\x37\x61t most 50 settings with names of at most 63 characters\x1a\x34size(this) <= 50 && this.all(name, size(name) <= 63)R\x08settings\x12\x41\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\ncreateTime\x12\x41\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\nupdateTime\x12\x41\n\x0b\x64\x65lete_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\ndeleteTime\x12\x1b\n\x04\x65tag\x18\x0b \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\x12?\n\npurge_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\tpurgeTime\x12?\n\nerase_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\teraseTime\x1a;\n\rFeaturesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\x08R\x05value:\x02\x38\x01\"X\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_ACTIVE\x10\x01\x12\x13\n\x0fSTATE_SUSPENDED\x10\x02\x12\x11\n\rSTATE_DELETED\x10\x03\"\x92\x01\n\x0b\x45nvironment\x12\x1b\n\x17\x45NVIRONMENT_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x45NVIRONMENT_PRODUCTION\x10\x01\x12\x17\n\x13\x45NVIRONMENT_STAGING\x10\x02\x12\x1b\n\x17\x45NVIRONMENT_DEVELOPMENT\x10\x03\x12\x14\n\x10\x45NVIRONMENT_DEMO\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -59,12 +59,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TENANT'].fields_by_name['delete_time']._serialized_options = b'\342A\001\003'
   _globals['_TENANT'].fields_by_name['etag']._loaded_options = None
   _globals['_TENANT'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_TENANT'].fields_by_name['purge_time']._loaded_options = None
+  _globals['_TENANT'].fields_by_name['purge_time']._serialized_options = b'\342A\001\003'
+  _globals['_TENANT'].fields_by_name['erase_time']._loaded_options = None
+  _globals['_TENANT'].fields_by_name['erase_time']._serialized_options = b'\342A\001\003'
   _globals['_TENANT']._serialized_start=179
-  _globals['_TENANT']._serialized_end=1264
-  _globals['_TENANT_FEATURESENTRY']._serialized_start=966
-  _globals['_TENANT_FEATURESENTRY']._serialized_end=1025
-  _globals['_TENANT_STATE']._serialized_start=1027
-  _globals['_TENANT_STATE']._serialized_end=1115
-  _globals['_TENANT_ENVIRONMENT']._serialized_start=1118
-  _globals['_TENANT_ENVIRONMENT']._serialized_end=1264
+  _globals['_TENANT']._serialized_end=1394
+  _globals['_TENANT_FEATURESENTRY']._serialized_start=1096
+  _globals['_TENANT_FEATURESENTRY']._serialized_end=1155
+  _globals['_TENANT_STATE']._serialized_start=1157
+  _globals['_TENANT_STATE']._serialized_end=1245
+  _globals['_TENANT_ENVIRONMENT']._serialized_start=1248
+  _globals['_TENANT_ENVIRONMENT']._serialized_end=1394
 # @@protoc_insertion_point(module_scope)

@@ -40,7 +40,9 @@ class Tenant(message.Message):
         STATE_SUSPENDED: Tenant._State.ValueType  # 2
         """The tenant's keys and tokens are refused until it is resumed; nothing of it is lost."""
         STATE_DELETED: Tenant._State.ValueType  # 3
-        """The tenant is deleted: its keys and tokens are refused and its slug stays taken."""
+        """The tenant is deleted: its keys and tokens are refused and its slug stays taken. Until its `purge_time` it can be
+        brought back; then it is erased, and only its slug and the report of the erasure remain.
+        """
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """Whether the tenant may be served."""
@@ -52,7 +54,9 @@ class Tenant(message.Message):
     STATE_SUSPENDED: Tenant.State.ValueType  # 2
     """The tenant's keys and tokens are refused until it is resumed; nothing of it is lost."""
     STATE_DELETED: Tenant.State.ValueType  # 3
-    """The tenant is deleted: its keys and tokens are refused and its slug stays taken."""
+    """The tenant is deleted: its keys and tokens are refused and its slug stays taken. Until its `purge_time` it can be
+    brought back; then it is erased, and only its slug and the report of the erasure remain.
+    """
 
     class _Environment:
         ValueType = typing.NewType("ValueType", builtins.int)
@@ -116,6 +120,8 @@ class Tenant(message.Message):
     UPDATE_TIME_FIELD_NUMBER: builtins.int
     DELETE_TIME_FIELD_NUMBER: builtins.int
     ETAG_FIELD_NUMBER: builtins.int
+    PURGE_TIME_FIELD_NUMBER: builtins.int
+    ERASE_TIME_FIELD_NUMBER: builtins.int
     id: builtins.str
     """The tenant's id (UUID), made by the server."""
     slug: builtins.str
@@ -125,7 +131,7 @@ class Tenant(message.Message):
     name: builtins.str
     """The shop's name for people, 1 to 200 characters."""
     state: Tenant.State.ValueType
-    """Whether the tenant is served. It changes only by SuspendTenant, ResumeTenant and DeleteTenant."""
+    """Whether the tenant is served. It changes only by SuspendTenant, ResumeTenant, DeleteTenant and UndeleteTenant."""
     environment: Tenant.Environment.ValueType
     """What the tenant is used for."""
     etag: builtins.str
@@ -159,6 +165,16 @@ class Tenant(message.Message):
     def delete_time(self) -> timestamp_pb2.Timestamp:
         """When the tenant was deleted; absent while it is not."""
 
+    @builtins.property
+    def purge_time(self) -> timestamp_pb2.Timestamp:
+        """When everything of the deleted tenant is erased; UndeleteTenant works until then. Absent while it is not deleted and
+        once nothing is left to erase.
+        """
+
+    @builtins.property
+    def erase_time(self) -> timestamp_pb2.Timestamp:
+        """When the erasure began; absent until then."""
+
     def __init__(
         self,
         *,
@@ -173,9 +189,11 @@ class Tenant(message.Message):
         update_time: timestamp_pb2.Timestamp | None = ...,
         delete_time: timestamp_pb2.Timestamp | None = ...,
         etag: builtins.str = ...,
+        purge_time: timestamp_pb2.Timestamp | None = ...,
+        erase_time: timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "settings", b"settings", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "erase_time", b"erase_time", "purge_time", b"purge_time", "settings", b"settings", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "environment", b"environment", "etag", b"etag", "features", b"features", "id", b"id", "name", b"name", "settings", b"settings", "slug", b"slug", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "environment", b"environment", "erase_time", b"erase_time", "etag", b"etag", "features", b"features", "id", b"id", "name", b"name", "purge_time", b"purge_time", "settings", b"settings", "slug", b"slug", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -27,10 +27,11 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from rapport.options.v1 import options_pb2 as rapport_dot_options_dot_v1_dot_options__pb2
+from rapport.tenant.v1 import erasure_pb2 as rapport_dot_tenant_dot_v1_dot_erasure__pb2
 from rapport.tenant.v1 import tenant_pb2 as rapport_dot_tenant_dot_v1_dot_tenant__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&rapport/tenant/v1/tenant_service.proto\x12\x11rapport.tenant.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a rapport/options/v1/options.proto\x1a\x1erapport/tenant/v1/tenant.proto\"\x8d\x02\n\x13\x43reateTenantRequest\x12\xc5\x01\n\x06tenant\x18\x01 \x01(\x0b\x32\x19.rapport.tenant.v1.TenantB\x91\x01\xe2\x41\x01\x02\xbaH\x89\x01\xba\x01@\n\x14tenant.slug.required\x12\x17tenant.slug is required\x1a\x0fthis.slug != \'\'\xba\x01@\n\x14tenant.name.required\x12\x17tenant.name is required\x1a\x0fthis.name != \'\'\xc8\x01\x01R\x06tenant\x12.\n\nrequest_id\x18\x02 \x01(\tB\x0f\xe2\x41\x01\x01\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\"b\n\x14\x43reateTenantResponse\x12\x31\n\x06tenant\x18\x01 \x01(\x0b\x32\x19.rapport.tenant.v1.TenantR\x06tenant\x12\x17\n\x07\x61pi_key\x18\x02 \x01(\tR\x06\x61piKey\"9\n\x10GetTenantRequest\x12%\n\x06tenant\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18?R\x06tenant\"\x94\x01\n\x12ListTenantsRequest\x12(\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12+\n\npage_token\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80 R\tpageToken\x12\'\n\x0cshow_deleted\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01R\x0bshowDeleted\"r\n\x13ListTenantsResponse\x12\x33\n\x07tenants\x18\x01 \x03(\x0b\x32\x19.rapport.tenant.v1.TenantR\x07tenants\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa0\x02\n\x13UpdateTenantRequest\x12\x80\x01\n\x06tenant\x18\x01 \x01(\x0b\x32\x19.rapport.tenant.v1.TenantBM\xe2\x41\x01\x02\xbaHF\xba\x01@\n\x14tenant.slug.required\x12\x17tenant.slug is required\x1a\x0fthis.slug != \'\'\xc8\x01\x01R\x06tenant\x12\x85\x01\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskBH\xe2\x41\x01\x01\xbaHA\xba\x01>\n\x10update_mask.size\x12\x11\x61t most 100 paths\x1a\x17size(this.paths) <= 100R\nupdateMask\"^\n\x14SuspendTenantRequest\x12%\n\x06tenant\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18?R\x06tenant\x12\x1f\n\x04\x65tag\x18\x02 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18@R\x04\x65tag\"]\n\x13ResumeTenantRequest\x12%\n\x06tenant\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18?R\x06tenant\x12\x1f\n\x04\x65tag\x18\x02 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18@R\x04\x65tag\"]\n\x13\x44\x65leteTenantRequest\x12%\n\x06tenant\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18?R\x06tenant\x12\x1f\n\x04\x65tag\x18\x02 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18@R\x04\x65tag2\x80\x08\n\rTenantService\x12\x94\x01\n\x0c\x43reateTenant\x12&.rapport.tenant.v1.CreateTenantRequest\x1a\'.rapport.tenant.v1.CreateTenantResponse\"3\x90\x02\x02\x8a\xb5\x18\x11\n\rtenants.write\x18\x01\x82\xd3\xe4\x93\x02\x15\"\x0b/v1/tenants:\x06tenant\x12\x80\x01\n\tGetTenant\x12#.rapport.tenant.v1.GetTenantRequest\x1a\x19.rapport.tenant.v1.Tenant\"3\x90\x02\x01\x8a\xb5\x18\x10\n\x0ctenants.read\x18\x01\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/tenants/{tenant}\x12\x88\x01\n\x0bListTenants\x12%.rapport.tenant.v1.ListTenantsRequest\x1a&.rapport.tenant.v1.ListTenantsResponse\"*\x90\x02\x01\x8a\xb5\x18\x10\n\x0ctenants.read\x18\x01\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/tenants\x12\x94\x01\n\x0cUpdateTenant\x12&.rapport.tenant.v1.UpdateTenantRequest\x1a\x19.rapport.tenant.v1.Tenant\"A\x90\x02\x02\x8a\xb5\x18\x11\n\rtenants.write\x18\x01\x82\xd3\xe4\x93\x02#2\x19/v1/tenants/{tenant.slug}:\x06tenant\x12\x94\x01\n\rSuspendTenant\x12\'.rapport.tenant.v1.SuspendTenantRequest\x1a\x19.rapport.tenant.v1.Tenant\"?\x90\x02\x02\x8a\xb5\x18\x11\n\rtenants.write\x18\x01\x82\xd3\xe4\x93\x02!\"\x1c/v1/tenants/{tenant}:suspend:\x01*\x12\x91\x01\n\x0cResumeTenant\x12&.rapport.tenant.v1.ResumeTenantRequest\x1a\x19.rapport.tenant.v1.Tenant\">\x90\x02\x02\x8a\xb5\x18\x11\n\rtenants.write\x18\x01\x82\xd3\xe4\x93\x02 \"\x1b/v1/tenants/{tenant}:resume:\x01*\x12\x87\x01\n\x0c\x44\x65leteTenant\x12&.rapport.tenant.v1.DeleteTenantRequest\x1a\x19.rapport.tenant.v1.Tenant\"4\x90\x02\x02\x8a\xb5\x18\x11\n\rtenants.write\x18\x01\x82\xd3\xe4\x93\x02\x16*\x14/v1/tenants/{tenant}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&rapport/tenant/v1/tenant_service.proto\x12\x11rapport.tenant.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a rapport/options/v1/options.proto\x1a\x1frapport/tenant/v1/erasure.proto\x1a\x1erapport/tenant/v1/tenant.proto\"\x8d\x02\n\x13\x43reateTenantRequest\x12\xc5\x01\n\x06tenant\x18\x01 \x01(\x0b\x32\x19.rapport.tenant.v1.TenantB\x91\x01\xe2\x41\x01\x02\xbaH\x89\x01\xba\x01@\n\x14tenant.slug.required\x12\x17tenant.slug is required\x1a\x0fthis.slug != \'\'\xba\x01@\n\x14tenant.name.required\x12\x17tenant.name is required\x1a\x0fthis.name != \'\'\xc8\x01\x01R\x06tenant\x12.\n\nrequest_id\x18\x02 \x01(\tB\x0f\xe2\x41\x01\x01\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\"b\n\x14\x43reateTenantResponse\x12\x31\n\x06tenant\x18\x01 \x01(\x0b\x32\x19.rapport.tenant.v1.TenantR\x06tenant\x12\x17\n\x07\x61pi_key\x18\x02 \x01(\tR\x06\x61piKey\"9\n\x10GetTenantRequest\x12%\n\x06tenant\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18?R\x06tenant\"\x94\x01\n\x12ListTenantsRequest\x12(\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12+\n\npage_token\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80 R\tpageToken\x12\'\n\x0cshow_deleted\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01R\x0bshowDeleted\"r\n\x13ListTenantsResponse\x12\x33\n\x07tenants\x18\x01 \x03(\x0b\x32\x19.rapport.tenant.v1.TenantR\x07tenants\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa0\x02\n\x13UpdateTenantRequest\x12\x80\x01\n\x06tenant\x18\x01 \x01(\x0b\x32\x19.rapport.tenant.v1.TenantBM\xe2\x41\x01\x02\xbaHF\xba\x01@\n\x14tenant.slug.required\x12\x17tenant.slug is required\x1a\x0fthis.slug != \'\'\xc8\x01\x01R\x06tenant\x12\x85\x01\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskBH\xe2\x41\x01\x01\xbaHA\xba\x01>\n\x10update_mask.size\x12\x11\x61t most 100 paths\x1a\x17size(this.paths) <= 100R\nupdateMask\"^\n\x14SuspendTenantRequest\x12%\n\x06tenant\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18?R\x06tenant\x12\x1f\n\x04\x65tag\x18\x02 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18@R\x04\x65tag\"]\n\x13ResumeTenantRequest\x12%\n\x06tenant\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18?R\x06tenant\x12\x1f\n\x04\x65tag\x18\x02 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18@R\x04\x65tag\"]\n\x13\x44\x65leteTenantRequest\x12%\n\x06tenant\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18?R\x06tenant\x12\x1f\n\x04\x65tag\x18\x02 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18@R\x04\x65tag\"_\n\x15UndeleteTenantRequest\x12%\n\x06tenant\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18?R\x06tenant\x12\x1f\n\x04\x65tag\x18\x02 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18@R\x04\x65tag\"\\\n\x12\x45raseTenantRequest\x12%\n\x06tenant\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18?R\x06tenant\x12\x1f\n\x04\x65tag\x18\x02 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18@R\x04\x65tag\":\n\x11GetErasureRequest\x12%\n\x06tenant\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18?R\x06tenant2\xc8\x0b\n\rTenantService\x12\x96\x01\n\x0c\x43reateTenant\x12&.rapport.tenant.v1.CreateTenantRequest\x1a\'.rapport.tenant.v1.CreateTenantResponse\"5\x90\x02\x02\x8a\xb5\x18\x13\n\rtenants.write\x18\x01 \x01\x82\xd3\xe4\x93\x02\x15\"\x0b/v1/tenants:\x06tenant\x12\x80\x01\n\tGetTenant\x12#.rapport.tenant.v1.GetTenantRequest\x1a\x19.rapport.tenant.v1.Tenant\"3\x90\x02\x01\x8a\xb5\x18\x10\n\x0ctenants.read\x18\x01\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/tenants/{tenant}\x12\x88\x01\n\x0bListTenants\x12%.rapport.tenant.v1.ListTenantsRequest\x1a&.rapport.tenant.v1.ListTenantsResponse\"*\x90\x02\x01\x8a\xb5\x18\x10\n\x0ctenants.read\x18\x01\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/tenants\x12\x96\x01\n\x0cUpdateTenant\x12&.rapport.tenant.v1.UpdateTenantRequest\x1a\x19.rapport.tenant.v1.Tenant\"C\x90\x02\x02\x8a\xb5\x18\x13\n\rtenants.write\x18\x01 \x01\x82\xd3\xe4\x93\x02#2\x19/v1/tenants/{tenant.slug}:\x06tenant\x12\x96\x01\n\rSuspendTenant\x12\'.rapport.tenant.v1.SuspendTenantRequest\x1a\x19.rapport.tenant.v1.Tenant\"A\x90\x02\x02\x8a\xb5\x18\x13\n\rtenants.write\x18\x01 \x01\x82\xd3\xe4\x93\x02!\"\x1c/v1/tenants/{tenant}:suspend:\x01*\x12\x93\x01\n\x0cResumeTenant\x12&.rapport.tenant.v1.ResumeTenantRequest\x1a\x19.rapport.tenant.v1.Tenant\"@\x90\x02\x02\x8a\xb5\x18\x13\n\rtenants.write\x18\x01 \x01\x82\xd3\xe4\x93\x02 \"\x1b/v1/tenants/{tenant}:resume:\x01*\x12\x89\x01\n\x0c\x44\x65leteTenant\x12&.rapport.tenant.v1.DeleteTenantRequest\x1a\x19.rapport.tenant.v1.Tenant\"6\x90\x02\x02\x8a\xb5\x18\x13\n\rtenants.write\x18\x01 \x01\x82\xd3\xe4\x93\x02\x16*\x14/v1/tenants/{tenant}\x12\x99\x01\n\x0eUndeleteTenant\x12(.rapport.tenant.v1.UndeleteTenantRequest\x1a\x19.rapport.tenant.v1.Tenant\"B\x90\x02\x02\x8a\xb5\x18\x13\n\rtenants.write\x18\x01 \x01\x82\xd3\xe4\x93\x02\"\"\x1d/v1/tenants/{tenant}:undelete:\x01*\x12\x91\x01\n\x0b\x45raseTenant\x12%.rapport.tenant.v1.EraseTenantRequest\x1a\x1a.rapport.tenant.v1.Erasure\"?\x90\x02\x02\x8a\xb5\x18\x13\n\rtenants.write\x18\x01 \x01\x82\xd3\xe4\x93\x02\x1f\"\x1a/v1/tenants/{tenant}:erase:\x01*\x12\x8b\x01\n\nGetErasure\x12$.rapport.tenant.v1.GetErasureRequest\x1a\x1a.rapport.tenant.v1.Erasure\";\x90\x02\x01\x8a\xb5\x18\x10\n\x0ctenants.read\x18\x01\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/tenants/{tenant}/erasureb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -65,38 +66,60 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETETENANTREQUEST'].fields_by_name['tenant']._serialized_options = b'\342A\001\002\272H\006r\004\020\001\030?'
   _globals['_DELETETENANTREQUEST'].fields_by_name['etag']._loaded_options = None
   _globals['_DELETETENANTREQUEST'].fields_by_name['etag']._serialized_options = b'\342A\001\001\272H\004r\002\030@'
+  _globals['_UNDELETETENANTREQUEST'].fields_by_name['tenant']._loaded_options = None
+  _globals['_UNDELETETENANTREQUEST'].fields_by_name['tenant']._serialized_options = b'\342A\001\002\272H\006r\004\020\001\030?'
+  _globals['_UNDELETETENANTREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_UNDELETETENANTREQUEST'].fields_by_name['etag']._serialized_options = b'\342A\001\001\272H\004r\002\030@'
+  _globals['_ERASETENANTREQUEST'].fields_by_name['tenant']._loaded_options = None
+  _globals['_ERASETENANTREQUEST'].fields_by_name['tenant']._serialized_options = b'\342A\001\002\272H\006r\004\020\001\030?'
+  _globals['_ERASETENANTREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_ERASETENANTREQUEST'].fields_by_name['etag']._serialized_options = b'\342A\001\001\272H\004r\002\030@'
+  _globals['_GETERASUREREQUEST'].fields_by_name['tenant']._loaded_options = None
+  _globals['_GETERASUREREQUEST'].fields_by_name['tenant']._serialized_options = b'\342A\001\002\272H\006r\004\020\001\030?'
   _globals['_TENANTSERVICE'].methods_by_name['CreateTenant']._loaded_options = None
-  _globals['_TENANTSERVICE'].methods_by_name['CreateTenant']._serialized_options = b'\220\002\002\212\265\030\021\n\rtenants.write\030\001\202\323\344\223\002\025\"\013/v1/tenants:\006tenant'
+  _globals['_TENANTSERVICE'].methods_by_name['CreateTenant']._serialized_options = b'\220\002\002\212\265\030\023\n\rtenants.write\030\001 \001\202\323\344\223\002\025\"\013/v1/tenants:\006tenant'
   _globals['_TENANTSERVICE'].methods_by_name['GetTenant']._loaded_options = None
   _globals['_TENANTSERVICE'].methods_by_name['GetTenant']._serialized_options = b'\220\002\001\212\265\030\020\n\014tenants.read\030\001\202\323\344\223\002\026\022\024/v1/tenants/{tenant}'
   _globals['_TENANTSERVICE'].methods_by_name['ListTenants']._loaded_options = None
   _globals['_TENANTSERVICE'].methods_by_name['ListTenants']._serialized_options = b'\220\002\001\212\265\030\020\n\014tenants.read\030\001\202\323\344\223\002\r\022\013/v1/tenants'
   _globals['_TENANTSERVICE'].methods_by_name['UpdateTenant']._loaded_options = None
-  _globals['_TENANTSERVICE'].methods_by_name['UpdateTenant']._serialized_options = b'\220\002\002\212\265\030\021\n\rtenants.write\030\001\202\323\344\223\002#2\031/v1/tenants/{tenant.slug}:\006tenant'
+  _globals['_TENANTSERVICE'].methods_by_name['UpdateTenant']._serialized_options = b'\220\002\002\212\265\030\023\n\rtenants.write\030\001 \001\202\323\344\223\002#2\031/v1/tenants/{tenant.slug}:\006tenant'
   _globals['_TENANTSERVICE'].methods_by_name['SuspendTenant']._loaded_options = None
-  _globals['_TENANTSERVICE'].methods_by_name['SuspendTenant']._serialized_options = b'\220\002\002\212\265\030\021\n\rtenants.write\030\001\202\323\344\223\002!\"\034/v1/tenants/{tenant}:suspend:\001*'
+  _globals['_TENANTSERVICE'].methods_by_name['SuspendTenant']._serialized_options = b'\220\002\002\212\265\030\023\n\rtenants.write\030\001 \001\202\323\344\223\002!\"\034/v1/tenants/{tenant}:suspend:\001*'
   _globals['_TENANTSERVICE'].methods_by_name['ResumeTenant']._loaded_options = None
-  _globals['_TENANTSERVICE'].methods_by_name['ResumeTenant']._serialized_options = b'\220\002\002\212\265\030\021\n\rtenants.write\030\001\202\323\344\223\002 \"\033/v1/tenants/{tenant}:resume:\001*'
+  _globals['_TENANTSERVICE'].methods_by_name['ResumeTenant']._serialized_options = b'\220\002\002\212\265\030\023\n\rtenants.write\030\001 \001\202\323\344\223\002 \"\033/v1/tenants/{tenant}:resume:\001*'
   _globals['_TENANTSERVICE'].methods_by_name['DeleteTenant']._loaded_options = None
-  _globals['_TENANTSERVICE'].methods_by_name['DeleteTenant']._serialized_options = b'\220\002\002\212\265\030\021\n\rtenants.write\030\001\202\323\344\223\002\026*\024/v1/tenants/{tenant}'
-  _globals['_CREATETENANTREQUEST']._serialized_start=254
-  _globals['_CREATETENANTREQUEST']._serialized_end=523
-  _globals['_CREATETENANTRESPONSE']._serialized_start=525
-  _globals['_CREATETENANTRESPONSE']._serialized_end=623
-  _globals['_GETTENANTREQUEST']._serialized_start=625
-  _globals['_GETTENANTREQUEST']._serialized_end=682
-  _globals['_LISTTENANTSREQUEST']._serialized_start=685
-  _globals['_LISTTENANTSREQUEST']._serialized_end=833
-  _globals['_LISTTENANTSRESPONSE']._serialized_start=835
-  _globals['_LISTTENANTSRESPONSE']._serialized_end=949
-  _globals['_UPDATETENANTREQUEST']._serialized_start=952
-  _globals['_UPDATETENANTREQUEST']._serialized_end=1240
-  _globals['_SUSPENDTENANTREQUEST']._serialized_start=1242
-  _globals['_SUSPENDTENANTREQUEST']._serialized_end=1336
-  _globals['_RESUMETENANTREQUEST']._serialized_start=1338
-  _globals['_RESUMETENANTREQUEST']._serialized_end=1431
-  _globals['_DELETETENANTREQUEST']._serialized_start=1433
-  _globals['_DELETETENANTREQUEST']._serialized_end=1526
-  _globals['_TENANTSERVICE']._serialized_start=1529
-  _globals['_TENANTSERVICE']._serialized_end=2553
+  _globals['_TENANTSERVICE'].methods_by_name['DeleteTenant']._serialized_options = b'\220\002\002\212\265\030\023\n\rtenants.write\030\001 \001\202\323\344\223\002\026*\024/v1/tenants/{tenant}'
+  _globals['_TENANTSERVICE'].methods_by_name['UndeleteTenant']._loaded_options = None
+  _globals['_TENANTSERVICE'].methods_by_name['UndeleteTenant']._serialized_options = b'\220\002\002\212\265\030\023\n\rtenants.write\030\001 \001\202\323\344\223\002\"\"\035/v1/tenants/{tenant}:undelete:\001*'
+  _globals['_TENANTSERVICE'].methods_by_name['EraseTenant']._loaded_options = None
+  _globals['_TENANTSERVICE'].methods_by_name['EraseTenant']._serialized_options = b'\220\002\002\212\265\030\023\n\rtenants.write\030\001 \001\202\323\344\223\002\037\"\032/v1/tenants/{tenant}:erase:\001*'
+  _globals['_TENANTSERVICE'].methods_by_name['GetErasure']._loaded_options = None
+  _globals['_TENANTSERVICE'].methods_by_name['GetErasure']._serialized_options = b'\220\002\001\212\265\030\020\n\014tenants.read\030\001\202\323\344\223\002\036\022\034/v1/tenants/{tenant}/erasure'
+  _globals['_CREATETENANTREQUEST']._serialized_start=287
+  _globals['_CREATETENANTREQUEST']._serialized_end=556
+  _globals['_CREATETENANTRESPONSE']._serialized_start=558
+  _globals['_CREATETENANTRESPONSE']._serialized_end=656
+  _globals['_GETTENANTREQUEST']._serialized_start=658
+  _globals['_GETTENANTREQUEST']._serialized_end=715
+  _globals['_LISTTENANTSREQUEST']._serialized_start=718
+  _globals['_LISTTENANTSREQUEST']._serialized_end=866
+  _globals['_LISTTENANTSRESPONSE']._serialized_start=868
+  _globals['_LISTTENANTSRESPONSE']._serialized_end=982
+  _globals['_UPDATETENANTREQUEST']._serialized_start=985
+  _globals['_UPDATETENANTREQUEST']._serialized_end=1273
+  _globals['_SUSPENDTENANTREQUEST']._serialized_start=1275
+  _globals['_SUSPENDTENANTREQUEST']._serialized_end=1369
+  _globals['_RESUMETENANTREQUEST']._serialized_start=1371
+  _globals['_RESUMETENANTREQUEST']._serialized_end=1464
+  _globals['_DELETETENANTREQUEST']._serialized_start=1466
+  _globals['_DELETETENANTREQUEST']._serialized_end=1559
+  _globals['_UNDELETETENANTREQUEST']._serialized_start=1561
+  _globals['_UNDELETETENANTREQUEST']._serialized_end=1656
+  _globals['_ERASETENANTREQUEST']._serialized_start=1658
+  _globals['_ERASETENANTREQUEST']._serialized_end=1750
+  _globals['_GETERASUREREQUEST']._serialized_start=1752
+  _globals['_GETERASUREREQUEST']._serialized_end=1810
+  _globals['_TENANTSERVICE']._serialized_start=1813
+  _globals['_TENANTSERVICE']._serialized_end=3293
 # @@protoc_insertion_point(module_scope)

@@ -250,3 +250,71 @@ class DeleteTenantRequest(message.Message):
     _ClearFieldArgType: _TypeAlias = typing.Literal["etag", b"etag", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class UndeleteTenantRequest(message.Message):
+    """Asks for a deleted tenant to be brought back."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
+    tenant: builtins.str
+    """The tenant's slug or id."""
+    etag: builtins.str
+    """The tenant's current etag; empty means whichever it is."""
+    def __init__(
+        self,
+        *,
+        tenant: builtins.str = ...,
+        etag: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["etag", b"etag", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class EraseTenantRequest(message.Message):
+    """Asks for a deleted tenant to be erased now."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
+    tenant: builtins.str
+    """The tenant's slug or id."""
+    etag: builtins.str
+    """The tenant's current etag; empty means whichever it is."""
+    def __init__(
+        self,
+        *,
+        tenant: builtins.str = ...,
+        etag: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["etag", b"etag", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetErasureRequest(message.Message):
+    """Asks for the report of a tenant's erasure."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: builtins.int
+    tenant: builtins.str
+    """The tenant's slug or id."""
+    def __init__(
+        self,
+        *,
+        tenant: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...

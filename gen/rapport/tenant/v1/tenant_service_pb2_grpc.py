@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from rapport.tenant.v1 import erasure_pb2 as rapport_dot_tenant_dot_v1_dot_erasure__pb2
 from rapport.tenant.v1 import tenant_pb2 as rapport_dot_tenant_dot_v1_dot_tenant__pb2
 from rapport.tenant.v1 import tenant_service_pb2 as rapport_dot_tenant_dot_v1_dot_tenant__service__pb2
 
@@ -71,6 +72,21 @@ class TenantServiceStub:
                 request_serializer=rapport_dot_tenant_dot_v1_dot_tenant__service__pb2.DeleteTenantRequest.SerializeToString,
                 response_deserializer=rapport_dot_tenant_dot_v1_dot_tenant__pb2.Tenant.FromString,
                 _registered_method=True)
+        self.UndeleteTenant = channel.unary_unary(
+                '/rapport.tenant.v1.TenantService/UndeleteTenant',
+                request_serializer=rapport_dot_tenant_dot_v1_dot_tenant__service__pb2.UndeleteTenantRequest.SerializeToString,
+                response_deserializer=rapport_dot_tenant_dot_v1_dot_tenant__pb2.Tenant.FromString,
+                _registered_method=True)
+        self.EraseTenant = channel.unary_unary(
+                '/rapport.tenant.v1.TenantService/EraseTenant',
+                request_serializer=rapport_dot_tenant_dot_v1_dot_tenant__service__pb2.EraseTenantRequest.SerializeToString,
+                response_deserializer=rapport_dot_tenant_dot_v1_dot_erasure__pb2.Erasure.FromString,
+                _registered_method=True)
+        self.GetErasure = channel.unary_unary(
+                '/rapport.tenant.v1.TenantService/GetErasure',
+                request_serializer=rapport_dot_tenant_dot_v1_dot_tenant__service__pb2.GetErasureRequest.SerializeToString,
+                response_deserializer=rapport_dot_tenant_dot_v1_dot_erasure__pb2.Erasure.FromString,
+                _registered_method=True)
 
 
 class TenantServiceServicer:
@@ -135,10 +151,39 @@ class TenantServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteTenant(self, request, context):
-        """Deletes a tenant softly: its keys and tokens are refused within a second, its data stays and its slug stays taken.
-        A deleted tenant stays as it is.
+        """Deletes a tenant softly: its keys and tokens are refused within a second, its data stays until its `purge_time` and
+        its slug for good. A deleted tenant stays as it is.
 
         Errors: TENANT_NOT_FOUND, ETAG_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndeleteTenant(self, request, context):
+        """Brings a deleted tenant back as it was before, suspended if it was suspended: within a second its keys and tokens are
+        accepted again. A tenant that is not deleted is refused.
+
+        Errors: TENANT_NOT_FOUND, TENANT_NOT_DELETED, TENANT_ERASED, ETAG_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseTenant(self, request, context):
+        """Erases a deleted tenant now instead of at its `purge_time`: every service forgets it, and nothing brings it back. It
+        answers at once; GetErasure tells how far it is. A repeat changes nothing.
+
+        Errors: TENANT_NOT_FOUND, TENANT_NOT_DELETED, ETAG_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetErasure(self, request, context):
+        """Returns the report of a tenant's erasure, while it goes on and for ever after.
+
+        Errors: TENANT_NOT_FOUND, ERASURE_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -181,6 +226,21 @@ def add_TenantServiceServicer_to_server(servicer, server):
                     servicer.DeleteTenant,
                     request_deserializer=rapport_dot_tenant_dot_v1_dot_tenant__service__pb2.DeleteTenantRequest.FromString,
                     response_serializer=rapport_dot_tenant_dot_v1_dot_tenant__pb2.Tenant.SerializeToString,
+            ),
+            'UndeleteTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndeleteTenant,
+                    request_deserializer=rapport_dot_tenant_dot_v1_dot_tenant__service__pb2.UndeleteTenantRequest.FromString,
+                    response_serializer=rapport_dot_tenant_dot_v1_dot_tenant__pb2.Tenant.SerializeToString,
+            ),
+            'EraseTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseTenant,
+                    request_deserializer=rapport_dot_tenant_dot_v1_dot_tenant__service__pb2.EraseTenantRequest.FromString,
+                    response_serializer=rapport_dot_tenant_dot_v1_dot_erasure__pb2.Erasure.SerializeToString,
+            ),
+            'GetErasure': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetErasure,
+                    request_deserializer=rapport_dot_tenant_dot_v1_dot_tenant__service__pb2.GetErasureRequest.FromString,
+                    response_serializer=rapport_dot_tenant_dot_v1_dot_erasure__pb2.Erasure.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -373,6 +433,87 @@ class TenantService:
             '/rapport.tenant.v1.TenantService/DeleteTenant',
             rapport_dot_tenant_dot_v1_dot_tenant__service__pb2.DeleteTenantRequest.SerializeToString,
             rapport_dot_tenant_dot_v1_dot_tenant__pb2.Tenant.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndeleteTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.tenant.v1.TenantService/UndeleteTenant',
+            rapport_dot_tenant_dot_v1_dot_tenant__service__pb2.UndeleteTenantRequest.SerializeToString,
+            rapport_dot_tenant_dot_v1_dot_tenant__pb2.Tenant.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.tenant.v1.TenantService/EraseTenant',
+            rapport_dot_tenant_dot_v1_dot_tenant__service__pb2.EraseTenantRequest.SerializeToString,
+            rapport_dot_tenant_dot_v1_dot_erasure__pb2.Erasure.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetErasure(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.tenant.v1.TenantService/GetErasure',
+            rapport_dot_tenant_dot_v1_dot_tenant__service__pb2.GetErasureRequest.SerializeToString,
+            rapport_dot_tenant_dot_v1_dot_erasure__pb2.Erasure.FromString,
             options,
             channel_credentials,
             insecure,

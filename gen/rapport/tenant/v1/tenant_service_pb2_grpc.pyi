@@ -5,6 +5,7 @@ The registry of tenants, for operators."""
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from rapport.tenant.v1 import erasure_pb2 as _erasure_pb2
 from rapport.tenant.v1 import tenant_pb2 as _tenant_pb2
 from rapport.tenant.v1 import tenant_service_pb2 as _tenant_service_pb2
 import abc as _abc_1
@@ -51,10 +52,27 @@ class TenantServiceStub:
     Errors: TENANT_NOT_FOUND, TENANT_DELETED, ETAG_MISMATCH.
     """
     DeleteTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.DeleteTenantRequest, _tenant_pb2.Tenant]
-    """Deletes a tenant softly: its keys and tokens are refused within a second, its data stays and its slug stays taken.
-    A deleted tenant stays as it is.
+    """Deletes a tenant softly: its keys and tokens are refused within a second, its data stays until its `purge_time` and
+    its slug for good. A deleted tenant stays as it is.
 
     Errors: TENANT_NOT_FOUND, ETAG_MISMATCH.
+    """
+    UndeleteTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.UndeleteTenantRequest, _tenant_pb2.Tenant]
+    """Brings a deleted tenant back as it was before, suspended if it was suspended: within a second its keys and tokens are
+    accepted again. A tenant that is not deleted is refused.
+
+    Errors: TENANT_NOT_FOUND, TENANT_NOT_DELETED, TENANT_ERASED, ETAG_MISMATCH.
+    """
+    EraseTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.EraseTenantRequest, _erasure_pb2.Erasure]
+    """Erases a deleted tenant now instead of at its `purge_time`: every service forgets it, and nothing brings it back. It
+    answers at once; GetErasure tells how far it is. A repeat changes nothing.
+
+    Errors: TENANT_NOT_FOUND, TENANT_NOT_DELETED, ETAG_MISMATCH.
+    """
+    GetErasure: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.GetErasureRequest, _erasure_pb2.Erasure]
+    """Returns the report of a tenant's erasure, while it goes on and for ever after.
+
+    Errors: TENANT_NOT_FOUND, ERASURE_NOT_FOUND.
     """
 
 class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -135,10 +153,45 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tenant_service_pb2.DeleteTenantRequest,
         context: _aio.ServicerContext[_tenant_service_pb2.DeleteTenantRequest, _abc.Awaitable[_tenant_pb2.Tenant]],
     ) -> _abc.Awaitable[_tenant_pb2.Tenant]:
-        """Deletes a tenant softly: its keys and tokens are refused within a second, its data stays and its slug stays taken.
-        A deleted tenant stays as it is.
+        """Deletes a tenant softly: its keys and tokens are refused within a second, its data stays until its `purge_time` and
+        its slug for good. A deleted tenant stays as it is.
 
         Errors: TENANT_NOT_FOUND, ETAG_MISMATCH.
+        """
+
+    @_abc_1.abstractmethod
+    def UndeleteTenant(
+        self,
+        request: _tenant_service_pb2.UndeleteTenantRequest,
+        context: _aio.ServicerContext[_tenant_service_pb2.UndeleteTenantRequest, _abc.Awaitable[_tenant_pb2.Tenant]],
+    ) -> _abc.Awaitable[_tenant_pb2.Tenant]:
+        """Brings a deleted tenant back as it was before, suspended if it was suspended: within a second its keys and tokens are
+        accepted again. A tenant that is not deleted is refused.
+
+        Errors: TENANT_NOT_FOUND, TENANT_NOT_DELETED, TENANT_ERASED, ETAG_MISMATCH.
+        """
+
+    @_abc_1.abstractmethod
+    def EraseTenant(
+        self,
+        request: _tenant_service_pb2.EraseTenantRequest,
+        context: _aio.ServicerContext[_tenant_service_pb2.EraseTenantRequest, _abc.Awaitable[_erasure_pb2.Erasure]],
+    ) -> _abc.Awaitable[_erasure_pb2.Erasure]:
+        """Erases a deleted tenant now instead of at its `purge_time`: every service forgets it, and nothing brings it back. It
+        answers at once; GetErasure tells how far it is. A repeat changes nothing.
+
+        Errors: TENANT_NOT_FOUND, TENANT_NOT_DELETED, ETAG_MISMATCH.
+        """
+
+    @_abc_1.abstractmethod
+    def GetErasure(
+        self,
+        request: _tenant_service_pb2.GetErasureRequest,
+        context: _aio.ServicerContext[_tenant_service_pb2.GetErasureRequest, _abc.Awaitable[_erasure_pb2.Erasure]],
+    ) -> _abc.Awaitable[_erasure_pb2.Erasure]:
+        """Returns the report of a tenant's erasure, while it goes on and for ever after.
+
+        Errors: TENANT_NOT_FOUND, ERASURE_NOT_FOUND.
         """
 
 def add_TenantServiceServicer_to_server(servicer: TenantServiceServicer, server: _aio.Server) -> None: ...

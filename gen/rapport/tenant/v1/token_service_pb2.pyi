@@ -95,9 +95,25 @@ class ExchangeWorkloadRequest(message.Message):
 class AccessToken(message.Message):
     """A signed token (JWT, ES256) and its end.
 
-    Claims: iss and aud "rapport"; sub the principal ("key:<uuid>", "operator:<name>", "service:<name>"); tid the tenant's
-    UUID (absent without tenant); slug its slug; scope the scopes, separated by spaces; key the API key's UUID where one
-    was exchanged; features the names of the tenant's features that are on; iat, exp, jti.
+    Claims that every token has:
+    - iss and aud: "rapport".
+    - sub: the principal, "key:<uuid>", "operator:<name>" or "service:<name>".
+    - scope: the scopes, separated by spaces.
+    - iat, exp: when it was made and when it ends, in seconds since 1970; jti: a random name.
+
+    Claims of a token that is bound to a tenant:
+    - tid: the tenant's UUID; slug: its slug; features: the names of its features that are on.
+    - hosts: the tenant's own verified domains (list); absent when it has none. A request on any other host than these, the
+      tenant's subdomain or a neutral one is refused.
+    - origins: the web origins that may use the token (list of patterns such as "https://*.example.com", where "*" stands
+      for one label): those of the browser key, else those of the tenant's setting `cors_origins`; absent when there is no
+      restriction. A request with another `Origin` is refused.
+    - quota: how many requests per minute the tenant may send; absent where the deployment's own quota applies.
+
+    Claims of a token that an API key was exchanged for:
+    - key: the key's UUID.
+    - browser: true for a browser key; absent for a secret key. A request without an `Origin` is then refused.
+    - key_quota: how many requests per minute the key may send; absent when it has no quota of its own.
     """
 
     DESCRIPTOR: descriptor.Descriptor

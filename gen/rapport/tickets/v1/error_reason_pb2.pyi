@@ -64,6 +64,16 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
 
     Example: {"reason": "CONVERSATION_FULL", "domain": "rapport", "metadata": {"ticket": "T-005", "limit": "5000"}}
     """
+    ERROR_REASON_RESUME_TOKEN_INVALID: _ErrorReason.ValueType  # 9
+    """The token to go on from is none that a watch of this tenant gave out (400).
+
+    Example: {"reason": "RESUME_TOKEN_INVALID", "domain": "rapport", "metadata": {}}
+    """
+    ERROR_REASON_RESUME_TOKEN_EXPIRED: _ErrorReason.ValueType  # 10
+    """What happened since the token was given out is no longer kept: read the list and start anew without a token (410).
+
+    Example: {"reason": "RESUME_TOKEN_EXPIRED", "domain": "rapport", "metadata": {}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reasons that ErrorInfo carries (domain "rapport")."""
@@ -109,4 +119,14 @@ ERROR_REASON_CONVERSATION_FULL: ErrorReason.ValueType  # 8
 """The ticket holds as many messages or notes as it may.
 
 Example: {"reason": "CONVERSATION_FULL", "domain": "rapport", "metadata": {"ticket": "T-005", "limit": "5000"}}
+"""
+ERROR_REASON_RESUME_TOKEN_INVALID: ErrorReason.ValueType  # 9
+"""The token to go on from is none that a watch of this tenant gave out (400).
+
+Example: {"reason": "RESUME_TOKEN_INVALID", "domain": "rapport", "metadata": {}}
+"""
+ERROR_REASON_RESUME_TOKEN_EXPIRED: ErrorReason.ValueType  # 10
+"""What happened since the token was given out is no longer kept: read the list and start anew without a token (410).
+
+Example: {"reason": "RESUME_TOKEN_EXPIRED", "domain": "rapport", "metadata": {}}
 """

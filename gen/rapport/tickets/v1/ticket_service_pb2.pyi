@@ -604,3 +604,199 @@ class CreateNoteRequest(message.Message):
     _ClearFieldArgType: _TypeAlias = typing.Literal["author_id", b"author_id", "author_name", b"author_name", "content", b"content", "request_id", b"request_id", "ticket", b"ticket"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class WatchInboxRequest(message.Message):
+    """Says which changes of the inbox to tell."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    RESUME_TOKEN_FIELD_NUMBER: builtins.int
+    STATUS_FIELD_NUMBER: builtins.int
+    resume_token: builtins.str
+    """The `resume_token` of the last response that arrived: what came after it is told first. Empty begins now."""
+    status: builtins.str
+    """Only changes of tickets that have this status or had it before the change: open, pending or closed; empty means all."""
+    def __init__(
+        self,
+        *,
+        resume_token: builtins.str = ...,
+        status: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["resume_token", b"resume_token", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class WatchInboxResponse(message.Message):
+    """A change, or a sign that there is none."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    RESUME_TOKEN_FIELD_NUMBER: builtins.int
+    CHANGE_FIELD_NUMBER: builtins.int
+    CAUGHT_UP_FIELD_NUMBER: builtins.int
+    resume_token: builtins.str
+    """Where to go on after this response; keep the last one."""
+    @builtins.property
+    def change(self) -> InboxChange:
+        """Something changed."""
+
+    @builtins.property
+    def caught_up(self) -> CaughtUp:
+        """All that was committed until now has been told."""
+
+    def __init__(
+        self,
+        *,
+        resume_token: builtins.str = ...,
+        change: InboxChange | None = ...,
+        caught_up: CaughtUp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["caught_up", b"caught_up", "change", b"change", "event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["caught_up", b"caught_up", "change", b"change", "event", b"event", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = typing.Literal["change", "caught_up"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+@typing.final
+class CaughtUp(message.Message):
+    """Says that everything before has been told: the first time once the past is made up for, then every 15 silent seconds."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class InboxChange(message.Message):
+    """One change of the inbox. It says where the ticket stands now and stood before; what it holds is read with GetTicket."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    class _Kind:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[InboxChange._Kind.ValueType], builtins.type):
+        DESCRIPTOR: descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: InboxChange._Kind.ValueType  # 0
+        """Never sent."""
+        KIND_CREATED: InboxChange._Kind.ValueType  # 1
+        """It was opened."""
+        KIND_UPDATED: InboxChange._Kind.ValueType  # 2
+        """A field, a message or a note changed; its place may have changed with it."""
+        KIND_MOVED: InboxChange._Kind.ValueType  # 3
+        """Only its place changed, because more is known of its customer."""
+        KIND_CLOSED: InboxChange._Kind.ValueType  # 4
+        """It was closed."""
+        KIND_REOPENED: InboxChange._Kind.ValueType  # 5
+        """It was closed and no longer is."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """What happened to the ticket."""
+
+    KIND_UNSPECIFIED: InboxChange.Kind.ValueType  # 0
+    """Never sent."""
+    KIND_CREATED: InboxChange.Kind.ValueType  # 1
+    """It was opened."""
+    KIND_UPDATED: InboxChange.Kind.ValueType  # 2
+    """A field, a message or a note changed; its place may have changed with it."""
+    KIND_MOVED: InboxChange.Kind.ValueType  # 3
+    """Only its place changed, because more is known of its customer."""
+    KIND_CLOSED: InboxChange.Kind.ValueType  # 4
+    """It was closed."""
+    KIND_REOPENED: InboxChange.Kind.ValueType  # 5
+    """It was closed and no longer is."""
+
+    KIND_FIELD_NUMBER: builtins.int
+    TICKET_ID_FIELD_NUMBER: builtins.int
+    TICKET_NUMBER_FIELD_NUMBER: builtins.int
+    STATUS_FIELD_NUMBER: builtins.int
+    PREVIOUS_STATUS_FIELD_NUMBER: builtins.int
+    RANK_FIELD_NUMBER: builtins.int
+    PREVIOUS_RANK_FIELD_NUMBER: builtins.int
+    START_TIME_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
+    CHANGE_TIME_FIELD_NUMBER: builtins.int
+    kind: InboxChange.Kind.ValueType
+    """What happened."""
+    ticket_id: builtins.str
+    """The ticket's id (UUID)."""
+    ticket_number: builtins.str
+    """The ticket's number within the tenant ("T-001")."""
+    status: builtins.str
+    """The status after the change: open, pending or closed."""
+    previous_status: builtins.str
+    """The status before the change; empty when the ticket is new."""
+    rank: builtins.float
+    """The place after the change. The tickets of one status are sorted by rank, highest first, then by `start_time`, then
+    by `ticket_id`. Time does not change it.
+    """
+    previous_rank: builtins.float
+    """The rank before the change; absent when the ticket is new."""
+    etag: builtins.str
+    """The ticket's etag after the change."""
+    @builtins.property
+    def start_time(self) -> timestamp_pb2.Timestamp:
+        """Since when the ticket waits."""
+
+    @builtins.property
+    def change_time(self) -> timestamp_pb2.Timestamp:
+        """When the change was made."""
+
+    def __init__(
+        self,
+        *,
+        kind: InboxChange.Kind.ValueType = ...,
+        ticket_id: builtins.str = ...,
+        ticket_number: builtins.str = ...,
+        status: builtins.str = ...,
+        previous_status: builtins.str = ...,
+        rank: builtins.float = ...,
+        previous_rank: builtins.float | None = ...,
+        start_time: timestamp_pb2.Timestamp | None = ...,
+        etag: builtins.str = ...,
+        change_time: timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["_previous_rank", b"_previous_rank", "change_time", b"change_time", "previous_rank", b"previous_rank", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_previous_rank", b"_previous_rank", "change_time", b"change_time", "etag", b"etag", "kind", b"kind", "previous_rank", b"previous_rank", "previous_status", b"previous_status", "rank", b"rank", "start_time", b"start_time", "status", b"status", "ticket_id", b"ticket_id", "ticket_number", b"ticket_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__previous_rank: _TypeAlias = typing.Literal["previous_rank"]  # noqa: Y015
+    _WhichOneofArgType__previous_rank: _TypeAlias = typing.Literal["_previous_rank", b"_previous_rank"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__previous_rank) -> _WhichOneofReturnType__previous_rank | None: ...
+
+@typing.final
+class StreamInboxRequest(message.Message):
+    """Says which changes of the inbox to stream. The header `Last-Event-ID` does what `resume_token` does."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    RESUME_TOKEN_FIELD_NUMBER: builtins.int
+    STATUS_FIELD_NUMBER: builtins.int
+    resume_token: builtins.str
+    """The last `id:` that arrived: what came after it is told first. Empty begins now, or where `Last-Event-ID` says."""
+    status: builtins.str
+    """Only changes of tickets that have this status or had it before the change: open, pending or closed; empty means all."""
+    def __init__(
+        self,
+        *,
+        resume_token: builtins.str = ...,
+        status: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["resume_token", b"resume_token", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from rapport.tickets.v1 import ticket_pb2 as rapport_dot_tickets_dot_v1_dot_ticket__pb2
 from rapport.tickets.v1 import ticket_service_pb2 as rapport_dot_tickets_dot_v1_dot_ticket__service__pb2
 
@@ -101,6 +102,16 @@ class TicketServiceStub:
                 '/rapport.tickets.v1.TicketService/CreateNote',
                 request_serializer=rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.CreateNoteRequest.SerializeToString,
                 response_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__pb2.Note.FromString,
+                _registered_method=True)
+        self.WatchInbox = channel.unary_stream(
+                '/rapport.tickets.v1.TicketService/WatchInbox',
+                request_serializer=rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.WatchInboxRequest.SerializeToString,
+                response_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.WatchInboxResponse.FromString,
+                _registered_method=True)
+        self.StreamInbox = channel.unary_stream(
+                '/rapport.tickets.v1.TicketService/StreamInbox',
+                request_serializer=rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.StreamInboxRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
 
 
@@ -228,6 +239,30 @@ class TicketServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchInbox(self, request, context):
+        """Tells every change of the inbox as it happens: a ticket that came, changed, moved, was closed or reopened; in the
+        order of the commits, none left out, none twice. Each response carries a token to go on from after a break. To have a
+        list that is always right, wait for the first `caught_up`, read the list, and apply what follows. Over REST the
+        responses come as one JSON object a line; browsers take StreamInbox.
+
+        Errors: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamInbox(self, request, context):
+        """Tells the same as WatchInbox as Server-Sent Events (`text/event-stream`). The `event:` is the kind of change in small
+        letters (created, updated, moved, closed, reopened) or caught_up, `data:` is a JSON object with the fields of
+        InboxChange, and `id:` is the token to go on from: a client that comes back sends the last one as `Last-Event-ID`.
+        A silent stream says every 15 seconds that it lives.
+
+        Errors: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TicketServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -295,6 +330,16 @@ def add_TicketServiceServicer_to_server(servicer, server):
                     servicer.CreateNote,
                     request_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.CreateNoteRequest.FromString,
                     response_serializer=rapport_dot_tickets_dot_v1_dot_ticket__pb2.Note.SerializeToString,
+            ),
+            'WatchInbox': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchInbox,
+                    request_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.WatchInboxRequest.FromString,
+                    response_serializer=rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.WatchInboxResponse.SerializeToString,
+            ),
+            'StreamInbox': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamInbox,
+                    request_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.StreamInboxRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -650,6 +695,60 @@ class TicketService:
             '/rapport.tickets.v1.TicketService/CreateNote',
             rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.CreateNoteRequest.SerializeToString,
             rapport_dot_tickets_dot_v1_dot_ticket__pb2.Note.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchInbox(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/rapport.tickets.v1.TicketService/WatchInbox',
+            rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.WatchInboxRequest.SerializeToString,
+            rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.WatchInboxResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamInbox(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/rapport.tickets.v1.TicketService/StreamInbox',
+            rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.StreamInboxRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,6 +4,7 @@ isort:skip_file
 Tickets over the public API."""
 
 from collections import abc as _abc
+from google.api import httpbody_pb2 as _httpbody_pb2
 from grpc import aio as _aio
 from rapport.tickets.v1 import ticket_pb2 as _ticket_pb2
 from rapport.tickets.v1 import ticket_service_pb2 as _ticket_service_pb2
@@ -85,6 +86,22 @@ class TicketServiceStub:
     """Adds a note to a ticket. With a `request_id` a repetition returns the note that was added first.
 
     Errors: TICKET_NOT_FOUND, CONVERSATION_FULL.
+    """
+    WatchInbox: _aio.UnaryStreamMultiCallable[_ticket_service_pb2.WatchInboxRequest, _ticket_service_pb2.WatchInboxResponse]
+    """Tells every change of the inbox as it happens: a ticket that came, changed, moved, was closed or reopened; in the
+    order of the commits, none left out, none twice. Each response carries a token to go on from after a break. To have a
+    list that is always right, wait for the first `caught_up`, read the list, and apply what follows. Over REST the
+    responses come as one JSON object a line; browsers take StreamInbox.
+
+    Errors: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED.
+    """
+    StreamInbox: _aio.UnaryStreamMultiCallable[_ticket_service_pb2.StreamInboxRequest, _httpbody_pb2.HttpBody]
+    """Tells the same as WatchInbox as Server-Sent Events (`text/event-stream`). The `event:` is the kind of change in small
+    letters (created, updated, moved, closed, reopened) or caught_up, `data:` is a JSON object with the fields of
+    InboxChange, and `id:` is the token to go on from: a client that comes back sends the last one as `Last-Event-ID`.
+    A silent stream says every 15 seconds that it lives.
+
+    Errors: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED.
     """
 
 class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -235,6 +252,34 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
         """Adds a note to a ticket. With a `request_id` a repetition returns the note that was added first.
 
         Errors: TICKET_NOT_FOUND, CONVERSATION_FULL.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchInbox(
+        self,
+        request: _ticket_service_pb2.WatchInboxRequest,
+        context: _aio.ServicerContext[_ticket_service_pb2.WatchInboxRequest, _abc.AsyncIterator[_ticket_service_pb2.WatchInboxResponse]],
+    ) -> _abc.AsyncIterator[_ticket_service_pb2.WatchInboxResponse]:
+        """Tells every change of the inbox as it happens: a ticket that came, changed, moved, was closed or reopened; in the
+        order of the commits, none left out, none twice. Each response carries a token to go on from after a break. To have a
+        list that is always right, wait for the first `caught_up`, read the list, and apply what follows. Over REST the
+        responses come as one JSON object a line; browsers take StreamInbox.
+
+        Errors: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamInbox(
+        self,
+        request: _ticket_service_pb2.StreamInboxRequest,
+        context: _aio.ServicerContext[_ticket_service_pb2.StreamInboxRequest, _abc.AsyncIterator[_httpbody_pb2.HttpBody]],
+    ) -> _abc.AsyncIterator[_httpbody_pb2.HttpBody]:
+        """Tells the same as WatchInbox as Server-Sent Events (`text/event-stream`). The `event:` is the kind of change in small
+        letters (created, updated, moved, closed, reopened) or caught_up, `data:` is a JSON object with the fields of
+        InboxChange, and `id:` is the token to go on from: a client that comes back sends the last one as `Last-Event-ID`.
+        A silent stream says every 15 seconds that it lives.
+
+        Errors: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED.
         """
 
 def add_TicketServiceServicer_to_server(servicer: TicketServiceServicer, server: _aio.Server) -> None: ...
