@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
+from servicekit.believed import believed_metadata
 from servicekit.errors import DomainError
 from servicekit.identity import Principal
 
@@ -110,7 +111,7 @@ def build(method: Method, behaviour: Callable[[Any, Any], Any], layers: Sequence
     outermost = handler
 
     async def serve(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
-        metadata = dict(context.invocation_metadata() or ())
+        metadata = dict(believed_metadata(context))
         return await outermost(Call(method, context, request, metadata, time.perf_counter()))
 
     return serve
