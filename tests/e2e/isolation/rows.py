@@ -106,6 +106,17 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "rapport.recommendations.v1.OrderService/RecordShipments": {
         "shipments": [{"order_id": "o-1", "tracking_number": "T1", "carrier": "DHL", "status": "in_transit"}]
     },
+    "rapport.tenant.v1.AuditService/ListAuditEntries": {},
+    "rapport.tenant.v1.AuditService/RecordAuditEntries": {
+        "entries": [
+            {
+                "id": "01890000-0000-7000-8000-0000000000aa",
+                "kind": "KIND_ACT",
+                "create_time": "2026-01-01T00:00:00Z",
+                "count": 1,
+            }
+        ]
+    },
     "rapport.tenant.v1.ApiKeyService/CreateApiKey": {"api_key": {"name": "desk", "scopes": ["tickets.read"]}},
     "rapport.tenant.v1.ApiKeyService/ListApiKeys": {},
     "rapport.tenant.v1.ApiKeyService/RevokeApiKey": {"api_key": "{api_key}"},
@@ -139,6 +150,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
 # A shop's own key may not do these: they are an operator's or a service's.
 NOT_FOR_SHOPS = {name for name in REQUESTS if "TenantService/" in name} | {
     "rapport.recommendations.v1.ChangeService/ListChanges",
+    "rapport.tenant.v1.AuditService/RecordAuditEntries",
     "rapport.tenant.v1.TokenService/WatchTrust",
     "rapport.tickets.v1.IngestService/IngestEvents",
 }
