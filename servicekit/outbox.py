@@ -49,7 +49,7 @@ class Entry:
     subject: str
 
 
-class _Xid8(UserDefinedType[int]):
+class Xid8(UserDefinedType[int]):
     """The type of transaction ids that never wrap around."""
 
     cache_ok = True
@@ -66,7 +66,7 @@ def outbox_table(metadata: sa.MetaData) -> sa.Table:
         metadata,
         sa.Column("tenant_id", sa.Uuid, primary_key=True),
         sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
-        sa.Column("xid", _Xid8, nullable=False, server_default=sa.text("pg_current_xact_id()")),
+        sa.Column("xid", Xid8, nullable=False, server_default=sa.text("pg_current_xact_id()")),
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("subject", sa.Text, nullable=False),
         sa.Column("create_time", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),

@@ -25,15 +25,16 @@ class PageTokenInvalidError(InvalidArgumentError):
 
 
 class PageTokens:
-    """Seals cursors for one service; all its processes share the key (32 bytes)."""
+    """Seals cursors for one service; all its processes share the key (32 bytes). Tokens live for `lifetime` seconds."""
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, lifetime: float = LIFETIME_SECONDS) -> None:
         self._cipher = AESGCM(key)
+        self._lifetime = lifetime
 
     @classmethod
-    def from_secret(cls, secret: str) -> "PageTokens":
+    def from_secret(cls, secret: str, lifetime: float = LIFETIME_SECONDS) -> "PageTokens":
         """Return page tokens with a key derived from a secret that the service has anyway."""
-        return cls(HKDF(SHA256(), 32, salt=None, info=b"rapport page tokens").derive(secret.encode()))
+        return cls(HKDF(SHA256(), 32, salt=None, info=b"rapport page tokens").derive(secret.encode()), lifetime)
 
     def seal(self, cursor: Mapping[str, Any], *, scope: Sequence[object]) -> str:
         """Return a token for a cursor of plain JSON values; `scope` is what makes the list: tenant, filters, order."""
@@ -53,7 +54,7 @@ class PageTokens:
             issued, cursor = orjson.loads(self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], _digest(scope)))
         except (ValueError, InvalidTag) as error:
             raise _invalid() from error
-        if time.time() - issued > LIFETIME_SECONDS:
+        if time.time() - issued > self._lifetime:
             raise _invalid()
         return dict(cursor)
 

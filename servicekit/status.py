@@ -24,6 +24,7 @@ FAMILIES: dict[type[DomainError], Family] = {
     errors.InvalidArgumentError: Family(grpc.StatusCode.INVALID_ARGUMENT, 400, "Bad Request"),
     errors.NotFoundError: Family(grpc.StatusCode.NOT_FOUND, 404, "Not Found"),
     errors.AlreadyExistsError: Family(grpc.StatusCode.ALREADY_EXISTS, 409, "Conflict"),
+    errors.OutOfRangeError: Family(grpc.StatusCode.OUT_OF_RANGE, 410, "Gone"),
     errors.PreconditionError: Family(grpc.StatusCode.FAILED_PRECONDITION, 400, "Bad Request"),
     errors.ConflictError: Family(grpc.StatusCode.ABORTED, 409, "Conflict"),
     errors.QuotaError: Family(grpc.StatusCode.RESOURCE_EXHAUSTED, 429, "Too Many Requests"),

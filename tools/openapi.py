@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 IMAGE = ROOT / "gen" / "rapport.binpb"
 TARGET = ROOT / "gateway" / "openapi.json"
 PROBLEM = "Problem"
+EVENTS = "text/event-stream"
 STATUSES = (400, 401, 403, 404, 405, 413, 429, 500, 503, 504)
 INTRODUCTION = (
     "The public API of Rapport. Every request needs an API key (`x-api-key`) or an access token (`authorization: "
@@ -135,6 +136,11 @@ def _field(message: descriptor_pb2.DescriptorProto, name: str) -> Field:
 
 def _answer(messages: Messages, method: descriptor_pb2.MethodDescriptorProto, text: str) -> dict[str, Any]:
     documented = _BODY.search(text)
+    if method.server_streaming and method.output_type == openapi_schemas.RAW:
+        return {
+            "description": "Events, for as long as both sides want.",
+            "content": {EVENTS: {"schema": {"type": "string"}}},
+        }
     if method.output_type != openapi_schemas.RAW:
         schema: Mapping[str, Any] = messages.reference(method.output_type)
     elif documented and messages.knows(f".{documented[1]}"):

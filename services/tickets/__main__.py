@@ -23,13 +23,13 @@ from services.tickets.customers import CustomerFollower
 from services.tickets.desk import Desk
 from services.tickets.frontend import TicketDeskServicer
 from services.tickets.inbox import Inbox
+from services.tickets.inbox_events import InboxEvents
 from services.tickets.inbox_store import InboxStore
 from services.tickets.intake import Intake
 from services.tickets.listing import Listing
 from services.tickets.service import ConversationServicer, IngestServicer, TicketServicer
 from services.tickets.settings import TicketsSettings
 from services.tickets.store import Store
-from services.tickets.watches import Watches
 from services.tickets.watching import Watching
 
 
@@ -43,10 +43,10 @@ class Parts:
     audit: AuditTrail
 
 
-def registrations(store: Store, inbox: Inbox, tokens: PageTokens, watches: Watches) -> Sequence[Registration]:
+def registrations(store: Store, inbox: Inbox, tokens: PageTokens, events: InboxEvents) -> Sequence[Registration]:
     """Return the servicers of the service."""
     desk, intake = Desk(store, inbox), Intake(store, inbox)
-    tickets = TicketServicer(desk, Listing(store, tokens), tokens, watches)
+    tickets = TicketServicer(desk, Listing(store, tokens), tokens, events)
     return (
         Registration(ticket_service_pb2_grpc.add_TicketServiceServicer_to_server, tickets),
         Registration(ingest_service_pb2_grpc.add_IngestServiceServicer_to_server, IngestServicer(intake)),
@@ -99,7 +99,7 @@ async def wired(settings: TicketsSettings) -> AsyncIterator[Parts]:
             task = asyncio.create_task(follower.run(), name="customer_follower")
             stack.push_async_callback(_end, task)
         yield Parts(
-            registrations=registrations(store, inbox, PageTokens.from_secret(secret), Watches.of(watching, secret)),
+            registrations=registrations(store, inbox, PageTokens.from_secret(secret), InboxEvents(watching, secret)),
             components=(("database", database.ready), ("trust", trust.ready)),
             trust=trust,
             audit=audit,

@@ -1,6 +1,6 @@
 """What the tickets service may refuse; the reason of each stands in `rapport.tickets.v1.ErrorReason`."""
 
-from servicekit.errors import FieldViolation, InvalidArgumentError, NotFoundError, PreconditionError
+from servicekit.errors import FieldViolation, InvalidArgumentError, NotFoundError, OutOfRangeError, PreconditionError
 
 
 class TicketNotFoundError(NotFoundError):
@@ -68,3 +68,17 @@ class ConversationFullError(PreconditionError):
             f"Ticket {number} holds {limit} messages and notes already.",
             metadata={"ticket": number, "limit": str(limit)},
         )
+
+
+class ResumeTokenInvalidError(InvalidArgumentError):
+    """The token to go on from is none that a watch of this tenant gave out."""
+
+    def __init__(self) -> None:
+        super().__init__("The token to go on from is not one that a watch of this inbox gave out.")
+
+
+class ResumeTokenExpiredError(OutOfRangeError):
+    """What happened since the token was given out is no longer kept."""
+
+    def __init__(self) -> None:
+        super().__init__("What changed since then is no longer kept: read the list and start anew without a token.")

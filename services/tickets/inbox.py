@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from servicekit.cache import Cache
+from servicekit.doorbell import Doorbell
 from services.tickets.cards import PageRequest, detail_body, page_body
 from services.tickets.errors import TicketNotFoundError
 from services.tickets.inbox_store import InboxStore
 from services.tickets.numbers import parse_reference
 from services.tickets.scoring import score_micros
+from services.tickets.watching import BELL
 
 MAX_AGE = 1.0
 """Seconds for which a page may be answered again."""
@@ -68,15 +70,16 @@ class SharedRead:
 class Inbox:
     """Answers pages of the inbox and ticket pages as JSON."""
 
-    def __init__(self, store: InboxStore, cache: Cache) -> None:
+    def __init__(self, store: InboxStore, cache: Cache, doorbell: Doorbell) -> None:
         self._store = store
         self._cache = cache
+        self._doorbell = doorbell
         self._pages: OrderedDict[tuple[UUID, PageRequest], _KeptPage] = OrderedDict()
         self._versions: OrderedDict[UUID, SharedRead] = OrderedDict()
 
     async def changed(self, tenant_id: UUID) -> None:
-        """Make every kept page of a tenant out of date, in all processes; to be called after each commit."""
-        await self._cache.tenant(tenant_id).bump(_VERSION)
+        """Make every kept page of a tenant out of date and wake who watches, everywhere; call it after each commit."""
+        await asyncio.gather(self._cache.tenant(tenant_id).bump(_VERSION), self._doorbell.ring(BELL))
 
     async def page(self, tenant_id: UUID, request: PageRequest) -> bytes:
         """Return a page of the inbox."""

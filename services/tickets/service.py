@@ -1,10 +1,11 @@
 """The public API and the doors for other services: messages in, one call, messages out; decides nothing."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any
 
 import grpc
+from google.api.httpbody_pb2 import HttpBody
 from rapport.tickets.v1 import (
     conversation_service_pb2,
     conversation_service_pb2_grpc,
@@ -17,8 +18,9 @@ from rapport.tickets.v1 import (
 
 from servicekit.identity import caller, caller_tenant
 from servicekit.pages import PageTokens
-from services.tickets import resources
+from services.tickets import inbox_events, resources
 from services.tickets.desk import Caller, Desk, NewEntry, NewTicket
+from services.tickets.inbox_events import InboxEvents
 from services.tickets.intake import Intake
 from services.tickets.listing import Listing
 
@@ -42,10 +44,11 @@ def page_size(asked: int) -> int:
 class TicketServicer(ticket_service_pb2_grpc.TicketServiceServicer):
     """`rapport.tickets.v1.TicketService`."""
 
-    def __init__(self, desk: Desk, listing: Listing, tokens: PageTokens) -> None:
+    def __init__(self, desk: Desk, listing: Listing, tokens: PageTokens, events: InboxEvents) -> None:
         self._desk = desk
         self._listing = listing
         self._tokens = tokens
+        self._events = events
 
     async def ListTickets(
         self, request: ticket_service_pb2.ListTicketsRequest, _context: Context
@@ -164,6 +167,23 @@ class TicketServicer(ticket_service_pb2_grpc.TicketServiceServicer):
         entry = NewEntry(content=request.content, author_name=request.author_name, author_id=request.author_id)
         added = await self._desk.add_note(present_caller(), request.ticket, entry, request.request_id)
         return resources.note(added)
+
+    async def WatchInbox(
+        self, request: ticket_service_pb2.WatchInboxRequest, _context: Context
+    ) -> AsyncIterator[ticket_service_pb2.WatchInboxResponse]:
+        """Tell every change of the inbox as it happens."""
+        async for event, token in self._events.watch(caller_tenant(), request.resume_token, request.status):
+            yield inbox_events.message(event, token)
+
+    async def WatchInboxEvents(
+        self, request: ticket_service_pb2.WatchInboxEventsRequest, context: Context
+    ) -> AsyncIterator[HttpBody]:
+        """Tell the same as Server-Sent Events."""
+        metadata = dict(context.invocation_metadata() or ())
+        resume_token = request.resume_token or str(metadata.get(inbox_events.LAST_EVENT_ID, ""))
+        stream = inbox_events.EventStream()
+        async for event, token in self._events.watch(caller_tenant(), resume_token, request.status):
+            yield HttpBody(content_type=inbox_events.EVENT_STREAM, data=stream.frame(event, token))
 
     def _scope(self, what: str, ticket: str) -> tuple[object, ...]:
         return (caller_tenant(), what, ticket)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text, tuple_, update
+from sqlalchemy import ColumnElement, Select, and_, func, literal_column, or_, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,6 +15,7 @@ from servicekit.database import Database
 from servicekit.ids import uuid7
 from services.tickets.alerts import MAX_SEARCHABLE
 from services.tickets.cards import CARD_VERSION, Filters, LastMessage
+from services.tickets.changes import Placing, kind_of
 from services.tickets.language import MAX_ANALYSED, Signals
 from services.tickets.rows import Stored, message_of, note_of, stored_of
 from services.tickets.scoring import Customer, Rank
@@ -22,6 +23,7 @@ from services.tickets.tables import (
     LOADED,
     advice_copies,
     applied_requests,
+    changes,
     customer_copies,
     messages,
     notes,
@@ -33,6 +35,9 @@ from services.tickets.tickets import Message, Note, Ticket
 
 _HEAD = 101
 _READ_BACK = 5
+_BEFORE: list[ColumnElement[Any]] = [
+    literal_column(f"old.{name}").label(name) for name in ("status", "rank_key", "revision", "card_version")
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +182,7 @@ class Shop:
         await self._connection.execute(insert(tickets).values(tenant_id=self._tenant_id, **values))
 
     async def update(self, ticket: Ticket, placement: Placement, added: str = "") -> None:
-        """Store a ticket with what is derived of it; `added` is appended to what is searched."""
+        """Store a ticket with what is derived of it, and log the change; `added` is appended to what is searched."""
         searchable: Any = tickets.c.searchable
         if placement.searchable is not None:
             searchable = placement.searchable
@@ -194,8 +199,25 @@ class Shop:
             "card_version": CARD_VERSION,
             "message_count": placement.conversation.count,
         }
-        wanted = self._mine(tickets, tickets.c.id == ticket.id)
-        await self._connection.execute(update(tickets).where(wanted).values(**values))
+        statement = update(tickets).where(self._mine(tickets, tickets.c.id == ticket.id)).values(**values)
+        old = (await self._connection.execute(statement.returning(*_BEFORE))).one()
+        before = Placing(old.status, old.rank_key, old.revision) if old.card_version else None
+        await self._log_change(ticket, before, Placing(ticket.status, placement.rank.key, ticket.revision))
+
+    async def _log_change(self, ticket: Ticket, before: Placing | None, after: Placing) -> None:
+        """Tell the watchers of the inbox, in the transaction that makes the change."""
+        kind = kind_of(before, after)
+        if kind is not None:
+            values = {
+                "kind": kind.value,
+                "ticket_id": ticket.id,
+                "number": ticket.number,
+                "start_time": ticket.start_time,
+                "previous_status": before.status if before else None,
+                "previous_rank_key": before.rank_key if before else None,
+                **asdict(after),
+            }
+            await self._connection.execute(insert(changes).values(tenant_id=self._tenant_id, **values))
 
     async def page(self, filters: Filters, *, smart: bool, after: Mapping[str, Any] | None, limit: int) -> list[Stored]:
         """Return tickets in order, from the place after a cursor (`key_of`) on."""

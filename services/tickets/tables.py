@@ -9,14 +9,19 @@ from sqlalchemy import (
     Column,
     DateTime,
     Double,
+    Identity,
     Integer,
     MetaData,
     SmallInteger,
     Table,
     Text,
     Uuid,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+
+from servicekit.outbox import Xid8
+from servicekit.tenant_data import erased_rows_table
 
 metadata = MetaData(schema="tickets")
 
@@ -155,9 +160,29 @@ advice_copies = Table(
     _text("draft"),
 )
 
+changes = Table(
+    "changes",
+    metadata,
+    _key("tenant_id"),
+    Column("xid", Xid8, primary_key=True, server_default=text("pg_current_xact_id()")),
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("create_time", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    _text("kind"),
+    Column("ticket_id", Uuid, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    _text("status"),
+    Column("previous_status", Text),
+    Column("rank_key", Double, nullable=False),
+    Column("previous_rank_key", Double),
+    _moment("start_time"),
+)
+
 log_positions = Table(
     "log_positions",
     metadata,
     _key("log", Text),
     _text("cursor"),
 )
+
+erased_rows = erased_rows_table(metadata)

@@ -20,13 +20,17 @@ from rapport.tickets.v1 import (
 
 from servicekit.cache import Cache
 from servicekit.database import Database
+from servicekit.doorbell import Doorbell
 from servicekit.ids import uuid7
 from servicekit.pages import PageTokens
 from servicekit.server import start_server
 from services.tickets.__main__ import registrations
+from services.tickets.change_store import ChangeStore
 from services.tickets.inbox import Inbox
+from services.tickets.inbox_events import InboxEvents
 from services.tickets.inbox_store import InboxStore
 from services.tickets.store import Store
+from services.tickets.watching import Watching
 from tests.support.servers import DatabaseFor, ServiceDatabase
 from tests.support.tokens import Issuer
 
@@ -34,6 +38,7 @@ from tests.support.tokens import Issuer
 settings.register_profile("rapport", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("rapport")
 
+SECRET = "a secret of the tests"
 SCOPES = ("tickets.read", "tickets.write", "tickets.ingest")
 
 
@@ -45,6 +50,7 @@ class Running:
     cache: Cache
     store: Store
     inbox: Inbox
+    watching: Watching
     channel: grpc.aio.Channel
     address: str
     tickets: Any = field(init=False)
@@ -115,13 +121,17 @@ async def start(tickets_database: ServiceDatabase, valkey_url: str, issuer: Issu
             stack.push_async_callback(database.close)
             cache = await Cache.connect(valkey, service="tickets")
             stack.push_async_callback(cache.close)
-            store, inbox = Store(database), Inbox(InboxStore(database), cache)
-            tokens = PageTokens.from_secret("a secret of the tests")
-            server = await start_server(registrations(store, inbox, tokens), trust=issuer.trust)
+            doorbell = Doorbell(cache)
+            stack.push_async_callback(doorbell.close)
+            store, inbox = Store(database), Inbox(InboxStore(database), cache, doorbell)
+            watching = Watching(ChangeStore(database), doorbell)
+            stack.push_async_callback(watching.close)
+            tokens, events = PageTokens.from_secret(SECRET), InboxEvents(watching, SECRET)
+            server = await start_server(registrations(store, inbox, tokens, events), trust=issuer.trust)
             stack.push_async_callback(server.stop)
             channel = grpc.aio.insecure_channel(server.address)
             stack.push_async_callback(channel.close)
-            return Running(database, cache, store, inbox, channel, server.address)
+            return Running(database, cache, store, inbox, watching, channel, server.address)
 
         yield start_one
 

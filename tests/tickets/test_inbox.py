@@ -260,7 +260,7 @@ async def test_a_shared_read_begins_after_everybody_who_shares_it_asked() -> Non
 async def test_a_failed_page_is_not_kept(agent: Agent) -> None:
     """An error is told to those who wait for it and to nobody after them."""
     inbox = agent.running.inbox
-    broken = Inbox(inbox._store, inbox._cache)
+    broken = Inbox(inbox._store, inbox._cache, inbox._doorbell)
     attempts = 0
 
     class Failing:

@@ -9,8 +9,9 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from rapport.tickets.v1 import conversation_service_pb2, error_reason_pb2, ticket_service_pb2
 
 from servicekit.ids import uuid7
+from servicekit.pages import PageTokens
 from tests.tickets.calls import event, message, refusal, stamp
-from tests.tickets.conftest import Agent
+from tests.tickets.conftest import SECRET, Agent
 from tests.tickets.test_ingest import ingest
 
 FULL = "services.tickets.tickets.MAX_ENTRIES"
@@ -206,6 +207,11 @@ async def refuse_all(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> dict[str,
     )
     for ask in asks:
         code, reason = await refusal(ask)
+        found[reason] = code
+    lost = PageTokens.from_secret(SECRET).seal({"after": f"{2**62}.1"}, scope=(agent.tenant_id, "inbox changes"))
+    for token in ("invented", lost):
+        request = ticket_service_pb2.WatchInboxRequest(resume_token=token)
+        code, reason = await refusal(agent.running.tickets.WatchInbox(request, metadata=agent.metadata).read())
         found[reason] = code
     monkeypatch.setattr(FULL, 1)
     code, reason = await refusal(call(agent, "CreateMessage", ticket="T-001", content="x"))

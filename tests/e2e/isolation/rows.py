@@ -146,6 +146,8 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "rapport.tickets.v1.TicketService/CreateMessage": {**TICKET, "content": "Hi", "author_name": "Kim"},
     "rapport.tickets.v1.TicketService/ListNotes": TICKET,
     "rapport.tickets.v1.TicketService/CreateNote": {**TICKET, **NOTE},
+    "rapport.tickets.v1.TicketService/WatchInbox": {},
+    "rapport.tickets.v1.TicketService/WatchInboxEvents": {},
 }
 # A shop's own key may not do these: they are an operator's or a service's.
 NOT_FOR_SHOPS = {name for name in REQUESTS if "TenantService/" in name} | {

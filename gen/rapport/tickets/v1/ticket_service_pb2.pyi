@@ -778,7 +778,7 @@ class InboxChange(message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__previous_rank) -> _WhichOneofReturnType__previous_rank | None: ...
 
 @typing.final
-class StreamInboxRequest(message.Message):
+class WatchInboxEventsRequest(message.Message):
     """Says which changes of the inbox to stream. The header `Last-Event-ID` does what `resume_token` does."""
 
     DESCRIPTOR: descriptor.Descriptor

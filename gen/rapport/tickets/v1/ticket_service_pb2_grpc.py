@@ -108,9 +108,9 @@ class TicketServiceStub:
                 request_serializer=rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.WatchInboxRequest.SerializeToString,
                 response_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.WatchInboxResponse.FromString,
                 _registered_method=True)
-        self.StreamInbox = channel.unary_stream(
-                '/rapport.tickets.v1.TicketService/StreamInbox',
-                request_serializer=rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.StreamInboxRequest.SerializeToString,
+        self.WatchInboxEvents = channel.unary_stream(
+                '/rapport.tickets.v1.TicketService/WatchInboxEvents',
+                request_serializer=rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.WatchInboxEventsRequest.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
 
@@ -243,7 +243,7 @@ class TicketServiceServicer:
         """Tells every change of the inbox as it happens: a ticket that came, changed, moved, was closed or reopened; in the
         order of the commits, none left out, none twice. Each response carries a token to go on from after a break. To have a
         list that is always right, wait for the first `caught_up`, read the list, and apply what follows. Over REST the
-        responses come as one JSON object a line; browsers take StreamInbox.
+        responses come as one JSON object a line; browsers take WatchInboxEvents.
 
         Errors: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED.
         """
@@ -251,7 +251,7 @@ class TicketServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def StreamInbox(self, request, context):
+    def WatchInboxEvents(self, request, context):
         """Tells the same as WatchInbox as Server-Sent Events (`text/event-stream`). The `event:` is the kind of change in small
         letters (created, updated, moved, closed, reopened) or caught_up, `data:` is a JSON object with the fields of
         InboxChange, and `id:` is the token to go on from: a client that comes back sends the last one as `Last-Event-ID`.
@@ -336,9 +336,9 @@ def add_TicketServiceServicer_to_server(servicer, server):
                     request_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.WatchInboxRequest.FromString,
                     response_serializer=rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.WatchInboxResponse.SerializeToString,
             ),
-            'StreamInbox': grpc.unary_stream_rpc_method_handler(
-                    servicer.StreamInbox,
-                    request_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.StreamInboxRequest.FromString,
+            'WatchInboxEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchInboxEvents,
+                    request_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.WatchInboxEventsRequest.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
     }
@@ -733,7 +733,7 @@ class TicketService:
             _registered_method=True)
 
     @staticmethod
-    def StreamInbox(request,
+    def WatchInboxEvents(request,
             target,
             options=(),
             channel_credentials=None,
@@ -746,8 +746,8 @@ class TicketService:
         return grpc.experimental.unary_stream(
             request,
             target,
-            '/rapport.tickets.v1.TicketService/StreamInbox',
-            rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.StreamInboxRequest.SerializeToString,
+            '/rapport.tickets.v1.TicketService/WatchInboxEvents',
+            rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.WatchInboxEventsRequest.SerializeToString,
             google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,

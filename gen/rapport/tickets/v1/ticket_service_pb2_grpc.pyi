@@ -91,11 +91,11 @@ class TicketServiceStub:
     """Tells every change of the inbox as it happens: a ticket that came, changed, moved, was closed or reopened; in the
     order of the commits, none left out, none twice. Each response carries a token to go on from after a break. To have a
     list that is always right, wait for the first `caught_up`, read the list, and apply what follows. Over REST the
-    responses come as one JSON object a line; browsers take StreamInbox.
+    responses come as one JSON object a line; browsers take WatchInboxEvents.
 
     Errors: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED.
     """
-    StreamInbox: _aio.UnaryStreamMultiCallable[_ticket_service_pb2.StreamInboxRequest, _httpbody_pb2.HttpBody]
+    WatchInboxEvents: _aio.UnaryStreamMultiCallable[_ticket_service_pb2.WatchInboxEventsRequest, _httpbody_pb2.HttpBody]
     """Tells the same as WatchInbox as Server-Sent Events (`text/event-stream`). The `event:` is the kind of change in small
     letters (created, updated, moved, closed, reopened) or caught_up, `data:` is a JSON object with the fields of
     InboxChange, and `id:` is the token to go on from: a client that comes back sends the last one as `Last-Event-ID`.
@@ -263,16 +263,16 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
         """Tells every change of the inbox as it happens: a ticket that came, changed, moved, was closed or reopened; in the
         order of the commits, none left out, none twice. Each response carries a token to go on from after a break. To have a
         list that is always right, wait for the first `caught_up`, read the list, and apply what follows. Over REST the
-        responses come as one JSON object a line; browsers take StreamInbox.
+        responses come as one JSON object a line; browsers take WatchInboxEvents.
 
         Errors: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED.
         """
 
     @_abc_1.abstractmethod
-    def StreamInbox(
+    def WatchInboxEvents(
         self,
-        request: _ticket_service_pb2.StreamInboxRequest,
-        context: _aio.ServicerContext[_ticket_service_pb2.StreamInboxRequest, _abc.AsyncIterator[_httpbody_pb2.HttpBody]],
+        request: _ticket_service_pb2.WatchInboxEventsRequest,
+        context: _aio.ServicerContext[_ticket_service_pb2.WatchInboxEventsRequest, _abc.AsyncIterator[_httpbody_pb2.HttpBody]],
     ) -> _abc.AsyncIterator[_httpbody_pb2.HttpBody]:
         """Tells the same as WatchInbox as Server-Sent Events (`text/event-stream`). The `event:` is the kind of change in small
         letters (created, updated, moved, closed, reopened) or caught_up, `data:` is a JSON object with the fields of
