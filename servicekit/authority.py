@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -37,6 +38,7 @@ CERTIFICATE, KEY, AUTHORITIES = "tls.crt", "tls.key", "ca.crt"
 
 _AUTHORITY = "authority"
 _DATA = "..data"
+_ISSUED = "..issued-"
 _STAMP = "%Y%m%dT%H%M%S.%fZ"
 
 
@@ -136,7 +138,7 @@ def _keep(folder: Path, name: str, authority: Issued, bundle: bytes, lives: Live
         _log.info("certificate_issued", name=name, until=held.certificate.not_valid_after_utc.isoformat())
     elif (folder / AUTHORITIES).read_bytes() == bundle:
         return False
-    _replace(folder, {CERTIFICATE: held.certificate_pem, KEY: held.key_pem, AUTHORITIES: bundle}, now)
+    _replace(folder, {CERTIFICATE: held.certificate_pem, KEY: held.key_pem, AUTHORITIES: bundle})
     return True
 
 
@@ -153,11 +155,10 @@ def _is_good(held: Issued, names: Sequence[str], authority: Issued, lives: Lives
     return held.certificate.issuer == authority.certificate.subject and certificates.holds(held.certificate, names)
 
 
-def _replace(folder: Path, files: dict[str, bytes], now: datetime) -> None:
+def _replace(folder: Path, files: dict[str, bytes]) -> None:
     """Replace all files at once: whoever reads them finds the old ones or the new ones, never some of each."""
     folder.mkdir(exist_ok=True, mode=0o700)
-    fresh = folder / f"..{now.strftime(_STAMP)}"
-    fresh.mkdir(mode=0o700)
+    fresh = Path(tempfile.mkdtemp(prefix=_ISSUED, dir=folder))
     for name, content in files.items():
         certificates.write(fresh / name, content, secret=name == KEY)
         if not (folder / name).is_symlink():
@@ -167,7 +168,7 @@ def _replace(folder: Path, files: dict[str, bytes], now: datetime) -> None:
     link.unlink(missing_ok=True)
     link.symlink_to(fresh.name)
     link.replace(folder / _DATA)
-    for old in folder.glob("..2*"):
+    for old in folder.glob(f"{_ISSUED}*"):
         if old != fresh:
             shutil.rmtree(old, ignore_errors=True)
 
