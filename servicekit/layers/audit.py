@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import structlog
 from google.api import annotations_pb2
@@ -13,7 +14,7 @@ from google.protobuf.message import Message
 from prometheus_client import Counter
 
 from servicekit.audit import AuditTrail, Entry, Kind
-from servicekit.errors import DomainError, PermissionDeniedError, UnauthenticatedError
+from servicekit.errors import CredentialInvalidError, DomainError, PermissionDeniedError, UnauthenticatedError
 from servicekit.ids import uuid7
 from servicekit.methods import find
 from servicekit.pipeline import Call, Handler, Layer, Method
@@ -42,24 +43,29 @@ def refusals(trail: AuditTrail | None) -> Layer:
             _log.warning("credential_refused", method=method.path, reason=reason)
 
     def layer(method: Method, proceed: Handler) -> Handler:
-        if method.public:
-            return proceed
-
         async def handle(call: Call) -> Any:
             try:
                 return await proceed(call)
             except (UnauthenticatedError, PermissionDeniedError) as error:
                 _REFUSED.labels(error.reason).inc()
-                principal = call.principal
-                if trail is None or principal is None or principal.tenant_id is None:
+                names = _whose(call, error)
+                if trail is None or names is None:
                     anonymous(method, error.reason)
                 else:
-                    trail.refused(principal.tenant_id, principal.subject, method.path[1:], error.reason)
+                    trail.refused(*names, method.path[1:], error.reason)
                 raise
 
         return handle
 
     return layer
+
+
+def _whose(call: Call, error: DomainError) -> tuple[UUID, str] | None:
+    """Return the tenant and the subject of a refused credential; None when it names no tenant."""
+    if isinstance(error, CredentialInvalidError) and error.names is not None:
+        return error.names
+    principal = call.principal
+    return (principal.tenant_id, principal.subject) if principal and principal.tenant_id else None
 
 
 def acts(trail: AuditTrail | None) -> Layer:
