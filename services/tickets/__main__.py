@@ -78,7 +78,8 @@ async def wired(settings: TicketsSettings) -> AsyncIterator[Parts]:
         stack.push_async_callback(cache.close)
         doorbell = Doorbell(cache)
         stack.push_async_callback(doorbell.close)
-        tenants = open_channel(settings.tenant_target)
+        tls = settings.peer_tls()
+        tenants = open_channel(settings.tenant_target, "tenant", tls)
         stack.push_async_callback(tenants.close)
         workload = Workload("tickets", secret, tenants)
         trust = TrustWatcher(workload, tenants)
@@ -93,7 +94,7 @@ async def wired(settings: TicketsSettings) -> AsyncIterator[Parts]:
         await trust.start()
         audit = await stack.enter_async_context(keeping(remote(workload, tenants)))
         if settings.recommendations_target:
-            channel = open_channel(settings.recommendations_target)
+            channel = open_channel(settings.recommendations_target, "recommendations", tls)
             stack.push_async_callback(channel.close)
             follower = CustomerFollower(store, inbox, channel, workload, doorbell)
             task = asyncio.create_task(follower.run(), name="customer_follower")
