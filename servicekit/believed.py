@@ -34,4 +34,6 @@ def believed_metadata(context: "grpc.aio.ServicerContext[Any, Any]") -> Metadata
 def _may_be_the_gateway(context: "grpc.aio.ServicerContext[Any, Any]") -> bool:
     """Tell whether the connection is the gateway's, or one that proves nothing."""
     proven = context.auth_context()
-    return not proven.get("transport_security_type") or list(proven.get("peer_spiffe_id", ())) == [_GATEWAY]
+    # gRPC names the lack of TLS as well.
+    in_clear = list(proven.get("transport_security_type", ())) in ([], [b"insecure"])
+    return in_clear or list(proven.get("peer_spiffe_id", ())) == [_GATEWAY]

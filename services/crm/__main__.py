@@ -17,7 +17,7 @@ from servicekit.database import Database
 from servicekit.doorbell import Doorbell
 from servicekit.envelope import KeyEncryptionKeys
 from servicekit.health import Component
-from servicekit.identity import TrustWatcher, Workload
+from servicekit.identity import TokenVerifier, TrustWatcher, Workload
 from servicekit.pages import PageTokens
 from servicekit.server import Registration, serve
 from services.crm.connection_book import ConnectionBook
@@ -31,6 +31,7 @@ from services.crm.refusals import Refusals
 from services.crm.service import ConnectionServicer, DeliveryServicer, WebhookServicer
 from services.crm.settings import CrmSettings
 from services.crm.store import Store
+from services.crm.threshold import Threshold, by_workload
 from services.crm.waking import BELL, Waking
 from services.crm.worker import Worker
 
@@ -99,8 +100,12 @@ def put_together(settings: CrmSettings, database: Database, keks: KeyEncryptionK
         directory,
         Entrance(store.admit),
         refusals,
+        threshold=Threshold(
+            hosts=settings.host_rules(),
+            refused_tenants=lambda: peers.trust.refused_tenants,
+            known_as=by_workload(peers.workload, TokenVerifier(peers.trust)),
+        ),
         public_url=settings.public_url,
-        refused_tenants=lambda: peers.trust.refused_tenants,
         admitted=waking,
     )
     connections = ConnectionBook(store, keyring, directory, public_url=settings.public_url)
@@ -127,7 +132,9 @@ def registered(work: Work) -> tuple[Registration, ...]:
 async def reaching_out(settings: CrmSettings) -> AsyncIterator[Peers]:
     """Open what leads to other processes; nothing connects before it is used."""
     cache = await Cache.connect(settings.valkey_url.get_secret_value() or None, service="crm")
-    tenants, tickets = open_channel(settings.tenant_target), open_channel(settings.tickets_target)
+    tls = settings.peer_tls()
+    tenants = open_channel(settings.tenant_target, "tenant", tls)
+    tickets = open_channel(settings.tickets_target, "tickets", tls)
     workload = Workload("crm", settings.workload_credential(), tenants)
     trust, doorbell = TrustWatcher(workload, tenants), Doorbell(cache)
     await trust.start()

@@ -4,9 +4,8 @@ Before a request has proved itself, nothing of it touches the database but the s
 address, a wrong provider and a bad signature cost the same work and get the same answer.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from uuid import UUID
 
 from prometheus_client import Counter
 
@@ -29,6 +28,7 @@ from services.crm.providers.provider import (
 )
 from services.crm.providers.zendesk import ZENDESK
 from services.crm.refusals import Refusals
+from services.crm.threshold import Threshold
 
 RECEIVED = Counter("rapport_webhooks_total", "Webhooks received, by provider and outcome.", ("provider", "outcome"))
 
@@ -45,28 +45,38 @@ class Inbox:
         entrance: Entrance,
         refusals: Refusals,
         *,
+        threshold: Threshold,
         public_url: str,
-        refused_tenants: Callable[[], Collection[UUID]],
         admitted: Callable[[], None],
     ) -> None:
         self._directory = directory
         self._entrance = entrance
         self._refusals = refusals
         self._public_url = public_url.rstrip("/")
-        self._refused_tenants = refused_tenants
+        self._threshold = threshold
         self._admitted = admitted
 
     async def receive(
-        self, provider_name: str, token: str, *, method: str, path: str, headers: Sequence[tuple[str, str]], body: bytes
+        self,
+        provider_name: str,
+        token: str,
+        *,
+        method: str,
+        path: str,
+        headers: Sequence[tuple[str, str]],
+        body: bytes,
+        host: str | None = None,
     ) -> Answer:
         """Verify a webhook and store it; return what its provider wants to hear.
 
-        `path` is the path and query that the provider called, `headers` hold lower-case names.
+        `path` is the path and query that the provider called, `headers` hold lower-case names, `host` is the host that
+        was called as the gateway says it, None where it does not.
 
         Raises:
             WebhookTooLargeError: the body is larger than is looked at.
             WebhookRefusedError: the webhook does not prove itself.
             DatabaseUnavailableError: it could not be stored; the provider is to come again.
+            TrustStaleError, grpc.aio.AioRpcError: whether the host is the tenant's is not known now.
         """
         if len(body) > MAX_BODY_BYTES:
             raise WebhookTooLargeError(
@@ -79,17 +89,20 @@ class Inbox:
         if provider is None or recipient is None or recipient.provider != provider_name:
             judge(provider or ZENDESK, request, _NOBODYS, now)
             raise _refusal("unknown")
-        if (answer := provider.handshake(request)) is not None:
+        objection = await self._threshold.objection(recipient.tenant_id, host)
+        if not objection and (answer := provider.handshake(request)) is not None:
             return answer
-        admission = self._judged(provider, recipient, request, now)
+        admission = self._judged(provider, recipient, request, now, objection)
         fresh = await self._entrance.admit(admission)
         RECEIVED.labels(provider.name, "admitted" if fresh else "duplicate").inc()
         if fresh:
             self._admitted()
         return provider.acknowledge(request)
 
-    def _judged(self, provider: Provider, recipient: Recipient, request: Request, now: datetime) -> Admission:
-        """Return what is to be stored of a request that proves itself.
+    def _judged(
+        self, provider: Provider, recipient: Recipient, request: Request, now: datetime, objection: str
+    ) -> Admission:
+        """Return what is to be stored of a request that proves itself and against which there is no other objection.
 
         Raises:
             WebhookRefusedError: it does not, or it is about an account that is not the connection's.
@@ -100,8 +113,8 @@ class Inbox:
             identity = provider.identify(request)
             if not account_matches(recipient.config.get("account_id"), identity):
                 reason = "account_mismatch"
-            elif recipient.tenant_id in self._refused_tenants():
-                reason = "tenant_refused"
+            elif objection:
+                reason = objection
             else:
                 delivery_id = uuid7()
                 packed = pack(request, provider.kept_headers)

@@ -18,7 +18,8 @@ from rapport.crm.v1 import (
     webhook_service_pb2_grpc,
 )
 
-from servicekit.identity import caller_tenant
+from servicekit.believed import believed_metadata
+from servicekit.identity import HOST_HEADER, caller_tenant
 from servicekit.pages import PageTokens
 from services.crm.connection_book import ConnectionBook
 from services.crm.delivery_book import DeliveryBook
@@ -51,7 +52,7 @@ class WebhookServicer(webhook_service_pb2_grpc.WebhookServiceServicer):
         self, request: webhook_service_pb2.ReceiveWebhookRequest, context: Context
     ) -> httpbody_pb2.HttpBody:
         """Take a webhook in."""
-        headers = [(name, value) for name, value in context.invocation_metadata() or () if isinstance(value, str)]
+        headers = [(name, value) for name, value in believed_metadata(context) if isinstance(value, str)]
         told = dict(headers)
         answer = await self._inbox.receive(
             request.provider,
@@ -60,6 +61,7 @@ class WebhookServicer(webhook_service_pb2_grpc.WebhookServiceServicer):
             path=told.get(_ORIGINAL_PATH) or f"/webhooks/{request.provider}/{request.token}",
             headers=headers,
             body=request.body.data,
+            host=told.get(HOST_HEADER),
         )
         return httpbody_pb2.HttpBody(content_type=answer.content_type, data=answer.body)
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -26,7 +26,7 @@ from rapport.crm.v1 import (
 from servicekit.channel import open_channel
 from servicekit.database import Database
 from servicekit.envelope import KeyEncryptionKeys
-from servicekit.identity import Workload
+from servicekit.identity import HostRules, Principal, TokenVerifier, Workload
 from servicekit.ids import uuid7
 from servicekit.pages import PageTokens
 from servicekit.server import Registration, start_server
@@ -40,6 +40,7 @@ from services.crm.keyring import Keyring
 from services.crm.refusals import Refusals
 from services.crm.service import ConnectionServicer, DeliveryServicer, WebhookServicer
 from services.crm.store import Store
+from services.crm.threshold import Threshold
 from services.crm.worker import LEASE, Worker
 from tests.crm.fake_tickets import FakeTickets
 from tests.crm.zendesk_requests import SECRET, headers
@@ -176,6 +177,22 @@ class Crm:
                     await task
 
 
+def slug_of(tenant_id: UUID) -> str:
+    """Return the slug that a tenant of these tests has; its own domain is that with `.example` behind it."""
+    return f"shop-{tenant_id.hex[-8:]}"
+
+
+def known_to(issuer: Issuer) -> Callable[[UUID], Awaitable[Principal]]:
+    """Return what tells a tenant's slug and domains, as tokens of the tenant service would."""
+    verifier = TokenVerifier(issuer.trust)
+
+    async def known_as(tenant_id: UUID) -> Principal:
+        slug = slug_of(tenant_id)
+        return verifier.verify(issuer.token(tenant_id=tenant_id, slug=slug, hosts=[f"{slug}.example"]))
+
+    return known_as
+
+
 def put_together(
     database: Database,
     keks: KeyEncryptionKeys,
@@ -204,8 +221,12 @@ def put_together(
         directory,
         entrance,
         refusals,
+        threshold=Threshold(
+            hosts=HostRules(),
+            refused_tenants=lambda: issuer.trust.refused_tenants,
+            known_as=known_to(issuer),
+        ),
         public_url=PUBLIC_URL,
-        refused_tenants=lambda: issuer.trust.refused_tenants,
         admitted=worker.wake,
     )
     connections = ConnectionBook(store, keyring, directory, public_url=PUBLIC_URL)
