@@ -1,0 +1,64 @@
+"""How Envoy proves itself to the services and to the control plane, and knows them: mutual TLS inside the suite.
+
+Envoy reads its certificate and the trusted authorities itself. They are secrets that come from a file (SDS by path),
+because static ones would never be read again: when the files change, new connections use them, and no call is lost.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from servicekit.authority import identity_uri
+from servicekit.certificates import write
+from servicekit.peers import PeerFiles
+
+_TYPES = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3"
+_CERTIFICATE = "suite_certificate"
+_AUTHORITIES = "suite_authorities"
+
+
+def secret_file(data_dir: Path) -> Path:
+    """Return the file that tells Envoy where its certificate and the authorities stand."""
+    return data_dir.absolute() / "suite-secrets.json"
+
+
+def write_secrets(data_dir: Path, files: PeerFiles) -> None:
+    """Write that file; it holds paths only."""
+    certificate = {
+        "certificate_chain": {"filename": str(files.certificate)},
+        "private_key": {"filename": str(files.key)},
+        "watched_directory": {"path": str(files.certificate.parent)},
+    }
+    authorities = {
+        "trusted_ca": {"filename": str(files.authorities)},
+        "watched_directory": {"path": str(files.authorities.parent)},
+    }
+    secrets = [
+        {"@type": f"{_TYPES}.Secret", "name": _CERTIFICATE, "tls_certificate": certificate},
+        {"@type": f"{_TYPES}.Secret", "name": _AUTHORITIES, "validation_context": authorities},
+    ]
+    write(secret_file(data_dir), json.dumps({"version_info": "1", "resources": secrets}, indent=2).encode())
+
+
+def transport_socket(service: str, secrets: Path) -> dict[str, Any]:
+    """Return the transport socket, as JSON values, of connections to a service that must prove that it is the one."""
+    source = {"path_config_source": {"path": str(secrets)}, "resource_api_version": "V3"}
+    name = {"san_type": "URI", "matcher": {"exact": identity_uri(service)}}
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": f"{_TYPES}.UpstreamTlsContext",
+            "sni": service,
+            # Each connection shows its certificate: one that was resumed would be judged by what stood in an older one.
+            "max_session_keys": 0,
+            "common_tls_context": {
+                "tls_params": {"tls_minimum_protocol_version": "TLSv1_3"},
+                "alpn_protocols": ["h2"],
+                "tls_certificate_sds_secret_configs": [{"name": _CERTIFICATE, "sds_config": source}],
+                "combined_validation_context": {
+                    "default_validation_context": {"match_typed_subject_alt_names": [name]},
+                    "validation_context_sds_secret_config": {"name": _AUTHORITIES, "sds_config": source},
+                },
+            },
+        },
+    }
