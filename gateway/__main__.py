@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
+from gateway import peers
 from gateway.addresses import HostPort
 from gateway.bootstrap import bootstrap, command
 from gateway.settings import GatewaySettings
@@ -46,9 +47,19 @@ def run_envoy(settings: GatewaySettings, arguments: Sequence[str]) -> None:
 
 
 def bootstrap_text(settings: GatewaySettings) -> str:
-    """Return the bootstrap configuration as JSON text."""
+    """Return the bootstrap configuration as JSON text; with TLS the file that it refers to is written as well."""
     ads = HostPort.parse(settings.ads_target or settings.ads_listen)
-    return json.dumps(bootstrap(settings.node_id, ads, settings.admin()), indent=2)
+    files, secrets = settings.peer_files(), peers.secret_file(settings.make_data_dir())
+    if files is not None:
+        peers.write_secrets(secrets, files)
+    config = bootstrap(
+        settings.node_id,
+        ads,
+        settings.admin(),
+        delta=settings.ads_protocol == "delta",
+        secrets=secrets if files else None,
+    )
+    return json.dumps(config, indent=2)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from gateway import peers
 from gateway.addresses import HostPort
 
 RUNTIME = {"re2.max_program_size.error_level": 10_000}
@@ -17,15 +18,21 @@ RECONNECT = {"retry_back_off": {"base_interval": "0.2s", "max_interval": "2s"}}
 """How soon Envoy asks a control plane again that was not there; by default that grows to half a minute."""
 
 
-def bootstrap(node_id: str, ads: HostPort, admin: str) -> dict[str, Any]:
-    """Return the bootstrap configuration as JSON values; `admin` is `host:port` or `unix:/path`."""
+def bootstrap(
+    node_id: str, ads: HostPort, admin: str, *, delta: bool = True, secrets: Path | None = None
+) -> dict[str, Any]:
+    """Return the bootstrap configuration as JSON values; `admin` is `host:port` or `unix:/path`.
+
+    `delta` has Envoy ask for changes only, otherwise for the state of the world. `secrets` is the file that says where
+    Envoy's certificate stands (`gateway.peers`); without it the control plane is asked without TLS.
+    """
     control_plane = "control_plane"
     return {
         "node": {"id": node_id, "cluster": "rapport"},
         "admin": {"address": _admin_address(admin)},
         "dynamic_resources": {
             "ads_config": {
-                "api_type": "GRPC",
+                "api_type": "DELTA_GRPC" if delta else "GRPC",
                 "transport_api_version": "V3",
                 "set_node_on_first_message_only": True,
                 "grpc_services": [{"envoy_grpc": {"cluster_name": control_plane, "retry_policy": dict(RECONNECT)}}],
@@ -33,7 +40,7 @@ def bootstrap(node_id: str, ads: HostPort, admin: str) -> dict[str, Any]:
             "cds_config": {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"},
             "lds_config": {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"},
         },
-        "static_resources": {"clusters": [_control_plane(control_plane, ads)]},
+        "static_resources": {"clusters": [_control_plane(control_plane, ads, secrets)]},
         "layered_runtime": {"layers": [{"name": "limits", "static_layer": dict(RUNTIME)}]},
         "overload_manager": {
             "resource_monitors": [
@@ -91,8 +98,9 @@ def _socket(at: HostPort) -> dict[str, Any]:
     return {"address": at.host, "port_value": at.port}
 
 
-def _control_plane(name: str, ads: HostPort) -> dict[str, Any]:
+def _control_plane(name: str, ads: HostPort, secrets: Path | None) -> dict[str, Any]:
     return {
+        **({"transport_socket": peers.transport_socket("gateway", secrets)} if secrets else {}),
         "name": name,
         "type": "STRICT_DNS",
         "connect_timeout": "1s",

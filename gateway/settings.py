@@ -1,28 +1,38 @@
 """Settings of the gateway's two processes; read from the environment once, in `gateway.__main__`."""
 
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator
+from pydantic_settings import SettingsConfigDict
 
 from gateway.addresses import HostPort
+from gateway.edge.clients import USUAL_PORT, Patience, Proxies
+from gateway.edge.quotas import Rates
+from servicekit.peer_settings import PeerSettings
+
+YEAR_SECONDS = 365 * 24 * 3600
 
 
-class GatewaySettings(BaseSettings):
+class GatewaySettings(PeerSettings):
     """What the control plane (`serve`) and Envoy (`envoy`, `bootstrap`) are told by their environment."""
 
     model_config = SettingsConfigDict(env_prefix="RAPPORT_GATEWAY_", frozen=True, extra="ignore", env_ignore_empty=True)
 
     data_dir: Path = Path(".rapport/gateway")
-    """The folder of the TLS files (`tls/`) and of Envoy's bootstrap (`envoy.json`); made (0700) when missing."""
+    """The folder of the TLS files (`tls/`), of the domains' certificates (`certificates/<domain>/`), of ACME challenges
+    (`acme-challenge/`) and of Envoy's bootstrap (`envoy.json`); made (0700) when missing."""
 
     ads_listen: str = "127.0.0.1:18000"
     """The address `host:port` on which the control plane serves ADS."""
 
     ads_target: str = ""
     """The address `host:port` where Envoy finds the control plane; empty means the same as `ads_listen`."""
+
+    ads_protocol: Literal["delta", "sotw"] = "delta"
+    """How Envoy asks for its configuration: `delta` for what changed, `sotw` for the whole state of each type."""
 
     services: dict[str, list[str]] = Field(default_factory=dict)
     """The addresses `host:port` of each service, as JSON: `{"tenant": ["127.0.0.1:7001"]}`. Names are resolved again
@@ -35,7 +45,7 @@ class GatewaySettings(BaseSettings):
     """The address `host:port` on which Envoy redirects to HTTPS."""
 
     https_port: int = Field(default=0, ge=0, le=65535)
-    """The port of HTTPS as clients see it, for redirects; 0 means that of `https_listen`."""
+    """The port of HTTPS as clients see it, for redirects; 0 means that of `https_listen`, behind a proxy 443."""
 
     cors_origins: list[str] = Field(default_factory=list)
     """The web origins whose pages may call the API, as JSON; `*` stands for one label of the host or for the port:
@@ -49,6 +59,48 @@ class GatewaySettings(BaseSettings):
 
     workload_secret_file: Path | None = None
     """A file that holds the workload secret; used when `workload_secret` is empty."""
+
+    mode: Literal["direct", "behind-proxy"] = "direct"
+    """Where TLS ends: `direct` at Envoy, to which clients connect; `behind-proxy` at the platform's proxy, which
+    connects to `http_listen` and says in `x-forwarded-proto` by which scheme it was asked."""
+
+    trusted_hops: int = Field(default=1, ge=1, le=16)
+    """With `behind-proxy`: how many proxies stand one behind the other, each of which adds to `x-forwarded-for` the
+    address that connected to it. What stands further left in that header was said by the client and is not believed."""
+
+    trusted_proxies: list[IPvAnyNetwork] = Field(default_factory=list)
+    """With `behind-proxy`: the networks from which the last proxy connects, as JSON: `["10.0.0.0/8"]`. Empty means
+    from anywhere but this machine: loopback is trusted only where it is named."""
+
+    base_domain: str = "localhost"
+    """The domain below which every tenant has a name of its own."""
+
+    hsts_max_age: int | None = Field(default=None, ge=0, le=63_072_000)
+    """For how many seconds browsers shall come by HTTPS only (HSTS), 0 for not saying so. Unset means a year, but 0
+    where `base_domain` is `localhost`: a browser would keep to it for whatever else a developer runs there."""
+
+    handshake_timeout: float = Field(default=10, gt=0, le=3600)
+    """Seconds that a client may take for its TLS handshake."""
+
+    headers_timeout: float = Field(default=10, gt=0, le=3600)
+    """Seconds that a client may take to send the headers of a request."""
+
+    request_timeout: float = Field(default=60, gt=0, le=3600)
+    """Seconds that a client may take to send a whole request."""
+
+    idle_timeout: float = Field(default=300, gt=0, le=86_400)
+    """Seconds after which a connection or a stream is closed on which nothing happens."""
+
+    requests_per_minute: int = Field(default=6000, ge=6, le=10_000_000)
+    """How many requests per minute a tenant may send whose setting `requests_per_minute` says nothing. A sixth of it
+    may come at once. With several Envoys each gives its share, see docs/gateway.md."""
+
+    webhook_requests_per_minute: int = Field(default=6000, ge=6, le=10_000_000)
+    """How many requests per minute one webhook address takes."""
+
+    public_requests_per_minute: int = Field(default=120, ge=6, le=10_000_000)
+    """How many requests per minute a client address may send to methods that ask for no credential, such as the token
+    endpoint (an IPv6 network of 64 bits counts as one address)."""
 
     certificate_file: Path | None = None
     """The server's own certificate chain (PEM); with `key_file` it takes the place of the local CA's."""
@@ -93,6 +145,37 @@ class GatewaySettings(BaseSettings):
             for address in addresses:
                 HostPort.parse(address)
         return services
+
+    def rates(self) -> Rates:
+        """Return the limits of requests per minute."""
+        return Rates(
+            tenant=self.requests_per_minute,
+            webhook=self.webhook_requests_per_minute,
+            stranger=self.public_requests_per_minute,
+        )
+
+    def visible_https_port(self) -> int:
+        """Return the port of HTTPS as clients see it."""
+        return self.https_port or (
+            USUAL_PORT if self.mode == "behind-proxy" else HostPort.parse(self.https_listen).port
+        )
+
+    def proxies(self) -> Proxies | None:
+        """Return the proxies in front of the gateway, None without any."""
+        if self.mode == "direct":
+            return None
+        return Proxies(self.trusted_hops, tuple(self.trusted_proxies))
+
+    def patience(self) -> Patience:
+        """Return how long clients may take."""
+        times = (self.handshake_timeout, self.headers_timeout, self.request_timeout, self.idle_timeout)
+        return Patience(*(timedelta(seconds=seconds) for seconds in times))
+
+    def hsts(self) -> int:
+        """Return for how many seconds browsers shall come by HTTPS only; 0 means that they are not told so."""
+        if self.hsts_max_age is not None:
+            return self.hsts_max_age
+        return 0 if self.base_domain == "localhost" else YEAR_SECONDS
 
     def workload_credential(self) -> str:
         """Return the workload secret from the environment or its file; empty when neither is set."""

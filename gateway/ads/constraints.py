@@ -13,7 +13,7 @@ from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterDiscoveryTy
 from envoy_data_plane.envoy.config.core.v3 import Address, HealthCheck, TypedExtensionConfig
 from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment
 from envoy_data_plane.envoy.config.listener.v3 import FilterChain, Listener
-from envoy_data_plane.envoy.config.route.v3 import Route, RouteConfiguration, VirtualHost
+from envoy_data_plane.envoy.config.route.v3 import Route, RouteAction, RouteConfiguration, VirtualHost
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpConnectionManager
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import Secret
 
@@ -156,8 +156,8 @@ def _route(route: Route, longest_body: int) -> Iterator[str]:
             re.compile(match.safe_regex.regex)
         except re.error as error:
             yield f"its expression is malformed: {error}"
-    if route.route is not None and not route.route.cluster:
-        yield "its cluster is empty"
+    if route.route is not None:
+        yield from _action(route.route)
     direct = route.direct_response
     if direct is not None and direct.body is not None:
         body = (direct.body.inline_string or "").encode() or direct.body.inline_bytes or b""
@@ -165,6 +165,18 @@ def _route(route: Route, longest_body: int) -> Iterator[str]:
             yield f"its body of {len(body)} bytes is longer than {longest_body}"
     if all(action is None for action in (route.route, route.redirect, direct)):
         yield "it does nothing"
+
+
+def _action(action: RouteAction) -> Iterator[str]:
+    split = action.weighted_clusters
+    if split is None:
+        if not action.cluster:
+            yield "its cluster is empty"
+        return
+    if not all(one.name for one in split.clusters):
+        yield "a weighted cluster has no name"
+    if not sum(one.weight or 0 for one in split.clusters):
+        yield "its clusters have no weight"
 
 
 def _repeated(names: Iterable[str]) -> list[str]:

@@ -1,16 +1,22 @@
 """One xDS resource as it is served: its type, its name, its bytes, and which other resources it needs."""
 
+import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterDiscoveryType
-from envoy_data_plane.envoy.config.core.v3 import TypedExtensionConfig
+from envoy_data_plane.envoy.config.core.v3 import TransportSocket, TypedExtensionConfig
 from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment
 from envoy_data_plane.envoy.config.listener.v3 import Listener
-from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
+from envoy_data_plane.envoy.config.route.v3 import RouteAction, RouteConfiguration
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpConnectionManager
-from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import DownstreamTlsContext, Secret
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
+    CommonTlsContext,
+    DownstreamTlsContext,
+    Secret,
+    UpstreamTlsContext,
+)
 from envoy_data_plane.message_pool import default_message_pool
 
 from gateway.ads import constraints
@@ -45,12 +51,20 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A resource, serialised once: `value` is what Envoy parses, `references` what must be served with it."""
+    """A resource, serialised once: `value` is what Envoy parses, `references` what must be served with it.
+
+    `version` is a hash of the content: the same in every process and after every restart.
+    """
 
     type_url: str
     name: str
     value: bytes
     references: frozenset[Reference] = frozenset()
+    version: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Derive the version."""
+        object.__setattr__(self, "version", hashlib.sha256(self.value).hexdigest()[:16])
 
     @classmethod
     def of(cls, message: Message) -> "Resource":
@@ -70,26 +84,61 @@ class Resource:
 
 def _references(message: Message) -> Iterator[Reference]:
     match message:
-        case Cluster(type=ClusterDiscoveryType.EDS, eds_cluster_config=config):
-            yield Reference(ENDPOINT, (config.service_name if config else "") or message.name)
+        case Cluster():
+            if message.type == ClusterDiscoveryType.EDS:
+                config = message.eds_cluster_config
+                yield Reference(ENDPOINT, (config.service_name if config else "") or message.name)
+            yield from _secrets(message.transport_socket)
         case Listener():
             for chain in message.filter_chains:
+                yield from _secrets(chain.transport_socket)
                 yield from _chain_references(chain)
+            yield from _names_on_demand(message)
         case RouteConfiguration():
             for host in message.virtual_hosts:
                 for route in host.routes:
-                    if route.route is not None and route.route.cluster:
-                        yield Reference(CLUSTER, route.route.cluster)
+                    if route.route is not None:
+                        yield from (Reference(CLUSTER, name) for name in _destinations(route.route))
         case _:
             return
 
 
-def _chain_references(chain: "FilterChain") -> Iterator[Reference]:
-    socket = chain.transport_socket
-    if socket is not None and socket.typed_config is not None:
-        common = DownstreamTlsContext.parse(socket.typed_config.value).common_tls_context
-        for secret in common.tls_certificate_sds_secret_configs if common else ():
+def _names_on_demand(listener: Listener) -> Iterator[Reference]:
+    """Yield the certificates that are fetched by the name a client asks for: those of the names that the matcher knows."""
+    tree = listener.filter_chain_matcher.matcher_tree if listener.filter_chain_matcher else None
+    for name in tree.exact_match_map.map if tree is not None and tree.exact_match_map is not None else ():
+        yield Reference(SECRET, name)
+
+
+def _destinations(action: RouteAction) -> Iterator[str]:
+    if action.cluster:
+        yield action.cluster
+    if action.weighted_clusters is not None:
+        yield from (one.name for one in action.weighted_clusters.clusters)
+
+
+def _secrets(socket: TransportSocket | None) -> Iterator[Reference]:
+    config = socket.typed_config if socket is not None else None
+    if config is None:
+        return
+    common: CommonTlsContext | None = None
+    if config.type_url.endswith(".DownstreamTlsContext"):
+        common = DownstreamTlsContext.parse(config.value).common_tls_context
+    elif config.type_url.endswith(".UpstreamTlsContext"):
+        common = UpstreamTlsContext.parse(config.value).common_tls_context
+    if common is None:
+        return
+    combined = common.combined_validation_context
+    validation = common.validation_context_sds_secret_config or (
+        combined.validation_context_sds_secret_config if combined is not None else None
+    )
+    for secret in (*common.tls_certificate_sds_secret_configs, *([validation] if validation is not None else [])):
+        # A secret without a source stands in the bootstrap.
+        if secret.sds_config is not None:
             yield Reference(SECRET, secret.name)
+
+
+def _chain_references(chain: "FilterChain") -> Iterator[Reference]:
     for network_filter in chain.filters:
         config = network_filter.typed_config
         if config is None or not config.type_url.endswith(".HttpConnectionManager"):

@@ -1,4 +1,4 @@
-"""A consistent whole of all resources, and the steps that lead from one whole to the next without a gap."""
+"""A consistent whole of all resources."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -52,28 +52,12 @@ class Snapshot:
         return [resource for type_url in ORDER for resource in self.resources[type_url].values()]
 
 
-def steps(current: Snapshot, target: Snapshot) -> list[Snapshot]:
-    """Return the snapshots to publish one after the other so that nothing in use is taken away: make before break.
-
-    Within a stream clusters and endpoints are sent before listeners and routes, so additions need one step. Where
-    clusters disappear, the first step keeps them until the routes no longer name them.
-    """
-    clusters = [
-        cluster for name, cluster in current.resources[CLUSTER].items() if name not in target.resources[CLUSTER]
-    ]
-    if not clusters:
-        return [target]
-    names = {reference.name for cluster in clusters for reference in cluster.references}
-    endpoints = [current.resources[ENDPOINT][name] for name in names if name not in target.resources[ENDPOINT]]
-    return [Snapshot.of([*target.all(), *clusters, *endpoints]), target]
-
-
 def _digest(resources: Iterable[Resource]) -> str:
     digest = hashlib.sha256()
     for resource in resources:
-        for part in (resource.name.encode(), resource.value):
-            digest.update(len(part).to_bytes(8))
-            digest.update(part)
+        for part in (resource.name, resource.version):
+            digest.update(len(part.encode()).to_bytes(8))
+            digest.update(part.encode())
     return digest.hexdigest()[:16]
 
 
@@ -93,4 +77,4 @@ def _check_references(grouped: Mapping[str, Mapping[str, Resource]]) -> None:
 
 
 EMPTY = Snapshot.of(())
-"""What is current before anything was published: it answers nothing."""
+"""What is current before anything was published. It is never sent: to have nothing yet is not to take all away."""

@@ -1,5 +1,6 @@
 """Small resources for the tests of the control plane."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 from envoy_data_plane.envoy.config.core.v3 import DataSource
@@ -11,6 +12,8 @@ from envoy_data_plane.envoy.config.route.v3 import (
     RouteConfiguration,
     RouteMatch,
     VirtualHost,
+    WeightedCluster,
+    WeightedClusterClusterWeight,
 )
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpConnectionManager, Rds
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher
@@ -40,10 +43,20 @@ def listener(port: int, name: str = "main") -> Resource:
     )
 
 
-def route(text: str = "hello", name: str = "main", *, to: str = "", expression: str = "/.*") -> Resource:
-    """Return routes that answer every request with a text, or send it to a cluster."""
+def route(
+    text: str = "hello",
+    name: str = "main",
+    *,
+    to: str = "",
+    expression: str = "/.*",
+    split: Mapping[str, int] | None = None,
+) -> Resource:
+    """Return routes that answer every request with a text, or send it to a cluster, or to several by their shares."""
     one = Route(match=RouteMatch(safe_regex=RegexMatcher(regex=expression)))
-    if to:
+    if split:
+        weights = [WeightedClusterClusterWeight(name=name, weight=weight) for name, weight in split.items()]
+        one.route = RouteAction(weighted_clusters=WeightedCluster(clusters=weights))
+    elif to:
         one.route = RouteAction(cluster=to)
     else:
         one.direct_response = DirectResponseAction(status=200, body=DataSource(inline_string=text))

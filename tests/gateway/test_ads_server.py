@@ -7,7 +7,12 @@ from dataclasses import dataclass
 import grpc
 import pytest
 from envoy_data_plane.envoy.config.core.v3 import Node
-from envoy_data_plane.envoy.service.discovery.v3 import DiscoveryRequest, DiscoveryResponse
+from envoy_data_plane.envoy.service.discovery.v3 import (
+    DeltaDiscoveryRequest,
+    DeltaDiscoveryResponse,
+    DiscoveryRequest,
+    DiscoveryResponse,
+)
 
 from gateway.ads.cache import SnapshotCache
 from gateway.ads.resources import CLUSTER
@@ -17,10 +22,11 @@ from tests.gateway.resources import cluster
 from tests.support.waiting import eventually
 
 Stream = grpc.aio.StreamStreamCall[DiscoveryRequest, DiscoveryResponse]
+DeltaStream = grpc.aio.StreamStreamCall[DeltaDiscoveryRequest, DeltaDiscoveryResponse]
 NODE = Node(id="client")
 
 
-def _serialised(request: DiscoveryRequest) -> bytes:
+def _serialised(request: DiscoveryRequest | DeltaDiscoveryRequest) -> bytes:
     return bytes(request)
 
 
@@ -37,6 +43,15 @@ class Ads:
             f"/{SERVICE}/StreamAggregatedResources",
             request_serializer=_serialised,
             response_deserializer=DiscoveryResponse.parse,
+        )()
+        return method
+
+    def delta_stream(self) -> DeltaStream:
+        """Open a stream of the delta variant."""
+        method: DeltaStream = self.channel.stream_stream(
+            f"/{SERVICE}/DeltaAggregatedResources",
+            request_serializer=_serialised,
+            response_deserializer=DeltaDiscoveryResponse.parse,
         )()
         return method
 
@@ -104,6 +119,21 @@ async def test_a_breach_of_the_protocol_ends_the_stream(ads: Ads, request_: Disc
     with pytest.raises(grpc.aio.AioRpcError) as failure:
         await stream.read()
     assert failure.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_client_of_the_delta_variant_is_sent_each_change(ads: Ads) -> None:
+    """With the resource's own version; the variant is noted for the node."""
+    stream = ads.delta_stream()
+    await stream.write(DeltaDiscoveryRequest(node=NODE, type_url=CLUSTER))
+    first, second = Snapshot.of(cluster("a")), Snapshot.of([*cluster("a"), *cluster("b")])
+    for snapshot, name in ((first, "a"), (second, "b")):
+        ads.cache.publish(snapshot)
+        response = await stream.read()
+        assert isinstance(response, DeltaDiscoveryResponse)
+        assert [one.name for one in response.resources] == [name]
+        await stream.write(DeltaDiscoveryRequest(type_url=CLUSTER, response_nonce=response.nonce))
+    assert ads.cache.nodes["client"].variant == "delta"
+    stream.cancel()
 
 
 async def test_many_clients_are_served_at_once(ads: Ads) -> None:

@@ -5,8 +5,9 @@ from envoy_data_plane.envoy.config.core.v3 import Node
 from envoy_data_plane.envoy.service.discovery.v3 import DiscoveryRequest, DiscoveryResponse
 from envoy_data_plane.google.rpc import Status
 
+from gateway.ads.protocol import Acked, Nacked, ProtocolError
 from gateway.ads.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE
-from gateway.ads.session import Acked, Nacked, ProtocolError, Session
+from gateway.ads.session import Session
 from gateway.ads.snapshot import EMPTY, Snapshot
 from tests.gateway.resources import cluster, listener, route
 
@@ -25,10 +26,19 @@ def ask(type_url: str, *names: str, nonce: str = "", refused: str = "", node: st
 
 
 def due(session: Session, snapshot: Snapshot) -> list[DiscoveryResponse]:
-    """Return everything that is due now."""
+    """Return everything that is due now, before the client says anything to it."""
     responses = []
     while (response := session.next_response(snapshot)) is not None:
         responses.append(response)
+    return responses
+
+
+def taken(session: Session, snapshot: Snapshot, names: dict[str, list[str]]) -> list[DiscoveryResponse]:
+    """Return all that is sent until a client that takes everything has it all; `names` are its names by type."""
+    responses = []
+    while (response := session.next_response(snapshot)) is not None:
+        responses.append(response)
+        session.receive(ask(response.type_url, *names.get(response.type_url, []), nonce=response.nonce))
     return responses
 
 
@@ -86,7 +96,45 @@ def test_types_are_sent_in_make_before_break_order() -> None:
     session = Session()
     for request in (ask(ROUTE, "main"), ask(LISTENER), ask(ENDPOINT, "a"), ask(CLUSTER)):
         session.receive(request)
-    assert [response.type_url for response in due(session, WORLD)] == [CLUSTER, ENDPOINT, LISTENER, ROUTE]
+    assert [response.type_url for response in due(session, WORLD)] == [CLUSTER, ENDPOINT]
+    responses = taken(session, WORLD, {ENDPOINT: ["a"], ROUTE: ["main"]})
+    assert [response.type_url for response in responses] == []
+    session.receive(ask(CLUSTER, nonce="1"))
+    assert [response.type_url for response in due(session, WORLD)] == [LISTENER, ROUTE]
+
+
+def test_a_cluster_goes_after_the_routes_no_longer_name_it() -> None:
+    """New clusters, then the routes that name them, then without the old ones: each waits for the client."""
+    session, names = Session(), {ENDPOINT: ["a", "b"], ROUTE: ["main"]}
+    for type_url in (CLUSTER, ENDPOINT, LISTENER, ROUTE):
+        session.receive(ask(type_url, *names.get(type_url, [])))
+    taken(session, WORLD, names)
+    target = Snapshot.of([*cluster("b"), listener(1), route(to="b")])
+    bridge, endpoints = due(session, target)
+    assert (bridge.type_url, len(bridge.resources)) == (CLUSTER, 2)
+    assert (endpoints.type_url, len(endpoints.resources)) == (ENDPOINT, 1)
+    assert bridge.version_info != target.versions[CLUSTER]
+    assert session.receive(ask(CLUSTER, nonce=bridge.nonce)) is None
+    (routes,) = due(session, target)
+    assert routes.type_url == ROUTE
+    session.receive(ask(ROUTE, "main", nonce=routes.nonce))
+    (last,) = due(session, target)
+    assert (last.type_url, len(last.resources)) == (CLUSTER, 1)
+    assert session.receive(ask(CLUSTER, nonce=last.nonce)) == Acked(CLUSTER, target.versions[CLUSTER])
+
+
+def test_routes_stay_as_they_are_when_their_clusters_are_refused() -> None:
+    """Routes to clusters that the client does not have would answer nothing."""
+    session, names = Session(), {ROUTE: ["main"]}
+    for type_url in (CLUSTER, ROUTE):
+        session.receive(ask(type_url, *names.get(type_url, [])))
+    taken(session, WORLD, names)
+    target = Snapshot.of([*cluster("b"), listener(1), route(to="b")])
+    (bridge,) = due(session, target)
+    session.receive(ask(CLUSTER, nonce=bridge.nonce, refused="no"))
+    assert due(session, target) == []
+    (back,) = due(session, WORLD)
+    assert (back.type_url, back.version_info) == (CLUSTER, WORLD.versions[CLUSTER])
 
 
 def test_a_watch_waits_until_the_snapshot_can_answer() -> None:
@@ -95,7 +143,7 @@ def test_a_watch_waits_until_the_snapshot_can_answer() -> None:
     session.receive(ask(CLUSTER))
     session.receive(ask(ROUTE, "main"))
     assert due(session, EMPTY) == []
-    assert [response.type_url for response in due(session, WORLD)] == [CLUSTER, ROUTE]
+    assert [response.type_url for response in taken(session, WORLD, {ROUTE: ["main"]})] == [CLUSTER, ROUTE]
 
 
 def test_only_what_was_asked_for_is_sent() -> None:
@@ -126,7 +174,7 @@ def test_changed_clusters_are_followed_by_their_endpoints() -> None:
     session = Session()
     session.receive(ask(CLUSTER))
     session.receive(ask(ENDPOINT, "a"))
-    due(session, WORLD)
+    taken(session, WORLD, {ENDPOINT: ["a"]})
     changed = Snapshot.of([*cluster("a", connect_seconds=9), listener(1), route(to="a")])
     assert [response.type_url for response in due(session, changed)] == [CLUSTER, ENDPOINT]
 
@@ -136,7 +184,9 @@ def test_a_superseded_snapshot_is_never_sent() -> None:
     session = Session()
     for request in (ask(CLUSTER), ask(LISTENER), ask(ROUTE, "main")):
         session.receive(request)
-    session.next_response(WORLD)
+    first = session.next_response(WORLD)
+    assert first is not None
+    session.receive(ask(CLUSTER, nonce=first.nonce))
     newer = Snapshot.of([*cluster("a"), listener(2), route("newer")])
     assert [response.version_info for response in due(session, newer)] == [
         newer.versions[LISTENER],
@@ -144,13 +194,23 @@ def test_a_superseded_snapshot_is_never_sent() -> None:
     ]
 
 
-def test_after_a_reconnection_the_first_request_is_answered_whatever_its_version() -> None:
+def test_after_a_reconnection_names_are_answered_whatever_the_version() -> None:
     """The client may have the version and yet lack names that it asks for only now."""
     request = ask(ENDPOINT, "a")
     request.version_info = WORLD.versions[ENDPOINT]
     session = Session()
-    session.receive(request)
+    assert session.receive(request) is None
     assert len(due(session, WORLD)) == 1
+
+
+def test_after_a_reconnection_a_client_that_has_all_clusters_is_not_sent_them_again() -> None:
+    """Where it wants everything, the version says what it has; an older one is answered."""
+    request = ask(CLUSTER)
+    request.version_info = WORLD.versions[CLUSTER]
+    session = Session()
+    assert session.receive(request) == Acked(CLUSTER, WORLD.versions[CLUSTER])
+    assert due(session, WORLD) == []
+    assert len(due(session, Snapshot.of(cluster("b")))) == 1
 
 
 def test_an_unknown_type_is_kept_and_left_unanswered() -> None:

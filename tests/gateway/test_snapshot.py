@@ -1,13 +1,9 @@
-"""A snapshot is consistent, and the way to the next one takes nothing away that is in use."""
-
-from itertools import pairwise
+"""A snapshot is consistent, immutable, and its versions follow from its content."""
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from gateway.ads.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
-from gateway.ads.snapshot import EMPTY, Snapshot, SnapshotInconsistentError, steps
+from gateway.ads.resources import CLUSTER, ENDPOINT, Resource
+from gateway.ads.snapshot import EMPTY, Snapshot, SnapshotInconsistentError
 from tests.gateway.resources import cluster, listener, route
 
 
@@ -48,38 +44,12 @@ def test_what_does_not_fit_together_is_an_error(resources: list[Resource], said:
         Snapshot.of(resources)
 
 
-def test_additions_need_one_step() -> None:
-    """Clusters are sent before the routes that name them."""
-    target = Snapshot.of([*cluster("a"), *cluster("b")])
-    assert steps(Snapshot.of(cluster("a")), target) == [target]
-
-
-def test_a_cluster_goes_after_the_routes_no_longer_name_it() -> None:
-    """The first step has the new routes and still the old cluster."""
-    current = Snapshot.of([*cluster("old"), listener(1), route(to="old")])
-    target = Snapshot.of([*cluster("new"), listener(1), route(to="new")])
-    bridge, last = steps(current, target)
-    assert set(bridge.resources[CLUSTER]) == set(bridge.resources[ENDPOINT]) == {"old", "new"}
-    assert bridge.versions[ROUTE] == target.versions[ROUTE]
-    assert bridge.versions[LISTENER] == target.versions[LISTENER]
-    assert last is target
-
-
-# Building a message is slow enough to be done once.
-CLUSTERS = {name: cluster(name) for name in "abcd"}
-
-
-@settings(deadline=None)
-@given(st.frozensets(st.sampled_from("abcd")), st.frozensets(st.sampled_from("abcd")))
-def test_every_step_has_what_is_in_use_before_and_after(before: frozenset[str], after: frozenset[str]) -> None:
-    """Whatever changes: no step lacks a cluster that the step before and the step after both have."""
-    current, target = (Snapshot.of(r for name in sorted(names) for r in CLUSTERS[name]) for names in (before, after))
-    path = [current, *steps(current, target)]
-    assert path[-1] == target
-    for one, other in pairwise(path):
-        assert before & after <= set(other.resources[CLUSTER])
-        grows = set(one.resources[CLUSTER]) <= set(other.resources[CLUSTER])
-        assert grows or other is target
+def test_every_destination_of_weighted_routes_must_be_there() -> None:
+    """And both clusters are in use."""
+    both = [*cluster("a"), *cluster("b"), listener(1)]
+    Snapshot.of([*both, route(split={"a": 90, "b": 10})])
+    with pytest.raises(SnapshotInconsistentError, match="missing"):
+        Snapshot.of([*both, route(split={"a": 90, "c": 10})])
 
 
 def test_the_empty_snapshot_is_consistent() -> None:
