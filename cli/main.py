@@ -5,7 +5,16 @@ import sys
 
 import typer
 
-from cli import connection_commands, demo_command, deployment_commands, order_commands, suite_commands, tenant_commands
+from cli import (
+    audit_command,
+    certificate_commands,
+    connection_commands,
+    demo_command,
+    deployment_commands,
+    order_commands,
+    suite_commands,
+    tenant_commands,
+)
 from cli.errors import CommandError
 from cli.output import print_error
 
@@ -22,6 +31,8 @@ commands.add_typer(tenant_commands.commands, name="tenant")
 commands.add_typer(connection_commands.commands, name="connection")
 commands.add_typer(order_commands.commands, name="orders")
 commands.add_typer(deployment_commands.commands, name="deployment")
+commands.add_typer(certificate_commands.commands, name="certificates")
+audit_command.register(commands)
 demo_command.register(commands)
 
 

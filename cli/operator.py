@@ -13,9 +13,12 @@ from google.protobuf.message import Message
 from rapport.tenant.v1 import token_service_pb2, token_service_pb2_grpc
 
 from cli.errors import CommandError
+from cli.suite.certificates import operator_tls
 from cli.suite.control import require_running
 from cli.suite.folder import SuiteFolder
 from cli.suite.secret_files import operator_key
+from servicekit.channel import open_channel
+from servicekit.peers import PeerTls
 
 _TOKEN_SECONDS = 60.0
 """How long a token is used; it is valid for twice as long."""
@@ -27,12 +30,9 @@ Result = TypeVar("Result")
 class Operator:
     """Channels to the services, and tokens for calls to them."""
 
-    def __init__(self, addresses: dict[str, str], key: str) -> None:
+    def __init__(self, addresses: dict[str, str], key: str, tls: PeerTls | None = None) -> None:
         self._key = key
-        self._channels = {
-            service: grpc.aio.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)])
-            for service, address in addresses.items()
-        }
+        self._channels = {service: open_channel(address, service, tls) for service, address in addresses.items()}
         self._tokens: dict[str, tuple[str, float]] = {}
 
     def stub(self, kind: Callable[[grpc.aio.Channel], Stub], service: str) -> Stub:
@@ -69,7 +69,7 @@ async def operator_of(folder: SuiteFolder) -> AsyncIterator[Operator]:
             f"The suite on {folder.root} is {running.phase}: try again in a moment.", reason="NOT_RUNNING"
         )
     addresses = {service: found[0] for service, found in running.addresses.items()}
-    operator = Operator(addresses, operator_key(folder.secrets))
+    operator = Operator(addresses, operator_key(folder.secrets), operator_tls(folder))
     try:
         yield operator
     except grpc.aio.AioRpcError as error:

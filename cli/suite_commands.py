@@ -39,6 +39,14 @@ def up(
         typer.Option(metavar="SERVICE=N", help="Run N processes of a service, e.g. tickets=2; may be repeated."),
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return when everything is healthy.")] = False,
+    mtls: Annotated[
+        bool | None,
+        typer.Option(
+            "--mtls/--no-mtls",
+            help="Mutual TLS between the processes; the data folder remembers it.",
+            show_default="as before; at first without",
+        ),
+    ] = None,
     as_json: Json = False,
     data: Data = None,
 ) -> None:
@@ -47,7 +55,8 @@ def up(
     Without --detach it stays until Ctrl-C and then stops everything.
     """
     folder = suite_folder(data)
-    options = SuiteOptions(host=host, https_port=https_port, http_port=http_port, processes=_counts(processes or []))
+    counts = _counts(processes or [])
+    options = SuiteOptions(host=host, https_port=https_port, http_port=http_port, processes=counts, mtls=mtls)
     control.refuse_second(folder)
     say(f"Starting Rapport in {folder.root}")
     started = control.start(folder, options, show_step, leashed=not detach)

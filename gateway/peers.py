@@ -22,7 +22,7 @@ def secret_file(data_dir: Path) -> Path:
     return data_dir.absolute() / "suite-secrets.json"
 
 
-def write_secrets(data_dir: Path, files: PeerFiles) -> None:
+def write_secrets(file: Path, files: PeerFiles) -> None:
     """Write that file; it holds paths only."""
     certificate = {
         "certificate_chain": {"filename": str(files.certificate)},
@@ -37,7 +37,7 @@ def write_secrets(data_dir: Path, files: PeerFiles) -> None:
         {"@type": f"{_TYPES}.Secret", "name": _CERTIFICATE, "tls_certificate": certificate},
         {"@type": f"{_TYPES}.Secret", "name": _AUTHORITIES, "validation_context": authorities},
     ]
-    write(secret_file(data_dir), json.dumps({"version_info": "1", "resources": secrets}, indent=2).encode())
+    write(file, json.dumps({"version_info": "1", "resources": secrets}, indent=2).encode())
 
 
 def transport_socket(service: str, secrets: Path) -> dict[str, Any]:

@@ -85,7 +85,8 @@ def issue(
     """
     lives, now = lives or Lives(), now or datetime.now(UTC)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _only_one(folder):
+    (folder / _AUTHORITY).mkdir(exist_ok=True, mode=0o700)
+    with _only_one(folder / _AUTHORITY):
         signing, trusted = _authorities(folder / _AUTHORITY, lives, now, roll=roll)
         bundle = b"".join(authority.certificate_pem for authority in trusted)
         changed = [_keep(folder / name, name, signing, bundle, lives, now) for name in names]
@@ -107,7 +108,6 @@ def in_use(made: Sequence[datetime], settle: timedelta, now: datetime) -> tuple[
 
 def _authorities(folder: Path, lives: Lives, now: datetime, *, roll: bool) -> tuple[Issued, list[Issued]]:
     """Return the authority that signs, and all that are trusted; make and forget them as their time comes."""
-    folder.mkdir(exist_ok=True, mode=0o700)
     files = sorted(folder.glob("*.pem"))
     newest = _parse(files[-1]) if files else None
     if newest is None or roll or newest.certificate.not_valid_after_utc - now < lives.authority / 4:

@@ -114,6 +114,7 @@ def describe(folder: SuiteFolder) -> dict[str, Any]:
         "operator_key": operator_key(folder.secrets),
         "grpc": {service: addresses[0] for service, addresses in running.addresses.items()},
         "grpc_all": running.addresses,
+        "mtls": folder.certificates.exists(),
         "data": str(folder.root),
         "pid": running.supervisor.pid,
     }

@@ -45,6 +45,11 @@ class SuiteFolder:
         return self.root / "gateway"
 
     @property
+    def certificates(self) -> Path:
+        """The authority and the processes' certificates; there only when the suite runs with mutual TLS."""
+        return self.root / "certificates"
+
+    @property
     def demo(self) -> Path:
         """The demo world's tenants and API keys."""
         return self.root / "demo.json"

@@ -9,13 +9,15 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from servicekit.channel import open_channel
+from servicekit.peers import PeerTls
+
 _ANSWER_SECONDS = 2.0
 
 
-async def is_serving(address: str) -> bool:
-    """Tell whether the process at the address says that it is serving."""
-    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
-    async with grpc.aio.insecure_channel(address, options=options) as channel:
+async def is_serving(address: str, name: str = "", tls: PeerTls | None = None) -> bool:
+    """Tell whether the process at the address says that it is serving; with TLS it must prove that it is `name`."""
+    async with open_channel(address, name, tls) as channel:
         try:
             answer = await health_pb2_grpc.HealthStub(channel).Check(
                 health_pb2.HealthCheckRequest(), timeout=_ANSWER_SECONDS

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cli.suite import certificates
 from cli.suite.child import ProcessPlan
 from cli.suite.folder import SuiteFolder
 from cli.suite.names import DATABASE, SERVICES
@@ -28,12 +29,14 @@ class SuiteOptions:
         https_port: its HTTPS port; 0 for a free one.
         http_port: the port that redirects to it; 0 for a free one.
         processes: how many processes a service has, by service; one where it is not named.
+        mtls: whether the processes prove themselves to one another; None for what the data folder remembers.
     """
 
     host: str = "127.0.0.1"
     https_port: int = 8443
     http_port: int = 8080
     processes: Mapping[str, int] = field(default_factory=dict)
+    mtls: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -92,12 +95,13 @@ def server_plans(postgres: PostgresServer, valkey: ValkeyServer) -> list[Process
 
 
 def service_plans(
-    addresses: Addresses, secrets: SuiteSecrets, postgres: PostgresServer, valkey: ValkeyServer
+    folder: SuiteFolder, addresses: Addresses, secrets: SuiteSecrets, postgres: PostgresServer, valkey: ValkeyServer
 ) -> list[ProcessPlan]:
     """Return a plan for each process of each service."""
     plans = []
     for service in SERVICES:
         shared = _service_environment(service, addresses, secrets, postgres, valkey)
+        shared |= certificates.environment(folder, service)
         listening = addresses.services[service]
         for number, address in enumerate(listening, start=1):
             plans.append(
@@ -135,6 +139,7 @@ def gateway_plans(folder: SuiteFolder, admin: Path, addresses: Addresses, secret
             "WORKLOAD_SECRET_FILE": str(secrets.workload_files["gateway"]),
             "PUBLIC_URL": addresses.https_url,
             "ADMIN_LISTEN": f"unix:{admin}",
+            **certificates.environment(folder, "gateway"),
         },
     )
     return [
@@ -170,6 +175,7 @@ def _service_environment(
         "tenant": {
             "OPERATOR_KEY_FILE": str(secrets.operator_key_file),
             "WORKLOAD_SECRETS_FILE": str(secrets.workloads_file),
+            **{f"{peer.upper()}_TARGET": addresses.target(peer) for peer in SERVICES if peer != "tenant"},
         },
         "crm": {"TICKETS_TARGET": addresses.target("tickets"), "PUBLIC_URL": addresses.https_url},
         "tickets": {"RECOMMENDATIONS_TARGET": addresses.target("recommendations")},

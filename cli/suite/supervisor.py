@@ -19,7 +19,7 @@ from pathlib import Path
 import httpx
 
 from cli.errors import CommandError
-from cli.suite import plans, state
+from cli.suite import certificates, plans, state
 from cli.suite.child import Child, ProcessPlan, last_words
 from cli.suite.folder import SuiteFolder
 from cli.suite.health import is_ready, is_serving
@@ -52,6 +52,7 @@ class Supervisor:
         self._state = state.SuiteState(supervisor=state.describe(os.getpid()))
         self._children: dict[str, Child] = {}
         self._stop = asyncio.Event()
+        self._beside: list[asyncio.Task[None]] = []
         self._admin = Path()
 
     def stop(self) -> None:
@@ -66,7 +67,7 @@ class Supervisor:
         """
         for name in state.kill_leftovers(self._folder):
             self._progress.tell("step", name="leftovers", text=f"ended {name}, left behind by a killed suite")
-        beside = [asyncio.create_task(keep_bounded(self._folder.logs)), asyncio.create_task(self._watch_folder())]
+        self._beside = [asyncio.create_task(keep_bounded(self._folder.logs)), asyncio.create_task(self._watch_folder())]
         try:
             starting = asyncio.create_task(self._start())
             stopping = asyncio.create_task(self._stop.wait())
@@ -82,12 +83,14 @@ class Supervisor:
         finally:
             self._set_phase("stopping")
             await self._stop_all()
-            for task in beside:
+            for task in self._beside:
                 task.cancel()
             (self._folder.run / "suite.json").unlink(missing_ok=True)
 
     async def _start(self) -> None:
         secrets = suite_secrets(self._folder.secrets)
+        if certificates.choose(self._folder, self._options.mtls):
+            self._beside.append(asyncio.create_task(certificates.keep_issued(self._folder.certificates)))
         addresses = self._choose_addresses()
         self._tell("servers", "starting Postgres and Valkey")
         postgres = await asyncio.to_thread(
@@ -104,7 +107,7 @@ class Supervisor:
         await _provision(postgres, secrets)
         await self._migrate(plans.migration_environment(secrets, postgres))
         self._tell("services", "starting the services")
-        services = plans.service_plans(addresses, secrets, postgres, valkey)
+        services = plans.service_plans(self._folder, addresses, secrets, postgres, valkey)
         await self._start_all(services)
         await self._wait_for_services(addresses)
         await self._wait_for_gateway(addresses)
@@ -165,8 +168,11 @@ class Supervisor:
             for number, address in enumerate(listening, start=1):
                 waiting[service if len(listening) == 1 else f"{service}-{number}"] = address
 
+        tls = certificates.operator_tls(self._folder)
+
         async def wait(name: str, address: str) -> None:
-            await self._healthy(name, lambda: is_serving(address))
+            proven = "gateway" if name == "control-plane" else name.partition("-")[0]
+            await self._healthy(name, lambda: is_serving(address, proven, tls))
             self._tell(name, f"{name} is healthy")
 
         async with asyncio.TaskGroup() as group:
