@@ -40,6 +40,8 @@ class DomainError(Exception):
 
     reason: ClassVar[str] = "DOMAIN"
     domain: ClassVar[str] = "rapport"
+    http_status: int | None = None
+    """The status over REST where it is not that of the family."""
 
     def __init__(
         self,

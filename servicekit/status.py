@@ -1,6 +1,7 @@
 """How a domain error is said on the wire: the gRPC status, its rich details, and the finished problem document."""
 
 from dataclasses import dataclass
+from http import HTTPStatus
 
 import grpc
 import orjson
@@ -9,6 +10,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from servicekit import errors
 from servicekit.errors import DomainError
+from servicekit.etag import quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,8 @@ def problem(error: DomainError) -> bytes:
     family = family_of(error)
     document: dict[str, object] = {
         "type": f"urn:rapport:problem:{error.reason}",
-        "title": family.title,
-        "status": family.http,
+        "title": HTTPStatus(error.http_status).phrase if error.http_status else family.title,
+        "status": error.http_status or family.http,
         "detail": error.detail[:_MAX_DETAIL],
         "reason": error.reason,
     }
@@ -109,4 +111,11 @@ def rich_status(error: DomainError) -> status_pb2.Status:
 
 def trailers(error: DomainError) -> tuple[tuple[str, str | bytes], ...]:
     """Return the trailing metadata that says the error to gRPC callers and to the gateway."""
-    return ((DETAILS_KEY, rich_status(error).SerializeToString()), (PROBLEM_KEY, problem(error)))
+    said: list[tuple[str, str | bytes]] = [
+        (DETAILS_KEY, rich_status(error).SerializeToString()),
+        (PROBLEM_KEY, problem(error)),
+    ]
+    # What a condition was compared with is told in a header, too.
+    if etag := error.metadata.get("etag"):
+        said.append(("etag", quoted(etag)))
+    return tuple(said)

@@ -35,13 +35,23 @@ function envoy_on_response(handle)
   if problem then
     document = decoded(problem)
     -- The service knows best which status its refusal has in HTTP; the transcoder knows only the code of gRPC.
-    local status = document:match('"status":%s*([45]%d%d)')
+    local status = document:match('"status":%s*([345]%d%d)')
     if status then headers:replace(":status", status) end
+    -- "What you have is still right" comes without a body.
+    if status == "304" then
+      headers:remove("content-type")
+      headers:remove("content-length")
+      handle:body(true):setBytes("")
+      return
+    end
   else
     document = PROBLEMS[headers:get(":status")] or PROBLEMS["500"]
   end
-  if headers:get(":status") == "503" then headers:replace("retry-after", "1") end
-  headers:replace("content-type", "application/problem+json")
+  local passing = { ["503"] = true, ["504"] = true }
+  if passing[headers:get(":status")] then headers:replace("retry-after", "1") end
+  -- A refusal of the token endpoint has the form of OAuth 2.0, which is plain JSON.
+  local oauth = document:find('{"error":', 1, true) == 1
+  headers:replace("content-type", oauth and "application/json" or "application/problem+json")
   headers:replace("content-length", tostring(#document))
   handle:body(true):setBytes(document)
 end

@@ -6,6 +6,7 @@ from servicekit.audit import AuditTrail
 from servicekit.identity import HostRules, TokenVerifier
 from servicekit.layers.access_log import access_log
 from servicekit.layers.audit import acts, refusals
+from servicekit.layers.conditions import conditions
 from servicekit.layers.deadline import deadline
 from servicekit.layers.errors import errors
 from servicekit.layers.identity import identity
@@ -29,6 +30,7 @@ ORDER = (
     "lasting",
     "scope",
     "validation",
+    "conditions",
     "acts",
 )
 """Outermost first. Metrics and the log stand outside the errors, so that every status counts; who may call is settled
@@ -54,6 +56,7 @@ def layers(
         "lasting": lasting(verifier),
         "scope": scope,
         "validation": validation,
+        "conditions": conditions,
         "acts": acts(audit),
     }
     return [known[name] for name in ORDER]

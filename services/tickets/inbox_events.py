@@ -20,6 +20,9 @@ EVENT_STREAM = "text/event-stream"
 LAST_EVENT_ID = "last-event-id"
 """The header in which a browser says where its stream broke off."""
 
+HEADERS = (("cache-control", "no-store"), ("x-accel-buffering", "no"))
+"""What keeps proxies from holding a stream back."""
+
 _RETRY = b"retry: 1000\n"
 _KINDS = {
     Kind.CREATED: ticket_service_pb2.InboxChange.KIND_CREATED,
@@ -77,16 +80,16 @@ def message(event: Event, resume_token: str) -> ticket_service_pb2.WatchInboxRes
 
 
 class EventStream:
-    """Writes one stream of Server-Sent Events."""
+    """Writes one stream of Server-Sent Events; `begun` is whether anything was written yet."""
 
     def __init__(self) -> None:
         self._caught_up = False
-        self._begun = False
+        self.begun = False
 
     def frame(self, event: Event, resume_token: str) -> bytes:
         """Return the next bytes of the stream. The id of a sign of life is kept by the client without an event."""
-        head = b"" if self._begun else _RETRY
-        self._begun = True
+        head = b"" if self.begun else _RETRY
+        self.begun = True
         head += b"id: %s\n" % resume_token.encode()
         if not isinstance(event, Position):
             return head + b"event: %s\ndata: %s\n\n" % (event.kind.encode(), orjson.dumps(_values(event)))

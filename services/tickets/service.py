@@ -183,6 +183,9 @@ class TicketServicer(ticket_service_pb2_grpc.TicketServiceServicer):
         resume_token = request.resume_token or str(metadata.get(inbox_events.LAST_EVENT_ID, ""))
         stream = inbox_events.EventStream()
         async for event, token in self._events.watch(caller_tenant(), resume_token, request.status):
+            if not stream.begun:
+                # Not before there is something to send: a refusal must come without them.
+                await context.send_initial_metadata(inbox_events.HEADERS)
             yield HttpBody(content_type=inbox_events.EVENT_STREAM, data=stream.frame(event, token))
 
     def _scope(self, what: str, ticket: str) -> tuple[object, ...]:

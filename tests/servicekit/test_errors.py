@@ -28,6 +28,7 @@ EXPECTED = [
     (errors.NotFoundError, grpc.StatusCode.NOT_FOUND, 404),
     (errors.AlreadyExistsError, grpc.StatusCode.ALREADY_EXISTS, 409),
     (errors.PreconditionError, grpc.StatusCode.FAILED_PRECONDITION, 400),
+    (errors.OutOfRangeError, grpc.StatusCode.OUT_OF_RANGE, 410),
     (errors.ConflictError, grpc.StatusCode.ABORTED, 409),
     (errors.TooLargeError, grpc.StatusCode.RESOURCE_EXHAUSTED, 413),
     (errors.QuotaError, grpc.StatusCode.RESOURCE_EXHAUSTED, 429),

@@ -44,6 +44,7 @@ def test_the_order_of_the_layers_is_the_one_that_was_decided() -> None:
         "lasting",
         "scope",
         "validation",
+        "conditions",
         "acts",
     )
     assert len(layers(TokenVerifier(Issuer().trust), asyncio.Event())) == len(ORDER)

@@ -39,7 +39,9 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     ERROR_REASON_CURSOR_INVALID: _ErrorReason.ValueType  # 6
     """The cursor is none that this log gave out (400). Example: ListChanges with the cursor "yesterday"."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 7
-    """The thing has changed since the caller saw it (409). Example: UpdateTicket with the etag of the day before."""
+    """The thing has changed since the caller saw it (409; 412 where the header `If-Match` said what it saw). Example:
+    UpdateTicket with the etag of the day before.
+    """
     ERROR_REASON_TRANSACTION_CONFLICT: _ErrorReason.ValueType  # 8
     """Two changes got in each other's way and this one was given up; repeat it (409). Example: two merges of one ticket."""
     ERROR_REASON_DATABASE_UNAVAILABLE: _ErrorReason.ValueType  # 9
@@ -56,6 +58,10 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """The call took longer than it may (504). Example: a call that waits for half a minute behind another."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 14
     """Something is broken here, and what it is stands in the log only (500). Example: a bug."""
+    ERROR_REASON_NOT_MODIFIED: _ErrorReason.ValueType  # 15
+    """What the caller has according to the header `If-None-Match` still is right (304). Example: GetTicket with the etag of
+    the answer before.
+    """
     ERROR_REASON_HOST_MISMATCH: _ErrorReason.ValueType  # 40
     """The credential is good, but not on this host (403). Example: the key of the shop acme at globex.example.com."""
     ERROR_REASON_ORIGIN_NOT_ALLOWED: _ErrorReason.ValueType  # 41
@@ -83,7 +89,9 @@ ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 5
 ERROR_REASON_CURSOR_INVALID: ErrorReason.ValueType  # 6
 """The cursor is none that this log gave out (400). Example: ListChanges with the cursor "yesterday"."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 7
-"""The thing has changed since the caller saw it (409). Example: UpdateTicket with the etag of the day before."""
+"""The thing has changed since the caller saw it (409; 412 where the header `If-Match` said what it saw). Example:
+UpdateTicket with the etag of the day before.
+"""
 ERROR_REASON_TRANSACTION_CONFLICT: ErrorReason.ValueType  # 8
 """Two changes got in each other's way and this one was given up; repeat it (409). Example: two merges of one ticket."""
 ERROR_REASON_DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 9
@@ -100,6 +108,10 @@ ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 13
 """The call took longer than it may (504). Example: a call that waits for half a minute behind another."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 14
 """Something is broken here, and what it is stands in the log only (500). Example: a bug."""
+ERROR_REASON_NOT_MODIFIED: ErrorReason.ValueType  # 15
+"""What the caller has according to the header `If-None-Match` still is right (304). Example: GetTicket with the etag of
+the answer before.
+"""
 ERROR_REASON_HOST_MISMATCH: ErrorReason.ValueType  # 40
 """The credential is good, but not on this host (403). Example: the key of the shop acme at globex.example.com."""
 ERROR_REASON_ORIGIN_NOT_ALLOWED: ErrorReason.ValueType  # 41
