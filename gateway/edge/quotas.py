@@ -1,0 +1,22 @@
+"""How many requests callers may send, as numbers; how Envoy keeps to them stands in `gateway.edge.rates`."""
+
+from dataclasses import dataclass
+
+BURST_SECONDS = 10
+"""How many seconds' worth of its quota a caller may send at once."""
+
+LEAST_QUOTA = 6
+"""The least quota that is kept exactly, in requests per minute: one request each `BURST_SECONDS`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Requests per minute where no token names them.
+
+    `tenant`: of a tenant whose token has no quota. `webhook`: to one webhook address. `stranger`: from one client
+    address to methods that ask for no credential.
+    """
+
+    tenant: int = 6000
+    webhook: int = 6000
+    stranger: int = 120

@@ -1,0 +1,152 @@
+"""Requests per minute on a real edge: each tenant, key, webhook and stranger has a bucket that nobody else empties."""
+
+import re
+from collections.abc import Iterator
+
+import grpc
+import httpx
+import pytest
+
+from tests.gateway.stack import Stack
+from tests.gateway.upstream import SERVICE
+
+QUOTA = re.compile(r'"(\w+)";r=(\d+);t=(\d+)')
+
+
+@pytest.fixture(scope="module")
+def limited() -> Iterator[Stack]:
+    """An edge with small limits where tokens say nothing."""
+    whole = Stack()
+    whole.settings |= {
+        "REQUESTS_PER_MINUTE": "120",
+        "WEBHOOK_REQUESTS_PER_MINUTE": "30",
+        "PUBLIC_REQUESTS_PER_MINUTE": "18",
+    }
+    try:
+        yield whole.start()
+    finally:
+        whole.stop()
+
+
+@pytest.fixture(scope="module")
+def anybody(limited: Stack) -> Iterator[httpx.Client]:
+    """A client without a credential."""
+    with limited.client() as open_client:
+        yield open_client
+
+
+def bearer(limited: Stack, tenant: str, **claims: object) -> dict[str, str]:
+    """Return the header with a token of a tenant."""
+    return {"authorization": f"Bearer {limited.tokens.token(tid=tenant, **claims)}"}
+
+
+def statuses(client: httpx.Client, headers: dict[str, str], count: int, path: str = "/v1/things/7") -> list[int]:
+    """Return the statuses of so many requests, one after the other."""
+    return [client.get(path, headers=headers).status_code for _ in range(count)]
+
+
+@pytest.mark.parametrize(("quota", "burst"), [(60, 10), (90, 15), (6, 1), (1, 1), (None, 20)])
+def test_a_tenant_may_send_a_sixth_of_its_quota_at_once(
+    limited: Stack, anybody: httpx.Client, quota: int | None, burst: int
+) -> None:
+    """The quota stands in the token, to the request exact; a token without one has the deployment's."""
+    headers = bearer(limited, f"burst-{quota}", **({} if quota is None else {"quota": quota}))
+    seen = statuses(anybody, headers, burst + 5)
+    assert seen[:burst] == [200] * burst
+    # While they were sent the bucket filled a little.
+    assert seen.count(200) <= burst + 3
+    assert seen[-1] == 429
+
+
+def test_a_refusal_says_when_to_come_again(limited: Stack, anybody: httpx.Client) -> None:
+    """As a problem, with the seconds until the bucket holds a request, and with the standard headers."""
+    headers = bearer(limited, "told", quota=12)
+    assert statuses(anybody, headers, 2) == [200, 200]
+    response = anybody.get("/v1/things/7", headers=headers | {"origin": "http://localhost:5173"})
+    assert response.status_code == 429
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["reason"] == "RATE_LIMITED"
+    assert response.headers["retry-after"] == "5"
+    assert response.headers["ratelimit"] == '"tenant";r=0;t=10'
+    assert response.headers["ratelimit-policy"] == '"tenant";q=2;w=10'
+    assert "ratelimit" in response.headers["access-control-expose-headers"]
+
+
+def test_every_answer_says_what_is_left(limited: Stack, anybody: httpx.Client) -> None:
+    """By the names of the standard; Envoy's own are not seen."""
+    headers = bearer(limited, "counting", quota=600)
+    first, second = (anybody.get("/v1/things/7", headers=headers).headers for _ in range(2))
+    assert first["ratelimit-policy"] == '"tenant";q=100;w=10'
+    assert first["ratelimit"] == '"tenant";r=99;t=1'
+    assert second["ratelimit"].startswith('"tenant";r=98')
+    assert not [name for name in first if name.startswith("x-ratelimit")]
+
+
+def test_an_answer_that_no_bucket_was_asked_for_has_no_such_headers(anybody: httpx.Client) -> None:
+    """Refused credentials, pages and unknown addresses."""
+    for path in ("/v1/things/7", "/nope", "/openapi.json", "/readyz"):
+        assert not [name for name in anybody.get(path).headers if "ratelimit" in name], path
+
+
+def test_a_tenant_beyond_its_quota_takes_nothing_from_another(limited: Stack, anybody: httpx.Client) -> None:
+    """Each has a bucket of its own."""
+    assert 429 in statuses(anybody, bearer(limited, "greedy", quota=30), 10)
+    assert statuses(anybody, bearer(limited, "modest", quota=30), 3) == [200] * 3
+
+
+def test_tokens_and_keys_of_one_tenant_share_its_quota(limited: Stack, anybody: httpx.Client) -> None:
+    """A second key is no second quota."""
+    one, other = (bearer(limited, "shared", quota=30, key=key) for key in ("a", "b"))
+    assert statuses(anybody, one, 5) == [200] * 5
+    assert statuses(anybody, other, 2)[-1] == 429
+
+
+def test_a_key_beyond_its_own_quota_leaves_the_tenants_alone(limited: Stack, anybody: httpx.Client) -> None:
+    """What is refused to a browser key is not spent; the refusal says whose quota it was."""
+    browser = bearer(limited, "keyed", quota=60, key="browser", key_quota=12)
+    first = anybody.get("/v1/things/7", headers=browser)
+    assert first.headers["ratelimit-policy"] == '"tenant";q=10;w=10, "key";q=2;w=10'
+    assert statuses(anybody, browser, 5)[-3:] == [429] * 3
+    refused = anybody.get("/v1/things/7", headers=browser)
+    assert refused.headers["ratelimit"].startswith('"key";r=0;')
+    assert refused.headers["retry-after"] == "5"
+    assert statuses(anybody, bearer(limited, "keyed", quota=60, key="server"), 7) == [200] * 7
+
+
+def test_a_changed_quota_counts_with_the_next_token(limited: Stack, anybody: httpx.Client) -> None:
+    """Nothing is pushed to Envoy for it."""
+    assert statuses(anybody, bearer(limited, "grown", quota=12), 3)[-1] == 429
+    grown = statuses(anybody, bearer(limited, "grown", quota=60_000), 20)
+    assert grown.count(200) >= 15
+
+
+def test_a_call_over_grpc_is_refused_as_grpc_does(limited: Stack) -> None:
+    """RESOURCE_EXHAUSTED, with the same headers as metadata."""
+    credentials = grpc.ssl_channel_credentials((limited.folder / "tls" / "ca.pem").read_bytes())
+    metadata = tuple(bearer(limited, "caller", quota=6).items())
+    with grpc.secure_channel(f"localhost:{limited.https}", credentials) as channel:
+        call = channel.unary_unary(f"/{SERVICE}/Echo")
+        _, first = call.with_call(b"", metadata=metadata, timeout=20)
+        assert ("ratelimit-policy", '"tenant";q=1;w=10') in tuple(first.initial_metadata())
+        with pytest.raises(grpc.RpcError) as caught:
+            call(b"", metadata=metadata, timeout=20)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert dict(caught.value.initial_metadata() or caught.value.trailing_metadata())["retry-after"] == "10"
+
+
+def test_a_webhook_address_has_a_limit_of_its_own(limited: Stack, anybody: httpx.Client) -> None:
+    """Whatever its query says; another one is not touched, and the address stands in no statistic."""
+    seen = [anybody.post(f"/webhooks/zendesk/noisy?n={n}", content=b"x").status_code for n in range(8)]
+    assert seen[:5] == [200] * 5
+    assert seen[-1] == 429
+    assert anybody.post("/webhooks/zendesk/quiet", content=b"x").status_code == 200
+    assert "noisy" not in limited.access_log()
+
+
+def test_a_stranger_asks_public_methods_only_so_often(limited: Stack, anybody: httpx.Client) -> None:
+    """By the address that it comes from; requests with a credential are not counted there."""
+    seen = statuses(anybody, {}, 6, "/v1/open/7")
+    assert seen[:3] == [200] * 3
+    assert seen[-1] == 429
+    assert anybody.get("/v1/open/7").headers["retry-after"] == "4"
+    assert statuses(anybody, bearer(limited, "known"), 3) == [200] * 3
