@@ -15,7 +15,7 @@ from servicekit.identity import keys_of
 log = structlog.get_logger(__name__)
 
 RESOLVE_SECONDS = 5.0
-CERTIFICATE_SECONDS = 1.0
+CERTIFICATE_SECONDS = 0.5
 
 
 class ControlPlane:

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 
 from envoy_data_plane.envoy.config.cluster.v3 import (
-    CircuitBreakers,
-    CircuitBreakersThresholds,
     Cluster,
     ClusterCommonLbConfig,
     ClusterDiscoveryType,
@@ -13,13 +12,19 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
     ClusterLbPolicy,
     OutlierDetection,
 )
-from envoy_data_plane.envoy.config.core.v3 import HealthCheck, HealthCheckGrpcHealthCheck, Http2ProtocolOptions
+from envoy_data_plane.envoy.config.core.v3 import (
+    HealthCheck,
+    HealthCheckGrpcHealthCheck,
+    Http2ProtocolOptions,
+    TransportSocket,
+)
 from envoy_data_plane.envoy.config.endpoint.v3 import (
     ClusterLoadAssignment,
     Endpoint,
     LbEndpoint,
     LocalityLbEndpoints,
 )
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import UpstreamTlsContext
 from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
     HttpProtocolOptions,
     HttpProtocolOptionsExplicitHttpConfig,
@@ -27,14 +32,18 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
 from envoy_data_plane.envoy.type.v3 import Percent
 from envoy_data_plane.google.protobuf import Any
 
+from gateway import peers
 from gateway.addresses import HostPort
-from gateway.edge import messages
+from gateway.edge import limits, messages
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-def cluster(name: str) -> Cluster:
-    """Return the cluster of a service; its endpoints come by EDS under the same name."""
+def cluster(name: str, secrets: Path | None = None) -> Cluster:
+    """Return the cluster of a service; its endpoints come by EDS under the same name.
+
+    With `secrets` (`gateway.peers`) it is reached by mutual TLS: it must prove that it is that service.
+    """
     options = HttpProtocolOptions(
         explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http2_protocol_options=Http2ProtocolOptions())
     )
@@ -43,21 +52,23 @@ def cluster(name: str) -> Cluster:
         type=ClusterDiscoveryType.EDS,
         eds_cluster_config=ClusterEdsClusterConfig(eds_config=messages.ADS),
         connect_timeout=timedelta(seconds=1),
-        lb_policy=ClusterLbPolicy.ROUND_ROBIN,
+        # Of two processes the one with less to do: a slow one gets less instead of half.
+        lb_policy=ClusterLbPolicy.LEAST_REQUEST,
         # Without this Envoy would send to every endpoint when more than half are unhealthy; draining ones as well.
         common_lb_config=ClusterCommonLbConfig(healthy_panic_threshold=Percent(value=0)),
         typed_extension_protocol_options={HTTP_OPTIONS: Any.pack(options)},
         health_checks=[_health_check()],
         ignore_health_on_host_removal=True,
-        circuit_breakers=CircuitBreakers(
-            thresholds=[
-                CircuitBreakersThresholds(
-                    max_connections=10_000, max_pending_requests=10_000, max_requests=100_000, max_retries=100
-                )
-            ]
-        ),
+        circuit_breakers=limits.circuit_breakers(),
         outlier_detection=_outlier_detection(),
+        transport_socket=_transport_socket(name.partition("@")[0], secrets) if secrets else None,
     )
+
+
+def _transport_socket(service: str, secrets: Path) -> TransportSocket:
+    socket = peers.transport_socket(service, secrets)
+    values = {name: value for name, value in socket["typed_config"].items() if name != "@type"}
+    return TransportSocket(name=socket["name"], typed_config=Any.pack(UpstreamTlsContext.from_dict(values)))
 
 
 def assignment(name: str, endpoints: Sequence[HostPort]) -> ClusterLoadAssignment:

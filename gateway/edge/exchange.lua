@@ -5,9 +5,10 @@
 
 local EXCHANGE = "/rapport.tenant.v1.TokenService/ExchangeApiKey"
 local CAPACITY = 4096
-local KEPT_SECONDS = 30
-local REFUSED_SECONDS = 2
-local SPARE_SECONDS = 5
+local KEPT_MS = 30000
+-- A shop that is resumed is served again within a second: a refusal is remembered for less.
+local REFUSED_MS = 500
+local SPARE_MS = 5000
 local TIMEOUT_MS = 2000
 local LONGEST_KEY = 256
 
@@ -86,14 +87,14 @@ local function exchange(handle, key, now)
   if headers[":status"] ~= "200" then return nil end
   local status = headers["grpc-status"]
   if status and status ~= "0" then
-    return REFUSALS[status] and { ends = now + REFUSED_SECONDS } or nil
+    return REFUSALS[status] and { ends = now + REFUSED_MS } or nil
   end
   -- AccessToken{token = 1, expire_time = 2}; the frame's five bytes come first.
   local token = body and field(body, 1, 6)
   local expires = token and field(body, 2, 6)
   local seconds = expires and field(expires, 1, 1)
   if not seconds then return nil end
-  return { authorization = "Bearer " .. token, ends = math.min(now + KEPT_SECONDS, seconds - SPARE_SECONDS) }
+  return { authorization = "Bearer " .. token, ends = math.min(now + KEPT_MS, seconds * 1000 - SPARE_MS) }
 end
 
 function envoy_on_request(handle)
@@ -103,8 +104,8 @@ function envoy_on_request(handle)
   -- Whatever happens below, the key goes no further and no other credential stands beside it.
   headers:remove("x-api-key")
   headers:remove("authorization")
-  if key == "" or #key > LONGEST_KEY or key:find("[^%w_%-]") then return end
-  local now = os.time()
+  if #key > LONGEST_KEY or not key:find("^rp[kb]_[%w_%-]+$") then return end
+  local now = tonumber(handle:timestamp())
   local entry = recall(key, now)
   if not entry then
     -- A second try reaches another process when the first one had just gone.

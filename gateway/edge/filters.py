@@ -35,59 +35,71 @@ from envoy_data_plane.envoy.type.v3 import FractionalPercent, FractionalPercentD
 from envoy_data_plane.google.protobuf import Any
 from envoy_data_plane.message_pool import default_message_pool
 
-from gateway.edge import messages, problems
+from gateway.edge import compression, messages, problems, rates
+from gateway.edge.limits import LONGEST_ANSWER, LONGEST_BODY, Limits
+from gateway.edge.quotas import Rates
 
 CORS = "cors"
 GRPC_WEB = "grpc_web"
 EXCHANGE = "exchange"
 TOKENS = "tokens"
+RATE_HEADERS = "rate_headers"
+TENANT_RATE = "rate.tenant"
+WEBHOOK_RATE = "rate.webhook"
+STRANGER_RATE = "rate.stranger"
 TOLERANT_TRANSCODER = "transcoder.tolerant"
 STRICT_TRANSCODER = "transcoder.strict"
 TIDY = "tidy"
 REFUSE = "refuse"
 BODY_LIMIT = "body_limit"
 PROBLEMS = "problems"
-CREDENTIALS = (EXCHANGE, TOKENS)
+CREDENTIALS = (EXCHANGE, TOKENS, RATE_HEADERS, TENANT_RATE)
 """The filters that public methods do without: what looks like a credential there is the method's own affair."""
+PUBLIC_RATES = (WEBHOOK_RATE, STRANGER_RATE)
+"""The limits of public methods, of which each has one; the others are limited by their credential."""
 FOR_REST_ONLY = (TIDY, PROBLEMS, BODY_LIMIT, TOLERANT_TRANSCODER, STRICT_TRANSCODER)
 """The filters that calls over gRPC do without."""
-FOR_SERVICES_ONLY = (GRPC_WEB, *CREDENTIALS, *FOR_REST_ONLY)
+FOR_SERVICES_ONLY = (GRPC_WEB, *CREDENTIALS, *PUBLIC_RATES, *FOR_REST_ONLY)
 """The filters that a request does not need which Envoy answers by itself."""
 FOR_READINESS = tuple(name for name in FOR_SERVICES_ONLY if name != TOKENS)
 """The filters that "is it ready" does without: all of these but the check of tokens, which must be there."""
 
-TOLERANT_SURFACES = frozenset({"api", "webhooks"})
+TOLERANT_SURFACES = frozenset({"api", "oauth2", "webhooks"})
 """Where query parameters that no contract knows are ignored: the frontend adds some, and so do vendors."""
 
-LONGEST_BODY = 1 << 20
-# The crm service refuses webhooks beyond 1 MiB itself; what the edge adds is room for the message around the body.
-LONGEST_TOLERANT_BODY = LONGEST_BODY + (16 << 10)
-LONGEST_ANSWER = 8 << 20
 ALIVE = "/(healthz|health|health/live)/?(\\?.*)?"
+READY_CHECK = "ready"
 READY_PATH = "/(readyz|health/ready)/?"
 READY = f"{READY_PATH}(\\?.*)?"
 CACHED_TOKENS = 4096
 LONGEST_CACHED_TOKEN = 4096
 
 
-def https_filters(image: bytes, services: Sequence[str], clusters: Sequence[str]) -> list[HttpFilter]:
+def https_filters(image: bytes, services: Sequence[str], quotas: Rates) -> list[HttpFilter]:
     """Return the filters of the HTTPS listener.
 
     A request passes them in this order and its answer in the reverse order: CORS is outermost, so that errors carry
-    its headers too; keys are exchanged before tokens are judged, and problems see what the transcoder made. It is not
-    ready before tokens can be judged, so that question is answered behind their check.
+    its headers too; keys are exchanged before tokens are judged, tokens are judged before they spend a quota, and
+    problems see what the transcoder made. It is not ready before tokens can be judged, so that question is answered
+    behind their check.
     """
-    alive, ready = health_filters(clusters)
+    alive, ready = health_filters()
     return [
         _filter(CORS, Cors()),
+        _filter(compression.BROTLI, compression.brotli()),
+        _filter(compression.GZIP, compression.gzip()),
         alive,
         HttpFilter(name=REFUSE, typed_config=Any.pack(Lua()), disabled=True),
         _filter(TIDY, _tidy()),
         _filter(GRPC_WEB, GrpcWeb()),
         _filter(EXCHANGE, _script("exchange")),
         _filter(PROBLEMS, _script("problems")),
+        _filter(RATE_HEADERS, rates.headers(quotas)),
         HttpFilter(name=TOKENS, config_discovery=_token_source()),
         ready,
+        _filter(TENANT_RATE, rates.tenants_and_keys(quotas)),
+        _filter(WEBHOOK_RATE, rates.webhooks(quotas)),
+        _filter(STRANGER_RATE, rates.strangers(quotas)),
         _filter(BODY_LIMIT, Buffer(max_request_bytes=LONGEST_BODY)),
         _filter(TOLERANT_TRANSCODER, _transcoder(image, services, strict=False)),
         _filter(STRICT_TRANSCODER, _transcoder(image, services, strict=True)),
@@ -95,20 +107,28 @@ def https_filters(image: bytes, services: Sequence[str], clusters: Sequence[str]
     ]
 
 
-def health_filters(clusters: Sequence[str]) -> list[HttpFilter]:
-    """Return the answers to "is it alive" (this Envoy) and "is it ready" (an endpoint of every service is)."""
-    some = Percent(value=1)
+def health_filters() -> list[HttpFilter]:
+    """Return the answers to "is it alive" (this Envoy) and "is it ready" (see `ready_check`)."""
+    source = ExtensionConfigSource(
+        config_source=messages.ADS, type_urls=[default_message_pool.type_to_url[HealthCheck]]
+    )
     return [
         _filter("alive", HealthCheck(pass_through_mode=False, headers=[messages.header_matches(":path", ALIVE)])),
-        _filter(
-            "ready",
-            HealthCheck(
-                pass_through_mode=False,
-                headers=[messages.header_matches(":path", READY)],
-                cluster_min_healthy_percentages=dict.fromkeys(clusters, some),
-            ),
-        ),
+        HttpFilter(name=READY_CHECK, config_discovery=source),
     ]
+
+
+def ready_check(clusters: Sequence[str]) -> TypedExtensionConfig:
+    """Return the answer to "is it ready": an endpoint of every one of these clusters is healthy.
+
+    It is an extension of its own, so that a shift of traffic between versions does not touch listeners.
+    """
+    check = HealthCheck(
+        pass_through_mode=False,
+        headers=[messages.header_matches(":path", READY)],
+        cluster_min_healthy_percentages=dict.fromkeys(clusters, Percent(value=1)),
+    )
+    return TypedExtensionConfig(name=READY_CHECK, typed_config=Any.pack(check))
 
 
 def router() -> HttpFilter:
@@ -128,9 +148,9 @@ def refusal(status: int, **headers: str) -> Any:
     return Any.pack(LuaPerRoute(source_code=DataSource(inline_string=code)))
 
 
-def webhook_body_limit() -> Any:
-    """Return what a route carries that takes bodies of webhooks."""
-    return Any.pack(BufferPerRoute(buffer=Buffer(max_request_bytes=LONGEST_TOLERANT_BODY)))
+def body_limit(limits: Limits) -> Any:
+    """Return what a route carries that takes bodies up to its limit."""
+    return Any.pack(BufferPerRoute(buffer=Buffer(max_request_bytes=limits.longest_body)))
 
 
 def token_check(jwks: str) -> TypedExtensionConfig:
@@ -143,6 +163,7 @@ def token_check(jwks: str) -> TypedExtensionConfig:
         audiences=["rapport"],
         local_jwks=DataSource(inline_string=jwks),
         forward=True,
+        payload_in_metadata=rates.PAYLOAD,
         require_expiration=True,
         from_headers=[JwtHeader(name="authorization", value_prefix="Bearer ")],
         clock_skew_seconds=5,
@@ -191,10 +212,10 @@ def _transcoder(image: bytes, services: Sequence[str], *, strict: bool) -> GrpcJ
         match_incoming_request_route=True,
         ignore_unknown_query_parameters=not strict,
         convert_grpc_status=False,
-        max_request_body_size=LONGEST_BODY if strict else LONGEST_TOLERANT_BODY,
+        max_request_body_size=LONGEST_BODY,
         max_response_body_size=LONGEST_ANSWER,
         print_options=GrpcJsonTranscoderPrintOptions(
-            always_print_primitive_fields=True, preserve_proto_field_names=True
+            always_print_primitive_fields=True, preserve_proto_field_names=True, stream_newline_delimited=True
         ),
         request_validation_options=GrpcJsonTranscoderRequestValidationOptions(
             reject_unknown_method=True,

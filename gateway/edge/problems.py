@@ -40,6 +40,12 @@ PROBLEMS = (
         "MEDIA_TYPE_UNSUPPORTED",
         "The body of the request has a media type that is not taken here.",
     ),
+    Problem(
+        421,
+        "Misdirected Request",
+        "PROXY_REQUIRED",
+        "This address serves what trusted proxies pass on, with the scheme that they were asked by.",
+    ),
     Problem(426, "Upgrade Required", "UPGRADE_REQUIRED", "The request needs a newer version of HTTP."),
     Problem(429, "Too Many Requests", "RATE_LIMITED", "Too many requests; try again later."),
     Problem(431, "Request Header Fields Too Large", "HEADERS_TOO_LARGE", "The headers of the request are too large."),
@@ -58,6 +64,14 @@ PROBLEMS = (
     Problem(504, "Gateway Timeout", "DEADLINE_EXCEEDED", "The service behind this address did not answer in time."),
 )
 """Every status that Envoy may answer by itself."""
+
+OVERLOADED = Problem(
+    503,
+    "Service Unavailable",
+    "OVERLOADED",
+    "The service behind this address has as many requests under way as it may; try again later.",
+)
+"""What is said when a service has no room left: Envoy refuses at once instead of letting requests pile up."""
 
 PASSING = frozenset({503, 504})
 """The statuses of failures that pass by themselves: the client is told to come again in a second."""

@@ -1,16 +1,22 @@
 """The whole of what Envoy is told, as one snapshot."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 from google.protobuf import descriptor_pb2
 
 from gateway.addresses import Endpoints, HostPort
 from gateway.ads.resources import Message, Resource
 from gateway.ads.snapshot import Snapshot
-from gateway.edge import clusters, contracts, filters, listeners, routes
+from gateway.certificates import Certificates
+from gateway.edge import clusters, contracts, filters, listeners, redirects, routes, tls, versions
+from gateway.edge.clients import Patience, Proxies
+from gateway.edge.quotas import Rates
 from gateway.edge.routes import Pages
+from gateway.shifts import Shift
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,16 +26,27 @@ class Edge:
     https: HostPort
     http: HostPort
     https_port: int
-    certificate: Path
-    key: Path
+    proxies: Proxies | None
+    patience: Patience
+    hsts_max_age: int
     cors_origins: Sequence[str]
     image: descriptor_pb2.FileDescriptorSet
     openapi: str
     docs: str
+    rates: Rates
+    suite_secrets: Path | None = None
 
 
-def snapshot(edge: Edge, endpoints: Endpoints, jwks: str | None) -> Snapshot:
-    """Return the snapshot for these endpoints and this key set (JSON text, None while it is not known).
+def snapshot(
+    edge: Edge,
+    endpoints: Endpoints,
+    jwks: str | None,
+    certificates: Certificates,
+    shifts: Mapping[str, Shift] | None = None,
+) -> Snapshot:
+    """Return the snapshot for these endpoints, certificates and this key set (JSON text, None while it is not known).
+
+    `shifts` says by service how much of its traffic goes to another version.
 
     Methods of services without endpoints setting are not routed.
 
@@ -38,17 +55,39 @@ def snapshot(edge: Edge, endpoints: Endpoints, jwks: str | None) -> Snapshot:
     """
     methods = [method for method in contracts.methods(edge.image) if method.owner in endpoints]
     services = sorted({method.service for method in methods})
-    https_filters = filters.https_filters(contracts.transcodable(edge.image), services, sorted(endpoints))
-    http_filters = [*filters.health_filters(sorted(endpoints)), filters.router()]
+    hsts = [tls.hsts(edge.hsts_max_age)] if edge.hsts_max_age else []
+    https_filters = hsts + filters.https_filters(contracts.transcodable(edge.image), services, edge.rates)
     pages = Pages(openapi=edge.openapi, docs=edge.docs, jwks=jwks)
+    served = routes.https_routes(methods, pages, edge.cors_origins)
+    versions.split(served, shifts or {})
     messages: list[Message] = [
-        *(clusters.cluster(name) for name in endpoints),
+        *(clusters.cluster(name, edge.suite_secrets) for name in endpoints),
         *(clusters.assignment(name, addresses) for name, addresses in endpoints.items()),
-        listeners.https_listener(edge.https, https_filters),
-        listeners.http_listener(edge.http, http_filters),
-        listeners.certificate(edge.certificate, edge.key),
+        listeners.https_listener(edge.https, https_filters, list(certificates.domains), edge.patience),
+        *tls.secrets(certificates),
         *([filters.token_check(jwks)] if jwks is not None else []),
-        routes.https_routes(methods, pages, edge.cors_origins),
-        routes.http_routes(edge.https_port),
+        filters.ready_check(versions.leading(endpoints, shifts or {})),
+        served,
+        *_http(edge, served, https_filters, certificates.challenges),
     ]
     return Snapshot.of(Resource.of(message) for message in messages)
+
+
+def _http(
+    edge: Edge,
+    served: RouteConfiguration,
+    https_filters: Sequence[HttpFilter],
+    challenges: Mapping[str, str],
+) -> list[Message]:
+    """Return the listener of HTTP and its routes."""
+    plain = [*filters.health_filters(), filters.router()]
+    if edge.proxies is None:
+        return [
+            listeners.http_listener(edge.http, plain, edge.patience, edge.https_port),
+            redirects.http_routes(edge.https_port, challenges),
+        ]
+    return [
+        listeners.proxied_listener(edge.http, https_filters, plain, edge.patience, edge.proxies, edge.https_port),
+        redirects.refusing_routes(challenges),
+        redirects.proxied_routes(served, edge.https_port, challenges),
+    ]

@@ -1,17 +1,14 @@
-"""Who gets which request: the routes of both listeners, made from the contracts."""
+"""Who gets which request: the routes of what is asked for by HTTPS, made from the contracts."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
 from envoy_data_plane.envoy.config.core.v3 import DataSource
 from envoy_data_plane.envoy.config.route.v3 import (
     DirectResponseAction,
     FilterConfig,
     HeaderMatcher,
-    RedirectAction,
-    RedirectActionRedirectResponseCode,
     RetryPolicy,
     RetryPolicyRetryHostPredicate,
     Route,
@@ -25,15 +22,16 @@ from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import Previ
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher
 from envoy_data_plane.google.protobuf import Any
 
-from gateway.edge import filters, messages, problems, templates
+from gateway.edge import compression, filters, messages, problems, templates
 from gateway.edge.contracts import Method
+from gateway.edge.limits import LIMITS, Kind, Limits, kind_of
 
 HTTPS_ROUTES = "https"
-HTTP_ROUTES = "http"
-TIMEOUT = timedelta(seconds=15)
 LONGEST_INLINE_BODY = 4 << 20
+JSON = "(?i)application/([a-z0-9.+-]+\\+)?json(;.*)?"
+RAW_SURFACES = frozenset({"webhooks", "oauth2"})
+"""Where bodies are what a standard or a vendor makes of them; everywhere else they are JSON."""
 HEALTHY = "/(healthz|health|health/live|readyz|health/ready)/?"
-ACME = "/.well-known/acme-challenge/"
 DOCS_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -61,7 +59,7 @@ class _Group:
     verb: str
     safe: bool
     public: bool
-    streaming: bool
+    kind: Kind
     custom_verb: bool
 
     @property
@@ -70,7 +68,8 @@ class _Group:
         extra = [
             word for word, said in (("safe", self.safe), ("public", self.public), ("verb", self.custom_verb)) if said
         ]
-        return ".".join([self.surface, self.owner, self.verb.lower(), *extra])
+        special = [self.kind] if self.kind in {Kind.IMPORT, Kind.STREAM} else []
+        return ".".join([self.surface, self.owner, self.verb.lower(), *extra, *special])
 
 
 def https_routes(methods: Sequence[Method], pages: Pages, cors_origins: Sequence[str]) -> RouteConfiguration:
@@ -83,9 +82,9 @@ def https_routes(methods: Sequence[Method], pages: Pages, cors_origins: Sequence
         ValueError: there is no method at all.
     """
     bindings = [
-        (_Group(_surface(template), m.owner, verb, m.safe, m.public, m.streaming, bool(template.verb)), template)
-        for m in methods
-        for verb, template in ((b.verb, templates.translate(b.template)) for b in m.bindings)
+        (_group(method, verb, template), template)
+        for method in methods
+        for verb, template in ((b.verb, templates.translate(b.template)) for b in method.bindings)
     ]
     if not methods:
         raise ValueError("no service with a public method has an address")
@@ -93,7 +92,7 @@ def https_routes(methods: Sequence[Method], pages: Pages, cors_origins: Sequence
     rest: list[Route] = []
     for custom_verb in (True, False):
         chosen = [(group, template) for group, template in bindings if group.custom_verb is custom_verb]
-        rest += [*_rest_routes(chosen), *_not_allowed(chosen, nobody)]
+        rest += [*_unsupported(chosen, nobody), *_rest_routes(chosen), *_not_allowed(chosen, nobody)]
     policy = {filters.CORS: Any.pack(_cors(cors_origins))} if cors_origins else {}
     return RouteConfiguration(
         name=HTTPS_ROUTES,
@@ -118,31 +117,10 @@ def https_routes(methods: Sequence[Method], pages: Pages, cors_origins: Sequence
     )
 
 
-def http_routes(https_port: int) -> RouteConfiguration:
-    """Return the routes of the HTTP listener: all but health and ACME is redirected to the same address on HTTPS."""
-    redirect = RedirectAction(
-        https_redirect=True,
-        port_redirect=https_port,
-        response_code=RedirectActionRedirectResponseCode.PERMANENT_REDIRECT,
-    )
-    return RouteConfiguration(
-        name=HTTP_ROUTES,
-        virtual_hosts=[
-            VirtualHost(
-                name=HTTP_ROUTES,
-                domains=["*"],
-                routes=[
-                    direct("health", whole(HEALTHY), 404),
-                    direct("acme", RouteMatch(prefix=ACME), 404),
-                    Route(name="redirect", match=RouteMatch(prefix="/"), redirect=redirect),
-                ],
-            )
-        ],
-    )
-
-
-def _surface(template: templates.Template) -> str:
-    return template.expression.split("/")[1]
+def _group(method: Method, verb: str, template: templates.Template) -> _Group:
+    surface = template.expression.split("/")[1]
+    kind = kind_of(surface=surface, verb=verb, method=method.name, streaming=method.streaming)
+    return _Group(surface, method.owner, verb, method.safe, method.public, kind, bool(template.verb))
 
 
 def whole(expression: str, *headers: HeaderMatcher) -> RouteMatch:
@@ -168,21 +146,24 @@ def _rest_routes(bindings: Iterable[tuple[_Group, templates.Template]]) -> list[
 
 def _rest_route(group: _Group, expression: str) -> Route:
     tolerant = group.surface in filters.TOLERANT_SURFACES
-    limit = {filters.BODY_LIMIT: filters.webhook_body_limit()} if group.surface == "webhooks" else {}
+    limits = LIMITS[group.kind]
     off = [filters.STRICT_TRANSCODER if tolerant else filters.TOLERANT_TRANSCODER]
+    off += filters.PUBLIC_RATES if not group.public else filters.CREDENTIALS
+    if group.kind is Kind.STREAM:
+        off += compression.FILTERS
     if group.public:
-        off += filters.CREDENTIALS
+        off.append(filters.STRANGER_RATE if group.kind is Kind.WEBHOOK else filters.WEBHOOK_RATE)
     return Route(
         name=group.name,
         match=whole(expression, messages.header_is(":method", group.verb)),
-        route=_action(group.owner, safe=group.safe, streaming=group.streaming),
+        route=_action(group.owner, limits, safe=group.safe),
         # The service learns how long there is somebody who waits; a client of REST cannot say so itself.
-        request_headers_to_add=[messages.header("grpc-timeout", f"{int(TIMEOUT.total_seconds())}S")]
-        if not group.streaming
+        request_headers_to_add=[messages.header("grpc-timeout", f"{int(limits.timeout.total_seconds())}S")]
+        if limits.timeout
         else [],
         # A vendor's key is its own affair; ours goes no further, also where it is not asked for.
         request_headers_to_remove=[] if group.surface == "webhooks" else ["x-api-key"],
-        typed_per_filter_config=_off(*off) | limit,
+        typed_per_filter_config=_off(*off) | {filters.BODY_LIMIT: filters.body_limit(limits)},
     )
 
 
@@ -200,17 +181,24 @@ def _grpc_routes(methods: Sequence[Method]) -> list[Route]:
                 messages.header_is(":method", "POST"),
                 messages.header_starts("content-type", "application/grpc"),
             ),
-            route=_action(owner, safe=safe, streaming=streaming),
-            typed_per_filter_config=_off(*filters.FOR_REST_ONLY, *(filters.CREDENTIALS if public else ())),
+            route=_action(owner, LIMITS[Kind.STREAM if streaming else Kind.WRITE], safe=safe),
+            typed_per_filter_config=_off(
+                *filters.FOR_REST_ONLY,
+                *compression.FILTERS,
+                *((*filters.CREDENTIALS, filters.WEBHOOK_RATE) if public else filters.PUBLIC_RATES),
+            ),
         )
         for (owner, safe, streaming, public), paths in sorted(grouped.items())
     ]
 
 
-def _action(owner: str, *, safe: bool, streaming: bool) -> RouteAction:
+def _action(owner: str, limits: Limits, *, safe: bool) -> RouteAction:
     return RouteAction(
         cluster=owner,
-        timeout=timedelta(0) if streaming else TIMEOUT,
+        timeout=limits.timeout,
+        priority=limits.crowd,
+        # Only what never reached the service is tried again: a service that says that it is unavailable means itself
+        # and all its processes, and more load does not help it.
         retry_policy=RetryPolicy(
             retry_on="connect-failure,refused-stream",
             num_retries=2,
@@ -224,6 +212,22 @@ def _action(owner: str, *, safe: bool, streaming: bool) -> RouteAction:
         if safe
         else None,
     )
+
+
+def _unsupported(bindings: Iterable[tuple[_Group, templates.Template]], nobody: str) -> list[Route]:
+    """Return the refusal of bodies that say that they are no JSON; one that says nothing is taken for it."""
+    expressions = [
+        template.expression
+        for group, template in bindings
+        if group.verb in {"POST", "PUT", "PATCH"} and group.surface not in RAW_SURFACES
+    ]
+    match = whole(
+        _any_of(expressions),
+        messages.header_matches(":method", "POST|PUT|PATCH"),
+        HeaderMatcher(name="content-type", present_match=True),
+        HeaderMatcher(name="content-type", string_match=messages.matches(JSON), invert_match=True),
+    )
+    return [_refused("unsupported", match, 415, nobody)] if expressions else []
 
 
 def _not_allowed(bindings: Iterable[tuple[_Group, templates.Template]], nobody: str) -> list[Route]:
@@ -290,8 +294,10 @@ def _cors(origins: Sequence[str]) -> CorsPolicy:
     return CorsPolicy(
         allow_origin_string_match=[messages.matches(templates.origin(origin)) for origin in origins],
         allow_methods="GET, POST, PATCH, PUT, DELETE, OPTIONS",
-        allow_headers="content-type, x-api-key, authorization, if-match, x-grpc-web, x-user-agent, grpc-timeout",
-        expose_headers="etag, retry-after, x-request-id, www-authenticate, grpc-status, grpc-message",
+        allow_headers="content-type, x-api-key, authorization, if-match, if-none-match, last-event-id, x-grpc-web, "
+        "x-user-agent, grpc-timeout",
+        expose_headers="etag, ratelimit, ratelimit-policy, retry-after, x-request-id, www-authenticate, grpc-status, "
+        "grpc-message, grpc-status-details-bin",
         max_age="600",
         forward_not_matching_preflights=False,
     )

@@ -19,37 +19,49 @@ from gateway.addresses import HostPort
 from gateway.ads.resources import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, SECRET
 from gateway.ads.snapshot import Snapshot
 from gateway.bootstrap import RUNTIME
+from gateway.certificates import Certificates, Pair
 from gateway.edge import contracts, messages
+from gateway.edge.clients import Patience, Proxies
+from gateway.edge.quotas import Rates
 from gateway.edge.resources import Edge, snapshot
 from tests.gateway.stack import free_port
 from tests.gateway.upstream import ROOT
 
 
-def real_edge(folder: Path) -> Edge:
+def real_edge(folder: Path, proxies: Proxies | None = None) -> Edge:
     """Return an edge with the real contracts."""
-    files = tls.ensure(folder / "tls")
     return Edge(
         https=HostPort("127.0.0.1", free_port()),
         http=HostPort("127.0.0.1", free_port()),
         https_port=443,
-        certificate=files.certificate,
-        key=files.key,
+        proxies=proxies,
+        patience=Patience(),
+        hsts_max_age=3600,
         cors_origins=("http://localhost:*",),
         image=contracts.parse((ROOT / "gen" / "rapport.binpb").read_bytes()),
         openapi=pages.openapi(""),
         docs=pages.docs(),
+        rates=Rates(),
     )
 
 
-def real_snapshot(folder: Path, jwks: str | None) -> Snapshot:
+def own_pair(folder: Path) -> Pair:
+    """Return a pair of the local CA."""
+    made = tls.ensure(folder / "tls")
+    return Pair(made.certificate, made.key)
+
+
+def real_snapshot(folder: Path, jwks: str | None, proxies: Proxies | None = None) -> Snapshot:
     """Return the snapshot of the real contracts."""
     services = ("tenant", "crm", "tickets", "recommendations")
-    return snapshot(real_edge(folder), {name: (HostPort("127.0.0.1", 7000),) for name in services}, jwks)
+    certificates = Certificates(server=own_pair(folder))
+    endpoints = {name: (HostPort("127.0.0.1", 7000),) for name in services}
+    return snapshot(real_edge(folder, proxies), endpoints, jwks, certificates)
 
 
-def static_bootstrap(folder: Path, jwks: str | None) -> bytes:
+def static_bootstrap(folder: Path, jwks: str | None, proxies: Proxies | None = None) -> bytes:
     """Return the real snapshot with everything that would come by ADS written in place, as a serialised Bootstrap."""
-    whole = real_snapshot(folder, jwks)
+    whole = real_snapshot(folder, jwks, proxies)
     runtime = RuntimeLayer(name="limits", static_layer=messages.struct(RUNTIME))
     made = Bootstrap(
         layered_runtime=LayeredRuntime(layers=[runtime]),
@@ -101,7 +113,9 @@ def _listener(whole: Snapshot, name: str) -> Listener:
             ]
             common.tls_certificate_sds_secret_configs = []
             common.tls_certificates = [secret.tls_certificate for secret in secrets]
-            for certificate in common.tls_certificates:
-                certificate.watched_directory = None
+            # Without a control plane there is nobody who could give certificates on demand.
+            if common.custom_tls_certificate_selector is not None:
+                common.custom_tls_certificate_selector = None
+                common.tls_certificates = [_parse(whole, SECRET, "server", Secret.parse).tls_certificate]
             chain.transport_socket.typed_config = Packed.pack(context)
     return listener

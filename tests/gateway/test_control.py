@@ -10,8 +10,9 @@ import pytest
 from gateway.addresses import HostPort
 from gateway.ads.cache import SnapshotCache
 from gateway.ads.resources import CLUSTER, EXTENSION
+from gateway.certificates import Certificates
 from gateway.control import ControlPlane
-from tests.gateway.static import real_edge
+from tests.gateway.static import own_pair, real_edge
 from tests.gateway.upstream import Tokens
 from tests.support.waiting import eventually
 
@@ -44,7 +45,7 @@ def news() -> News:
 async def cache(tmp_path: Path, news: News) -> AsyncIterator[SnapshotCache]:
     """The cache of a running control plane."""
     made = SnapshotCache()
-    running = asyncio.create_task(ControlPlane(real_edge(tmp_path), SERVICES, made).run(news.heard()))
+    running = asyncio.create_task(ControlPlane(real_edge(tmp_path), SERVICES, made, lambda: Certificates(own_pair(tmp_path))).run(news.heard()))
     await eventually(_has(made, CLUSTER), within=60)
     yield made
     running.cancel()
