@@ -29,6 +29,7 @@ OPEN_SECONDS = 1.0
 _INSISTENT_ATTEMPTS = 5
 _RETRY_MISSED_SECONDS = 0.5
 _MOST_MISSED = 10_000
+_SCANNED_AT_ONCE = 1000
 _TIMEOUTS = (TimeoutError, RedisTimeoutError)
 
 Result = TypeVar("Result")
@@ -267,6 +268,22 @@ class TenantCache:
 
         if not await self._cache.insist(operation):
             self._cache.remember_missed(key)
+
+    async def erase(self) -> int | None:
+        """Remove every key of the tenant, of every service; return how many there were, None when Valkey is away."""
+        cursor, removed = 0, 0
+        while True:
+
+            async def operation(client: Any, cursor: int = cursor) -> tuple[int, int]:
+                following, keys = await client.scan(cursor, match=f"{self._prefix}*", count=_SCANNED_AT_ONCE)
+                return int(following), await client.unlink(*keys) if keys else 0
+
+            step = await self._cache.attempt(operation)
+            if step is None:
+                return None
+            cursor, removed = step[0], removed + step[1]
+            if not cursor:
+                return removed
 
     async def flush(self) -> None:
         """Make all that is cached for the tenant unreachable, for every service; one write, whatever the size."""

@@ -5,7 +5,7 @@ Each table's row-level security reads it; without it every query of a tenant tab
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self
 from uuid import UUID
@@ -178,6 +178,21 @@ class Database:
                 yield connection
 
     @asynccontextmanager
+    async def snapshot(self, tenant_id: UUID) -> AsyncIterator[AsyncConnection]:
+        """Run one transaction that only reads a tenant, and sees everything as it was at one moment.
+
+        Raises:
+            DatabaseUnavailableError: as for `tenant`.
+        """
+        with _translated():
+            async with self.engine.connect() as connection:
+                options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+                await connection.execution_options(**options)
+                async with connection.begin():
+                    await connection.exec_driver_sql(_SET_TENANT, (str(tenant_id),))
+                    yield connection
+
+    @asynccontextmanager
     async def spanning(self) -> AsyncIterator[AsyncConnection]:
         """Run one transaction without a tenant: only the listed index tables and spanning functions work in it."""
         with _translated():
@@ -213,6 +228,27 @@ class Database:
             yield connection
         finally:
             await self.driver.release(connection)
+
+    @asynccontextmanager
+    async def alone(self, task: str) -> AsyncIterator[Callable[[], Awaitable[bool]] | None]:
+        """Be the only process that does a task, for as long as the context lasts; None when another one does it.
+
+        The value asks whether that still holds: the lock goes with its connection.
+        """
+        async with self._acquired() as connection:
+            lock = "hashtextextended($1, 0)"
+            if not await connection.fetchval(f"SELECT pg_try_advisory_lock({lock})", f"rapport.{task}"):
+                yield None
+                return
+
+            async def still() -> bool:
+                return bool(await connection.fetchval("SELECT true"))
+
+            try:
+                yield still
+            finally:
+                if not connection.is_closed():
+                    await connection.execute(f"SELECT pg_advisory_unlock({lock})", f"rapport.{task}")
 
     async def ready(self) -> bool:
         """Tell whether the database answers within a second; meant for the health loop."""

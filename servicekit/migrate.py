@@ -4,7 +4,7 @@ A service `x` owns schema `x` by role `x_owner`, which runs this; `x_app` serves
 that look across tenants.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +24,42 @@ _ENVIRONMENT = Path(__file__).parent / "migration_environment"
 _QUEUE_SECONDS = 120
 _LOCK_SECONDS = 4
 _STATEMENT_SECONDS = 60
+
+# For the tables that were there before there was an erasure.
+_LET_ERASE_ALL = """
+DO $$
+DECLARE
+    found text;
+BEGIN
+    FOR found IN
+        SELECT c.relname FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped
+        WHERE c.relnamespace = '{schema}'::regnamespace AND c.relkind IN ('r', 'p')
+    LOOP
+        EXECUTE format('GRANT SELECT, DELETE ON {schema}.%I TO {schema}_spanning', found);
+    END LOOP;
+END $$"""
+
+# Counts in the same transaction, so that the sums are true whenever the work is interrupted.
+_ERASE_ROWS = """
+CREATE FUNCTION {schema}.erase_rows(chosen text, at_most integer) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    wanted uuid := current_setting('rapport.tenant_id');
+    removed bigint;
+BEGIN
+    IF NOT ({allowed}) THEN
+        RAISE EXCEPTION 'the tenant is not to be erased' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    EXECUTE format(
+        'DELETE FROM {schema}.%1$I WHERE tenant_id = $1'
+        ' AND ctid = ANY (ARRAY(SELECT ctid FROM {schema}.%1$I WHERE tenant_id = $1 LIMIT $2))', chosen
+    ) USING wanted, at_most;
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    INSERT INTO {schema}.erased_rows AS sums (tenant_id, table_name, row_count) VALUES (wanted, chosen, removed)
+        ON CONFLICT (tenant_id, table_name) DO UPDATE SET row_count = sums.row_count + excluded.row_count;
+    RETURN removed;
+END $$"""
 
 
 class Operations(Protocol):
@@ -82,11 +118,51 @@ async def _run(url: str, package: str, action: Callable[[Config], None]) -> None
 
 
 def enable_row_security(op: Operations, schema: str, table: str) -> None:
-    """Let a tenant table show and take rows of the transaction's tenant only, to its owner as well."""
+    """Let a tenant table show and take rows of the transaction's tenant only, to its owner as well.
+
+    Its rows go with their tenant, see `let_erase`.
+    """
     tenant = "tenant_id = (SELECT current_setting('rapport.tenant_id')::uuid)"
     op.execute(f"ALTER TABLE {schema}.{table} ENABLE ROW LEVEL SECURITY")
     op.execute(f"ALTER TABLE {schema}.{table} FORCE ROW LEVEL SECURITY")
     op.execute(f"CREATE POLICY tenant ON {schema}.{table} USING ({tenant}) WITH CHECK ({tenant})")
+    let_erase(op, schema, table)
+
+
+def let_erase(op: Operations, schema: str, table: str) -> None:
+    """Let `erase_rows` remove the rows of a tenant from a table with a `tenant_id`."""
+    op.execute(f"GRANT SELECT, DELETE ON {schema}.{table} TO {schema}_spanning")
+
+
+def create_erasure(op: Operations, schema: str, *, allowed: str = "true", kept: Sequence[str] = ()) -> None:
+    """Make the function that removes the transaction's tenant from the schema's tables, and the table of its sums.
+
+    `servicekit.tenant_data` calls it. The runtime role itself may not delete from the tables that are only added to.
+    `allowed` is an SQL condition on `wanted`, the tenant's id, without which nothing is removed; `kept` names tables
+    that stay.
+    """
+    op.execute(f"""
+        CREATE TABLE {schema}.erased_rows (
+            tenant_id uuid NOT NULL,
+            table_name text NOT NULL,
+            row_count bigint NOT NULL,
+            PRIMARY KEY (tenant_id, table_name)
+        )""")
+    enable_row_security(op, schema, "erased_rows")
+    grant(op, schema, "erased_rows", "SELECT, INSERT, UPDATE")
+    grant_spanning(op, schema, "erased_rows", "SELECT, INSERT, UPDATE")
+    op.execute(_LET_ERASE_ALL.format(schema=schema))
+    for table in ("erased_rows", *kept):
+        op.execute(f"REVOKE DELETE ON {schema}.{table} FROM {schema}_spanning")
+    create_spanning_function(
+        op, schema, "erase_rows(text, integer)", _ERASE_ROWS.format(schema=schema, allowed=allowed)
+    )
+
+
+def drop_erasure(op: Operations, schema: str) -> None:
+    """Take back what `create_erasure` made; rights that stay behind harm nobody."""
+    op.execute(f"DROP FUNCTION {schema}.erase_rows(text, integer)")
+    op.execute(f"DROP TABLE {schema}.erased_rows")
 
 
 def grant(op: Operations, schema: str, table: str, privileges: str = "SELECT, INSERT, UPDATE, DELETE") -> None:

@@ -20,13 +20,17 @@ from servicekit.health import Component
 from servicekit.identity import TokenVerifier, TrustWatcher, Workload
 from servicekit.pages import PageTokens
 from servicekit.server import Registration, serve
+from servicekit.tenant_data import TenantData
+from servicekit.tenant_data_servicer import registration
 from services.crm.connection_book import ConnectionBook
 from services.crm.delivery_book import DeliveryBook
 from services.crm.directory import Directory
 from services.crm.entrance import Entrance
+from services.crm.export import opened_delivery
 from services.crm.inbox import Inbox
 from services.crm.ingest import Ingest
 from services.crm.keyring import Keyring
+from services.crm.memory import Memory
 from services.crm.refusals import Refusals
 from services.crm.service import ConnectionServicer, DeliveryServicer, WebhookServicer
 from services.crm.settings import CrmSettings
@@ -54,6 +58,7 @@ class Peers:
     workload: Workload
     trust: TrustWatcher
     audit: AuditTrail
+    cache: Cache
     doorbell: Doorbell
 
 
@@ -63,7 +68,9 @@ class Work:
 
     refusals: Refusals
     worker: Worker
+    memory: Memory
     servicers: tuple[WebhookServicer, ConnectionServicer, DeliveryServicer]
+    data: Registration
 
 
 def check(settings: CrmSettings) -> KeyEncryptionKeys:
@@ -115,7 +122,9 @@ def put_together(settings: CrmSettings, database: Database, keks: KeyEncryptionK
         ConnectionServicer(connections, pages),
         DeliveryServicer(DeliveryBook(store, wake=waking), pages),
     )
-    return Work(refusals, worker, servicers)
+    memory = Memory(keyring, directory, lambda: peers.trust.refused_tenants)
+    data = TenantData(database, peers.cache, opened={"deliveries": opened_delivery(keyring)}, forget=memory.forget)
+    return Work(refusals, worker, memory, servicers, registration(data, lambda: peers.trust.refused_tenants))
 
 
 def registered(work: Work) -> tuple[Registration, ...]:
@@ -125,6 +134,7 @@ def registered(work: Work) -> tuple[Registration, ...]:
         Registration(webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server, webhooks),
         Registration(connection_service_pb2_grpc.add_ConnectionServiceServicer_to_server, connections),
         Registration(delivery_service_pb2_grpc.add_DeliveryServiceServicer_to_server, deliveries),
+        work.data,
     )
 
 
@@ -140,7 +150,7 @@ async def reaching_out(settings: CrmSettings) -> AsyncIterator[Peers]:
     await trust.start()
     try:
         async with keeping(remote(workload, tenants)) as audit:
-            yield Peers(tickets, workload, trust, audit, doorbell)
+            yield Peers(tickets, workload, trust, audit, cache, doorbell)
     finally:
         await trust.stop()
         await doorbell.close()
@@ -165,7 +175,10 @@ async def wired(settings: CrmSettings) -> AsyncIterator[Parts]:
         await database.check_role()
         async with reaching_out(settings) as peers:
             work = put_together(settings, database, keks, peers)
-            tasks = [asyncio.create_task(work.refusals.run(), name="refusals")]
+            tasks = [
+                asyncio.create_task(work.refusals.run(), name="refusals"),
+                asyncio.create_task(work.memory.run(), name="memory_of_refused"),
+            ]
             if settings.worker_concurrency:
                 tasks.append(asyncio.create_task(work.worker.run(), name="worker"))
             try:

@@ -61,6 +61,10 @@ class Keyring:
             self._kept.pop(tenant_id, None)
         return await self.newest(tenant_id)
 
+    def forget(self, tenant_id: UUID) -> None:
+        """Drop the tenant's keys from this process."""
+        self._kept.pop(tenant_id, None)
+
     async def _of(self, tenant_id: UUID) -> _Kept:
         kept = self._kept.get(tenant_id)
         if kept is not None and kept.until > self._clock() and kept.sealers:

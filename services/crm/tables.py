@@ -3,6 +3,8 @@
 from sqlalchemy import BigInteger, Column, DateTime, Identity, Integer, LargeBinary, MetaData, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 
+from servicekit.tenant_data import erased_rows_table
+
 metadata = MetaData(schema="crm")
 
 data_keys = Table(
@@ -103,3 +105,5 @@ refusals = Table(
     Column("last_time", DateTime(timezone=True), nullable=False),
     comment="How many requests to a connection's address did not prove themselves, and why.",
 )
+
+erased_rows = erased_rows_table(metadata)

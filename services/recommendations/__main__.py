@@ -18,6 +18,8 @@ from servicekit.doorbell import Doorbell
 from servicekit.health import Component
 from servicekit.identity import TrustWatcher, Workload
 from servicekit.server import Registration, serve
+from servicekit.tenant_data import TenantData
+from servicekit.tenant_data_servicer import registration
 from services.recommendations.advising import Advising
 from services.recommendations.conversations import Conversations
 from services.recommendations.customers import Clock, Customers, utc_now
@@ -92,7 +94,10 @@ async def wired(settings: RecommendationsSettings) -> AsyncIterator[Parts]:
         daily = asyncio.create_task(customers.run_daily(), name="daily_profiles")
         stack.push_async_callback(_end, daily)
         yield Parts(
-            registrations=registrations(database, customers, tickets),
+            registrations=(
+                *registrations(database, customers, tickets),
+                registration(TenantData(database, cache), lambda: trust.refused_tenants),
+            ),
             components=(("database", database.ready), ("trust", trust.ready)),
             trust=trust,
             audit=audit,

@@ -19,6 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from servicekit.outbox import outbox_table
+from servicekit.tenant_data import erased_rows_table
 
 metadata = MetaData()
 
@@ -220,3 +221,5 @@ completed_actions = Table(
 )
 
 profile_days = Table("profile_days", metadata, _key("tenant_id"), Column("day", Date, nullable=False))
+
+erased_rows = erased_rows_table(metadata)

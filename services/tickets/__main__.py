@@ -18,6 +18,8 @@ from servicekit.health import Component
 from servicekit.identity import TrustWatcher, Workload
 from servicekit.pages import PageTokens
 from servicekit.server import Registration, serve
+from servicekit.tenant_data import TenantData
+from servicekit.tenant_data_servicer import registration
 from services.tickets.change_store import ChangeStore, sweep_for_ever
 from services.tickets.customers import CustomerFollower
 from services.tickets.desk import Desk
@@ -100,7 +102,10 @@ async def wired(settings: TicketsSettings) -> AsyncIterator[Parts]:
             task = asyncio.create_task(follower.run(), name="customer_follower")
             stack.push_async_callback(_end, task)
         yield Parts(
-            registrations=registrations(store, inbox, PageTokens.from_secret(secret), InboxEvents(watching, secret)),
+            registrations=(
+                *registrations(store, inbox, PageTokens.from_secret(secret), InboxEvents(watching, secret)),
+                registration(TenantData(database, cache), lambda: trust.refused_tenants),
+            ),
             components=(("database", database.ready), ("trust", trust.ready)),
             trust=trust,
             audit=audit,

@@ -97,20 +97,8 @@ class Store:
 
         The value asks whether that still holds: the lock goes with its connection.
         """
-        async with self._database.driver.acquire() as connection:
-            lock = "hashtextextended($1, 0)"
-            if not await connection.fetchval(f"SELECT pg_try_advisory_lock({lock})", f"rapport.{task}"):
-                yield None
-                return
-
-            async def still() -> bool:
-                return bool(await connection.fetchval("SELECT true"))
-
-            try:
-                yield still
-            finally:
-                if not connection.is_closed():
-                    await connection.execute(f"SELECT pg_advisory_unlock({lock})", f"rapport.{task}")
+        async with self._database.alone(task) as still:
+            yield still
 
     async def log_position(self, log: str) -> str:
         """Return where the reading of another service's log stands; empty at its beginning."""

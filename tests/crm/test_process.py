@@ -30,7 +30,7 @@ async def test_process_comes_up_and_goes_down_without_its_peers(crm: Crm, tmp_pa
         assert not isinstance(database, bool)
         assert await database
         assert not components["trust"]()
-        assert len(parts.registrations) == 3
+        assert len(parts.registrations) == 4
 
 
 @pytest.mark.parametrize("missing", ["public_url", "tenant_target", "tickets_target", "kek_file"])

@@ -1,12 +1,18 @@
-"""Reserve the place of the erasure of tenants in the chain of migrations (expand)."""
+"""Let a tenant be erased from every table of this service (expand)."""
+
+from alembic import op
+
+from servicekit.migrate import create_erasure, drop_erasure
 
 revision = "0002"
 down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Change nothing."""
+    """Make the function and the table of its sums."""
+    create_erasure(op, "tickets")
 
 
 def downgrade() -> None:
-    """Change nothing."""
+    """Remove both."""
+    drop_erasure(op, "tickets")
