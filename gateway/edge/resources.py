@@ -1,7 +1,7 @@
 """The whole of what Envoy is told, as one snapshot."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration

@@ -125,6 +125,15 @@ class Stack:
         except (httpx.TransportError, FileNotFoundError):
             return 0
 
+    def hanging(self) -> int:
+        """Return how many requests the probes have hung so far."""
+        return self.probe.hanging + self.other_probe.hanging
+
+    async def release(self) -> None:
+        """Answer every hanging request, and let none hang from now on; runs in the servers' loop."""
+        for probe in (self.probe, self.other_probe):
+            probe.released.set()
+
     def log(self, name: str) -> str:
         """Return what a process wrote on standard error."""
         return (self.folder / f"{name}.err").read_text()

@@ -27,6 +27,8 @@ from servicekit.identity import sign_token
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 SERVICE = "rapport.probe.v1.ProbeService"
+HANGING = "hang"
+"""How ids begin whose requests are not answered before `Probe.released` is set."""
 GOOD_KEY = "rpk_goodgoodgoodgoodgood_abc123"
 WORKLOAD_SECRET = "the-gateways-own-secret"
 
@@ -118,6 +120,8 @@ class Probe:
         self._seen = self._message("Seen")
         self.http_body = message_factory.GetMessageClass(pool.FindMessageTypeByName("google.api.HttpBody"))
         self.webhooks: dict[str, tuple[str, int, str]] = {}
+        self.hanging = 0
+        self.released = asyncio.Event()
 
     def register(self, server: grpc.aio.Server) -> None:
         """Add the service to a server."""
@@ -154,6 +158,9 @@ class Probe:
         return message
 
     async def _echo(self, request: Any, context: Any) -> Message:
+        if request.id.startswith(HANGING):
+            self.hanging += 1
+            await asyncio.wait_for(self.released.wait(), timeout=60)
         return self._answer(context, id=request.id, colour=request.colour)
 
     async def _create(self, request: Any, context: Any) -> Message:
@@ -189,6 +196,7 @@ class Tokens(token_rpc.TokenServiceServicer):
         self.kid = "k1"
         self.former: list[dict[str, str]] = []
         self.exchanges = 0
+        self.good_keys = {GOOD_KEY}
         self.changed = asyncio.Event()
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -215,9 +223,9 @@ class Tokens(token_rpc.TokenServiceServicer):
         self.changed.set()
 
     async def ExchangeApiKey(self, request: Any, context: Any) -> Any:  # noqa: N802 - the contract's name
-        """Exchange the one good key."""
+        """Exchange a good key."""
         self.exchanges += 1
-        if request.api_key != GOOD_KEY:
+        if request.api_key not in self.good_keys:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "no")
         answer = token_pb.AccessToken(token=self.token(), tenant_id="t")
         answer.expire_time.FromSeconds(int(time.time()) + 120)
