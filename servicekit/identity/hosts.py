@@ -34,7 +34,7 @@ class HostRules:
 
     def __init__(self, base_domain: str = BASE_DOMAIN, neutral: Iterable[str] = ()) -> None:
         self.base_domain = hostname(base_domain)
-        self._neutral = frozenset({self.base_domain, *map(hostname, neutral)})
+        self.neutral = frozenset({self.base_domain, *map(hostname, neutral)})
 
     def judge(self, authority: str | None, principal: Principal) -> Host:
         """Return what the host says of the principal's tenant; no host at all is a call inside the suite."""
@@ -48,7 +48,7 @@ class HostRules:
     def is_neutral(self, authority: str) -> bool:
         """Tell whether the host names no tenant."""
         name = hostname(authority)
-        return name in self._neutral or _is_address(name)
+        return name in self.neutral or _is_address(name)
 
 
 def origin_allowed(origin: str | None, principal: Principal) -> bool:

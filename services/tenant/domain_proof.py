@@ -1,0 +1,126 @@
+"""Looks for the proof that a tenant controls a domain: the one place where this service calls a stranger's server.
+
+What a tenant names must not lead into our own network. The name is resolved here, each address is checked, and the
+connection goes to the address that was checked; a redirect is not followed, and little is read.
+"""
+
+import asyncio
+import json
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from pathlib import Path
+
+import httpx
+
+from services.tenant.domains import Domain
+from services.tenant.errors import DomainNotProvenError
+
+_SECONDS = 4.0
+_AT_ONCE = 8
+_MOST_BYTES = 1024
+_PORTS = {"https": 443, "http": 80}
+# Addresses that a translator of the network turns into IPv4 ones (NAT64).
+_TRANSLATED = IPv6Network("64:ff9b::/32")
+
+Resolve = Callable[[str], Awaitable[Sequence[str]]]
+"""Returns the addresses of a name; raises OSError when there are none."""
+
+
+class ProofFinder:
+    """Fetches proofs, a few at once.
+
+    `hosts_file` is for tests: a JSON object of addresses (`host:port`) by domains, which are asked over HTTP instead of
+    what the domains resolve to, and unchecked.
+    """
+
+    def __init__(self, *, hosts_file: Path | None = None, resolve: Resolve | None = None) -> None:
+        self._hosts_file = hosts_file
+        self._resolve = resolve or resolved
+        self._at_once = asyncio.Semaphore(_AT_ONCE)
+        self._tls = ssl.create_default_context()
+
+    async def find(self, domain: Domain) -> None:
+        """Return when the domain serves its proof.
+
+        Raises:
+            DomainNotProvenError: it does not, or not where strangers can ask it.
+        """
+        async with self._at_once:
+            if target := self._target_for_tests(domain.name):
+                answers = [await self._ask(f"http://{target}", domain)]
+            else:
+                address = await self._public_address(domain.name)
+                answers = []
+                for scheme in ("https", "http"):
+                    answers.append(await self._ask(f"{scheme}://{address}:{_PORTS[scheme]}", domain))
+                    if not answers[-1]:
+                        break
+        if answers[-1]:
+            raise DomainNotProvenError(domain.name, domain.proof_path, answers[-1])
+
+    async def _ask(self, base: str, domain: Domain) -> str:
+        """Return what is wrong with the answer, in fixed words; nothing when it is the proof."""
+        try:
+            async with (
+                asyncio.timeout(_SECONDS),
+                # No proxy of the environment: it would resolve the name anew.
+                httpx.AsyncClient(verify=self._tls, trust_env=False, follow_redirects=False) as client,
+                client.stream(
+                    "GET",
+                    base + domain.proof_path,
+                    headers={"host": domain.name, "accept": "text/plain", "accept-encoding": "identity"},
+                    extensions={"sni_hostname": domain.name},
+                ) as response,
+            ):
+                if response.status_code != httpx.codes.OK:
+                    return f"the answer has the status {response.status_code}"
+                body = b""
+                async for part in response.aiter_raw():
+                    body += part
+                    if len(body) > _MOST_BYTES:
+                        return "the answer is another text"
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError):
+            return "there is no answer"
+        return "" if body.strip() == domain.proof_text.encode() else "the answer is another text"
+
+    async def _public_address(self, name: str) -> str:
+        """Return an address of the domain in the form that a URL has it, if all of them are public."""
+        try:
+            async with asyncio.timeout(_SECONDS):
+                found = [ip_address(text) for text in await self._resolve(name)]
+        except (OSError, ValueError, TimeoutError):
+            found = []
+        if not found or not all(map(is_public, found)):
+            raise DomainNotProvenError(name, "", "the domain has no address, or one that is not public")
+        # Most machines have no way to IPv6 addresses, so those come last.
+        first = min(found, key=lambda address: address.version)
+        return str(first) if isinstance(first, IPv4Address) else f"[{first}]"
+
+    def _target_for_tests(self, name: str) -> str:
+        if self._hosts_file is None or not self._hosts_file.exists():
+            return ""
+        return str(json.loads(self._hosts_file.read_text(encoding="utf-8")).get(name, ""))
+
+
+def is_public(address: IPv4Address | IPv6Address) -> bool:
+    """Tell whether an address is one of the internet; IPv6 addresses that stand for IPv4 ones are judged by these."""
+    if isinstance(address, IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if inner is None and (address in _TRANSLATED or address.teredo is not None):
+            return False
+        if inner is not None:
+            return is_public(inner)
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+async def resolved(name: str) -> list[str]:
+    """Return the addresses that the machine's resolver knows.
+
+    Raises:
+        OSError: there are none.
+    """
+    # The dot keeps the resolver from trying the name inside the network's own domains.
+    found = await asyncio.get_running_loop().getaddrinfo(f"{name}.", None, type=socket.SOCK_STREAM)
+    return [str(entry[4][0]) for entry in found]
