@@ -49,7 +49,7 @@ def run_envoy(settings: GatewaySettings, arguments: Sequence[str]) -> None:
 def bootstrap_text(settings: GatewaySettings) -> str:
     """Return the bootstrap configuration as JSON text; with TLS the file that it refers to is written as well."""
     ads = HostPort.parse(settings.ads_target or settings.ads_listen)
-    files, secrets = settings.peer_files(), peers.secret_file(settings.make_data_dir())
+    files, secrets = settings.peer_files(), peers.secrets_folder(settings.make_data_dir())
     if files is not None:
         peers.write_secrets(secrets, files)
     config = bootstrap(

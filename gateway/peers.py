@@ -17,13 +17,13 @@ _CERTIFICATE = "suite_certificate"
 _AUTHORITIES = "suite_authorities"
 
 
-def secret_file(data_dir: Path) -> Path:
-    """Return the file that tells Envoy where its certificate and the authorities stand."""
-    return data_dir.absolute() / "suite-secrets.json"
+def secrets_folder(data_dir: Path) -> Path:
+    """Return the folder of the two files that tell Envoy where its certificate and the authorities stand."""
+    return data_dir.absolute() / "suite-secrets"
 
 
-def write_secrets(file: Path, files: PeerFiles) -> None:
-    """Write that file; it holds paths only."""
+def write_secrets(folder: Path, files: PeerFiles) -> None:
+    """Write these files; they hold paths only."""
     certificate = {
         "certificate_chain": {"filename": str(files.certificate)},
         "private_key": {"filename": str(files.key)},
@@ -33,16 +33,18 @@ def write_secrets(file: Path, files: PeerFiles) -> None:
         "trusted_ca": {"filename": str(files.authorities)},
         "watched_directory": {"path": str(files.authorities.parent)},
     }
-    secrets = [
-        {"@type": f"{_TYPES}.Secret", "name": _CERTIFICATE, "tls_certificate": certificate},
-        {"@type": f"{_TYPES}.Secret", "name": _AUTHORITIES, "validation_context": authorities},
-    ]
-    write(file, json.dumps({"version_info": "1", "resources": secrets}, indent=2).encode())
+    folder.mkdir(exist_ok=True, mode=0o700)
+    for name, value in (
+        (_CERTIFICATE, {"tls_certificate": certificate}),
+        (_AUTHORITIES, {"validation_context": authorities}),
+    ):
+        secret = {"@type": f"{_TYPES}.Secret", "name": name, **value}
+        # One to a file: that is what Envoy expects of a secret that comes from a file.
+        write(_file(folder, name), json.dumps({"version_info": "1", "resources": [secret]}, indent=2).encode())
 
 
 def transport_socket(service: str, secrets: Path) -> dict[str, Any]:
     """Return the transport socket, as JSON values, of connections to a service that must prove that it is the one."""
-    source = {"path_config_source": {"path": str(secrets)}, "resource_api_version": "V3"}
     name = {"san_type": "URI", "matcher": {"exact": identity_uri(service)}}
     return {
         "name": "envoy.transport_sockets.tls",
@@ -52,13 +54,26 @@ def transport_socket(service: str, secrets: Path) -> dict[str, Any]:
             # Each connection shows its certificate: one that was resumed would be judged by what stood in an older one.
             "max_session_keys": 0,
             "common_tls_context": {
-                "tls_params": {"tls_minimum_protocol_version": "TLSv1_3"},
+                # By default Envoy, as a client, stops at 1.2.
+                "tls_params": {
+                    "tls_minimum_protocol_version": "TLSv1_3",
+                    "tls_maximum_protocol_version": "TLSv1_3",
+                },
                 "alpn_protocols": ["h2"],
-                "tls_certificate_sds_secret_configs": [{"name": _CERTIFICATE, "sds_config": source}],
+                "tls_certificate_sds_secret_configs": [_source(secrets, _CERTIFICATE)],
                 "combined_validation_context": {
                     "default_validation_context": {"match_typed_subject_alt_names": [name]},
-                    "validation_context_sds_secret_config": {"name": _AUTHORITIES, "sds_config": source},
+                    "validation_context_sds_secret_config": _source(secrets, _AUTHORITIES),
                 },
             },
         },
     }
+
+
+def _source(secrets: Path, name: str) -> dict[str, Any]:
+    path = {"path_config_source": {"path": str(_file(secrets, name))}, "resource_api_version": "V3"}
+    return {"name": name, "sds_config": path}
+
+
+def _file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.json"

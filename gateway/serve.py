@@ -85,7 +85,7 @@ def _edge(settings: GatewaySettings) -> Edge:
         openapi=pages.openapi(settings.public_url),
         docs=pages.docs(),
         rates=settings.rates(),
-        suite_secrets=peers.secret_file(settings.make_data_dir()) if settings.peer_files() else None,
+        suite_secrets=peers.secrets_folder(settings.make_data_dir()) if settings.peer_files() else None,
     )
 
 

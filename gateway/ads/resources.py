@@ -133,8 +133,8 @@ def _secrets(socket: TransportSocket | None) -> Iterator[Reference]:
         combined.validation_context_sds_secret_config if combined is not None else None
     )
     for secret in (*common.tls_certificate_sds_secret_configs, *([validation] if validation is not None else [])):
-        # A secret without a source stands in the bootstrap.
-        if secret.sds_config is not None:
+        # A secret without a source stands in the bootstrap; one with a path is a file of Envoy's own.
+        if secret.sds_config is not None and secret.sds_config.path_config_source is None:
             yield Reference(SECRET, secret.name)
 
 
