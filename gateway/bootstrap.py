@@ -23,8 +23,8 @@ def bootstrap(
 ) -> dict[str, Any]:
     """Return the bootstrap configuration as JSON values; `admin` is `host:port` or `unix:/path`.
 
-    `delta` has Envoy ask for changes only, otherwise for the state of the world. `secrets` is the folder that says where
-    Envoy's certificate stands (`gateway.peers`); without it the control plane is asked without TLS.
+    `delta` has Envoy ask for changes only, otherwise for the state of the world. `secrets` is the folder that says
+    where Envoy's certificate stands (`gateway.peers`); without it the control plane is asked without TLS.
     """
     control_plane = "control_plane"
     return {
