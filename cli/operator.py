@@ -14,7 +14,7 @@ from rapport.tenant.v1 import token_service_pb2, token_service_pb2_grpc
 
 from cli.errors import CommandError
 from cli.suite.certificates import operator_tls
-from cli.suite.control import require_running
+from cli.suite.control import grpc_addresses, require_running
 from cli.suite.folder import SuiteFolder
 from cli.suite.secret_files import operator_key
 from servicekit.channel import open_channel
@@ -68,8 +68,7 @@ async def operator_of(folder: SuiteFolder) -> AsyncIterator[Operator]:
         raise CommandError(
             f"The suite on {folder.root} is {running.phase}: try again in a moment.", reason="NOT_RUNNING"
         )
-    addresses = {service: found[0] for service, found in running.addresses.items()}
-    operator = Operator(addresses, operator_key(folder.secrets), operator_tls(folder))
+    operator = Operator(grpc_addresses(running), operator_key(folder.secrets), operator_tls(folder))
     try:
         yield operator
     except grpc.aio.AioRpcError as error:

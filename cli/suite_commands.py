@@ -1,5 +1,6 @@
 """`rapport up`, `status`, `down` and `logs`."""
 
+import re
 import time
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from cli.suite.plans import SuiteOptions
 
 _MOST_PROCESSES = 32
 _LOOK_SECONDS = 0.2
+_VERSION = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 
 HttpsPort = Annotated[int, typer.Option(min=0, max=65535, help="The gateway's port; 0 takes a free one.")]
 HttpPort = Annotated[int, typer.Option(min=0, max=65535, help="The port that redirects to HTTPS; 0 takes a free one.")]
@@ -38,6 +40,14 @@ def up(
         list[str] | None,
         typer.Option(metavar="SERVICE=N", help="Run N processes of a service, e.g. tickets=2; may be repeated."),
     ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SERVICE@VERSION[=N]",
+            help="Run a further version of a service, e.g. tickets@green, which gets no traffic before "
+            "`rapport gateway shift`; may be repeated.",
+        ),
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return when everything is healthy.")] = False,
     mtls: Annotated[
         bool | None,
@@ -56,7 +66,14 @@ def up(
     """
     folder = suite_folder(data)
     counts = _counts(processes or [])
-    options = SuiteOptions(host=host, https_port=https_port, http_port=http_port, processes=counts, mtls=mtls)
+    options = SuiteOptions(
+        host=host,
+        https_port=https_port,
+        http_port=http_port,
+        processes=counts,
+        also=_further(also or []),
+        mtls=mtls,
+    )
     control.refuse_second(folder)
     say(f"Starting Rapport in {folder.root}")
     started = control.start(folder, options, show_step, leashed=not detach)
@@ -179,6 +196,23 @@ def _process(process: state.ProcessState) -> dict[str, Any]:
         "restarts": process.restarts,
         "seconds_up": max(0, round(time.time() - process.started)) if alive else 0,
     }
+
+
+def _further(texts: list[str]) -> dict[str, int]:
+    """Read `SERVICE@VERSION[=N]` texts."""
+    counts = {}
+    for text in texts:
+        name, _, count = text.partition("=")
+        service, _, version = name.partition("@")
+        number = int(count or "1") if (count or "1").isdecimal() else 0
+        if service not in SERVICES or not _VERSION.fullmatch(version) or not 1 <= number <= _MOST_PROCESSES:
+            raise CommandError(
+                f"--also {text}: write SERVICE@VERSION or SERVICE@VERSION=N with one of {', '.join(SERVICES)}, a "
+                f"version of small letters, digits and hyphens, and 1 to {_MOST_PROCESSES}.",
+                reason="USAGE",
+            )
+        counts[name] = number
+    return counts
 
 
 def _counts(texts: list[str]) -> dict[str, int]:

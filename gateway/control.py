@@ -1,4 +1,4 @@
-"""The control plane: what changes in the world (addresses, keys) becomes what Envoy is told."""
+"""The control plane: what changes in the world (addresses, certificates, keys, shares) becomes what Envoy is told."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -7,15 +7,24 @@ import jwt
 import structlog
 
 from gateway.addresses import Endpoints, HostPort, resolve
-from gateway.ads.cache import SnapshotCache
+from gateway.ads.cache import SnapshotCache, SnapshotRefusedError
+from gateway.ads.snapshot import Snapshot
 from gateway.certificates import Certificates
 from gateway.edge.resources import Edge, snapshot
+from gateway.shifts import Shift, ShiftFile
+from servicekit.errors import PreconditionError
 from servicekit.identity import keys_of
 
 log = structlog.get_logger(__name__)
 
 RESOLVE_SECONDS = 5.0
 CERTIFICATE_SECONDS = 0.5
+SHIFT_SECONDS = 10.0
+"""How long a shift waits for the Envoys."""
+
+
+class ConfigurationRefusedError(PreconditionError):
+    """An Envoy refused the changed configuration, so everything is as it was before."""
 
 
 class ControlPlane:
@@ -27,6 +36,7 @@ class ControlPlane:
         services: Mapping[str, tuple[HostPort, ...]],
         cache: SnapshotCache,
         certificates: Callable[[], Certificates],
+        shifts: ShiftFile,
     ) -> None:
         self._edge = edge
         self._services = services
@@ -35,7 +45,21 @@ class ControlPlane:
         self._jwks: str | None = None
         self._read_certificates = certificates
         self._certificates = certificates()
+        self._shift_file = shifts
+        self._shifts: Mapping[str, Shift] = shifts.read(services)
         self._changed = asyncio.Event()
+        self._publishing = asyncio.Lock()
+        self._shifting = asyncio.Lock()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The services and their further versions (`<service>@<version>`)."""
+        return tuple(self._services)
+
+    @property
+    def shifts(self) -> Mapping[str, Shift]:
+        """The shifts by service."""
+        return self._shifts
 
     async def run(self, key_sets: AsyncIterator[str]) -> None:
         """Work until cancelled."""
@@ -44,7 +68,28 @@ class ControlPlane:
             tasks.create_task(self._follow_names())
             tasks.create_task(self._follow_certificates())
             tasks.create_task(self._follow_keys(key_sets))
-            tasks.create_task(self._publish())
+            tasks.create_task(self._follow_changes())
+
+    async def shift(self, wanted: Shift) -> bool:
+        """Shift traffic and keep the share for later; True when every connected Envoy does so, and there is one.
+
+        Raises:
+            ConfigurationRefusedError: an Envoy refused it; the share is what it was.
+            OSError: the share cannot be kept; the share is what it was.
+        """
+        async with self._shifting:
+            before = self._shifts
+            self._shifts = {**before, wanted.service: wanted}
+            try:
+                self._shift_file.write(self._shifts)
+                return await self._cache.taken(await self._publish(), SHIFT_SECONDS)
+            except (SnapshotRefusedError, ValueError, OSError) as error:
+                self._shifts = before
+                self._changed.set()
+                if isinstance(error, OSError):
+                    raise
+                self._shift_file.write(before)
+                raise ConfigurationRefusedError(str(error)) from error
 
     async def _resolve(self) -> None:
         endpoints = await resolve(self._services, self._endpoints)
@@ -78,16 +123,29 @@ class ControlPlane:
             self._jwks = jwks
             self._changed.set()
 
-    async def _publish(self) -> None:
+    async def _follow_changes(self) -> None:
         while True:
             await self._changed.wait()
             self._changed.clear()
             try:
-                # Building takes tenths of a second of pure computing: streams go on meanwhile.
-                target = await asyncio.to_thread(snapshot, self._edge, self._endpoints, self._jwks, self._certificates)
-                self._cache.publish(target)
+                await self._publish()
             except ValueError as error:
                 log.error("snapshot_invalid", error=str(error))  # noqa: TRY400 - the text says all, the frames nothing
+
+    async def _publish(self) -> Snapshot:
+        """Publish what follows from the world as it is now, and return what is published.
+
+        Raises:
+            ValueError: it is no configuration that Envoy would take.
+        """
+        # One after the other: what was begun earlier must not replace what was begun later.
+        async with self._publishing:
+            # Building takes tenths of a second of pure computing: streams go on meanwhile.
+            target = await asyncio.to_thread(
+                snapshot, self._edge, self._endpoints, self._jwks, self._certificates, self._shifts
+            )
+            self._cache.publish(target)
+            return self._cache.wanted
 
 
 def _has_keys(jwks: str) -> bool:

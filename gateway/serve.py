@@ -3,26 +3,29 @@
 import asyncio
 import signal
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-import grpc
 import structlog
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio
+from rapport.gateway.v1 import gateway_service_pb2_grpc
 
-from gateway import pages, peers, tls, trust
+from gateway import pages, peers, tls
 from gateway.addresses import HostPort
 from gateway.ads.cache import SnapshotCache
-from gateway.ads.server import OPTIONS, register
+from gateway.ads.server import OPTIONS, handlers
 from gateway.certificates import CertificateRefusedError, CertificateStore, Pair
 from gateway.control import ControlPlane
 from gateway.edge import contracts
 from gateway.edge.resources import Edge
+from gateway.figures import Figures
+from gateway.service import GatewayServicer
 from gateway.settings import GatewaySettings
+from gateway.shifts import FILE, ShiftFile
 from servicekit import metrics
 from servicekit.channel import open_channel
+from servicekit.identity import TrustWatcher, Workload
 from servicekit.peers import PeerTls
-from servicekit.server import AddressInUseError, bind
+from servicekit.server import AddressInUseError, Registration, RunningServer, start_server
 
 log = structlog.get_logger(__name__)
 
@@ -31,20 +34,24 @@ RENEWAL_SECONDS = 3600.0
 
 async def serve(settings: GatewaySettings) -> None:
     """Run the control plane until SIGTERM or SIGINT."""
-    edge = _edge(settings)
-    store = _certificates(settings)
-    cache = SnapshotCache()
+    store, cache = _certificates(settings), SnapshotCache()
+    shifts = ShiftFile(settings.make_data_dir() / FILE)
+    plane = ControlPlane(_edge(settings), settings.endpoints(), cache, store.read, shifts)
     peer_tls = settings.peer_tls(settings.ads_listen)
-    server = await _start_server(settings.ads_listen, cache, peer_tls)
-    metrics.serve(settings.metrics_listen)
+    key_sets: asyncio.Queue[str] = asyncio.Queue()
     stopped = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopped.set)
-    log.info("control_plane_started", ads=settings.ads_listen)
-    plane = ControlPlane(edge, settings.endpoints(), cache, store.read)
     async with open_channel(settings.tenant_target, "tenant", peer_tls) as channel:
+        workload = Workload("gateway", settings.workload_credential(), channel)
+        watcher = TrustWatcher(workload, channel, on_keys=key_sets.put_nowait)
+        server = await _start_server(settings.ads_listen, cache, plane, watcher, peer_tls)
+        metrics.serve(settings.metrics_listen)
+        Figures(cache)
+        log.info("control_plane_started", ads=settings.ads_listen)
+        await watcher.start()
         tasks = [
-            asyncio.create_task(plane.run(trust.key_sets(channel, settings.workload_credential()))),
+            asyncio.create_task(plane.run(_drain(key_sets))),
             asyncio.create_task(_renew(settings)),
             asyncio.create_task(stopped.wait()),
         ]
@@ -52,23 +59,30 @@ async def serve(settings: GatewaySettings) -> None:
         for task in pending:
             task.cancel()
         await asyncio.wait(tasks)
+        await watcher.stop()
         await server.stop(grace=0.5)
     for task in done:
         task.result()
 
 
-async def _start_server(listen: str, cache: SnapshotCache, peer_tls: PeerTls | None) -> grpc.aio.Server:
-    server = grpc.aio.server(options=OPTIONS)
-    register(server, cache)
-    health = health_aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+async def _start_server(
+    listen: str, cache: SnapshotCache, plane: ControlPlane, watcher: TrustWatcher, peer_tls: PeerTls | None
+) -> RunningServer:
+    """Serve ADS, which is for Envoy alone and knows no tokens, and beside it what is for operators."""
+    operators = Registration(
+        gateway_service_pb2_grpc.add_GatewayServiceServicer_to_server, GatewayServicer(cache, plane)
+    )
     try:
-        bind(server, listen, peer_tls)
+        return await start_server(
+            [operators], trust=watcher, listen=listen, tls=peer_tls, outside=[handlers(cache)], options=OPTIONS
+        )
     except AddressInUseError as error:
         sys.exit(str(error))
-    await server.start()
-    await health.set("", health_pb2.HealthCheckResponse.SERVING)
-    return server
+
+
+async def _drain(queue: asyncio.Queue[str]) -> AsyncIterator[str]:
+    while True:
+        yield await queue.get()
 
 
 def _edge(settings: GatewaySettings) -> Edge:

@@ -159,8 +159,13 @@ async def start_server(
     components: Sequence[Component] = (),
     with_reflection: bool = True,
     on_start: Sequence[Hook] = (),
+    outside: Sequence[grpc.GenericRpcHandler] = (),
+    options: Sequence[tuple[str, int]] = (),
 ) -> RunningServer:
     """Start a server; it is NOT_SERVING until the hooks of `on_start` have run and all components are up.
+
+    Handlers `outside` are served without any layer: a protocol that is not ours, for peers that hold no token.
+    `options` are gRPC's, beside those that every server has.
 
     With TLS only who has a certificate of the suite's authorities may connect.
 
@@ -168,8 +173,9 @@ async def start_server(
         AddressInUseError: the address cannot be had.
         AccessMissingError: a method does not say who may call it.
     """
-    options = (*_OPTIONS, *_CONNECTION_AGE) if tls else _OPTIONS
-    server, stopping, recorder = grpc.aio.server(options=options), asyncio.Event(), _Recorder()
+    all_options = (*_OPTIONS, *options, *(_CONNECTION_AGE if tls else ()))
+    server, stopping, recorder = grpc.aio.server(options=all_options), asyncio.Event(), _Recorder()
+    server.add_generic_rpc_handlers(tuple(outside))
     for registration in registrations:
         registration.add_to_server(registration.servicer, recorder)
     services = tuple(recorder.handlers)

@@ -112,12 +112,18 @@ def describe(folder: SuiteFolder) -> dict[str, Any]:
         "http_url": running.http_url,
         "ca_file": running.ca_file,
         "operator_key": operator_key(folder.secrets),
-        "grpc": {service: addresses[0] for service, addresses in running.addresses.items()},
+        "grpc": grpc_addresses(running),
         "grpc_all": running.addresses,
         "mtls": folder.certificates.exists(),
         "data": str(folder.root),
         "pid": running.supervisor.pid,
     }
+
+
+def grpc_addresses(running: state.SuiteState) -> dict[str, str]:
+    """Return where each service is called, one address each; the gateway's is that of its control plane."""
+    services = {service: found[0] for service, found in running.addresses.items() if "@" not in service}
+    return services | {"gateway": running.control_plane}
 
 
 def require_running(folder: SuiteFolder) -> state.SuiteState:

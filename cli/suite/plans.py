@@ -29,6 +29,7 @@ class SuiteOptions:
         https_port: its HTTPS port; 0 for a free one.
         http_port: the port that redirects to it; 0 for a free one.
         processes: how many processes a service has, by service; one where it is not named.
+        also: how many processes a further version of a service has, by its name (`tickets@green`).
         mtls: whether the processes prove themselves to one another; None for what the data folder remembers.
     """
 
@@ -36,6 +37,7 @@ class SuiteOptions:
     https_port: int = 8443
     http_port: int = 8080
     processes: Mapping[str, int] = field(default_factory=dict)
+    also: Mapping[str, int] = field(default_factory=dict)
     mtls: bool | None = None
 
 
@@ -44,7 +46,7 @@ class Addresses:
     """Where everything listens, as `host:port`.
 
     Attributes:
-        services: gRPC addresses by service, one for each process.
+        services: gRPC addresses by service or further version of one (`tickets@green`), one for each process.
         control_plane: the gateway's control plane.
         https: the gateway's HTTPS listener.
         http: its redirecting listener.
@@ -97,16 +99,16 @@ def server_plans(postgres: PostgresServer, valkey: ValkeyServer) -> list[Process
 def service_plans(
     folder: SuiteFolder, addresses: Addresses, secrets: SuiteSecrets, postgres: PostgresServer, valkey: ValkeyServer
 ) -> list[ProcessPlan]:
-    """Return a plan for each process of each service."""
+    """Return a plan for each process of each service and of each further version of one."""
     plans = []
-    for service in SERVICES:
+    for version, listening in addresses.services.items():
+        service = version.partition("@")[0]
         shared = _service_environment(service, addresses, secrets, postgres, valkey)
         shared |= certificates.environment(folder, service)
-        listening = addresses.services[service]
         for number, address in enumerate(listening, start=1):
             plans.append(
                 ProcessPlan(
-                    name=service if len(listening) == 1 else f"{service}-{number}",
+                    name=version if len(listening) == 1 else f"{version}-{number}",
                     command=module_command(f"services.{service}", "serve"),
                     environment=_environment(service, {**shared, "LISTEN": address}),
                 )

@@ -35,7 +35,8 @@ class SuiteState:
     Attributes:
         supervisor: the supervising process.
         phase: what it is doing.
-        addresses: gRPC addresses (host:port) by service.
+        addresses: gRPC addresses (host:port) by service or further version of one.
+        control_plane: the gRPC address of the gateway's control plane.
         https_url: the gateway's address.
         http_url: the address that redirects to it.
         ca_file: the certificate that clients must trust.
@@ -45,6 +46,7 @@ class SuiteState:
     supervisor: ProcessState
     phase: Phase = "starting"
     addresses: dict[str, list[str]] = field(default_factory=dict)
+    control_plane: str = ""
     https_url: str = ""
     http_url: str = ""
     ca_file: str = ""

@@ -125,9 +125,9 @@ class Supervisor:
             require_free(options.host, options.https_port, "HTTPS", "--https-port")
         if options.http_port:
             require_free(options.host, options.http_port, "HTTP", "--http-port")
-        counts = {service: options.processes.get(service, 1) for service in SERVICES}
+        counts = {service: options.processes.get(service, 1) for service in SERVICES} | dict(options.also)
         ports = free_ports(_LOCAL, sum(counts.values()) + 3)
-        services = {service: [f"{_LOCAL}:{ports.pop()}" for _ in range(counts[service])] for service in SERVICES}
+        services = {service: [f"{_LOCAL}:{ports.pop()}" for _ in range(counts[service])] for service in counts}
         addresses = Addresses(
             services=services,
             control_plane=f"{_LOCAL}:{ports.pop()}",
@@ -135,6 +135,7 @@ class Supervisor:
             http=f"{options.host}:{options.http_port or ports.pop()}",
         )
         self._state.addresses = services
+        self._state.control_plane = addresses.control_plane
         self._state.https_url = addresses.https_url
         self._state.http_url = addresses.http_url
         self._state.ca_file = str(self._folder.gateway / "tls" / "ca.pem")

@@ -20,7 +20,6 @@ SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 
 # Finds an Envoy that vanished without closing its connection, so that it does not count as connected for ever.
 OPTIONS = (
-    ("grpc.so_reuseport", 0),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),

@@ -59,7 +59,7 @@ PUBLIC_RATES = (WEBHOOK_RATE, STRANGER_RATE)
 """The limits of public methods, of which each has one; the others are limited by their credential."""
 FOR_REST_ONLY = (TIDY, PROBLEMS, BODY_LIMIT, TOLERANT_TRANSCODER, STRICT_TRANSCODER)
 """The filters that calls over gRPC do without."""
-FOR_SERVICES_ONLY = (GRPC_WEB, *CREDENTIALS, *PUBLIC_RATES, *FOR_REST_ONLY)
+FOR_SERVICES_ONLY = (*CREDENTIALS, *PUBLIC_RATES, *FOR_REST_ONLY)
 """The filters that a request does not need which Envoy answers by itself."""
 FOR_READINESS = tuple(name for name in FOR_SERVICES_ONLY if name != TOKENS)
 """The filters that "is it ready" does without: all of these but the check of tokens, which must be there."""
@@ -89,9 +89,9 @@ def https_filters(image: bytes, services: Sequence[str], quotas: Rates) -> list[
         _filter(compression.BROTLI, compression.brotli()),
         _filter(compression.GZIP, compression.gzip()),
         alive,
+        _filter(GRPC_WEB, GrpcWeb()),
         HttpFilter(name=REFUSE, typed_config=Any.pack(Lua()), disabled=True),
         _filter(TIDY, _tidy()),
-        _filter(GRPC_WEB, GrpcWeb()),
         _filter(EXCHANGE, _script("exchange")),
         _filter(PROBLEMS, _script("problems")),
         _filter(RATE_HEADERS, rates.headers(quotas)),

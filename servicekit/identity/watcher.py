@@ -5,7 +5,7 @@ import contextlib
 import math
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from uuid import UUID
 
 import grpc
@@ -29,8 +29,12 @@ _LONGEST_PAUSE = 2.0
 class TrustWatcher:
     """A `Trust` that stays true by a stream; it reconnects by itself, for as long as the process lives."""
 
-    def __init__(self, workload: Workload, channel: grpc.aio.Channel) -> None:
+    def __init__(
+        self, workload: Workload, channel: grpc.aio.Channel, *, on_keys: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """Follow by this workload's token; `on_keys` is told each new key set (JSON text)."""
         self._workload = workload
+        self._on_keys = on_keys
         self._tokens = token_service_pb2_grpc.TokenServiceStub(channel)
         self._keys: Mapping[str, EllipticCurvePublicKey] = {}
         self._jwks_json = ""
@@ -110,6 +114,7 @@ class TrustWatcher:
         if message.jwks_json != self._jwks_json:
             self._keys = keys_of(message.jwks_json)
             self._jwks_json = message.jwks_json
+            self._on_keys(message.jwks_json)
         self._refused_tenants = refused
         self._revoked_keys = frozenset(message.revoked_key_ids)
         self._heard = time.monotonic()

@@ -18,7 +18,11 @@ PUBLIC = {
     "rapport.tenant.v1.TokenService.ExchangeWorkload",
     "rapport.tenant.v1.TokenService.GetJwks",
 }
-INTERNAL_SCOPES = {"log.read", "tickets.ingest", "trust.watch"}
+INTERNAL_SCOPES = {"audit.record", "log.read", "tickets.ingest", "trust.watch"}
+
+ADMINISTRATION = {
+    f"{resource}.write" for resource in ("tenants", "keys", "connections", "domains", "signing_keys", "gateway")
+} | {"tenants.erase", "tenants.export"}
 
 
 def methods() -> Iterator[tuple[str, descriptor_pb2.MethodDescriptorProto]]:
@@ -69,6 +73,13 @@ def test_no_inner_method_has_a_rest_route(name: str) -> None:
         assert not method.options.HasExtension(annotations_pb2.http)
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_acts_of_administration_are_audited(name: str) -> None:
+    """What changes tenants, credentials, connections, domains or the gateway stands in the audit log."""
+    access = METHODS[name].options.Extensions[options_pb2.access]
+    assert access.audited == (access.scope in ADMINISTRATION)
+
+
 def test_rest_routes_are_unique() -> None:
     """No two methods claim the same verb and path."""
     seen: dict[tuple[str, str], str] = {}
@@ -103,7 +114,7 @@ def test_the_frontends_messages_hold_no_64_bit_integer() -> None:
 
 def test_every_package_of_a_service_lists_its_error_reasons() -> None:
     """Each service's package has an `ErrorReason` whose values carry its prefix and a comment."""
-    for package in ("tenant", "crm", "tickets", "recommendations"):
+    for package in ("gateway", "tenant", "crm", "tickets", "recommendations"):
         enums = [
             enum
             for file in IMAGE.file

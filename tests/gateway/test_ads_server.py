@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 import pytest
@@ -26,7 +27,7 @@ DeltaStream = grpc.aio.StreamStreamCall[DeltaDiscoveryRequest, DeltaDiscoveryRes
 NODE = Node(id="client")
 
 
-def _serialised(request: DiscoveryRequest | DeltaDiscoveryRequest) -> bytes:
+def _serialised(request: Any) -> bytes:
     return bytes(request)
 
 

@@ -51,7 +51,7 @@ BROKEN = {
         "stat_prefix",
     ),
     "manager whose last filter is not the router": (
-        manager_listener(HttpConnectionManager(stat_prefix="s", http_filters=filters.health_filters(["c"]))),
+        manager_listener(HttpConnectionManager(stat_prefix="s", http_filters=filters.health_filters())),
         "not the router",
     ),
     "manager with a filter twice": (

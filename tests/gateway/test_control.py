@@ -12,6 +12,8 @@ from gateway.ads.cache import SnapshotCache
 from gateway.ads.resources import CLUSTER, EXTENSION
 from gateway.certificates import Certificates
 from gateway.control import ControlPlane
+from gateway.edge.filters import READY_CHECK, TOKENS
+from gateway.shifts import ShiftFile
 from tests.gateway.static import own_pair, real_edge
 from tests.gateway.upstream import Tokens
 from tests.support.waiting import eventually
@@ -45,7 +47,10 @@ def news() -> News:
 async def cache(tmp_path: Path, news: News) -> AsyncIterator[SnapshotCache]:
     """The cache of a running control plane."""
     made = SnapshotCache()
-    running = asyncio.create_task(ControlPlane(real_edge(tmp_path), SERVICES, made, lambda: Certificates(own_pair(tmp_path))).run(news.heard()))
+    certificates = Certificates(own_pair(tmp_path))
+    shifts = ShiftFile(tmp_path / "shifts.json")
+    plane = ControlPlane(real_edge(tmp_path), SERVICES, made, lambda: certificates, shifts)
+    running = asyncio.create_task(plane.run(news.heard()))
     await eventually(_has(made, CLUSTER), within=60)
     yield made
     running.cancel()
@@ -60,10 +65,17 @@ def _has(cache: SnapshotCache, type_url: str) -> Callable[[], Awaitable[bool]]:
     return has
 
 
+def _judges(cache: SnapshotCache) -> Callable[[], Awaitable[bool]]:
+    async def judges() -> bool:
+        return TOKENS in cache.current.resources[EXTENSION]
+
+    return judges
+
+
 async def test_services_are_published_before_any_key_is_known(cache: SnapshotCache) -> None:
     """Clusters are there, the check of tokens is not."""
     assert set(cache.current.resources[CLUSTER]) == set(SERVICES)
-    assert not cache.current.resources[EXTENSION]
+    assert set(cache.current.resources[EXTENSION]) == {READY_CHECK}
 
 
 async def test_a_key_set_is_published_and_an_unusable_one_is_not(cache: SnapshotCache, news: News) -> None:
@@ -72,7 +84,7 @@ async def test_a_key_set_is_published_and_an_unusable_one_is_not(cache: Snapshot
     news.say("nonsense")
     tokens = Tokens()
     news.say(tokens.jwks())
-    await eventually(_has(cache, EXTENSION), within=60)
+    await eventually(_judges(cache), within=60)
     good = cache.current
     news.say('{"keys": []}')
     # The next usable set comes after the unusable one: once it is there, the unusable one has been passed over.
@@ -83,4 +95,4 @@ async def test_a_key_set_is_published_and_an_unusable_one_is_not(cache: Snapshot
         return cache.current.version != good.version
 
     await eventually(renewed, within=60)
-    assert tokens.kid.encode() in next(iter(cache.current.resources[EXTENSION].values())).value
+    assert tokens.kid.encode() in cache.current.resources[EXTENSION][TOKENS].value

@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import httpx
 import pytest
@@ -49,7 +50,7 @@ class Load:
                 self.answered += good
                 self.failed += not good
 
-    def __enter__(self) -> "Load":
+    def __enter__(self) -> Self:
         self._thread.start()
         wait_until(lambda: self.answered > 0, "the first answer")
         return self

@@ -1,4 +1,4 @@
-"""Whatever is published, taken, refused and cut off, in any order: the client ends with the snapshot, by whole steps."""
+"""Whatever is published, taken, refused and cut off, in any order: the client ends with the snapshot."""
 
 from itertools import product
 

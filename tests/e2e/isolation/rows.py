@@ -84,6 +84,8 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "rapport.frontend.v1.TicketDesk/AddNote": {**TICKET, **NOTE},
     "rapport.frontend.v1.TicketDesk/ResetConversation": TICKET,
     "rapport.frontend.v1.TicketDesk/GetScoreBreakdown": TICKET,
+    "rapport.gateway.v1.GatewayService/GetStatus": {},
+    "rapport.gateway.v1.GatewayService/ShiftTraffic": {"service": "tickets", "percent": 0},
     "rapport.recommendations.v1.ChangeService/ListChanges": {},
     "rapport.recommendations.v1.ChangeService/BatchGetCustomerCards": {"customer_ids": ["{customer}"]},
     "rapport.recommendations.v1.ChangeService/BatchGetAdvice": {"ticket_ids": ["{ticket}"]},
@@ -120,6 +122,10 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "rapport.tenant.v1.ApiKeyService/CreateApiKey": {"api_key": {"name": "desk", "scopes": ["tickets.read"]}},
     "rapport.tenant.v1.ApiKeyService/ListApiKeys": {},
     "rapport.tenant.v1.ApiKeyService/RevokeApiKey": {"api_key": "{api_key}"},
+    "rapport.tenant.v1.DomainService/CreateDomain": {"domain": {"name": "support.example.com"}},
+    "rapport.tenant.v1.DomainService/ListDomains": {},
+    "rapport.tenant.v1.DomainService/VerifyDomain": {"domain": "{domain}"},
+    "rapport.tenant.v1.DomainService/DeleteDomain": {"domain": "{domain}"},
     "rapport.tenant.v1.TenantService/CreateTenant": {"tenant": {"slug": "intruder", "name": "Intruder"}},
     "rapport.tenant.v1.TenantService/GetTenant": {"tenant": "{slug}"},
     "rapport.tenant.v1.TenantService/ListTenants": {},
@@ -151,6 +157,8 @@ REQUESTS: dict[str, dict[str, Any]] = {
 }
 # A shop's own key may not do these: they are an operator's or a service's.
 NOT_FOR_SHOPS = {name for name in REQUESTS if "TenantService/" in name} | {
+    "rapport.gateway.v1.GatewayService/GetStatus",
+    "rapport.gateway.v1.GatewayService/ShiftTraffic",
     "rapport.recommendations.v1.ChangeService/ListChanges",
     "rapport.tenant.v1.AuditService/RecordAuditEntries",
     "rapport.tenant.v1.TokenService/WatchTrust",
@@ -162,6 +170,9 @@ OWN_REFUSALS = {
     "rapport.crm.v1.DeliveryService/DiscardDelivery": grpc.StatusCode.FAILED_PRECONDITION,
     "rapport.frontend.v1.Assistant/GetRandomCustomer": grpc.StatusCode.NOT_FOUND,
     "rapport.frontend.v1.Assistant/FindCustomer": grpc.StatusCode.NOT_FOUND,
+    "rapport.tenant.v1.DomainService/VerifyDomain": grpc.StatusCode.FAILED_PRECONDITION,
 }
 # These end what later rows need, so a shop's own calls to them come last.
-LAST = ("CloseTicket", "ReopenTicket", "CommitOrderImport", "RevokeApiKey", "DeleteConnection")
+LAST = ("CloseTicket", "ReopenTicket", "CommitOrderImport", "RevokeApiKey", "DeleteConnection", "DeleteDomain")
+MAY_ANSWER = ("BatchGet", "GetArchetype")
+"""What another shop may ask with a name of the first one's and be answered: it is not told anything of the first."""
