@@ -24,8 +24,19 @@ local function decoded(text)
   return table.concat(out)
 end
 
+-- What is asked for by HTTPS leads nowhere else: a Location by HTTP, which a service that does not know by which scheme
+-- it was asked may make, becomes one by HTTPS.
+local function secured(place)
+  if not place:lower():find("^%s*http:") then return end
+  local rest = place:gsub("^%s*[hH][tT][tT][pP]:", "")
+  return "https:" .. rest:gsub("^(//[^/?#]*):80$", "%1"):gsub("^(//[^/?#]*):80([/?#])", "%1%2")
+end
+
 function envoy_on_response(handle)
   local headers = handle:headers()
+  local place = headers:get("location")
+  local better = place and secured(place)
+  if better then headers:replace("location", better) end
   local grpc = headers:get("grpc-status")
   if not grpc or grpc == "0" then return end
   -- A refusal over gRPC keeps the status 200; over REST the transcoder has changed it.

@@ -39,9 +39,9 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 
 
 class Stack:
-    """Two probe servers, a tenant server, the control plane and Envoy, on ports of their own."""
+    """Two probe servers, a tenant server, the control plane and Envoy, on ports of their own; with further settings."""
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: str) -> None:
         # Unix sockets have short names: pytest's own temporary folders can be too deep.
         self.folder = Path(tempfile.mkdtemp(prefix="gw-"))
         self.image = compile_image(self.folder)
@@ -70,6 +70,7 @@ class Stack:
             "WORKLOAD_SECRET": WORKLOAD_SECRET,
             "DESCRIPTORS": str(self.image),
             "ENVOY_CONCURRENCY": "1",
+            **settings,
         }
 
     def start(self) -> Self:
@@ -133,6 +134,10 @@ class Stack:
         """Answer every hanging request, and let none hang from now on; runs in the servers' loop."""
         for probe in (self.probe, self.other_probe):
             probe.released.set()
+
+    def calls(self) -> list[tuple[str, dict[str, str]]]:
+        """Return the address and headers of each request that reached a probe."""
+        return [*self.probe.calls, *self.other_probe.calls]
 
     def log(self, name: str) -> str:
         """Return what a process wrote on standard error."""

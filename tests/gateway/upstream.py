@@ -29,6 +29,8 @@ ROOT = HERE.parent.parent
 SERVICE = "rapport.probe.v1.ProbeService"
 HANGING = "hang"
 """How ids begin whose requests are not answered before `Probe.released` is set."""
+LEADING = "leading"
+"""The id whose answer has a Location: the one that the request names as its colour."""
 GOOD_KEY = "rpk_goodgoodgoodgoodgood_abc123"
 WORKLOAD_SECRET = "the-gateways-own-secret"
 
@@ -108,7 +110,10 @@ class Server:
 
 
 class Probe:
-    """The probe service; `webhooks` keeps the digest and length of each body by its token."""
+    """The probe service.
+
+    `webhooks` keeps the digest and length of each body by its token, `calls` the address and headers of each request.
+    """
 
     def __init__(self, image: Path, name: str) -> None:
         files = descriptor_pb2.FileDescriptorSet.FromString(image.read_bytes())
@@ -120,6 +125,7 @@ class Probe:
         self._seen = self._message("Seen")
         self.http_body = message_factory.GetMessageClass(pool.FindMessageTypeByName("google.api.HttpBody"))
         self.webhooks: dict[str, tuple[str, int, str]] = {}
+        self.calls: list[tuple[str, dict[str, str]]] = []
         self.hanging = 0
         self.released = asyncio.Event()
 
@@ -151,13 +157,20 @@ class Probe:
         return message_factory.GetMessageClass(method.output_type)
 
     def _answer(self, context: Any, **fields: Any) -> Message:
-        headers = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
+        headers = self._note(context)
         if (seconds := context.time_remaining()) is not None:
             headers["seconds-left"] = str(seconds)
         message: Message = self._seen(server=self._name, headers=headers, **fields)
         return message
 
+    def _note(self, context: Any) -> dict[str, str]:
+        headers = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
+        self.calls.append((headers.get("x-envoy-original-path", "grpc"), headers))
+        return headers
+
     async def _echo(self, request: Any, context: Any) -> Message:
+        if request.id == LEADING:
+            await context.send_initial_metadata((("location", request.colour),))
         if request.id.startswith(HANGING):
             self.hanging += 1
             await asyncio.wait_for(self.released.wait(), timeout=60)
@@ -180,7 +193,7 @@ class Probe:
         raise AssertionError
 
     async def _webhook(self, request: Any, context: Any) -> Message:
-        metadata = dict(context.invocation_metadata())
+        metadata = self._note(context)
         body = request.body.data
         original = str(metadata.get("x-envoy-original-path", ""))
         self.webhooks[request.token] = (hashlib.sha256(body).hexdigest(), len(body), original)
