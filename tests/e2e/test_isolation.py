@@ -1,68 +1,56 @@
-"""The isolation matrix: every RPC and every REST route, each with every kind of caller.
+"""The isolation matrix: every RPC through every door into the suite, each with every kind of caller.
 
-The rows are the methods that the descriptors list: a new method without a request in rows.py fails here.
+The rows are the methods that the descriptors list: a new method without a request in isolation/rows.py fails here. Of
+a method that streams its answers the first one counts. The doors are the services' own ports, and at the edge gRPC,
+gRPC-Web (binary and text) and REST; a method without a REST route must not exist at the edge for anybody.
 """
 
+import asyncio
 import json
 import re
 import time
-from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlencode
 from uuid import uuid4
 
 import grpc
-import httpx
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from google.api import annotations_pb2
-from google.protobuf.descriptor import MethodDescriptor
 from rapport.options.v1 import options_pb2
 
 from tests.contract.descriptors import METHODS
-from tests.e2e.isolation.rows import LAST, NOT_FOR_SHOPS, OWN_REFUSALS, REQUESTS
+from tests.e2e.isolation.doors import DOORS, Answer, Ask, Caller, ask_all, exposed, opened
+from tests.e2e.isolation.rows import LAST, MAY_ANSWER, NOT_FOR_SHOPS, OWN_REFUSALS, REQUESTS
+from tests.support.waiting import eventually
 from tests.support.world import Shop, SuiteUnderTest, call, furnish, key_token, new_shop, operator_token
 
-MAY_ANSWER = ("BatchGet", "GetArchetype")
 PLACEHOLDER = re.compile(r'"\{[a-z_]+\}"')
 GUARDED = {name for name, method in METHODS.items() if not method.GetOptions().Extensions[options_pb2.access].public}
+TENANTS = "rapport.tenant.v1.TenantService/"
+OK, NOT_FOUND = grpc.StatusCode.OK, grpc.StatusCode.NOT_FOUND
+DENIED, UNKNOWN_CALLER = grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED
+NOWHERE = grpc.StatusCode.UNIMPLEMENTED
+PROBES = (
+    "rapport.tickets.v1.TicketService/ListTickets",
+    "rapport.crm.v1.ConnectionService/ListConnections",
+    "rapport.recommendations.v1.CustomerService/GetCustomer",
+    "rapport.tenant.v1.ApiKeyService/ListApiKeys",
+)
+"""One method of each service, to see whether all have heard that a shop is refused."""
 
 
 def filled(request: Any, shop: Shop) -> Any:
     """Put a shop's ids in the place of `{name}`."""
     text = json.dumps(request)
-    for name, value in {**shop.ids, "slug": shop.slug}.items():
+    for name, value in {**shop.ids, "slug": shop.slug, "tenant_id": shop.tenant_id}.items():
         text = text.replace(f'"{{{name}}}"', json.dumps(value))
     assert not PLACEHOLDER.search(text), text
     return json.loads(text)
 
 
-async def outcome(suite: SuiteUnderTest, method: str, request: Any, token: str) -> tuple[grpc.StatusCode, str]:
-    """Call a method at its service's own port; return the code and all that came back, as text."""
-    owner = {"TicketDesk": "tickets", "Assistant": "recommendations"}.get(method.split("/", 1)[0].rsplit(".", 1)[-1])
-    address = suite.grpc[owner or method.split(".", 2)[1]]
-    if method.endswith("/WatchTrust"):
-        return await stream_outcome(address, method, token)
-    try:
-        answer: Any = await call(address, method, request, token)
-    except grpc.aio.AioRpcError as error:
-        return error.code(), f"{error.details()}"
-    body = getattr(answer, "data", b"")
-    return grpc.StatusCode.OK, f"{answer}{body.decode() if isinstance(body, bytes) else ''}"
-
-
-async def stream_outcome(address: str, method: str, token: str) -> tuple[grpc.StatusCode, str]:
-    """Open a stream and return how it ends, or OK with its first message."""
-    metadata = (("authorization", f"Bearer {token}"),) if token else ()
-    async with grpc.aio.insecure_channel(address) as channel:
-        stream = channel.unary_stream(f"/{method}")(b"", metadata=metadata, timeout=10)
-        try:
-            first = await stream.read()
-        except grpc.aio.AioRpcError as error:
-            return error.code(), f"{error.details()}"
-        stream.cancel()
-        return grpc.StatusCode.OK, f"{first!r}"
+def questions(shop: Shop, methods: set[str] | None = None) -> list[tuple[str, dict[str, Any]]]:
+    """Return what is asked about a shop's things."""
+    return [(method, filled(request, shop)) for method, request in REQUESTS.items() if not methods or method in methods]
 
 
 def forged_token(shop: Shop) -> str:
@@ -82,20 +70,30 @@ def forged_token(shop: Shop) -> str:
     return jwt.encode(claims, ec.generate_private_key(ec.SECP256R1()), algorithm="ES256", headers={"kid": "forged"})
 
 
-@pytest.fixture
-async def first(suite: SuiteUnderTest) -> Shop:
-    """The shop whose things are asked for."""
-    shop = await furnish(suite, await new_shop(suite, "first"))
+async def furnished(suite: SuiteUnderTest, name: str) -> Shop:
+    """Make a shop that has something of everything."""
+    shop = await furnish(suite, await new_shop(suite, name))
     async with suite.client(**{"x-api-key": shop.api_key}) as client:
         profile = (await client.get(f"/api/customers/{shop.ids['customer']}")).json()
     shop.ids["archetype"] = profile["archetype"]["archetype_id"]
     return shop
 
 
-@pytest.fixture
-async def second(suite: SuiteUnderTest) -> Shop:
+async def caller_of(suite: SuiteUnderTest, shop: Shop) -> Caller:
+    """Return a shop's own credential in both forms."""
+    return Caller(token=await key_token(suite, shop.api_key), key=shop.api_key)
+
+
+@pytest.fixture(scope="module")
+def first(suite: SuiteUnderTest) -> Shop:
+    """The shop whose things others ask for; nobody may change it."""
+    return asyncio.run(furnished(suite, "first"))
+
+
+@pytest.fixture(scope="module")
+def second(suite: SuiteUnderTest) -> Shop:
     """Another shop, which must see nothing of the first."""
-    return await new_shop(suite, "second")
+    return asyncio.run(new_shop(suite, "second"))
 
 
 def test_every_guarded_method_has_its_row() -> None:
@@ -103,31 +101,53 @@ def test_every_guarded_method_has_its_row() -> None:
     assert set(REQUESTS) == GUARDED
 
 
-async def test_own_credential_reaches_every_method(suite: SuiteUnderTest, first: Shop) -> None:
+def unexpected(
+    door: str,
+    shop: Shop,
+    answers: dict[str, list[Answer]],
+    allowed: dict[str, set[grpc.StatusCode]],
+    *,
+    own: bool = False,
+) -> dict[str, str]:
+    """Return the answers that are not as they must be, or that show what is the shop's to another."""
+    wrong = {}
+    for method, several in answers.items():
+        expected = allowed[method]
+        if door != "port" and not exposed(method):
+            expected = {NOWHERE}
+            assert door != "rest" or not several
+        for answer in several:
+            if answer.code not in expected or (not own and shop.marker.encode() in answer.content):
+                wrong[f"{method} by {answer.route}"] = answer.words
+    return wrong
+
+
+@pytest.mark.parametrize("door", DOORS)
+async def test_own_credential_reaches_every_method(suite: SuiteUnderTest, door: str) -> None:
     """With its own key a shop is answered everywhere that is for shops, and refused for lack of scope elsewhere."""
-    token = await key_token(suite, first.api_key)
-    wrong = {}
-    for method in sorted(REQUESTS, key=lambda name: name.endswith(LAST)):
-        code, text = await outcome(suite, method, filled(REQUESTS[method], first), token)
-        expected = OWN_REFUSALS.get(method, grpc.StatusCode.OK)
-        if method in NOT_FOR_SHOPS:
-            expected = grpc.StatusCode.PERMISSION_DENIED
-        if code is not expected:
-            wrong[method] = (code.name, text[:300])
-    assert wrong == {}
+    shop = await furnished(suite, "own")
+    caller = await caller_of(suite, shop)
+    late = {method for method in REQUESTS if method.endswith(LAST)}
+    async with opened(suite, door) as ask:
+        answers = await ask_all(ask, questions(shop, set(REQUESTS) - late), caller)
+        for method, request in sorted(questions(shop, late)):
+            answers[method] = await ask(method, request, caller)
+    allowed = {method: {DENIED if method in NOT_FOR_SHOPS else OWN_REFUSALS.get(method, OK)} for method in REQUESTS}
+    assert unexpected(door, shop, answers, allowed, own=True) == {}
 
 
-async def test_another_shops_credential_sees_nothing(suite: SuiteUnderTest, first: Shop, second: Shop) -> None:
+@pytest.mark.parametrize("door", DOORS)
+async def test_another_shops_credential_sees_nothing(
+    suite: SuiteUnderTest, first: Shop, second: Shop, door: str
+) -> None:
     """With the second shop's key, what is the first's is not found, and no answer holds a trace of it."""
-    token = await key_token(suite, second.api_key)
-    wrong = {}
-    for method, request in REQUESTS.items():
-        code, text = await outcome(suite, method, filled(request, first), token)
-        refused = {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED}
-        allowed = refused if names_another_shops_thing(method) else refused | {grpc.StatusCode.OK}
-        if code not in allowed or first.marker in text:
-            wrong[method] = (code.name, text[:300])
-    assert wrong == {}
+    async with opened(suite, door) as ask:
+        answers = await ask_all(ask, questions(first), await caller_of(suite, second))
+    refused = {NOT_FOUND, DENIED}
+    # What names nothing of the first shop is the second's own affair: over REST 400 and 409 tell of its own state.
+    harmless = refused | {OK, grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.ABORTED}
+    allowed = {method: refused if names_another_shops_thing(method) else harmless for method in REQUESTS}
+    assert unexpected(door, first, answers, allowed) == {}
     assert await unchanged(suite, first)
 
 
@@ -152,95 +172,42 @@ async def unchanged(suite: SuiteUnderTest, shop: Shop) -> bool:
     )
 
 
-@pytest.mark.parametrize("caller", ["nobody", "forged", "suspended"])
-async def test_no_credential_that_holds_reaches_nothing(suite: SuiteUnderTest, first: Shop, caller: str) -> None:
-    """Without a token, with a forged one, and with a suspended shop's, every guarded method answers UNAUTHENTICATED."""
-    token = "" if caller == "nobody" else forged_token(first)
-    if caller == "suspended":
-        token = await key_token(suite, first.api_key)
-        unbound = await operator_token(suite)
-        suspend = "rapport.tenant.v1.TenantService/SuspendTenant"
-        await call(suite.grpc["tenant"], suspend, {"tenant": first.slug}, unbound)
-        await refused_everywhere(suite, token)
-    wrong = {}
-    for method, request in REQUESTS.items():
-        code, text = await outcome(suite, method, filled(request, first), token)
-        if code is not grpc.StatusCode.UNAUTHENTICATED or first.marker in text:
-            wrong[method] = (code.name, text[:300])
-    assert wrong == {}
-
-
-async def refused_everywhere(suite: SuiteUnderTest, token: str) -> None:
-    """Wait until each service has heard of the suspension, at most two seconds."""
-    probes: dict[str, dict[str, Any]] = {
-        "rapport.tickets.v1.TicketService/ListTickets": {},
-        "rapport.crm.v1.ConnectionService/ListConnections": {},
-        "rapport.recommendations.v1.OrderService/CreateOrderImport": {},
-        "rapport.tenant.v1.ApiKeyService/ListApiKeys": {},
-    }
-    end = time.monotonic() + 2.0
-    pending = set(probes)
-    while pending and time.monotonic() < end:
-        for method in list(pending):
-            code, _ = await outcome(suite, method, probes[method], token)
-            if code is grpc.StatusCode.UNAUTHENTICATED:
-                pending.discard(method)
-    assert pending == set(), "these had not heard of the suspension in time"
-
-
-def rest_calls(method: MethodDescriptor, request: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any] | None]]:
-    """Render a request for each REST route of a method: verb, path with query, body."""
-    rule = method.GetOptions().Extensions[annotations_pb2.http]
-    for each in (rule, *rule.additional_bindings):
-        verb = each.WhichOneof("pattern")
-        if not verb:
-            continue
-        rest = json.loads(json.dumps(request))
-
-        def put(match: re.Match[str], rest: dict[str, Any] = rest) -> str:
-            *parents, leaf = match.group(1).split(".")
-            holder = rest
-            for parent in parents:
-                holder = holder[parent]
-            return str(holder.pop(leaf))
-
-        path = re.sub(r"\{([a-z_.]+)(?:=[^}]*)?\}", put, getattr(each, verb))
-        if each.body == "*":
-            yield verb, path, rest
-        elif each.body:
-            body = rest.pop(each.body, {})
-            yield verb, f"{path}?{urlencode(rest, doseq=True)}" if rest else path, body
-        else:
-            yield verb, f"{path}?{urlencode(rest, doseq=True)}" if rest else path, None
-
-
-async def rest_answer(
-    client: httpx.AsyncClient, verb: str, path: str, body: dict[str, Any] | None, key: str | None
-) -> httpx.Response:
-    """Send one REST call."""
-    headers = {} if key is None else {"x-api-key": key}
-    return await client.request(verb.upper(), path, json=body, headers=headers)
-
-
-async def test_rest_routes_show_nothing_of_another_shop(suite: SuiteUnderTest, first: Shop, second: Shop) -> None:
-    """On every REST route: no key and a wrong key are 401, another shop's key finds nothing and shows nothing."""
-    wrong = {}
-    wrong_key = second.api_key[:-8] + "AAAAAAAA"
-    async with suite.client() as client:
-        for name, request in REQUESTS.items():
-            for verb, path, body in rest_calls(METHODS[name], filled(request, first)):
-                nobody = await rest_answer(client, verb, path, body, None)
-                stranger = await rest_answer(client, verb, path, body, wrong_key)
-                other = await rest_answer(client, verb, path, body, second.api_key)
-                problems = [
-                    f"{who}: {answer.status_code} {answer.text[:200]}"
-                    for who, answer in (("nobody", nobody), ("stranger", stranger))
-                    if answer.status_code != 401 or not answer.json()["detail"]
-                ]
-                allowed = {403, 404} if names_another_shops_thing(name) else {200, 400, 403, 404, 409}
-                if other.status_code not in allowed or first.marker in other.text:
-                    problems.append(f"other: {other.status_code} {other.text[:200]}")
-                if problems:
-                    wrong[f"{verb} {path}"] = problems
-    assert wrong == {}
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("kind", ["nobody", "stranger", "forged"])
+async def test_no_credential_that_was_not_given_out_reaches_anything(
+    suite: SuiteUnderTest, first: Shop, kind: str, door: str
+) -> None:
+    """Without any, with a wrong key, and with a token that somebody else signed, everything is UNAUTHENTICATED."""
+    wrong_key = first.api_key[:-8] + "AAAAAAAA"
+    caller = {
+        "nobody": Caller(),
+        "stranger": Caller(token=wrong_key, key=wrong_key),
+        "forged": Caller(token=forged_token(first)),
+    }[kind]
+    async with opened(suite, door) as ask:
+        answers = await ask_all(ask, questions(first), caller)
+    assert unexpected(door, first, answers, {method: {UNKNOWN_CALLER} for method in REQUESTS}) == {}
     assert await unchanged(suite, first)
+
+
+@pytest.mark.parametrize("end", ["SuspendTenant", "DeleteTenant"])
+async def test_the_credential_of_a_shop_that_is_refused_reaches_nothing(suite: SuiteUnderTest, end: str) -> None:
+    """A suspended or deleted shop's key and token, good a moment ago, are worth nothing at any door."""
+    shop = await furnished(suite, "refused")
+    caller = await caller_of(suite, shop)
+    async with opened(suite, "rest") as ask:
+        # The gateway has exchanged the key and would do without asking again.
+        assert {answer.code for answer in await ask(PROBES[0], {}, caller)} == {OK}
+    await call(suite.grpc["tenant"], TENANTS + end, {"tenant": shop.slug}, await operator_token(suite))
+    async with opened(suite, "port") as ask:
+        await eventually(lambda: refused_everywhere(ask, shop, caller), within=2.0)
+    for door in DOORS:
+        async with opened(suite, door) as ask:
+            answers = await ask_all(ask, questions(shop), caller)
+        assert unexpected(door, shop, answers, {method: {UNKNOWN_CALLER} for method in REQUESTS}) == {}, door
+
+
+async def refused_everywhere(ask: Ask, shop: Shop, caller: Caller) -> bool:
+    """Tell whether each service refuses the shop."""
+    answers = await ask_all(ask, questions(shop, set(PROBES)), caller)
+    return all(answer.code is UNKNOWN_CALLER for several in answers.values() for answer in several)
