@@ -31,8 +31,8 @@ class Ran:
         return json.loads(lines[0])
 
 
-def rapport(*arguments: str, text: str = "", cwd: Path | None = None) -> Ran:
-    """Run the command to its end, with `text` as its standard input."""
+def rapport(*arguments: str, text: str = "", cwd: Path | None = None, told: dict[str, str] | None = None) -> Ran:
+    """Run the command to its end, with `text` as its standard input and `told` in its environment."""
     environment = {name: value for name, value in os.environ.items() if name != "RAPPORT_DATA"}
     done = subprocess.run(
         [sys.executable, "-m", "cli.main", *arguments],
@@ -41,15 +41,22 @@ def rapport(*arguments: str, text: str = "", cwd: Path | None = None) -> Ran:
         text=True,
         check=False,
         timeout=_SECONDS,
-        env=environment | {"COLUMNS": "120"},
+        env=environment | {"COLUMNS": "120"} | (told or {}),
         cwd=cwd,
     )
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
+def domain_hosts_of(data: Path) -> Path:
+    """Return the file in which tests say where the own domains of a suite's shops are."""
+    return data.parent / "domain-hosts.json"
+
+
 def start_suite(data: Path, *arguments: str) -> dict[str, Any]:
     """Start a detached suite on free ports and return what `up` printed."""
-    ran = rapport("up", "--detach", "--json", "--https-port", "0", "--http-port", "0", "--data", str(data), *arguments)
+    told = {"RAPPORT_TENANT_DOMAIN_HOSTS_FILE": str(domain_hosts_of(data))}
+    ports = ("--https-port", "0", "--http-port", "0")
+    ran = rapport("up", "--detach", "--json", *ports, "--data", str(data), *arguments, told=told)
     assert ran.code == 0, f"{ran.output}\n{ran.messages}"
     described: dict[str, Any] = ran.value
     return described

@@ -44,10 +44,10 @@ class SuiteUnderTest:
         state = json.loads((Path(self.data) / "run" / "suite.json").read_text())
         return int(state["processes"][process]["pid"])
 
-    def client(self, **headers: str) -> httpx.AsyncClient:
+    def client(self, *, http2: bool = False, **headers: str) -> httpx.AsyncClient:
         """Make a client that trusts the suite's certificate authority."""
         context = ssl.create_default_context(cafile=self.ca_file)
-        return httpx.AsyncClient(base_url=self.https_url, verify=context, headers=headers, timeout=30)
+        return httpx.AsyncClient(base_url=self.https_url, verify=context, headers=headers, timeout=30, http2=http2)
 
 
 @dataclass
@@ -141,9 +141,12 @@ def zendesk_headers(secret: str, body: bytes, at: datetime | None = None) -> dic
     }
 
 
-async def send_webhook(client: httpx.AsyncClient, shop: Shop, body: bytes) -> httpx.Response:
-    """Sign a body with the shop's secret and post it through the gateway."""
-    return await client.post(shop.webhook_url, content=body, headers=zendesk_headers(shop.webhook_secret, body))
+async def send_webhook(
+    client: httpx.AsyncClient, shop: Shop, body: bytes, *, url: str = "", host: str = ""
+) -> httpx.Response:
+    """Sign a body with the shop's secret and post it through the gateway, to its own address unless another is given."""
+    headers = zendesk_headers(shop.webhook_secret, body) | ({"host": host} if host else {})
+    return await client.post(url or shop.webhook_url, content=body, headers=headers)
 
 
 async def new_shop(suite: SuiteUnderTest, name: str) -> Shop:
@@ -215,9 +218,17 @@ async def furnish(suite: SuiteUnderTest, shop: Shop) -> Shop:
         {"api_key": {"name": shop.marker, "scopes": ["tickets.read"]}},
         token,
     )
+    domain: Any = await call(
+        suite.grpc["tenant"],
+        "rapport.tenant.v1.DomainService/CreateDomain",
+        {"domain": {"name": f"{shop.slug}.example.com"}},
+        token,
+    )
     deliveries: Any = await call(suite.grpc["crm"], "rapport.crm.v1.DeliveryService/ListDeliveries", {}, token)
     opened: Any = await call(
         suite.grpc["recommendations"], "rapport.recommendations.v1.OrderService/CreateOrderImport", {}, token
     )
-    shop.ids.update(api_key=made.id, delivery=deliveries.deliveries[0].id, order_import=opened.import_id)
+    shop.ids.update(
+        api_key=made.id, delivery=deliveries.deliveries[0].id, order_import=opened.import_id, domain=domain.name
+    )
     return shop
