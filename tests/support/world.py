@@ -47,7 +47,12 @@ class SuiteUnderTest:
     def client(self, *, http2: bool = False, **headers: str) -> httpx.AsyncClient:
         """Make a client that trusts the suite's certificate authority."""
         context = ssl.create_default_context(cafile=self.ca_file)
-        return httpx.AsyncClient(base_url=self.https_url, verify=context, headers=headers, timeout=30, http2=http2)
+        return httpx.AsyncClient(base_url=self.https_url, verify=context, http2=http2, headers=headers, timeout=30)
+
+    def http2_client(self) -> httpx.AsyncClient:
+        """Make a client that speaks HTTP/2, as gRPC needs it."""
+        context = ssl.create_default_context(cafile=self.ca_file)
+        return httpx.AsyncClient(base_url=self.https_url, verify=context, http2=True, timeout=30)
 
 
 @dataclass
@@ -144,7 +149,7 @@ def zendesk_headers(secret: str, body: bytes, at: datetime | None = None) -> dic
 async def send_webhook(
     client: httpx.AsyncClient, shop: Shop, body: bytes, *, url: str = "", host: str = ""
 ) -> httpx.Response:
-    """Sign a body with the shop's secret and post it through the gateway, to its own address unless another is given."""
+    """Sign a body with the shop's secret and post it through the gateway, to its own address or to another one."""
     headers = zendesk_headers(shop.webhook_secret, body) | ({"host": host} if host else {})
     return await client.post(url or shop.webhook_url, content=body, headers=headers)
 
