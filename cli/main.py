@@ -11,6 +11,9 @@ from cli import (
     connection_commands,
     demo_command,
     deployment_commands,
+    domain_commands,
+    gateway_commands,
+    key_commands,
     order_commands,
     suite_commands,
     tenant_commands,
@@ -28,8 +31,12 @@ commands = typer.Typer(
 )
 suite_commands.register(commands)
 commands.add_typer(tenant_commands.commands, name="tenant")
+commands.add_typer(key_commands.commands, name="key")
+commands.add_typer(key_commands.signing_commands, name="signing-key")
+commands.add_typer(domain_commands.commands, name="domain")
 commands.add_typer(connection_commands.commands, name="connection")
 commands.add_typer(order_commands.commands, name="orders")
+commands.add_typer(gateway_commands.commands, name="gateway")
 commands.add_typer(deployment_commands.commands, name="deployment")
 commands.add_typer(certificate_commands.commands, name="certificates")
 audit_command.register(commands)

@@ -4,26 +4,52 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
-from rapport.tenant.v1 import api_key_service_pb2_grpc, tenant_service_pb2_grpc, token_service_pb2_grpc
+from rapport.tenant.v1 import (
+    api_key_service_pb2_grpc,
+    audit_service_pb2_grpc,
+    domain_service_pb2_grpc,
+    oauth_service_pb2_grpc,
+    signing_key_service_pb2_grpc,
+    tenant_service_pb2_grpc,
+    token_service_pb2_grpc,
+)
 
+from servicekit.audit import AuditTrail, keeping
+from servicekit.channel import open_channel
 from servicekit.command import run
 from servicekit.database import Database
-from servicekit.envelope import KeyEncryptionKeys
+from servicekit.envelope import KeyEncryptionKeys, SealBrokenError, new_data_key
 from servicekit.health import Component
 from servicekit.identity.trust import MAX_AGE
 from servicekit.pages import PageTokens
 from servicekit.server import Registration, serve
+from servicekit.tenant_data import TenantData
+from servicekit.tenant_data_servicer import registration
+from services.tenant import scopes
+from services.tenant.audit_servicer import AuditServicer
+from services.tenant.audit_store import AuditStore
+from services.tenant.domain_proof import ProofFinder
+from services.tenant.domain_servicer import DomainServicer
+from services.tenant.domain_store import DomainStore
+from services.tenant.erasure import REQUESTER_AFTER_GRACE
+from services.tenant.erasure_store import ErasureStore
 from services.tenant.exchange import Exchange
 from services.tenant.key_servicer import ApiKeyServicer
 from services.tenant.key_store import KeyStore
+from services.tenant.key_uses import KeyUses
+from services.tenant.oauth_servicer import OAuthServicer
+from services.tenant.purging import Eraser, Purge, remote
 from services.tenant.service import TenantServicer
 from services.tenant.settings import TenantSettings
-from services.tenant.signing import new_signing_key, open_sealed, seal, shared_secret
+from services.tenant.signing_key_servicer import SigningKeyServicer
+from services.tenant.signing_ring import SigningRing
 from services.tenant.store import TenantStore
 from services.tenant.token_servicer import TokenServicer
-from services.tenant.trust import TrustFeed
+from services.tenant.tokens import issue
+from services.tenant.trust import TrustFeed, TrustSet
 from services.tenant.trust_store import TrustStore
 
 
@@ -34,6 +60,7 @@ class Parts:
     registrations: Sequence[Registration]
     components: Sequence[Component]
     feed: TrustFeed
+    audit: AuditTrail
 
 
 @asynccontextmanager
@@ -48,49 +75,153 @@ async def wired(settings: TenantSettings) -> AsyncIterator[Parts]:
     if settings.kek_file is None:
         raise ValueError("RAPPORT_TENANT_KEK_FILE is not set")
     keks = KeyEncryptionKeys.load(settings.kek_file)
-    operators, workloads = settings.operator_keys(), settings.workload_secrets()
+    operators, workloads = settings.operators(), settings.workload_secrets()
+    domain_hosts = settings.domain_hosts()
     database = await Database.connect(
         settings.database_url.get_secret_value(), schema="tenant", pool_size=settings.database_pool
     )
     tasks: list[asyncio.Task[None]] = []
+    uses: KeyUses | None = None
     try:
         await database.check_role()
-        tenants, keys, trust = TenantStore(database), KeyStore(database), TrustStore(database)
-        held = await trust.ensure_signing_keys(lambda slot: seal(new_signing_key(), slot, keks))
-        signing_key = open_sealed(held["current"], keks)
+        tenants, keys = TenantStore(database), KeyStore(database, limit=settings.max_api_keys)
+        trust = TrustStore(database)
+        ring = SigningRing(trust, keks, timedelta(days=settings.signing_key_days))
+        await ring.open()
+        uses = KeyUses(keys.record_uses)
         exchange = Exchange(
-            keys, tenants, signing_key, operators=operators, workloads=workloads, clock=lambda: datetime.now(UTC)
+            keys, tenants, ring, operators=operators, workloads=workloads, note_use=uses.note, clock=_now
         )
-        feed = TrustFeed(trust.read_trust)
+
+        async def read_trust() -> TrustSet:
+            found = await trust.read_trust()
+            await ring.keep_up(found.jwks_json)
+            return found
+
+        feed = TrustFeed(read_trust)
         await feed.refresh()
         tasks += [
             asyncio.create_task(feed.follow(), name="trust_feed"),
             asyncio.create_task(trust.listen_for_trust(feed.ring), name="trust_bell"),
+            asyncio.create_task(ring.follow(), name="signing_keys"),
+            asyncio.create_task(uses.follow(), name="key_uses"),
         ]
-        pages = PageTokens.from_secret(shared_secret(signing_key, "page tokens"))
-        yield Parts(
-            registrations=_registrations(tenants, keys, exchange, feed, pages),
-            components=(("database", database.ready), ("trust", lambda: feed.age < MAX_AGE)),
-            feed=feed,
-        )
+        pages = PageTokens(await _shared_secret(trust, keks, "page tokens"))
+        log, erasures = AuditStore(database, tenants), ErasureStore(database, tenants)
+        data = TenantData(database, None)
+        async with (
+            keeping(log.write) as audit,
+            purging(settings, Purging(database, tenants, erasures, data), ring),
+        ):
+            yield Parts(
+                registrations=(
+                    *_registrations(keys, exchange, feed, pages),
+                    Registration(
+                        tenant_service_pb2_grpc.add_TenantServiceServicer_to_server,
+                        TenantServicer(tenants, erasures, pages, timedelta(days=settings.purge_grace_days)),
+                    ),
+                    registration(data, lambda: feed.refused_tenants),
+                    Registration(
+                        signing_key_service_pb2_grpc.add_SigningKeyServiceServicer_to_server,
+                        SigningKeyServicer(trust, ring),
+                    ),
+                    Registration(
+                        oauth_service_pb2_grpc.add_OAuthServiceServicer_to_server, OAuthServicer(exchange, audit)
+                    ),
+                    Registration(
+                        domain_service_pb2_grpc.add_DomainServiceServicer_to_server,
+                        DomainServicer(
+                            DomainStore(database, limit=settings.max_domains),
+                            ProofFinder(hosts_file=domain_hosts),
+                            settings.host_rules(),
+                            pages,
+                        ),
+                    ),
+                    Registration(audit_service_pb2_grpc.add_AuditServiceServicer_to_server, AuditServicer(log, pages)),
+                ),
+                components=(("database", database.ready), ("trust", lambda: feed.age < MAX_AGE)),
+                feed=feed,
+                audit=audit,
+            )
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if uses is not None:
+            await uses.flush()
         await database.close()
+
+
+async def _shared_secret(store: TrustStore, keks: KeyEncryptionKeys, purpose: str) -> bytes:
+    """Return 32 secret bytes that all processes of this service share, other ones for each purpose.
+
+    Raises:
+        ValueError: the key-encryption keys do not open what is stored.
+    """
+    nobody = UUID(int=0)
+    wrapped = await store.ensure_shared_secret(purpose, lambda: keks.wrap(new_data_key(), nobody))
+    try:
+        return keks.unwrap(wrapped, nobody)
+    except SealBrokenError as error:
+        raise ValueError("KEK_FILE does not open the stored secrets; was it replaced?") from error
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _registrations(
-    tenants: TenantStore, keys: KeyStore, exchange: Exchange, feed: TrustFeed, pages: PageTokens
-) -> tuple[Registration, ...]:
-    """Return the servicers of this service."""
+@dataclass(frozen=True, slots=True)
+class Purging:
+    """What the work on erasures is done with."""
+
+    database: Database
+    tenants: TenantStore
+    erasures: ErasureStore
+    data: TenantData
+
+
+@asynccontextmanager
+async def purging(settings: TenantSettings, parts: Purging, ring: SigningRing) -> AsyncIterator[None]:
+    """Erase the tenants that are due for as long as the context lasts; not at all while a service is not known."""
+    # Who feeds others forgets first: webhooks become tickets, and profiles are copied to tickets.
+    targets = {
+        "crm": settings.crm_target,
+        "recommendations": settings.recommendations_target,
+        "tickets": settings.tickets_target,
+    }
+    if not all(targets.values()):
+        yield
+        return
+
+    def token() -> str:
+        held = scopes.WORKLOADS["tenant"]
+        return issue(ring.current, subject=REQUESTER_AFTER_GRACE, scopes=held, tenant=None, now=_now()).token
+
+    tls = settings.peer_tls()
+    channels = {service: open_channel(target, service, tls) for service, target in targets.items()}
+    erasers: dict[str, Eraser] = {service: remote(channel, token) for service, channel in channels.items()}
+    purge = Purge(
+        parts.database,
+        parts.tenants,
+        parts.erasures,
+        {**erasers, "tenant": parts.data.erase},
+        settle=timedelta(seconds=settings.erase_settle_seconds),
+        clock=_now,
+    )
+    working = asyncio.create_task(purge.run(), name="purge")
+    try:
+        yield
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        for channel in channels.values():
+            await channel.close()
+
+
+def _registrations(keys: KeyStore, exchange: Exchange, feed: TrustFeed, pages: PageTokens) -> tuple[Registration, ...]:
+    """Return the servicers of keys and tokens."""
     return (
         Registration(token_service_pb2_grpc.add_TokenServiceServicer_to_server, TokenServicer(exchange, feed)),
-        Registration(tenant_service_pb2_grpc.add_TenantServiceServicer_to_server, TenantServicer(tenants, pages)),
         Registration(api_key_service_pb2_grpc.add_ApiKeyServiceServicer_to_server, ApiKeyServicer(keys, pages)),
     )
 
@@ -98,7 +229,9 @@ def _registrations(
 async def main(settings: TenantSettings) -> None:
     """Serve until told to stop."""
     async with wired(settings) as parts:
-        await serve(settings, "tenant", parts.registrations, trust=parts.feed, components=parts.components)
+        await serve(
+            settings, "tenant", parts.registrations, trust=parts.feed, audit=parts.audit, components=parts.components
+        )
 
 
 if __name__ == "__main__":

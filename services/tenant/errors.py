@@ -40,6 +40,27 @@ class TenantSuspendedError(PreconditionError):
         super().__init__("The tenant is suspended.")
 
 
+class TenantNotDeletedError(PreconditionError):
+    """The tenant is not deleted."""
+
+    def __init__(self) -> None:
+        super().__init__("The tenant is not deleted.")
+
+
+class TenantErasedError(PreconditionError):
+    """The erasure of the tenant has begun."""
+
+    def __init__(self) -> None:
+        super().__init__("The tenant is being erased or is gone; nothing brings it back.")
+
+
+class ErasureNotFoundError(NotFoundError):
+    """The tenant was not erased."""
+
+    def __init__(self) -> None:
+        super().__init__("The tenant was not erased.")
+
+
 class SlugInvalidError(InvalidArgumentError):
     """The slug has another form than a slug may have."""
 
@@ -146,3 +167,105 @@ class ExpireTimePastError(InvalidArgumentError):
             "The key would have ended already.",
             violations=[FieldViolation("api_key.expire_time", "must be in the future")],
         )
+
+
+class ApiKeyLimitReachedError(PreconditionError):
+    """The tenant has as many live keys as it can have."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"The tenant has {limit} keys that are neither revoked nor expired, which is as many as it can have: "
+            "revoke one, or rotate without overlap.",
+            metadata={"limit": str(limit)},
+        )
+
+
+class ApiKeyNotLiveError(PreconditionError):
+    """The key is revoked or has expired."""
+
+    def __init__(self) -> None:
+        super().__init__("The key is revoked or has expired; make a new one instead.")
+
+
+class ScopeNotForBrowsersError(InvalidArgumentError):
+    """A browser key cannot hold the scope."""
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(
+            f"A browser key cannot hold the scope {scope}: it stands in a public page.",
+            metadata={"scope": scope},
+            violations=[FieldViolation("api_key.scopes", f"{scope} cannot be given to a browser key")],
+        )
+
+
+class OriginsMissingError(InvalidArgumentError):
+    """A browser key says from which origins it may be used."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A browser key needs the origins of the pages that may use it.",
+            violations=[FieldViolation("api_key.allowed_origins", "must not be empty for a browser key")],
+        )
+
+
+class OriginInvalidError(InvalidArgumentError):
+    """The origin is not one that a key can be bound to."""
+
+    def __init__(self, description: str) -> None:
+        super().__init__(
+            f"The allowed origins cannot be used: {description}.",
+            violations=[FieldViolation("api_key.allowed_origins", description)],
+        )
+
+
+class NextSigningKeyTooNewError(PreconditionError):
+    """The next signing key is not known to everybody yet."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            "The next signing key was published a moment ago and must be known to everybody before it signs; "
+            f"try again in {seconds:.0f} seconds.",
+            retry_after=seconds,
+        )
+
+
+class DomainInvalidError(InvalidArgumentError):
+    """The name is no domain that can be a tenant's own; `description` completes "the name …"."""
+
+    def __init__(self, description: str) -> None:
+        super().__init__(
+            f"The domain cannot be used: its name {description}.",
+            violations=[FieldViolation("domain.name", description)],
+        )
+
+
+class DomainNotFoundError(NotFoundError):
+    """The caller's tenant has no such domain, or awaits its proof no longer."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no such domain; add it first.")
+
+
+class DomainLimitReachedError(PreconditionError):
+    """The tenant has as many domains as it can have."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"The tenant has {limit} domains, which is as many as it can have: remove one.",
+            metadata={"limit": str(limit)},
+        )
+
+
+class DomainNotProvenError(PreconditionError):
+    """The domain does not serve its proof; `found` says in fixed words what there is instead."""
+
+    def __init__(self, name: str, path: str, found: str) -> None:
+        where = f"http://{name}{path} (or https)" if path else name
+        super().__init__(f"The proof was not found at {where}: {found}.", metadata={"domain": name, "found": found})
+
+
+class DomainTakenError(AlreadyExistsError):
+    """The domain is proven, and it is another tenant's own already."""
+
+    def __init__(self) -> None:
+        super().__init__("The domain is another tenant's own; it must be removed there first.")

@@ -5,24 +5,32 @@ round trips as a good one, so that the time of the answer does not tell an unkno
 """
 
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from hashlib import sha256
 from typing import Protocol
+from uuid import UUID
 
 from servicekit.errors import CredentialInvalidError
-from services.tenant import scopes
+from servicekit.identity import Standing
+from services.tenant import oauth, scopes
 from services.tenant.errors import TenantNotFoundError, TenantSuspendedError
-from services.tenant.keys import ApiKey, hash_of, is_well_formed
+from services.tenant.keys import FoundKey, Kind, hash_of, is_well_formed
+from services.tenant.operators import Operator, digest
 from services.tenant.registry import State, Tenant
 from services.tenant.signing import SigningKey
 from services.tenant.tokens import AccessToken, issue
+
+_STANDINGS = {
+    State.ACTIVE: Standing.ACTIVE,
+    State.SUSPENDED: Standing.SUSPENDED,
+    State.DELETED: Standing.DELETED,
+}
 
 
 class KeyDirectory(Protocol):
     """Where keys are looked up."""
 
-    async def find_api_key(self, key_hash: bytes) -> tuple[ApiKey, Tenant] | None:
+    async def find_api_key(self, key_hash: bytes) -> FoundKey | None:
         """Return the key with this hash and its tenant; None when there is none."""
 
 
@@ -33,6 +41,14 @@ class TenantDirectory(Protocol):
         """Return the tenant with this slug or id; None when there is none."""
 
 
+class Signer(Protocol):
+    """What signs."""
+
+    @property
+    def current(self) -> SigningKey:
+        """The key that signs now."""
+
+
 class Exchange:
     """Makes tokens of credentials."""
 
@@ -40,13 +56,16 @@ class Exchange:
         self,
         keys: KeyDirectory,
         tenants: TenantDirectory,
-        signing_key: SigningKey,
+        signer: Signer,
         *,
-        operators: Mapping[str, str],
+        operators: Sequence[Operator],
         workloads: Mapping[str, str],
+        note_use: Callable[[UUID, UUID, datetime], None],
         clock: Callable[[], datetime],
     ) -> None:
-        """Hold the credentials that come from files: operators' keys and services' secrets, by name.
+        """Hold the credentials that come from files: operators, and services' secrets by the services' names.
+
+        `note_use` is told the tenant, the key and the time whenever a key was exchanged.
 
         Raises:
             ValueError: a service has a secret and no row in the table of scopes.
@@ -55,9 +74,10 @@ class Exchange:
             raise ValueError(f"no scopes are declared for the workloads {', '.join(sorted(strangers))}")
         self._keys = keys
         self._tenants = tenants
-        self._signing_key = signing_key
-        self._operators = {name: _digest(key) for name, key in operators.items()}
-        self._workloads = {name: _digest(secret) for name, secret in workloads.items()}
+        self._signer = signer
+        self._operators = operators
+        self._workloads = {name: digest(secret) for name, secret in workloads.items()}
+        self._note_use = note_use
         self._clock = clock
 
     async def api_key(self, text: str) -> AccessToken:
@@ -66,25 +86,28 @@ class Exchange:
         Raises:
             CredentialInvalidError: the key or its tenant is not good.
         """
-        if not is_well_formed(text):
-            raise _invalid()
-        found = await self._keys.find_api_key(hash_of(text))
         now = self._clock()
-        if found is None:
-            raise _invalid()
-        key, tenant = found
-        expired = key.expire_time is not None and key.expire_time <= now
-        if expired or key.revoke_time is not None or tenant.state is not State.ACTIVE:
-            raise _invalid()
-        return issue(
-            self._signing_key,
-            subject=f"key:{key.key_id}",
-            scopes=key.scopes,
-            tenant=tenant,
-            now=now,
-            key_id=key.key_id,
-            no_later_than=key.expire_time,
-        )
+        found = await self._good_key(text, now)
+        return self._token_of(found, found.key.scopes, now)
+
+    async def client_credentials(self, request: oauth.TokenRequest) -> AccessToken:
+        """Return a token for a client of OAuth 2.0: its id is the shop's slug, its secret is a secret key of the shop.
+
+        Raises:
+            OAuthError: invalid_client, unauthorized_client for a browser key, or invalid_scope.
+        """
+        now = self._clock()
+        try:
+            found = await self._good_key(request.client.secret, now)
+        except CredentialInvalidError as error:
+            raise oauth.invalid_client(error.names) from None
+        names = (found.tenant.tenant_id, f"key:{found.key.key_id}")
+        if found.tenant.slug != request.client.client_id:
+            raise oauth.invalid_client(names)
+        if found.key.kind is Kind.BROWSER:
+            text = "A browser key is no client secret; use a secret key."
+            raise oauth.OAuthError("unauthorized_client", text, names)
+        return self._token_of(found, oauth.granted(request.scopes, found.key.scopes), now)
 
     async def operator_key(self, text: str, reference: str) -> AccessToken:
         """Return an operator's token, bound to the tenant of this slug or id, or unbound when it is empty.
@@ -93,13 +116,15 @@ class Exchange:
             CredentialInvalidError: the key is not an operator's.
             TenantNotFoundError, TenantSuspendedError: the tenant cannot be worked in.
         """
-        digest = _digest(text)
-        names = [name for name, known in self._operators.items() if hmac.compare_digest(known, digest)]
-        if not names:
+        shown = digest(text)
+        # All are compared, so that the time does not tell which one it was.
+        found = [operator for operator in self._operators if hmac.compare_digest(operator.key_digest, shown)]
+        if not found:
             raise _invalid()
         tenant = await self._open_tenant(reference) if reference else None
-        held = scopes.OPERATOR_IN_TENANT if tenant else scopes.OPERATOR
-        return issue(self._signing_key, subject=f"operator:{names[0]}", scopes=held, tenant=tenant, now=self._clock())
+        held = found[0].scopes & (scopes.OPERATOR_IN_TENANT if tenant else scopes.OPERATOR)
+        subject = f"operator:{found[0].name}"
+        return issue(self._signer.current, subject=subject, scopes=held, tenant=tenant, now=self._clock())
 
     async def workload(self, service: str, secret: str, tenant_id: str) -> AccessToken:
         """Return a service's token, bound to the tenant of this id, or unbound when it is empty.
@@ -109,15 +134,41 @@ class Exchange:
             TenantNotFoundError, TenantSuspendedError: the tenant cannot be worked in.
         """
         known = self._workloads.get(service, b"")
-        if not hmac.compare_digest(known, _digest(secret)):
+        if not hmac.compare_digest(known, digest(secret)):
             raise _invalid()
         tenant = await self._open_tenant(tenant_id) if tenant_id else None
         return issue(
-            self._signing_key,
+            self._signer.current,
             subject=f"service:{service}",
             scopes=scopes.WORKLOADS[service],
             tenant=tenant,
             now=self._clock(),
+        )
+
+    async def _good_key(self, text: str, now: datetime) -> FoundKey:
+        """Return the key with this text, if it and its tenant are good.
+
+        Raises:
+            CredentialInvalidError: they are not.
+        """
+        if not is_well_formed(text):
+            raise _invalid()
+        found = await self._keys.find_api_key(hash_of(text))
+        if found is None:
+            raise _invalid()
+        if not found.key.is_live(now) or found.tenant.state is not State.ACTIVE:
+            raise _invalid().naming(found.tenant.tenant_id, f"key:{found.key.key_id}")
+        return found
+
+    def _token_of(self, found: FoundKey, held: Sequence[str] | frozenset[str], now: datetime) -> AccessToken:
+        self._note_use(found.tenant.tenant_id, found.key.key_id, now)
+        return issue(
+            self._signer.current,
+            subject=f"key:{found.key.key_id}",
+            scopes=held,
+            tenant=found.tenant,
+            now=now,
+            key=found.key,
         )
 
     async def _open_tenant(self, reference: str) -> Tenant:
@@ -128,11 +179,6 @@ class Exchange:
         if tenant.state is State.SUSPENDED:
             raise TenantSuspendedError
         return tenant
-
-
-def _digest(secret: str) -> bytes:
-    """Return a hash of a fixed length, so that comparing tells nothing about the secret's own length."""
-    return sha256(secret.encode()).digest()
 
 
 def _invalid() -> CredentialInvalidError:

@@ -31,7 +31,8 @@ class ApiKeyServicer(api_key_service_pb2_grpc.ApiKeyServiceServicer):
         self, request: api_key_service_pb2.CreateApiKeyRequest, _context: Context
     ) -> api_key_pb2.ApiKey:
         """Make a key."""
-        text = keys.new_text()
+        kind = messages.kind_of(request.api_key)
+        text = keys.new_text(kind)
         key = keys.new_key(
             text,
             tenant_id=caller_tenant(),
@@ -41,6 +42,9 @@ class ApiKeyServicer(api_key_service_pb2_grpc.ApiKeyServiceServicer):
             grantable=caller().scopes,
             expire_time=messages.moment(request.api_key),
             now=_now(),
+            kind=kind,
+            allowed_origins=request.api_key.allowed_origins,
+            requests_per_minute=request.api_key.requests_per_minute,
         )
         made = await self._store.create_api_key(key, messages.request_id(request.request_id))
         return messages.api_key_message(made, text if made is key else "")
@@ -59,6 +63,28 @@ class ApiKeyServicer(api_key_service_pb2_grpc.ApiKeyServiceServicer):
             api_keys=[messages.api_key_message(key) for key in page],
             next_page_token=self._pages.seal(last, scope=scope) if last else "",
         )
+
+    async def RotateApiKey(
+        self, request: api_key_service_pb2.RotateApiKeyRequest, _context: Context
+    ) -> api_key_pb2.ApiKey:
+        """Replace a key."""
+        key_id, texts = uuid7(), {kind: keys.new_text(kind) for kind in keys.Kind}
+
+        def decide(old: keys.ApiKey) -> tuple[keys.ApiKey, keys.ApiKey]:
+            return keys.rotated(
+                old,
+                texts[old.kind],
+                key_id=key_id,
+                overlap=messages.overlap_of(request),
+                expire_time=messages.moment(request),
+                now=_now(),
+                grantable=caller().scopes,
+            )
+
+        made = await self._store.rotate_api_key(
+            caller_tenant(), UUID(request.api_key), decide, messages.request_id(request.request_id)
+        )
+        return messages.api_key_message(made, texts[made.kind] if made.key_id == key_id else "")
 
     async def RevokeApiKey(
         self, request: api_key_service_pb2.RevokeApiKeyRequest, _context: Context

@@ -1,17 +1,28 @@
 """Between the messages of the contract and the values of the subject. Nothing is decided here."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from google.protobuf import json_format
 from google.protobuf.timestamp_pb2 import Timestamp
-from rapport.tenant.v1 import api_key_pb2, tenant_pb2, token_service_pb2
+from rapport.tenant.v1 import (
+    api_key_pb2,
+    api_key_service_pb2,
+    domain_pb2,
+    erasure_pb2,
+    signing_key_pb2,
+    tenant_pb2,
+    token_service_pb2,
+)
 
 from services.tenant import configuration
+from services.tenant.domains import Domain
+from services.tenant.erasure import Erasure
 from services.tenant.errors import SettingInvalidError
-from services.tenant.keys import ApiKey
+from services.tenant.keys import DEFAULT_OVERLAP, ApiKey, Kind
 from services.tenant.registry import Environment, State, Tenant, Wishes
+from services.tenant.signing import SigningKeyLife
 from services.tenant.tokens import AccessToken
 from services.tenant.trust import TrustSet
 
@@ -22,6 +33,12 @@ _STATES = {
     State.ACTIVE: tenant_pb2.Tenant.STATE_ACTIVE,
     State.SUSPENDED: tenant_pb2.Tenant.STATE_SUSPENDED,
     State.DELETED: tenant_pb2.Tenant.STATE_DELETED,
+}
+_KINDS = {Kind.SECRET: api_key_pb2.ApiKey.KIND_SECRET, Kind.BROWSER: api_key_pb2.ApiKey.KIND_BROWSER}
+_SLOTS = {
+    "current": signing_key_pb2.SigningKey.SLOT_CURRENT,
+    "next": signing_key_pb2.SigningKey.SLOT_NEXT,
+    "previous": signing_key_pb2.SigningKey.SLOT_PREVIOUS,
 }
 _ENVIRONMENTS = {
     Environment.PRODUCTION: tenant_pb2.Tenant.ENVIRONMENT_PRODUCTION,
@@ -44,10 +61,40 @@ def tenant_message(tenant: Tenant) -> tenant_pb2.Tenant:
         create_time=timestamp(tenant.create_time),
         update_time=timestamp(tenant.update_time),
         delete_time=timestamp(tenant.delete_time),
+        purge_time=timestamp(tenant.purge_time),
+        erase_time=timestamp(tenant.erase_time),
         etag=tenant.etag,
     )
     message.settings.update(dict(configuration.all_settings(tenant.settings)))
     return message
+
+
+def erasure_message(erasure: Erasure) -> erasure_pb2.Erasure:
+    """Return the report of an erasure."""
+    return erasure_pb2.Erasure(
+        tenant_id=str(erasure.tenant_id),
+        slug=erasure.slug,
+        requester=erasure.requester,
+        start_time=timestamp(erasure.start_time),
+        complete_time=timestamp(erasure.complete_time),
+        removed=[
+            erasure_pb2.ErasedRows(service=service, table=table, row_count=count)
+            for (service, table), count in erasure.removed.items()
+        ],
+    )
+
+
+def domain_message(domain: Domain) -> domain_pb2.Domain:
+    """Return a domain and how it is proven."""
+    return domain_pb2.Domain(
+        name=domain.name,
+        state=domain_pb2.Domain.STATE_VERIFIED if domain.verify_time else domain_pb2.Domain.STATE_PENDING,
+        proof_path=domain.proof_path,
+        proof_text=domain.proof_text,
+        create_time=timestamp(domain.create_time),
+        expire_time=timestamp(domain.expire_time),
+        verify_time=timestamp(domain.verify_time),
+    )
 
 
 def wishes(message: tenant_pb2.Tenant) -> Wishes:
@@ -81,6 +128,32 @@ def api_key_message(key: ApiKey, text: str = "") -> api_key_pb2.ApiKey:
         expire_time=timestamp(key.expire_time),
         revoke_time=timestamp(key.revoke_time),
         key=text,
+        kind=_KINDS[key.kind],
+        allowed_origins=key.allowed_origins,
+        requests_per_minute=key.requests_per_minute or 0,
+        last_use_time=timestamp(key.last_use_time),
+        rotated_from=str(key.rotated_from) if key.rotated_from else "",
+    )
+
+
+def kind_of(message: api_key_pb2.ApiKey) -> Kind:
+    """Return the kind of key that is asked for: a secret key where the request does not say."""
+    return Kind.BROWSER if message.kind == api_key_pb2.ApiKey.KIND_BROWSER else Kind.SECRET
+
+
+def overlap_of(message: api_key_service_pb2.RotateApiKeyRequest) -> timedelta:
+    """Return how long a rotated key goes on working; the contract has bounded it."""
+    return message.overlap.ToTimedelta() if message.HasField("overlap") else DEFAULT_OVERLAP
+
+
+def signing_key_message(life: SigningKeyLife) -> signing_key_pb2.SigningKey:
+    """Return what anybody may know of a signing key."""
+    return signing_key_pb2.SigningKey(
+        kid=life.kid,
+        slot=_SLOTS[life.slot],
+        create_time=timestamp(life.create_time),
+        activate_time=timestamp(life.activate_time),
+        retire_time=timestamp(life.retire_time),
     )
 
 
@@ -112,7 +185,7 @@ def timestamp(time: datetime | None) -> Timestamp | None:
     return message
 
 
-def moment(message: api_key_pb2.ApiKey) -> datetime | None:
+def moment(message: api_key_pb2.ApiKey | api_key_service_pb2.RotateApiKeyRequest) -> datetime | None:
     """Return when a key shall end; None when the request says nothing of it."""
     return message.expire_time.ToDatetime(tzinfo=UTC) if message.HasField("expire_time") else None
 

@@ -1,15 +1,15 @@
 """The key pairs that sign tokens, and how their private halves rest in the database.
 
-Two pairs are published: the one that signs, and the one that will sign next, so that every verifier knows a key before
-the first token comes that needs it. The private half is sealed with a data key of its own, and that is wrapped by the
-key-encryption keys, which are not in the database.
+Published are the pair that signs, the one that will sign next, so that every verifier knows a key before the first
+token comes that needs it, and those that have signed until the last token of them has ended. The private half is sealed
+with a data key of its own, and that is wrapped by the key-encryption keys, which are not in the database.
 """
 
-import hmac
 import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +22,9 @@ from servicekit.envelope import KeyEncryptionKeys, SealBrokenError, Sealer, new_
 _OF_NO_TENANT = UUID(int=0)
 _FIELD = "private_key"
 _VERSION = 1
+
+NOTICE = timedelta(seconds=60)
+"""How long a key is published before it signs: whoever verifies refuses to with what it knew half a minute ago."""
 
 Jwk = Mapping[str, Any]
 
@@ -42,13 +45,39 @@ class SigningKey:
 
 @dataclass(frozen=True, slots=True)
 class SealedSigningKey:
-    """A signing key as it is stored; `slot` is "current" or "next"."""
+    """A signing key as it is stored; `slot` is "current", "next" or "previous"."""
 
     kid: str
     slot: str
     jwk: Jwk
     wrapped_data_key: bytes = field(repr=False)
     sealed_private_key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKeyLife:
+    """What anybody may know of a stored key: when it was made, began to sign and stopped to; None: not yet."""
+
+    kid: str
+    slot: str
+    create_time: datetime
+    activate_time: datetime | None
+    retire_time: datetime | None
+
+
+def is_due(current: SigningKeyLife, max_age: timedelta, now: datetime) -> bool:
+    """Tell whether the current key has signed for long enough."""
+    return now - (current.activate_time or current.create_time) >= max_age
+
+
+def time_until_known(current: SigningKeyLife, coming: SigningKeyLife, now: datetime) -> timedelta:
+    """Return how long the next key must wait until everybody knows it; zero when it may sign.
+
+    Whoever knows a current key that was made no earlier knows the next one as well.
+    """
+    if coming.create_time <= current.create_time:
+        return timedelta(0)
+    return max(timedelta(0), coming.create_time + NOTICE - now)
 
 
 def new_signing_key() -> SigningKey:
@@ -91,11 +120,6 @@ def open_sealed(sealed: SealedSigningKey, keks: KeyEncryptionKeys) -> SigningKey
 def key_set(jwks: Sequence[Jwk]) -> str:
     """Return a JSON Web Key Set (RFC 7517) as text; the same keys give the same text."""
     return json.dumps({"keys": sorted(jwks, key=lambda jwk: str(jwk["kid"]))}, sort_keys=True, separators=(",", ":"))
-
-
-def shared_secret(key: SigningKey, purpose: str) -> str:
-    """Return a secret text that all processes of this service share, another one for each purpose."""
-    return hmac.new(_private_bytes(key), purpose.encode(), "sha256").hexdigest()
 
 
 def _private_bytes(key: SigningKey) -> bytes:

@@ -11,7 +11,8 @@ from typing import Any
 from uuid import UUID
 
 from servicekit.identity import sign_token
-from services.tenant.configuration import features_on
+from services.tenant.configuration import cors_origins, features_on, requests_per_minute
+from services.tenant.keys import ApiKey, Kind
 from services.tenant.registry import Tenant
 from services.tenant.signing import SigningKey
 
@@ -21,11 +22,12 @@ LIFETIME = timedelta(seconds=120)
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """A signed token and its end."""
+    """A signed token, its end, and its scopes, separated by spaces."""
 
     token: str = field(repr=False)
     expire_time: datetime
     tenant_id: UUID | None
+    scope: str
 
 
 def issue(
@@ -35,14 +37,13 @@ def issue(
     scopes: Collection[str],
     tenant: Tenant | None,
     now: datetime,
-    key_id: UUID | None = None,
-    no_later_than: datetime | None = None,
+    key: ApiKey | None = None,
 ) -> AccessToken:
-    """Return a token for a principal; it ends with the credential it was made of (`no_later_than`) at the latest."""
+    """Return a token for a principal; one that is made of an API key ends with the key at the latest."""
     # The claim counts whole seconds: the answer says the same end as the token does.
     end = int((now + LIFETIME).timestamp())
-    if no_later_than is not None:
-        end = min(end, int(no_later_than.timestamp()))
+    if key is not None and key.expire_time is not None:
+        end = min(end, int(key.expire_time.timestamp()))
     claims: dict[str, Any] = {
         "sub": subject,
         "scope": " ".join(sorted(scopes)),
@@ -51,11 +52,36 @@ def issue(
         "jti": secrets.token_urlsafe(12),
     }
     if tenant is not None:
-        claims |= {"tid": str(tenant.tenant_id), "slug": tenant.slug, "features": list(features_on(tenant.features))}
-    if key_id is not None:
-        claims["key"] = str(key_id)
+        claims |= _of_tenant(tenant)
+    if key is not None:
+        claims |= _of_key(key)
     return AccessToken(
         token=sign_token(signing_key.private_key, signing_key.kid, claims),
         expire_time=datetime.fromtimestamp(end, tz=now.tzinfo),
         tenant_id=tenant.tenant_id if tenant else None,
+        scope=claims["scope"],
     )
+
+
+def _of_tenant(tenant: Tenant) -> dict[str, Any]:
+    claims: dict[str, Any] = {
+        "tid": str(tenant.tenant_id),
+        "slug": tenant.slug,
+        "features": list(features_on(tenant.features)),
+    }
+    if tenant.hosts:
+        claims["hosts"] = list(tenant.hosts)
+    if origins := cors_origins(tenant.settings):
+        claims["origins"] = list(origins)
+    if quota := requests_per_minute(tenant.settings):
+        claims["quota"] = quota
+    return claims
+
+
+def _of_key(key: ApiKey) -> dict[str, Any]:
+    claims: dict[str, Any] = {"key": str(key.key_id)}
+    if key.kind is Kind.BROWSER:
+        claims |= {"browser": True, "origins": list(key.allowed_origins)}
+    if key.requests_per_minute:
+        claims["key_quota"] = key.requests_per_minute
+    return claims

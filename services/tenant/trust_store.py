@@ -1,24 +1,31 @@
 """The SQL of what tokens are signed and judged by: the signing keys and the trust set."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
-from sqlalchemy import RowMapping, func, select, text
+from sqlalchemy import RowMapping, delete, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database import Database
 from servicekit.errors import DomainError
-from services.tenant.signing import SealedSigningKey, key_set
-from services.tenant.tables import signing_keys
+from services.tenant.errors import NextSigningKeyTooNewError
+from services.tenant.signing import SealedSigningKey, SigningKeyLife, is_due, key_set, time_until_known
+from services.tenant.tables import shared_secrets, signing_keys
 from services.tenant.tokens import LIFETIME
 from services.tenant.trust import POLL_SECONDS, TrustSet
 
 _TRUST_CHANNEL = "tenant_trust"
+_LOCK_KEY = "hashtextextended('tenant.signing_keys', 0)"
+_IN_USE = signing_keys.c.slot.in_(("current", "next"))
 
 # A revoked key is named for longer than any token made of it lives, also when clocks differ.
 _REVOKED_WITHIN = 2 * LIFETIME + timedelta(minutes=1)
+
+# As long is a key published that has signed.
+_SIGNED_WITHIN = _REVOKED_WITHIN
 
 
 class TrustStore:
@@ -33,14 +40,66 @@ class TrustStore:
         Processes that start together agree: only one makes them, the others wait for it.
         """
         async with self._database.spanning() as connection:
-            await connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('tenant.signing_keys', 0))"))
-            rows = (await connection.execute(select(signing_keys))).mappings()
+            await _lock(connection)
+            rows = (await connection.execute(select(signing_keys).where(_IN_USE))).mappings()
             held = {row["slot"]: _signing_key(row) for row in rows}
             for slot in ("current", "next"):
                 if slot not in held:
                     held[slot] = make(slot)
                     await _insert_signing_key(connection, held[slot])
             return held
+
+    async def ensure_shared_secret(self, purpose: str, make: Callable[[], bytes]) -> bytes:
+        """Return the wrapped secret that all processes share for a purpose; the first one makes it."""
+        statement = select(shared_secrets.c.wrapped).where(shared_secrets.c.purpose == purpose)
+        async with self._database.spanning() as connection:
+            await _lock(connection)
+            held: bytes | None = (await connection.execute(statement)).scalar_one_or_none()
+            if held is None:
+                held = make()
+                await connection.execute(shared_secrets.insert().values(purpose=purpose, wrapped=held))
+            return held
+
+    async def read_current_signing_key(self) -> SealedSigningKey:
+        """Return the signing key that signs now."""
+        statement = select(signing_keys).where(signing_keys.c.slot == "current")
+        async with self._database.spanning() as connection:
+            return _signing_key((await connection.execute(statement)).mappings().one())
+
+    async def list_signing_keys(self) -> Sequence[SigningKeyLife]:
+        """Return the current key, the next one, then the previous ones with the latest first."""
+        async with self._database.spanning() as connection:
+            return await _lives(connection)
+
+    async def rotate_signing_key(self, make: Callable[[], SealedSigningKey]) -> SigningKeyLife:
+        """Make the next key the current one, store a new next one, and return the current one.
+
+        Raises:
+            NextSigningKeyTooNewError: not everybody knows the next key yet.
+        """
+        async with self._database.spanning() as connection:
+            await _lock(connection)
+            return await _rotate(connection, make)
+
+    async def keep_signing_keys(
+        self, make: Callable[[], SealedSigningKey], max_age: timedelta
+    ) -> SigningKeyLife | None:
+        """Forget keys whose last token has ended, and rotate a current key that is old enough; return the new one.
+
+        Only one process does it at a time; the others do nothing.
+        """
+        async with self._database.spanning() as connection:
+            trying = text(f"SELECT pg_try_advisory_xact_lock({_LOCK_KEY})")
+            if not (await connection.execute(trying)).scalar_one():
+                return None
+            ended = signing_keys.c.retire_time < func.now() - _SIGNED_WITHIN
+            if (await connection.execute(select(signing_keys.c.kid).where(ended))).first():
+                await connection.execute(delete(signing_keys).where(ended))
+            current, coming, *_ = await _lives(connection)
+            now = (await connection.execute(select(func.now()))).scalar_one()
+            if not is_due(current, max_age, now) or time_until_known(current, coming, now):
+                return None
+            return await _rotate(connection, make)
 
     async def read_trust(self) -> TrustSet:
         """Return what is needed to judge a token, as it is now."""
@@ -82,6 +141,35 @@ class TrustStore:
             await asyncio.sleep(POLL_SECONDS)
 
 
+async def _lock(connection: AsyncConnection) -> None:
+    """Let nobody else change the signing keys before the transaction ends."""
+    await connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK_KEY})"))
+
+
+async def _lives(connection: AsyncConnection) -> Sequence[SigningKeyLife]:
+    columns = ("kid", "slot", "create_time", "activate_time", "retire_time")
+    statement = select(*(signing_keys.c[name] for name in columns))
+    lives = [SigningKeyLife(*row) for row in await connection.execute(statement)]
+    order = {"current": 0, "next": 1, "previous": 2}
+    lives.sort(key=lambda life: life.retire_time or life.create_time, reverse=True)
+    return sorted(lives, key=lambda life: order[life.slot])
+
+
+async def _rotate(connection: AsyncConnection, make: Callable[[], SealedSigningKey]) -> SigningKeyLife:
+    """Rotate; the lock is held. Errors as for `TrustStore.rotate_signing_key`."""
+    current, coming, *_ = await _lives(connection)
+    now = (await connection.execute(select(func.now()))).scalar_one()
+    if wait := time_until_known(current, coming, now):
+        raise NextSigningKeyTooNewError(wait.total_seconds())
+    for kid, values in (
+        (current.kid, {"slot": "previous", "retire_time": now}),
+        (coming.kid, {"slot": "current", "activate_time": now}),
+    ):
+        await connection.execute(update(signing_keys).where(signing_keys.c.kid == kid).values(**values))
+    await _insert_signing_key(connection, make())
+    return replace(coming, slot="current", activate_time=now)
+
+
 async def _insert_signing_key(connection: AsyncConnection, key: SealedSigningKey) -> None:
     await connection.execute(
         signing_keys.insert().values(
@@ -91,9 +179,11 @@ async def _insert_signing_key(connection: AsyncConnection, key: SealedSigningKey
             wrapped_data_key=key.wrapped_data_key,
             sealed_private_key=key.sealed_private_key,
             create_time=func.now(),
+            activate_time=func.now() if key.slot == "current" else None,
         )
     )
 
 
 def _signing_key(row: RowMapping) -> SealedSigningKey:
-    return SealedSigningKey(**{name: row[name] for name in row if name != "create_time"})
+    names = ("kid", "slot", "jwk", "wrapped_data_key", "sealed_private_key")
+    return SealedSigningKey(**{name: row[name] for name in names})

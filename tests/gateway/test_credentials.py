@@ -1,12 +1,14 @@
 """Keys are exchanged once and kept for seconds; tokens are judged; nothing else opens a door."""
 
+import time
+
 import httpx
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from servicekit.identity import sign_token
-from tests.gateway.stack import Stack
+from tests.gateway.stack import Stack, wait_until
 from tests.gateway.upstream import GOOD_KEY
 
 
@@ -35,7 +37,49 @@ def test_a_refusal_is_kept_for_a_moment(stack: Stack, stranger: httpx.Client) ->
     assert before < stack.tokens.exchanges <= before + 2
 
 
-@pytest.mark.parametrize("key", ["", "a" * 257, "with space", "semi;colon"])
+def test_a_shop_that_is_resumed_is_served_again_within_a_second(stack: Stack, stranger: httpx.Client) -> None:
+    """A refusal is forgotten in less than that, although the client never stopped to ask."""
+    key = "rpk_suspended_000001"
+    assert stranger.get("/v1/things/7", headers={"x-api-key": key}).status_code == 401
+    stack.tokens.good_keys.add(key)
+    resumed = time.monotonic()
+    wait_until(lambda: stranger.get("/v1/things/7", headers={"x-api-key": key}).status_code == 200, "it is served")
+    assert time.monotonic() - resumed < 1.0
+
+
+def test_a_refusal_is_remembered_for_a_part_of_a_second_and_no_less(stack: Stack, stranger: httpx.Client) -> None:
+    """A client that insists for a second causes a few questions, whatever it sends meanwhile."""
+    before, end, sent = stack.tokens.exchanges, time.monotonic() + 1.0, 0
+    while time.monotonic() < end:
+        assert stranger.get("/v1/things/7", headers={"x-api-key": "rpb_insisting_000000"}).status_code == 401
+        sent += 1
+    # Each question may be asked twice, since a refusal and a failure look alike until they are read.
+    assert stack.tokens.exchanges - before <= 6 < sent
+
+
+def test_a_browser_key_is_exchanged_like_any_other(stack: Stack, stranger: httpx.Client) -> None:
+    """The edge knows both kinds by their prefix."""
+    stack.tokens.good_keys.add("rpb_browser_000001")
+    headers = {"x-api-key": "rpb_browser_000001"}
+    before = stack.tokens.exchanges
+    assert [stranger.get("/v1/things/7", headers=headers).status_code for _ in range(5)] == [200] * 5
+    assert stack.tokens.exchanges == before + 1
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "a" * 257,
+        "rpk_" + "a" * 253,
+        "rpk_with space",
+        "rpk_semi;colon",
+        "rpk_",
+        "rpo_operators_do_not_come_this_way",
+        "sk_live_somebody_elses",
+        "xrpk_goodgood",
+    ],
+)
 def test_what_cannot_be_a_key_is_refused_without_asking(stack: Stack, stranger: httpx.Client, key: str) -> None:
     """Nor does such a thing reach the tenant service."""
     before = stack.tokens.exchanges

@@ -11,6 +11,10 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 from rapport.tenant.v1 import (
     api_key_service_pb2_grpc,
+    audit_service_pb2_grpc,
+    domain_service_pb2_grpc,
+    oauth_service_pb2_grpc,
+    signing_key_service_pb2_grpc,
     tenant_service_pb2,
     tenant_service_pb2_grpc,
     token_service_pb2,
@@ -51,6 +55,23 @@ class Side:
     tokens: token_service_pb2_grpc.TokenServiceStub
     tenants: tenant_service_pb2_grpc.TenantServiceStub
     keys: api_key_service_pb2_grpc.ApiKeyServiceStub
+    audit: audit_service_pb2_grpc.AuditServiceStub
+    signing_keys: signing_key_service_pb2_grpc.SigningKeyServiceStub
+    oauth: oauth_service_pb2_grpc.OAuthServiceStub
+    domains: domain_service_pb2_grpc.DomainServiceStub
+
+    @classmethod
+    def on(cls, channel: grpc.aio.Channel) -> "Side":
+        """The stubs on a channel."""
+        return cls(
+            token_service_pb2_grpc.TokenServiceStub(channel),
+            tenant_service_pb2_grpc.TenantServiceStub(channel),
+            api_key_service_pb2_grpc.ApiKeyServiceStub(channel),
+            audit_service_pb2_grpc.AuditServiceStub(channel),
+            signing_key_service_pb2_grpc.SigningKeyServiceStub(channel),
+            oauth_service_pb2_grpc.OAuthServiceStub(channel),
+            domain_service_pb2_grpc.DomainServiceStub(channel),
+        )
 
     async def operator(self, tenant: str = "") -> Metadata:
         """The metadata of an operator, bound to a tenant where one is named."""
@@ -85,19 +106,17 @@ class Side:
 
 
 @asynccontextmanager
-async def running_side(database_url: str, folder: Path) -> AsyncIterator[Side]:
-    """Run a service on the database; files of settings are written to the folder."""
+async def running_side(database_url: str, folder: Path, **told: object) -> AsyncIterator[Side]:
+    """Run a service on the database; files of settings are written to the folder, and `told` are further settings."""
     files = write_files(folder)
-    settings = TenantSettings(database_url=database_url, **files)  # type: ignore[arg-type] # pydantic converts
+    settings = TenantSettings(database_url=database_url, **files, **told)  # type: ignore[arg-type] # pydantic converts
     async with wired(settings) as parts:
-        server = await start_server(parts.registrations, trust=parts.feed, components=parts.components)
+        server = await start_server(
+            parts.registrations, trust=parts.feed, audit=parts.audit, components=parts.components
+        )
         try:
             async with grpc.aio.insecure_channel(server.address) as channel:
-                yield Side(
-                    token_service_pb2_grpc.TokenServiceStub(channel),
-                    tenant_service_pb2_grpc.TenantServiceStub(channel),
-                    api_key_service_pb2_grpc.ApiKeyServiceStub(channel),
-                )
+                yield Side.on(channel)
         finally:
             await server.stop()
 

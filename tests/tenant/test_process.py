@@ -11,13 +11,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from rapport.tenant.v1 import (
-    api_key_service_pb2,
-    api_key_service_pb2_grpc,
-    tenant_service_pb2_grpc,
-    token_service_pb2,
-    token_service_pb2_grpc,
-)
+from rapport.tenant.v1 import api_key_service_pb2, token_service_pb2
 
 from servicekit.envelope import KeyEncryptionKeys
 from services.tenant import keys
@@ -79,11 +73,7 @@ async def test_no_credential_stands_in_the_log_of_any_exchange(
     secrets = [OPERATOR_KEY, *WORKLOADS.values(), keys.new_text(), "rpk_" + "x" * 39, "wrong-workload-secret"]
     unknown, malformed, wrong = secrets[-3:]
     async with serving(log, environment(tenant_database, files)) as address, grpc.aio.insecure_channel(address) as way:
-        side = Side(
-            token_service_pb2_grpc.TokenServiceStub(way),
-            tenant_service_pb2_grpc.TenantServiceStub(way),
-            api_key_service_pb2_grpc.ApiKeyServiceStub(way),
-        )
+        side = Side.on(way)
         _, text = await side.create()
         for credential in (text, unknown, malformed, OPERATOR_KEY):
             with contextlib.suppress(grpc.aio.AioRpcError):

@@ -12,6 +12,7 @@ from rapport.tenant.v1 import (
     api_key_pb2,
     api_key_service_pb2,
     error_reason_pb2,
+    signing_key_service_pb2,
     tenant_pb2,
     tenant_service_pb2,
     token_service_pb2,
@@ -50,6 +51,29 @@ async def suspended_tenant(side: Side) -> None:
     tenant, _ = await side.create()
     await side.suspend(tenant.slug)
     await side.operator(tenant.slug)
+
+
+async def undelete_served(side: Side) -> None:
+    """Undelete a tenant that is served."""
+    tenant, _ = await side.create()
+    request = tenant_service_pb2.UndeleteTenantRequest(tenant=tenant.slug)
+    await side.tenants.UndeleteTenant(request, metadata=await side.operator())
+
+
+async def undelete_erased(side: Side) -> None:
+    """Undelete a tenant whose erasure has begun."""
+    tenant, _ = await side.create()
+    operator = await side.operator()
+    for act in ("Delete", "Erase", "Undelete"):
+        request = getattr(tenant_service_pb2, f"{act}TenantRequest")(tenant=tenant.slug)
+        await getattr(side.tenants, f"{act}Tenant")(request, metadata=operator)
+
+
+async def missing_erasure(side: Side) -> None:
+    """Ask for the report of a tenant that is served."""
+    tenant, _ = await side.create()
+    request = tenant_service_pb2.GetErasureRequest(tenant=tenant.slug)
+    await side.tenants.GetErasure(request, metadata=await side.operator())
 
 
 async def slug_like_an_id(side: Side) -> None:
@@ -95,7 +119,35 @@ async def missing_key(side: Side) -> None:
     await side.keys.RevokeApiKey(request, metadata=await side.shop(text))
 
 
+async def rotate_key(side: Side, *, revoked: bool) -> None:
+    """Rotate a key of a new tenant, after it was revoked where that is asked for."""
+    tenant, _ = await side.create()
+    holder = await side.operator(tenant.slug)
+    [key] = (await side.keys.ListApiKeys(api_key_service_pb2.ListApiKeysRequest(), metadata=holder)).api_keys
+    if revoked:
+        await side.keys.RevokeApiKey(api_key_service_pb2.RevokeApiKeyRequest(api_key=key.id), metadata=holder)
+    await side.keys.RotateApiKey(api_key_service_pb2.RotateApiKeyRequest(api_key=key.id), metadata=holder)
+
+
+async def too_many_keys(side: Side) -> None:
+    """Make keys in a new tenant for ever."""
+    tenant, _ = await side.create()
+    holder = await side.operator(tenant.slug)
+    key = api_key_pb2.ApiKey(name="till", scopes=["tickets.read"])
+    while True:
+        await side.keys.CreateApiKey(api_key_service_pb2.CreateApiKeyRequest(api_key=key), metadata=holder)
+
+
+async def signing_keys_in_a_hurry(side: Side) -> None:
+    """Rotate the signing keys twice."""
+    operator = await side.operator()
+    for _ in range(2):
+        await side.signing_keys.RotateSigningKey(signing_key_service_pb2.RotateSigningKeyRequest(), metadata=operator)
+
+
+BROWSER = {"kind": api_key_pb2.ApiKey.KIND_BROWSER, "allowed_origins": ["https://desk.example.com"]}
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
+PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
 CAUSES: dict[str, tuple[grpc.StatusCode, Callable[[Side], Awaitable[None]]]] = {
     "CREDENTIAL_INVALID": (grpc.StatusCode.UNAUTHENTICATED, bad_credential),
     "TENANT_NOT_FOUND": (grpc.StatusCode.NOT_FOUND, missing_tenant),
@@ -114,7 +166,16 @@ CAUSES: dict[str, tuple[grpc.StatusCode, Callable[[Side], Awaitable[None]]]] = {
     "REQUEST_ID_REUSED": (INVALID, reused_request),
     "API_KEY_NOT_FOUND": (grpc.StatusCode.NOT_FOUND, missing_key),
     "SCOPE_NOT_GRANTABLE": (INVALID, lambda side: create_key(side, scopes=["tenants.read"])),
+    "TENANT_NOT_DELETED": (grpc.StatusCode.FAILED_PRECONDITION, undelete_served),
+    "TENANT_ERASED": (grpc.StatusCode.FAILED_PRECONDITION, undelete_erased),
+    "ERASURE_NOT_FOUND": (grpc.StatusCode.NOT_FOUND, missing_erasure),
     "EXPIRE_TIME_PAST": (INVALID, lambda side: create_key(side, expire_time=Timestamp(seconds=1))),
+    "API_KEY_LIMIT_REACHED": (PRECONDITION, too_many_keys),
+    "API_KEY_NOT_LIVE": (PRECONDITION, lambda side: rotate_key(side, revoked=True)),
+    "SCOPE_NOT_FOR_BROWSERS": (INVALID, lambda side: create_key(side, **BROWSER, scopes=["keys.read"])),
+    "ORIGINS_MISSING": (INVALID, lambda side: create_key(side, kind=api_key_pb2.ApiKey.KIND_BROWSER)),
+    "ORIGIN_INVALID": (INVALID, lambda side: create_key(side, allowed_origins=["https://desk.example.com"])),
+    "NEXT_SIGNING_KEY_TOO_NEW": (PRECONDITION, signing_keys_in_a_hurry),
 }
 
 

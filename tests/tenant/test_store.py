@@ -110,7 +110,7 @@ async def test_the_indexes_are_closed_to_the_runtime_role(database: Database, ta
 async def test_nothing_can_be_deleted_by_the_runtime_role(database: Database) -> None:
     """A deletion is a state; rows go with their tenant's data, and that is nobody's everyday right."""
     tenant, _, _ = await new_tenant(database)
-    for table in ("tenants", "api_keys", "signing_keys"):
+    for table in ("tenants", "api_keys", "shared_secrets"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await rows(database, tenant.tenant_id, f"DELETE FROM tenant.{table}")  # noqa: S608 - fixed names
 
@@ -126,14 +126,18 @@ async def test_the_functions_that_span_tenants_are_the_listed_ones(tenant_databa
     finally:
         await connection.close()
     assert {row["proname"] for row in found} == {
+        "due_erasures",
+        "erase_rows",
         "find_api_key",
         "find_tenant",
         "find_tenant_of_request",
         "keep_api_key_index",
         "keep_tenant_index",
         "list_tenants",
+        "record_key_uses",
         "refused_tenants",
         "revoked_api_keys",
+        "tell_of_signing_keys",
     }
     assert all(row["owner"] == "tenant_spanning" and not row["open"] for row in found)
     assert all(row["proconfig"] == ['search_path=""'] for row in found)
@@ -180,7 +184,7 @@ async def test_no_secret_stands_in_the_database(database: Database, tenant_datab
     _, _, text = await new_tenant(database)
     connection = await asyncpg.connect(tenant_database.superuser_url)
     try:
-        tables = ("tenants", "tenant_index", "api_keys", "api_key_index", "signing_keys")
+        tables = ("tenants", "tenant_index", "api_keys", "api_key_index", "signing_keys", "shared_secrets")
         dump = ""
         for table in tables:
             for row in await connection.fetch(f"SELECT t::text FROM tenant.{table} t"):  # noqa: S608 - fixed names

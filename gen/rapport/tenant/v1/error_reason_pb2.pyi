@@ -88,6 +88,18 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """The next signing key was published a moment ago and not everybody knows it yet. Example: RotateSigningKey twice
     within a minute.
     """
+    ERROR_REASON_DOMAIN_INVALID: _ErrorReason.ValueType  # 40
+    """The name is no domain that can be a tenant's own. Example: "192.0.2.7", "localhost", or a name below the base domain."""
+    ERROR_REASON_DOMAIN_NOT_FOUND: _ErrorReason.ValueType  # 41
+    """The tenant has no such domain, or its proof was awaited for too long. Example: VerifyDomain of a domain that was
+    added a month ago.
+    """
+    ERROR_REASON_DOMAIN_LIMIT_REACHED: _ErrorReason.ValueType  # 42
+    """The tenant has as many domains as it can have. Example: CreateDomain in a tenant with ten."""
+    ERROR_REASON_DOMAIN_NOT_PROVEN: _ErrorReason.ValueType  # 43
+    """The domain does not serve its proof. Example: VerifyDomain before the file is in its place."""
+    ERROR_REASON_DOMAIN_TAKEN: _ErrorReason.ValueType  # 44
+    """The domain is proven and is another tenant's own already. Example: VerifyDomain of a domain that two shops share."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of an error, sent without the prefix "ERROR_REASON_" in google.rpc.ErrorInfo."""
@@ -158,3 +170,15 @@ ERROR_REASON_NEXT_SIGNING_KEY_TOO_NEW: ErrorReason.ValueType  # 35
 """The next signing key was published a moment ago and not everybody knows it yet. Example: RotateSigningKey twice
 within a minute.
 """
+ERROR_REASON_DOMAIN_INVALID: ErrorReason.ValueType  # 40
+"""The name is no domain that can be a tenant's own. Example: "192.0.2.7", "localhost", or a name below the base domain."""
+ERROR_REASON_DOMAIN_NOT_FOUND: ErrorReason.ValueType  # 41
+"""The tenant has no such domain, or its proof was awaited for too long. Example: VerifyDomain of a domain that was
+added a month ago.
+"""
+ERROR_REASON_DOMAIN_LIMIT_REACHED: ErrorReason.ValueType  # 42
+"""The tenant has as many domains as it can have. Example: CreateDomain in a tenant with ten."""
+ERROR_REASON_DOMAIN_NOT_PROVEN: ErrorReason.ValueType  # 43
+"""The domain does not serve its proof. Example: VerifyDomain before the file is in its place."""
+ERROR_REASON_DOMAIN_TAKEN: ErrorReason.ValueType  # 44
+"""The domain is proven and is another tenant's own already. Example: VerifyDomain of a domain that two shops share."""
