@@ -1,12 +1,13 @@
 """Run every benchmark, one after the other."""
 
-from bench import inbox, webhook
+from bench import edge, inbox, webhook
 
 
 def main() -> None:
     """Print each benchmark's table."""
     inbox.main()
     webhook.main()
+    edge.main()
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def main() -> None:
         ):
             ports = {
                 "ours": measured.port,
-                "limit": limit_port,
+                "limit": limit_port.https,
                 "peer": orm,
                 "peer_tuned": tuned,
                 "peer_two_workers": orm_twice,

@@ -29,6 +29,8 @@ class Load:
         requests: A file of rendered requests, each preceded by its length in four bytes, big-endian.
         connections: How many connections are kept busy.
         seconds: How long to send.
+        rate: How many requests a second to send, on time whether or not earlier ones were answered as long as a
+            connection is free; 0 means each as soon as the one before it is answered.
         once: Whether each request may be sent only once; else they are sent in turn for ever.
     """
 
@@ -39,6 +41,7 @@ class Load:
     connections: int = 16
     seconds: float = 4.0
     once: bool = False
+    rate: float = 0
 
 
 @dataclass(frozen=True)
@@ -82,9 +85,15 @@ class Source:
         self._requests = read_requests(Path(load.requests))
         self._next = 0
         self._once = load.once
-        self.end = time.perf_counter() + load.seconds
+        self._rate = load.rate
+        self._start = time.perf_counter()
+        self.end = self._start + load.seconds
         self.latencies: list[float] = []
         self.statuses: Counter[str] = Counter()
+
+    def due(self) -> float:
+        """Return when the next request shall be sent."""
+        return self._start + self._next / self._rate if self._rate else time.perf_counter()
 
     def take(self) -> bytes | None:
         """Return the next request, or None when it is over."""
@@ -111,13 +120,21 @@ class Connection(asyncio.Protocol):
         self._send()
 
     def _send(self) -> None:
+        due = self._source.due()
         request = self._source.take()
+        if request is not None and (wait := due - time.perf_counter()) > 0:
+            asyncio.get_running_loop().call_later(wait, self._write, request, due)
+            return
+        self._write(request, due)
+
+    def _write(self, request: bytes | None, due: float) -> None:
         if request is None:
             self._transport.close()
             if not self.done.done():
                 self.done.set_result(None)
             return
-        self._sent = time.perf_counter()
+        # A request that had to wait for a free connection has waited since it was due.
+        self._sent = due
         self._transport.write(request)  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:

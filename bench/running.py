@@ -18,6 +18,10 @@ from pathlib import Path
 from typing import Any
 
 START_SECONDS = 90
+UNLIMITED = {
+    f"RAPPORT_GATEWAY_{name}_PER_MINUTE": "10000000" for name in ("REQUESTS", "WEBHOOK_REQUESTS", "PUBLIC_REQUESTS")
+}
+"""Settings of the gateway by which nothing that is measured is refused for being too much."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ def suite(processes: dict[str, int], **settings: str) -> Iterator[Suite]:
     """Start a suite on a folder of its own with these settings, and take both away again."""
     data = Path(tempfile.mkdtemp(prefix="rapport-bench-", dir="/tmp"))
     data.chmod(0o711)
-    environment = {**os.environ, **settings}
+    environment = {**os.environ, **UNLIMITED, **settings}
     counts = [word for name, count in processes.items() for word in ("--processes", f"{name}={count}")]
     try:
         where = ("--data", str(data))
@@ -112,9 +116,17 @@ def process(command: list[str], environment: dict[str, str], log: Path) -> Itera
                 running.kill()
 
 
+@dataclass(frozen=True)
+class Limit:
+    """A gateway before an empty service: the port of its HTTPS, and that of the service itself."""
+
+    https: int
+    empty: int
+
+
 @contextlib.contextmanager
-def limit(measured: Suite, service: str, body: bytes) -> Iterator[int]:
-    """Put the same gateway before an empty service that answers every call with `body`; yield its HTTPS port."""
+def limit(measured: Suite, service: str, body: bytes, **settings: str) -> Iterator[Limit]:
+    """Put the same gateway, with further settings, before an empty service that answers every call with `body`."""
     empty, ads, https, http = (free_port() for _ in range(4))
     folder = measured.data / f"limit-{service}"
     folder.mkdir()
@@ -133,6 +145,7 @@ def limit(measured: Suite, service: str, body: bytes) -> Iterator[int]:
         "CERTIFICATE_FILE": str(tls / "server.pem"),
         "KEY_FILE": str(tls / "server.key"),
         "ADMIN_LISTEN": f"127.0.0.1:{free_port()}",
+        **settings,
     }
     environment = {**measured.environment, **{f"RAPPORT_GATEWAY_{name}": value for name, value in gateway.items()}}
     python = [sys.executable, "-m"]
@@ -142,7 +155,7 @@ def limit(measured: Suite, service: str, body: bytes) -> Iterator[int]:
         process([*python, "gateway", "envoy"], environment, folder / "envoy.log"),
     ):
         wait_until_answers(f"https://localhost:{https}/readyz", measured.ca_file, {})
-        yield https
+        yield Limit(https, empty)
 
 
 @contextlib.contextmanager
