@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypeVar
 from uuid import UUID
@@ -16,12 +16,16 @@ from services.tenant.errors import (
     NothingToChangeError,
     SlugInvalidError,
     TenantDeletedError,
+    TenantErasedError,
+    TenantNotDeletedError,
     UpdateMaskInvalidError,
 )
 
 _SLUG = re.compile(r"[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?", re.ASCII)
 _CHANGEABLE = ("name", "environment", "features", "settings")
-_OUTPUT_ONLY = frozenset({"id", "state", "create_time", "update_time", "delete_time", "etag"})
+_OUTPUT_ONLY = frozenset(
+    {"id", "state", "create_time", "update_time", "delete_time", "purge_time", "erase_time", "etag"}
+)
 
 Value = TypeVar("Value")
 
@@ -45,7 +49,11 @@ class Environment(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A shop. `features` and `settings` hold only what was chosen; `version` counts the changes, from 1."""
+    """A shop. `features` and `settings` hold only what was chosen; `version` counts the changes, from 1.
+
+    A deleted one says what it was before, when it is to be erased (until nothing is left) and since when it is erased.
+    `hosts` are its own verified domains, where they were read along.
+    """
 
     tenant_id: UUID
     slug: str
@@ -58,6 +66,10 @@ class Tenant:
     update_time: datetime
     delete_time: datetime | None
     version: int
+    state_before: State | None = None
+    purge_time: datetime | None = None
+    erase_time: datetime | None = None
+    hosts: tuple[str, ...] = ()
 
     @property
     def etag(self) -> str:
@@ -172,8 +184,8 @@ def resume(tenant: Tenant, etag: str, now: datetime) -> Tenant:
     return _stamped(tenant, replace(tenant, state=State.ACTIVE), now)
 
 
-def delete(tenant: Tenant, etag: str, now: datetime) -> Tenant:
-    """Return the tenant deleted; a deleted one stays as it is.
+def delete(tenant: Tenant, etag: str, now: datetime, grace: timedelta) -> Tenant:
+    """Return the tenant deleted, to be erased after the grace; a deleted one stays as it is.
 
     Raises:
         EtagMismatchError: it changed since the caller read it.
@@ -181,7 +193,43 @@ def delete(tenant: Tenant, etag: str, now: datetime) -> Tenant:
     require_etag(etag, tenant.etag)
     if tenant.state is State.DELETED:
         return tenant
-    return _stamped(tenant, replace(tenant, state=State.DELETED, delete_time=now), now)
+    after = replace(tenant, state=State.DELETED, state_before=tenant.state, delete_time=now, purge_time=now + grace)
+    return _stamped(tenant, after, now)
+
+
+def undelete(tenant: Tenant, etag: str, now: datetime) -> Tenant:
+    """Return the tenant as it was before it was deleted.
+
+    Raises:
+        TenantNotDeletedError, TenantErasedError: there is nothing to undo, or nothing that can be undone.
+        EtagMismatchError: it changed since the caller read it.
+    """
+    _require_deleted(tenant)
+    if tenant.erase_time is not None or tenant.purge_time is None or tenant.purge_time <= now:
+        raise TenantErasedError
+    require_etag(etag, tenant.etag)
+    state = tenant.state_before or State.ACTIVE
+    return _stamped(tenant, replace(tenant, state=state, state_before=None, delete_time=None, purge_time=None), now)
+
+
+def begin_erasure(tenant: Tenant, etag: str, now: datetime) -> Tenant:
+    """Return the deleted tenant without content and without return; one that is being erased stays as it is.
+
+    Raises:
+        TenantNotDeletedError: it is being served, or will be again.
+        EtagMismatchError: it changed since the caller read it.
+    """
+    _require_deleted(tenant)
+    require_etag(etag, tenant.etag)
+    if tenant.erase_time is not None:
+        return tenant
+    bare = replace(tenant, name="", features={}, settings={}, erase_time=now)
+    return _stamped(tenant, replace(bare, purge_time=min(now, tenant.purge_time or now)), now)
+
+
+def end_erasure(tenant: Tenant, now: datetime) -> Tenant:
+    """Return the tenant of which nothing is left but its slug."""
+    return _stamped(tenant, replace(tenant, purge_time=None), now)
 
 
 def _effective_paths(wishes: Wishes, paths: Sequence[str]) -> Sequence[str]:
@@ -201,6 +249,11 @@ def _effective_paths(wishes: Wishes, paths: Sequence[str]) -> Sequence[str]:
     if not effective:
         raise NothingToChangeError
     return effective
+
+
+def _require_deleted(tenant: Tenant) -> None:
+    if tenant.state is not State.DELETED:
+        raise TenantNotDeletedError
 
 
 def _require_changeable(tenant: Tenant, etag: str) -> None:

@@ -1,19 +1,22 @@
 """The servicer of the registry: a message in, one call, a message out."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
 import grpc
 from rapport.tenant.v1 import (
+    erasure_pb2,
     tenant_pb2,
     tenant_service_pb2,
     tenant_service_pb2_grpc,
 )
 
+from servicekit.identity import caller
 from servicekit.ids import uuid7
 from servicekit.pages import PageTokens
 from services.tenant import keys, messages, registry, scopes
+from services.tenant.erasure_store import ErasureStore
 from services.tenant.errors import TenantNotFoundError
 from services.tenant.store import TenantStore
 
@@ -27,9 +30,12 @@ def _now() -> datetime:
 class TenantServicer(tenant_service_pb2_grpc.TenantServiceServicer):
     """Implements `rapport.tenant.v1.TenantService`."""
 
-    def __init__(self, store: TenantStore, pages: PageTokens) -> None:
+    def __init__(self, store: TenantStore, erasures: ErasureStore, pages: PageTokens, grace: timedelta) -> None:
+        """Serve the registry; a deleted tenant is erased after `grace`."""
         self._store = store
+        self._erasures = erasures
         self._pages = pages
+        self._grace = grace
 
     async def CreateTenant(
         self, request: tenant_service_pb2.CreateTenantRequest, _context: Context
@@ -105,5 +111,23 @@ class TenantServicer(tenant_service_pb2_grpc.TenantServiceServicer):
         self, request: tenant_service_pb2.DeleteTenantRequest, _context: Context
     ) -> tenant_pb2.Tenant:
         """Delete a tenant softly."""
-        decide = partial(registry.delete, etag=request.etag, now=_now())
+        decide = partial(registry.delete, etag=request.etag, now=_now(), grace=self._grace)
         return messages.tenant_message(await self._store.change_tenant(request.tenant, decide))
+
+    async def UndeleteTenant(
+        self, request: tenant_service_pb2.UndeleteTenantRequest, _context: Context
+    ) -> tenant_pb2.Tenant:
+        """Bring a deleted tenant back."""
+        decide = partial(registry.undelete, etag=request.etag, now=_now())
+        return messages.tenant_message(await self._store.change_tenant(request.tenant, decide))
+
+    async def EraseTenant(
+        self, request: tenant_service_pb2.EraseTenantRequest, _context: Context
+    ) -> erasure_pb2.Erasure:
+        """Begin to erase a deleted tenant."""
+        erasure = await self._erasures.begin(request.tenant, request.etag, caller().subject, _now())
+        return messages.erasure_message(erasure)
+
+    async def GetErasure(self, request: tenant_service_pb2.GetErasureRequest, _context: Context) -> erasure_pb2.Erasure:
+        """Return the report of an erasure."""
+        return messages.erasure_message(await self._erasures.read(request.tenant))

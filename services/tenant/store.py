@@ -1,17 +1,21 @@
 """The SQL of the registry."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
 from sqlalchemy import select, text, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database import Database
 from services.tenant.errors import RequestIdReusedError, TenantAlreadyExistsError, TenantNotFoundError
 from services.tenant.keys import ApiKey
 from services.tenant.registry import Tenant, as_id
-from services.tenant.rows import key_values, tenant_of, tenant_values
+from services.tenant.rows import key_values, tenant_of, tenant_values, tenant_with_hosts
 from services.tenant.tables import api_keys, tenants
+
+Note = Callable[[AsyncConnection, Tenant], Awaitable[None]]
+"""Writes what goes along with the change of a tenant."""
 
 
 class TenantStore:
@@ -54,8 +58,12 @@ class TenantStore:
             )
             return [tenant_of(row) for row in rows.mappings()]
 
-    async def change_tenant(self, reference: str, decide: Callable[[Tenant], Tenant]) -> Tenant:
+    async def change_tenant(
+        self, reference: str, decide: Callable[[Tenant], Tenant], note: Note | None = None
+    ) -> Tenant:
         """Replace the tenant with what `decide` makes of it, and return that. Nobody else changes it meanwhile.
+
+        `note` writes more in the same transaction, if the tenant changed.
 
         Raises:
             TenantNotFoundError: there is no such tenant.
@@ -74,6 +82,8 @@ class TenantStore:
             if after is not before:
                 change = update(tenants).where(tenants.c.tenant_id == tenant_id).values(**tenant_values(after))
                 await connection.execute(change)
+                if note is not None:
+                    await note(connection, after)
             return after
 
     async def _resolve(self, reference: str) -> UUID | None:
@@ -87,8 +97,7 @@ class TenantStore:
 
     async def _read_tenant(self, tenant_id: UUID) -> Tenant | None:
         async with self._database.tenant(tenant_id) as connection:
-            rows = await connection.execute(select(tenants).where(tenants.c.tenant_id == tenant_id))
-            row = rows.mappings().one_or_none()
+            row = (await connection.execute(tenant_with_hosts(tenant_id))).mappings().one_or_none()
         return tenant_of(row) if row else None
 
     async def _made_by(self, request_id: UUID, slug: str) -> Tenant | None:

@@ -20,6 +20,8 @@ from services.tenant.errors import (
     SettingUnknownError,
     SlugInvalidError,
     TenantDeletedError,
+    TenantErasedError,
+    TenantNotDeletedError,
     UpdateMaskInvalidError,
 )
 from services.tenant.registry import Environment, State, Tenant, Wishes
@@ -174,14 +176,65 @@ def test_a_tenant_can_be_suspended_and_resumed_any_number_of_times() -> None:
     assert registry.resume(resumed, "", LATER) is resumed
 
 
+GRACE = timedelta(days=30)
+
+
 def test_a_deleted_tenant_stays_deleted() -> None:
-    """Deleting twice is one deletion, and nothing else is possible any more."""
-    deleted = registry.delete(make(), "", LATER)
-    assert (deleted.state, deleted.delete_time) == (State.DELETED, LATER)
-    assert registry.delete(deleted, "", LATER + timedelta(days=1)) is deleted
+    """Deleting twice is one deletion, and nothing but undoing it is possible any more."""
+    deleted = registry.delete(make(), "", LATER, GRACE)
+    assert (deleted.state, deleted.delete_time, deleted.purge_time) == (State.DELETED, LATER, LATER + GRACE)
+    assert registry.delete(deleted, "", LATER + timedelta(days=1), GRACE) is deleted
     with pytest.raises(TenantDeletedError):
         registry.resume(deleted, "", LATER)
     with pytest.raises(TenantDeletedError):
         registry.suspend(deleted, "", LATER)
     with pytest.raises(TenantDeletedError):
         change(deleted, name="New")
+
+
+@pytest.mark.parametrize("suspended", [False, True])
+def test_a_deletion_can_be_undone_until_its_time_is_over(suspended: bool) -> None:
+    """The tenant comes back as it was, suspended too; at its purge time there is no way back."""
+    before = make(features={"demo": True})
+    if suspended:
+        before = registry.suspend(before, "", NOW)
+    deleted = registry.delete(before, "", NOW, GRACE)
+    back = registry.undelete(deleted, deleted.etag, NOW + GRACE - timedelta(seconds=1))
+    assert (back.state, back.name, back.features) == (before.state, before.name, before.features)
+    assert (back.delete_time, back.purge_time, back.state_before) == (None, None, None)
+    with pytest.raises(TenantErasedError):
+        registry.undelete(deleted, "", NOW + GRACE)
+
+
+def test_an_erasure_takes_the_content_and_the_way_back() -> None:
+    """From its begin on only the slug is left, whoever asks again changes nothing, and the end says that all is gone."""
+    deleted = registry.delete(make(features={"demo": True}, settings={"requests_per_minute": 60}), "", NOW, GRACE)
+    erased = registry.begin_erasure(deleted, deleted.etag, LATER)
+    assert (erased.slug, erased.name, erased.features, erased.settings) == ("acme", "", {}, {})
+    assert (erased.state, erased.erase_time, erased.purge_time) == (State.DELETED, LATER, LATER)
+    assert registry.begin_erasure(erased, "", LATER + GRACE) is erased
+    with pytest.raises(TenantErasedError):
+        registry.undelete(erased, "", NOW)
+    gone = registry.end_erasure(erased, LATER + GRACE)
+    assert (gone.purge_time, gone.erase_time) == (None, LATER)
+    assert registry.delete(gone, "", LATER + GRACE, GRACE) is gone
+    with pytest.raises(TenantErasedError):
+        registry.undelete(gone, "", LATER + GRACE)
+
+
+@pytest.mark.parametrize("served", [make(), registry.suspend(make(), "", NOW)], ids=["active", "suspended"])
+def test_only_a_deleted_tenant_is_brought_back_or_erased(served: Tenant) -> None:
+    """A slip of the tongue must not cost a shop its data."""
+    with pytest.raises(TenantNotDeletedError):
+        registry.undelete(served, "", LATER)
+    with pytest.raises(TenantNotDeletedError):
+        registry.begin_erasure(served, "", LATER)
+
+
+def test_whoever_saw_another_version_undoes_and_erases_nothing() -> None:
+    """The etag counts here as well."""
+    deleted = registry.delete(make(), "", NOW, GRACE)
+    with pytest.raises(EtagMismatchError):
+        registry.undelete(deleted, "yesterday", LATER)
+    with pytest.raises(EtagMismatchError):
+        registry.begin_erasure(deleted, "yesterday", LATER)
