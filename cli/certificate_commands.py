@@ -1,5 +1,6 @@
 """`rapport certificates …`: the suite's own authority and the certificates of its processes."""
 
+import signal
 import time
 from pathlib import Path
 from typing import Annotated
@@ -36,6 +37,8 @@ def issue_(
     from servicekit.authority import Lives, issue
 
     folder = _folder(to, data)
+    # The first process of a container is not ended by SIGTERM unless it listens for it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     logs.configure("info")
     try:
         changed = issue(folder, IDENTITIES, roll=roll)

@@ -1,0 +1,99 @@
+"""The files of deployments elsewhere: they set what exists, and every process proves itself to the others."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic_settings import BaseSettings
+
+from cli.suite.certificates import IDENTITIES
+from gateway.settings import GatewaySettings
+from servicekit.probe import ProbeSettings
+from services.crm.settings import CrmSettings
+from services.recommendations.settings import RecommendationsSettings
+from services.tenant.settings import TenantSettings
+from services.tickets.settings import TicketsSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS: tuple[type[BaseSettings], ...] = (
+    CrmSettings,
+    GatewaySettings,
+    ProbeSettings,
+    RecommendationsSettings,
+    TenantSettings,
+    TicketsSettings,
+)
+KNOWN = {
+    f"{settings.model_config.get('env_prefix')}{name}".upper()
+    for settings in SETTINGS
+    for name in settings.model_fields
+}
+TLS = {"TLS_CERTIFICATE_FILE": "/tls/tls.crt", "TLS_KEY_FILE": "/tls/tls.key", "TLS_CA_FILE": "/tls/ca.crt"}
+
+
+def kubernetes() -> list[dict[str, Any]]:
+    """Read every object of deploy/kubernetes."""
+    files = sorted((ROOT / "deploy" / "kubernetes").glob("*.yaml"))
+    return [found for file in files for found in yaml.safe_load_all(file.read_text(encoding="utf-8"))]
+
+
+def processes() -> dict[str, tuple[dict[str, str], list[str]]]:
+    """Return each container's settings and mounts, by a name that says where it stands."""
+    composition = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+    found = {
+        f"compose {name}": (service["environment"], service.get("volumes", []))
+        for name, service in composition.items()
+        if any(key.startswith("RAPPORT_") for key in service.get("environment", {}))
+    }
+    for thing in kubernetes():
+        if thing["kind"] == "Deployment":
+            (container,) = thing["spec"]["template"]["spec"]["containers"]
+            mounts = [f"{mount['name']}:{mount['mountPath']}:ro" for mount in container["volumeMounts"]]
+            found[f"kubernetes {container['name']}"] = (
+                {entry["name"]: entry["value"] for entry in container["env"]},
+                mounts,
+            )
+    return found
+
+
+@pytest.mark.parametrize("name", processes())
+def test_every_setting_that_a_file_names_exists(name: str) -> None:
+    """A misspelt setting would be ignored without a word."""
+    environment, _ = processes()[name]
+    assert {key for key in environment if key.startswith("RAPPORT_")} <= KNOWN
+
+
+@pytest.mark.parametrize("name", processes())
+def test_every_process_proves_itself_to_the_others(name: str) -> None:
+    """Its own three files, mounted for it alone, and its health probe shows the same ones."""
+    environment, mounts = processes()[name]
+    who = "gateway" if name.split()[1] in {"envoy", "control-plane"} else name.split()[1]
+    prefixes = [f"RAPPORT_{who.upper()}_"] + ["RAPPORT_PROBE_"] * ("RAPPORT_PROBE_TARGET" in environment)
+    for prefix in prefixes:
+        assert {key: environment.get(prefix + key) for key in TLS} == TLS
+    assert [mount for mount in mounts if mount.endswith(":/tls:ro")] in ([f"tls-{who}:/tls:ro"], ["tls:/tls:ro"])
+
+
+def test_the_issuer_of_the_composition_writes_everybodys_files_and_nobody_else_can() -> None:
+    """A volume for each identity; all other mounts of it are read-only."""
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+    volumes = set(services["certificates"]["volumes"])
+    assert volumes == {f"tls-{name}:/certificates/{name}" for name in IDENTITIES} | {
+        "authority:/certificates/authority"
+    }
+
+
+def test_the_cluster_issues_what_the_processes_expect() -> None:
+    """The names by which peers know each other, and keys that change with the certificate."""
+    certificates = {
+        thing["metadata"]["name"]: thing["spec"]
+        for thing in kubernetes()
+        if thing["kind"] == "Certificate" and not thing["spec"].get("isCA")
+    }
+    assert set(certificates) == {f"rapport-tls-{name}" for name in IDENTITIES}
+    for name in IDENTITIES:
+        spec = certificates[f"rapport-tls-{name}"]
+        assert (spec["uris"], spec["dnsNames"]) == ([f"spiffe://rapport/{name}"], [name])
+        assert {"server auth", "client auth"} <= set(spec["usages"])
+        assert spec["privateKey"]["rotationPolicy"] == "Always"
