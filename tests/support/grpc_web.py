@@ -11,7 +11,7 @@ import grpc
 import httpx
 
 BINARY = "application/grpc-web+proto"
-TEXT = "application/grpc-web-text"
+TEXT = "application/grpc-web-text+proto"
 _HEAD = 5
 _TRAILERS = 0x80
 

@@ -49,11 +49,6 @@ class SuiteUnderTest:
         context = ssl.create_default_context(cafile=self.ca_file)
         return httpx.AsyncClient(base_url=self.https_url, verify=context, http2=http2, headers=headers, timeout=30)
 
-    def http2_client(self) -> httpx.AsyncClient:
-        """Make a client that speaks HTTP/2, as gRPC needs it."""
-        context = ssl.create_default_context(cafile=self.ca_file)
-        return httpx.AsyncClient(base_url=self.https_url, verify=context, http2=True, timeout=30)
-
 
 @dataclass
 class Shop:
