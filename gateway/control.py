@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 
 import jwt
 import structlog
@@ -12,11 +13,14 @@ from gateway.ads.snapshot import Snapshot
 from gateway.certificates import Certificates
 from gateway.edge.resources import Edge, snapshot
 from gateway.shifts import Shift, ShiftFile
+from servicekit.certificates import write
 from servicekit.errors import PreconditionError
 from servicekit.identity import keys_of
 
 log = structlog.get_logger(__name__)
 
+KEY_FILE = "jwks.json"
+SHIFT_FILE = "shifts.json"
 RESOLVE_SECONDS = 5.0
 CERTIFICATE_SECONDS = 0.5
 SHIFT_SECONDS = 10.0
@@ -36,17 +40,19 @@ class ControlPlane:
         services: Mapping[str, tuple[HostPort, ...]],
         cache: SnapshotCache,
         certificates: Callable[[], Certificates],
-        shifts: ShiftFile,
+        folder: Path,
     ) -> None:
+        """Begin with what was kept in the folder: the shares of versions, and the keys that were known last."""
         self._edge = edge
         self._services = services
         self._cache = cache
         self._endpoints: Endpoints = {}
-        self._jwks: str | None = None
+        self._key_file = folder / KEY_FILE
+        self._jwks = _kept_keys(self._key_file)
         self._read_certificates = certificates
         self._certificates = certificates()
-        self._shift_file = shifts
-        self._shifts: Mapping[str, Shift] = shifts.read(services)
+        self._shift_file = ShiftFile(folder / SHIFT_FILE)
+        self._shifts: Mapping[str, Shift] = self._shift_file.read(services)
         self._changed = asyncio.Event()
         self._publishing = asyncio.Lock()
         self._shifting = asyncio.Lock()
@@ -122,6 +128,10 @@ class ControlPlane:
                 continue
             self._jwks = jwks
             self._changed.set()
+            try:
+                write(self._key_file, jwks.encode())
+            except OSError as error:
+                log.warning("keys_not_kept", error=error.strerror)
 
     async def _follow_changes(self) -> None:
         while True:
@@ -146,6 +156,15 @@ class ControlPlane:
             )
             self._cache.publish(target)
             return self._cache.wanted
+
+
+def _kept_keys(path: Path) -> str | None:
+    """Return the public keys that were known last, so that a restart without the tenant service forgets none."""
+    try:
+        jwks = path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
+    return jwks if _has_keys(jwks) else None
 
 
 def _has_keys(jwks: str) -> bool:

@@ -20,7 +20,6 @@ from gateway.edge.resources import Edge
 from gateway.figures import Figures
 from gateway.service import GatewayServicer
 from gateway.settings import GatewaySettings
-from gateway.shifts import FILE, ShiftFile
 from servicekit import metrics
 from servicekit.channel import open_channel
 from servicekit.identity import TrustWatcher, Workload
@@ -35,8 +34,7 @@ RENEWAL_SECONDS = 3600.0
 async def serve(settings: GatewaySettings) -> None:
     """Run the control plane until SIGTERM or SIGINT."""
     store, cache = _certificates(settings), SnapshotCache()
-    shifts = ShiftFile(settings.make_data_dir() / FILE)
-    plane = ControlPlane(_edge(settings), settings.endpoints(), cache, store.read, shifts)
+    plane = ControlPlane(_edge(settings), settings.endpoints(), cache, store.read, settings.make_data_dir())
     peer_tls = settings.peer_tls(settings.ads_listen)
     key_sets: asyncio.Queue[str] = asyncio.Queue()
     stopped = asyncio.Event()

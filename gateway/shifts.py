@@ -4,18 +4,17 @@ The setting `RAPPORT_GATEWAY_SERVICES` names a version as `<service>@<version>` 
 """
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import structlog
 
+from servicekit.certificates import write
 from servicekit.errors import InvalidArgumentError, NotFoundError
 
 log = structlog.get_logger(__name__)
 
-FILE = "shifts.json"
 WHOLE = 100
 
 
@@ -113,9 +112,4 @@ class ShiftFile:
         Raises:
             OSError: it cannot be written.
         """
-        fresh = self._path.with_suffix(".new")
-        with fresh.open("w", encoding="utf-8") as file:
-            json.dump([asdict(shifts[service]) for service in sorted(shifts)], file)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self._path)
+        write(self._path, json.dumps([asdict(shifts[service]) for service in sorted(shifts)]).encode())

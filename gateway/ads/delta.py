@@ -9,7 +9,7 @@ from envoy_data_plane.envoy.service.discovery.v3 import Resource as SentResource
 from envoy_data_plane.google.protobuf import Any
 
 from gateway.ads.protocol import AFTER, REFERRERS, Acked, Nacked, ProtocolError
-from gateway.ads.resources import CLUSTER, ENDPOINT, ORDER, WILDCARD, Resource
+from gateway.ads.resources import CLUSTER, ENDPOINT, EXTENSION, ORDER, WILDCARD, Resource
 from gateway.ads.snapshot import EMPTY, Snapshot
 
 _IN_DOUBT = ""
@@ -50,8 +50,10 @@ class _Watch:
         return self.everything or name in self.names
 
     def gone(self, snapshot: Snapshot, type_url: str) -> list[str]:
-        """Return what the client has and the snapshot has not."""
-        return [name for name in self.known if name not in snapshot.resources[type_url]]
+        """Return what the client has and the snapshot has not; what the snapshot does not know yet is not gone."""
+        there = snapshot.resources[type_url].keys()
+        pending = snapshot.pending if type_url == EXTENSION else frozenset()
+        return [name for name in self.known if name not in there and name not in pending]
 
     def changed(self, snapshot: Snapshot, type_url: str) -> list[Resource]:
         """Return what the client wants and has not, or not in this version."""

@@ -104,7 +104,7 @@ def _references(message: Message) -> Iterator[Reference]:
 
 
 def _names_on_demand(listener: Listener) -> Iterator[Reference]:
-    """Yield the certificates that are fetched by the name a client asks for: those of the names that the matcher knows."""
+    """Yield the certificates that are fetched by the name a client asks for: those that the matcher knows."""
     tree = listener.filter_chain_matcher.matcher_tree if listener.filter_chain_matcher else None
     for name in tree.exact_match_map.map if tree is not None and tree.exact_match_map is not None else ():
         yield Reference(SECRET, name)

@@ -21,6 +21,8 @@ class Snapshot:
 
     resources: Mapping[str, Mapping[str, Resource]]
     versions: Mapping[str, str]
+    pending: frozenset[str] = frozenset()
+    """Extensions that are referred to and not known yet: a client that has one keeps it."""
 
     @classmethod
     def of(cls, resources: Iterable[Resource]) -> "Snapshot":
@@ -36,10 +38,11 @@ class Snapshot:
             if resource.name in grouped[resource.type_url]:
                 raise SnapshotInconsistentError(f"{resource.type_url} {resource.name!r} stands twice")
             grouped[resource.type_url][resource.name] = resource
-        _check_references(grouped)
+        pending = _check_references(grouped)
         return cls(
             resources=MappingProxyType({type_url: MappingProxyType(named) for type_url, named in grouped.items()}),
             versions=MappingProxyType({type_url: _digest(named.values()) for type_url, named in grouped.items()}),
+            pending=pending,
         )
 
     @property
@@ -61,7 +64,8 @@ def _digest(resources: Iterable[Resource]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _check_references(grouped: Mapping[str, Mapping[str, Resource]]) -> None:
+def _check_references(grouped: Mapping[str, Mapping[str, Resource]]) -> frozenset[str]:
+    """Return the extensions that are referred to and missing; anything else that does not fit is an error."""
     wanted: dict[str, set[str]] = {type_url: set() for type_url in ORDER}
     for named in grouped.values():
         for resource in named.values():
@@ -74,6 +78,7 @@ def _check_references(grouped: Mapping[str, Mapping[str, Resource]]) -> None:
     for type_url in (ENDPOINT, SECRET, EXTENSION, ROUTE):
         if unused := grouped[type_url].keys() - wanted[type_url]:
             raise SnapshotInconsistentError(f"{type_url}: nothing refers to {sorted(unused)}")
+    return frozenset(wanted[EXTENSION] - grouped[EXTENSION].keys())
 
 
 EMPTY = Snapshot.of(())

@@ -97,7 +97,7 @@ class TrustWatcher:
     async def _read(self) -> None:
         """Take sets from one stream until it ends."""
         metadata = await self._workload.metadata()
-        stream = self._tokens.WatchTrust(token_service_pb2.WatchTrustRequest(), metadata=metadata)
+        stream = self._tokens.WatchTrust(token_service_pb2.WatchTrustRequest(changes_only=True), metadata=metadata)
         try:
             while True:
                 async with asyncio.timeout(_SILENCE_SECONDS):
@@ -109,12 +109,16 @@ class TrustWatcher:
             stream.cancel()
 
     def _take(self, message: token_service_pb2.TrustSet) -> None:
-        """Replace what is known, as a whole."""
+        """Replace what is known, or change it where the message says that it holds changes only."""
         refused = frozenset(UUID(tenant_id) for tenant_id in message.refused_tenant_ids)
+        revoked = frozenset(message.revoked_key_ids)
+        if message.partial:
+            refused = self._refused_tenants - {UUID(restored) for restored in message.restored_tenant_ids} | refused
+            revoked = self._revoked_keys - set(message.restored_key_ids) | revoked
         if message.jwks_json != self._jwks_json:
             self._keys = keys_of(message.jwks_json)
             self._jwks_json = message.jwks_json
             self._on_keys(message.jwks_json)
         self._refused_tenants = refused
-        self._revoked_keys = frozenset(message.revoked_key_ids)
+        self._revoked_keys = revoked
         self._heard = time.monotonic()

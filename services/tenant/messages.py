@@ -176,6 +176,19 @@ def trust_set_message(trust: TrustSet) -> token_service_pb2.TrustSet:
     )
 
 
+def trust_change_message(before: TrustSet, now: TrustSet) -> token_service_pb2.TrustSet:
+    """Return what has changed between two trust sets."""
+    return token_service_pb2.TrustSet(
+        jwks_json=now.jwks_json,
+        partial=True,
+        refused_tenant_ids=sorted(str(tenant_id) for tenant_id in now.refused_tenants - before.refused_tenants),
+        restored_tenant_ids=sorted(str(tenant_id) for tenant_id in before.refused_tenants - now.refused_tenants),
+        revoked_key_ids=sorted(now.revoked_keys - before.revoked_keys),
+        restored_key_ids=sorted(before.revoked_keys - now.revoked_keys),
+        read_time=timestamp(now.read_time),
+    )
+
+
 def timestamp(time: datetime | None) -> Timestamp | None:
     """Return a time as a message; None stays None."""
     if time is None:

@@ -8,7 +8,7 @@ from rapport.tenant.v1 import token_service_pb2, token_service_pb2_grpc
 
 from services.tenant import messages
 from services.tenant.exchange import Exchange
-from services.tenant.trust import TrustFeed
+from services.tenant.trust import TrustFeed, TrustSet
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -45,8 +45,13 @@ class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
         return token_service_pb2.Jwks(json=self._feed.jwks_json)
 
     async def WatchTrust(
-        self, _request: token_service_pb2.WatchTrustRequest, _context: Context
+        self, request: token_service_pb2.WatchTrustRequest, _context: Context
     ) -> AsyncIterator[token_service_pb2.TrustSet]:
         """Stream the trust set."""
+        before: TrustSet | None = None
         async for trust in self._feed.watch():
-            yield messages.trust_set_message(trust)
+            if before is not None and request.changes_only:
+                yield messages.trust_change_message(before, trust)
+            else:
+                yield messages.trust_set_message(trust)
+            before = trust

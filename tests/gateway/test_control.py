@@ -13,7 +13,6 @@ from gateway.ads.resources import CLUSTER, EXTENSION
 from gateway.certificates import Certificates
 from gateway.control import ControlPlane
 from gateway.edge.filters import READY_CHECK, TOKENS
-from gateway.shifts import ShiftFile
 from tests.gateway.static import own_pair, real_edge
 from tests.gateway.upstream import Tokens
 from tests.support.waiting import eventually
@@ -48,8 +47,7 @@ async def cache(tmp_path: Path, news: News) -> AsyncIterator[SnapshotCache]:
     """The cache of a running control plane."""
     made = SnapshotCache()
     certificates = Certificates(own_pair(tmp_path))
-    shifts = ShiftFile(tmp_path / "shifts.json")
-    plane = ControlPlane(real_edge(tmp_path), SERVICES, made, lambda: certificates, shifts)
+    plane = ControlPlane(real_edge(tmp_path), SERVICES, made, lambda: certificates, tmp_path)
     running = asyncio.create_task(plane.run(news.heard()))
     await eventually(_has(made, CLUSTER), within=60)
     yield made

@@ -1,14 +1,23 @@
 """The delta protocol of one stream: what is sent, removed, remembered over reconnections, and kept back."""
 
 import pytest
-from envoy_data_plane.envoy.config.core.v3 import Node
+from envoy_data_plane.envoy.config.core.v3 import ExtensionConfigSource, Node
+from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    HttpConnectionManager,
+    HttpFilter,
+    Rds,
+)
 from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+from envoy_data_plane.google.protobuf import Any as Packed
 from envoy_data_plane.google.rpc import Status
 
+from gateway.addresses import HostPort
 from gateway.ads.delta import DeltaSession
 from gateway.ads.protocol import Acked, Nacked, ProtocolError
-from gateway.ads.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from gateway.ads.resources import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, Resource
 from gateway.ads.snapshot import EMPTY, Snapshot
+from gateway.edge import filters, messages
 from tests.gateway.resources import cluster, listener, route
 
 WORLD = Snapshot.of([*cluster("a"), listener(1), route(to="a")])
@@ -208,6 +217,25 @@ def test_a_cluster_that_was_never_taken_goes_at_once() -> None:
     due(session, Snapshot.of([*cluster("a"), *cluster("cold"), listener(1), route("other")]))
     (response,) = due(session, Snapshot.of([*cluster("a"), listener(1), route("another")]))
     assert response.removed_resources == ["cold"]
+
+
+def test_an_extension_that_is_not_known_yet_is_not_taken_away() -> None:
+    """A server that was restarted may not know what it will hold; the client does."""
+    waiting = HttpConnectionManager(
+        stat_prefix="main",
+        rds=Rds(route_config_name="main", config_source=messages.ADS),
+        http_filters=[
+            HttpFilter(name="later", config_discovery=ExtensionConfigSource(config_source=messages.ADS)),
+            filters.router(),
+        ],
+    )
+    chain = FilterChain(filters=[Filter(name="http", typed_config=Packed.pack(waiting))])
+    at = messages.address(HostPort("127.0.0.1", 1))
+    world = Snapshot.of([Resource.of(Listener(name="main", address=at, filter_chains=[chain])), route()])
+    assert world.pending == {"later"}
+    session = asked(ask(EXTENSION, "later", "other", has={"later": "1", "other": "1"}))
+    (response,) = due(session, world)
+    assert (names(response), response.removed_resources) == ([], ["other"])
 
 
 def test_nothing_is_said_before_anything_was_published() -> None:

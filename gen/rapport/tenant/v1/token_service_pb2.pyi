@@ -183,12 +183,19 @@ class WatchTrustRequest(message.Message):
 
     DESCRIPTOR: descriptor.Descriptor
 
+    CHANGES_ONLY_FIELD_NUMBER: builtins.int
+    changes_only: builtins.bool
+    """True where the caller keeps the set itself: after the first message, which is whole, only changes of the refused
+    tenants and keys are sent. What a change costs then does not grow with the number of suspended tenants.
+    """
     def __init__(
         self,
+        *,
+        changes_only: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["changes_only", b"changes_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -202,8 +209,15 @@ class TrustSet(message.Message):
     REFUSED_TENANT_IDS_FIELD_NUMBER: builtins.int
     REVOKED_KEY_IDS_FIELD_NUMBER: builtins.int
     READ_TIME_FIELD_NUMBER: builtins.int
+    PARTIAL_FIELD_NUMBER: builtins.int
+    RESTORED_TENANT_IDS_FIELD_NUMBER: builtins.int
+    RESTORED_KEY_IDS_FIELD_NUMBER: builtins.int
     jwks_json: builtins.str
     """The JSON Web Key Set as JSON text."""
+    partial: builtins.bool
+    """True when the ids in this message are changes to the set of the message before: those above are added, those below
+    are taken out. The key set is always whole.
+    """
     @builtins.property
     def refused_tenant_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """Ids of tenants that are suspended or deleted: their tokens are refused."""
@@ -216,6 +230,14 @@ class TrustSet(message.Message):
     def read_time(self) -> timestamp_pb2.Timestamp:
         """When the set was read."""
 
+    @builtins.property
+    def restored_tenant_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Ids of tenants that are no longer refused; in a partial message only."""
+
+    @builtins.property
+    def restored_key_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Ids of API keys whose revocation need not be known any longer; in a partial message only."""
+
     def __init__(
         self,
         *,
@@ -223,9 +245,12 @@ class TrustSet(message.Message):
         refused_tenant_ids: abc.Iterable[builtins.str] | None = ...,
         revoked_key_ids: abc.Iterable[builtins.str] | None = ...,
         read_time: timestamp_pb2.Timestamp | None = ...,
+        partial: builtins.bool = ...,
+        restored_tenant_ids: abc.Iterable[builtins.str] | None = ...,
+        restored_key_ids: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["read_time", b"read_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["jwks_json", b"jwks_json", "read_time", b"read_time", "refused_tenant_ids", b"refused_tenant_ids", "revoked_key_ids", b"revoked_key_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["jwks_json", b"jwks_json", "partial", b"partial", "read_time", b"read_time", "refused_tenant_ids", b"refused_tenant_ids", "restored_key_ids", b"restored_key_ids", "restored_tenant_ids", b"restored_tenant_ids", "revoked_key_ids", b"revoked_key_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
