@@ -87,7 +87,16 @@ def _operations(
             }
             if known.public:
                 operation["security"] = []
-            yield re.sub(r"\{([\w.]+)=[^}]*\}", r"{\1}", binding.template), binding.verb.lower(), operation
+            yield _path(binding.template), binding.verb.lower(), operation
+
+
+def _path(template: str) -> str:
+    return re.sub(r"\{([\w.]+)(?:=[^}]*)?\}", lambda found: f"{{{_in_path(found[1])}}}", template)
+
+
+def _in_path(name: str) -> str:
+    """Return what a field is called in a path: many tools take a dot in a parameter's name for something else."""
+    return name.replace(".", "_")
 
 
 def _reference(response: str) -> str:
@@ -105,7 +114,7 @@ def _request(
     in_path = templates.fields(binding.template)
     request = messages.message(method.input_type)
     parameters = [
-        {"name": name, "in": "path", "required": True, **messages.parameter(method.input_type, name)}
+        {"name": _in_path(name), "in": "path", "required": True, **messages.parameter(method.input_type, name)}
         for name in in_path
     ]
     found: dict[str, Any] = {"parameters": parameters}

@@ -1,5 +1,6 @@
 """JSON Schemas (draft 2020-12, as in OpenAPI 3.1) of protobuf messages, as Envoy's transcoder writes them in JSON."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,6 +63,10 @@ def comment(file: FileDescriptorProto, *path: int) -> str:
         if tuple(location.path) == path:
             return " ".join(location.leading_comments.split())
     return ""
+
+
+# A stored JSON body holds nulls, which the message that documents it can only say in words.
+_NULL = re.compile(r"\bnull\b")
 
 
 @dataclass
@@ -141,6 +146,8 @@ class Messages:
                 schema = {"type": "array", "items": items} | _rules(rules.repeated, LIST_RULES)
         else:
             schema = self._value(one) | _scalar_rules(rules)
+        if _NULL.search(description):
+            schema = {"anyOf": [schema, {"type": "null"}]}
         return schema | ({"description": description} if description else {})
 
     def parameter(self, message: str, path: str) -> dict[str, Any]:

@@ -43,6 +43,8 @@ FORBIDDEN_HEADERS = (
     "x-authenticated-.*|x-jwt-.*|x-internal-.*|x-ssl-.*|x-client-cert.*|ssl-client-.*|x-amzn-oidc-.*|x-goog-(iap|auth).*|"
     "x-ms-client-principal.*|problem-bin|grpc-status.*|grpc-message|proxy-.*)"
 )
+# What gRPC cannot carry as metadata: it would break the call that the header was sent with.
+UNCARRIABLE_HEADERS = ".*[^a-z0-9_.:-].*|.*-bin"
 FORWARDED_HEADERS = "(?i)x-forwarded-.*"
 
 
@@ -167,7 +169,7 @@ def _manager(
 
 def _early_mutations(*, believed: bool) -> TypedExtensionConfig:
     """Return what happens to headers before anything looks at them; `believed` is what trusted proxies say."""
-    mutations = [_remove(FORBIDDEN_HEADERS)]
+    mutations = [_remove(FORBIDDEN_HEADERS), _remove(UNCARRIABLE_HEADERS)]
     if believed:
         mutations += [
             _say(redirects.SCHEME, "%REQ(X-FORWARDED-PROTO)%"),

@@ -10,6 +10,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
     FilterConfig,
     HeaderMatcher,
     RetryPolicy,
+    RetryPolicyRetryBackOff,
     RetryPolicyRetryHostPredicate,
     Route,
     RouteAction,
@@ -31,6 +32,12 @@ LONGEST_INLINE_BODY = 4 << 20
 JSON = "(?i)application/([a-z0-9.+-]+\\+)?json(;.*)?"
 RAW_SURFACES = frozenset({"webhooks", "oauth2"})
 """Where bodies are what a standard or a vendor makes of them; everywhere else they are JSON."""
+RETRY_UNSENT = "connect-failure,refused-stream"
+"""When a request goes to another process: it never reached the first, so that this repeats nothing."""
+RETRY_REPEATABLE = f"{RETRY_UNSENT},reset"
+"""The same for methods that the contract allows to repeat: also when a process died over the request.
+
+An answer is never a reason: a service that says that it is unavailable means itself and all its processes."""
 HEALTHY = "/(healthz|health|health/live|readyz|health/ready)/?"
 DOCS_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
@@ -161,8 +168,9 @@ def _rest_route(group: _Group, expression: str) -> Route:
         request_headers_to_add=[messages.header("grpc-timeout", f"{int(limits.timeout.total_seconds())}S")]
         if limits.timeout
         else [],
-        # A vendor's key is its own affair; ours goes no further, also where it is not asked for.
-        request_headers_to_remove=[] if group.surface == "webhooks" else ["x-api-key"],
+        # Of gRPC's encodings a client of REST knows nothing. A vendor's key is its own affair; ours goes no further, also
+        # where it is not asked for.
+        request_headers_to_remove=["grpc-encoding", *([] if group.surface == "webhooks" else ["x-api-key"])],
         typed_per_filter_config=_off(*off) | {filters.BODY_LIMIT: filters.body_limit(limits)},
     )
 
@@ -197,10 +205,8 @@ def _action(owner: str, limits: Limits, *, safe: bool) -> RouteAction:
         cluster=owner,
         timeout=limits.timeout,
         priority=limits.crowd,
-        # Only what never reached the service is tried again: a service that says that it is unavailable means itself
-        # and all its processes, and more load does not help it.
         retry_policy=RetryPolicy(
-            retry_on="connect-failure,refused-stream",
+            retry_on=RETRY_REPEATABLE if safe else RETRY_UNSENT,
             num_retries=2,
             retry_host_predicate=[
                 RetryPolicyRetryHostPredicate(
@@ -208,9 +214,9 @@ def _action(owner: str, limits: Limits, *, safe: bool) -> RouteAction:
                 )
             ],
             host_selection_retry_max_attempts=3,
-        )
-        if safe
-        else None,
+            # It goes to another process, which need not be spared.
+            retry_back_off=RetryPolicyRetryBackOff(base_interval=timedelta(milliseconds=5)),
+        ),
     )
 
 
