@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import grpc
 from rapport.crm.v1 import connection_service_pb2_grpc, delivery_service_pb2_grpc, webhook_service_pb2_grpc
@@ -82,6 +83,11 @@ def check(settings: CrmSettings) -> KeyEncryptionKeys:
     for name in ("public_url", "tenant_target", "tickets_target"):
         if not getattr(settings, name):
             raise ValueError(f"RAPPORT_CRM_{name.upper()} is not set")
+    if not settings.host_rules().is_neutral(urlsplit(settings.public_url).netloc):
+        raise ValueError(
+            "RAPPORT_CRM_PUBLIC_URL is on a host that is neither RAPPORT_CRM_BASE_DOMAIN nor one of "
+            "RAPPORT_CRM_NEUTRAL_HOSTS: every webhook on it would be refused"
+        )
     if settings.kek_file is None:
         raise ValueError("RAPPORT_CRM_KEK_FILE is not set")
     return KeyEncryptionKeys.load(settings.kek_file)

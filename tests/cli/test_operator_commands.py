@@ -1,11 +1,13 @@
 """What an operator does with a running suite."""
 
+import asyncio
 import uuid
 from pathlib import Path
 
 import pytest
 
-from tests.support.suite import Ran, rapport
+from tests.support.proof_server import proof_server
+from tests.support.suite import Ran, domain_hosts_of, rapport
 from tests.support.world import SuiteUnderTest
 
 HEADER = "order_id,customer_id,ordered_at,product_id,product_name,quantity,unit_price,currency\n"
@@ -76,3 +78,27 @@ def test_a_file_with_a_bad_row_is_not_imported_at_all(suite: SuiteUnderTest, sho
     error = ran.value["error"]
     assert (error["reason"], error["bad_row_count"], error["bad_rows"][0]["line"]) == ("ROWS_INVALID", 1, 3)
     assert "line 3" in ran.messages
+
+
+async def test_a_domain_is_added_proven_listed_and_removed(suite: SuiteUnderTest, shop: str) -> None:
+    """The command tells what to serve, finds it where it is served, and lets the domain go again."""
+    name = f"support.{shop}.example.com"
+
+    async def on_domain(*arguments: str) -> Ran:
+        # In a thread, because the domain's own web server runs in this one.
+        return await asyncio.to_thread(run, suite, "domain", *arguments, "--tenant", shop)
+
+    async with proof_server(domain_hosts_of(Path(suite.data))) as owner:
+        added = (await on_domain("add", name)).value["domain"]
+        assert (added["name"], added["state"]) == (name, "STATE_PENDING")
+        owner.stand_for(name)
+        early = await on_domain("verify", name)
+        assert (early.code, early.value["error"]["reason"]) == (1, "DOMAIN_NOT_PROVEN")
+        owner.serve(name, added["proof_path"], added["proof_text"])
+        assert (await on_domain("verify", name)).value["domain"]["state"] == "STATE_VERIFIED"
+    listed = (await on_domain("list")).value["domains"]
+    assert [(domain["name"], domain["state"]) for domain in listed] == [(name, "STATE_VERIFIED")]
+    assert (await on_domain("remove", name)).value == {"removed": name}
+    assert (await on_domain("list")).value == {"domains": []}
+    wrong = await on_domain("add", "localhost")
+    assert (wrong.code, wrong.value["error"]["reason"]) == (1, "DOMAIN_INVALID")

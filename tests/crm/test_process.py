@@ -13,6 +13,7 @@ from tests.crm.conftest import Crm
 
 GOOD: dict[str, Any] = {
     "public_url": "https://rapport.example",
+    "base_domain": "rapport.example",
     "tenant_target": "ipv4:127.0.0.1:1",
     "tickets_target": "ipv4:127.0.0.1:1",
     "workload_secret": SecretStr("workload-secret"),
@@ -40,6 +41,17 @@ async def test_missing_setting_is_named(missing: str, tmp_path: Path) -> None:
     KeyEncryptionKeys.create(keks)
     values = {name: value for name, value in {**GOOD, "kek_file": keks}.items() if name != missing}
     with pytest.raises(ValueError, match=f"RAPPORT_CRM_{missing.upper()}"):
+        async with wired(CrmSettings(**values)):
+            pass
+
+
+@pytest.mark.parametrize("host", ["acme.rapport.example", "other.example", "localhost"])
+async def test_public_url_is_on_a_host_that_names_no_shop(host: str, tmp_path: Path) -> None:
+    """On any other host each webhook would be refused, for all shops but one at least: better not to start."""
+    keks = tmp_path / "kek.json"
+    KeyEncryptionKeys.create(keks)
+    values = GOOD | {"public_url": f"https://{host}:8443/below", "kek_file": keks}
+    with pytest.raises(ValueError, match="RAPPORT_CRM_BASE_DOMAIN"):
         async with wired(CrmSettings(**values)):
             pass
 

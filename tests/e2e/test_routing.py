@@ -141,7 +141,7 @@ async def test_every_request_that_can_exist_is_decided_as_the_table_says(suite: 
     """Each combination of credential, standing and host is answered as written, over REST, gRPC and gRPC-Web."""
     world, asked = World(suite), 0
     wrong: dict[tuple[str, str], Outcome] = {}
-    async with suite.client() as client, suite.http2_client() as client2:
+    async with suite.client() as client, suite.client(http2=True) as client2:
         await world.furnish(client)
         for row in ROWS:
             if row[0] is Credential.WEBHOOK_TOKEN:
