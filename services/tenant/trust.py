@@ -106,8 +106,10 @@ class TrustFeed:
                 reachable = False
             if reachable != was_reachable:
                 _log.warning("trust_set_reachable_again" if reachable else "trust_set_out_of_reach")
+            # Not wait_for: in Python 3.11 it swallows a cancellation that comes together with the bell.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._bell.wait(), POLL_SECONDS)
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._bell.wait()
 
     async def watch(self) -> AsyncGenerator[TrustSet, None]:
         """Yield the set, then each change, and an unchanged set as a sign of life; nothing while it cannot be read."""
@@ -120,7 +122,8 @@ class TrustFeed:
                 sent = self._newest
                 yield sent
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), SIGN_OF_LIFE_SECONDS)
+                async with asyncio.timeout(SIGN_OF_LIFE_SECONDS):
+                    await changed.wait()
 
     def _wake(self) -> None:
         self._changed.set()

@@ -33,10 +33,10 @@ async def refusal_of(side: Side, api_key: str) -> tuple[object, ...]:
     return refusal.value.code(), refusal.value.details(), reason_of(refusal.value)
 
 
-async def test_the_key_set_publishes_two_public_keys(side: Side) -> None:
-    """The current and the next key are published, and no private half is."""
+async def test_the_key_set_publishes_public_keys_only(side: Side) -> None:
+    """The current and the next key are published, maybe one that has signed, and no private half is."""
     jwks = json.loads((await side.tokens.GetJwks(token_service_pb2.GetJwksRequest())).json)
-    assert len({entry["kid"] for entry in jwks["keys"]}) == 2
+    assert len({entry["kid"] for entry in jwks["keys"]}) >= 2
     for entry in jwks["keys"]:
         assert set(entry) == {"kty", "crv", "x", "y", "kid", "alg", "use"}
         assert (entry["kty"], entry["crv"], entry["alg"], entry["use"]) == ("EC", "P-256", "ES256", "sig")

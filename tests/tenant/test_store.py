@@ -132,6 +132,7 @@ async def test_the_functions_that_span_tenants_are_the_listed_ones(tenant_databa
         "find_tenant",
         "find_tenant_of_request",
         "keep_api_key_index",
+        "keep_domain_index",
         "keep_tenant_index",
         "list_tenants",
         "record_key_uses",
