@@ -7,6 +7,7 @@ from servicekit.server import serve
 from servicekit.settings import ServiceSettings
 from tests.servicekit.probe import echo, registration
 from tests.support.tokens import Issuer
+from tests.support.trail import kept_trail
 
 
 class Settings(ServiceSettings):
@@ -17,7 +18,7 @@ class Settings(ServiceSettings):
 
 async def main(settings: Settings) -> None:
     """Serve."""
-    await serve(settings, "sample", [registration(echo)], trust=Issuer().trust)
+    await serve(settings, "sample", [registration(echo)], trust=Issuer().trust, audit=kept_trail()[0])
 
 
 if __name__ == "__main__":
