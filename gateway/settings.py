@@ -91,14 +91,14 @@ class GatewaySettings(PeerSettings):
     idle_timeout: float = Field(default=300, gt=0, le=86_400)
     """Seconds after which a connection or a stream is closed on which nothing happens."""
 
-    requests_per_minute: int = Field(default=6000, ge=6, le=10_000_000)
+    requests_per_minute: int = Field(default=12_000, ge=6, le=10_000_000)
     """How many requests per minute a tenant may send whose setting `requests_per_minute` says nothing. A sixth of it
     may come at once. With several Envoys each gives its share, see docs/gateway.md."""
 
-    webhook_requests_per_minute: int = Field(default=6000, ge=6, le=10_000_000)
+    webhook_requests_per_minute: int = Field(default=12_000, ge=6, le=10_000_000)
     """How many requests per minute one webhook address takes."""
 
-    public_requests_per_minute: int = Field(default=120, ge=6, le=10_000_000)
+    public_requests_per_minute: int = Field(default=600, ge=6, le=10_000_000)
     """How many requests per minute a client address may send to methods that ask for no credential, such as the token
     endpoint (an IPv6 network of 64 bits counts as one address)."""
 

@@ -46,8 +46,9 @@ _CONNECTION_AGE = (
     ("grpc.max_connection_age_grace_ms", 300_000),
 )
 
-# How long a load balancer gets to see NOT_SERVING before new calls are turned away.
-_NOTICE_SECONDS = 0.25
+# How long a load balancer gets to see NOT_SERVING before new calls are turned away. The gateway asks each half second
+# and believes it the second time.
+NOTICE_SECONDS = 1.5
 
 Hook = Callable[[], Awaitable[None]]
 
@@ -269,7 +270,7 @@ async def serve(
             _log.info("server_started", service=name, address=running.address)
             await stop.wait()
             _log.info("server_stopping", service=name)
-            await running.stop(settings.drain_seconds, notice=_NOTICE_SECONDS)
+            await running.stop(settings.drain_seconds, notice=NOTICE_SECONDS)
     finally:
         for hook in on_stop:
             await hook()

@@ -36,6 +36,7 @@ from gateway import peers
 from gateway.addresses import HostPort
 from gateway.edge import limits, messages
 
+HEALTH_INTERVAL = timedelta(seconds=0.5)
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -52,8 +53,8 @@ def cluster(name: str, secrets: Path | None = None) -> Cluster:
         type=ClusterDiscoveryType.EDS,
         eds_cluster_config=ClusterEdsClusterConfig(eds_config=messages.ADS),
         connect_timeout=timedelta(seconds=1),
-        # Of two processes the one with less to do: a slow one gets less instead of half.
-        lb_policy=ClusterLbPolicy.LEAST_REQUEST,
+        # Not to the one with the least to do: that is the one that just died, until its health tells.
+        lb_policy=ClusterLbPolicy.ROUND_ROBIN,
         # Without this Envoy would send to every endpoint when more than half are unhealthy; draining ones as well.
         common_lb_config=ClusterCommonLbConfig(healthy_panic_threshold=Percent(value=0)),
         typed_extension_protocol_options={HTTP_OPTIONS: Any.pack(options)},
@@ -86,9 +87,10 @@ def assignment(name: str, endpoints: Sequence[HostPort]) -> ClusterLoadAssignmen
 def _health_check() -> HealthCheck:
     return HealthCheck(
         timeout=timedelta(seconds=1),
-        interval=timedelta(seconds=1),
+        # A process that is about to stop says so for 1.5 seconds, which must be enough to be heard twice.
+        interval=HEALTH_INTERVAL,
         # A service that carries no traffic would otherwise be looked at once a minute only.
-        no_traffic_interval=timedelta(seconds=1),
+        no_traffic_interval=HEALTH_INTERVAL,
         unhealthy_threshold=2,
         healthy_threshold=1,
         grpc_health_check=HealthCheckGrpcHealthCheck(),

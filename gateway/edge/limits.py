@@ -71,8 +71,9 @@ ROOM: dict[RoutingPriority, int] = {_PEOPLE: 1024, _MACHINES: 4096}
 A process answers some thousand requests a second, so that a thousand waiting ones are answered within their time-out by
 two; more would only wait to be too late, and hold memory and connections of Envoy that other services need."""
 
-RETRIES = 20.0
-"""How many per cent of the requests under way may be second tries, so that retries never double the load."""
+RETRIES, LEAST_RETRIES = 20.0, 20
+"""How many per cent of the requests under way may be second tries, so that retries never double the load; and how many
+may be in any case, so that they work with little load as well."""
 
 
 def kind_of(*, surface: str, verb: str, method: str, streaming: bool) -> Kind:
@@ -96,7 +97,7 @@ def circuit_breakers() -> CircuitBreakers:
                 max_pending_requests=room,
                 max_requests=room,
                 retry_budget=CircuitBreakersThresholdsRetryBudget(
-                    budget_percent=Percent(value=RETRIES), min_retry_concurrency=3
+                    budget_percent=Percent(value=RETRIES), min_retry_concurrency=LEAST_RETRIES
                 ),
             )
             for crowd, room in ROOM.items()

@@ -17,6 +17,6 @@ class Rates:
     address to methods that ask for no credential.
     """
 
-    tenant: int = 6000
-    webhook: int = 6000
-    stranger: int = 120
+    tenant: int = 12_000
+    webhook: int = 12_000
+    stranger: int = 600

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from envoy_data_plane.envoy.config.core.v3 import DataSource
 from envoy_data_plane.envoy.config.route.v3 import (
@@ -168,8 +169,8 @@ def _rest_route(group: _Group, expression: str) -> Route:
         request_headers_to_add=[messages.header("grpc-timeout", f"{int(limits.timeout.total_seconds())}S")]
         if limits.timeout
         else [],
-        # Of gRPC's encodings a client of REST knows nothing. A vendor's key is its own affair; ours goes no further, also
-        # where it is not asked for.
+        # Of gRPC's encodings a client of REST knows nothing. A vendor's key is its own affair; ours goes no further,
+        # also where it is not asked for.
         request_headers_to_remove=["grpc-encoding", *([] if group.surface == "webhooks" else ["x-api-key"])],
         typed_per_filter_config=_off(*off) | {filters.BODY_LIMIT: filters.body_limit(limits)},
     )

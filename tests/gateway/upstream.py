@@ -23,6 +23,7 @@ from rapport.tenant.v1 import token_service_pb2 as token_pb
 from rapport.tenant.v1 import token_service_pb2_grpc as token_rpc
 
 from servicekit.identity import sign_token
+from servicekit.server import NOTICE_SECONDS
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -98,6 +99,15 @@ class Server:
         if self._server is not None:
             self._loop.run(self._server.stop(grace=0))
             self._server = None
+
+    async def drain(self) -> None:
+        """Stop as the services do: say so first, then take no new calls, let those under way end; runs in the loop."""
+        assert self._server is not None
+        assert self.health is not None
+        await self.health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+        await asyncio.sleep(NOTICE_SECONDS)
+        await self._server.stop(grace=5)
+        self._server = None
 
     async def _start(self) -> None:
         self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
