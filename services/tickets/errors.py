@@ -1,6 +1,13 @@
 """What the tickets service may refuse; the reason of each stands in `rapport.tickets.v1.ErrorReason`."""
 
-from servicekit.errors import FieldViolation, InvalidArgumentError, NotFoundError, OutOfRangeError, PreconditionError
+from servicekit.errors import (
+    FieldViolation,
+    InvalidArgumentError,
+    NotFoundError,
+    OutOfRangeError,
+    PreconditionError,
+    QuotaError,
+)
 
 
 class TicketNotFoundError(NotFoundError):
@@ -82,3 +89,14 @@ class ResumeTokenExpiredError(OutOfRangeError):
 
     def __init__(self) -> None:
         super().__init__("What changed since then is no longer kept: read the list and start anew without a token.")
+
+
+class TooManyWatchersError(QuotaError):
+    """The tenant has as many watchers at this process as it may."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"{limit} streams of this inbox are open already; close one.",
+            metadata={"limit": str(limit)},
+            retry_after=5,
+        )

@@ -14,6 +14,7 @@ from servicekit import outbox
 from servicekit.doorbell import Doorbell
 from services.tickets.change_store import ChangeStore
 from services.tickets.changes import InboxChange, Position
+from services.tickets.errors import TooManyWatchersError
 
 BELL = "tickets.inbox"
 """The doorbell that rings when the log grows."""
@@ -23,6 +24,9 @@ SIGN_OF_LIFE_SECONDS = 15.0
 
 LONGEST_QUEUE = 500
 """How many changes wait for a watcher before it has to read the log by itself."""
+
+MOST_WATCHERS = 200
+"""How many watchers of one tenant a process takes; with more, one shop would use up the room for the streams of all."""
 
 _READ_AT_ONCE = 500
 
@@ -86,11 +90,15 @@ class Watching:
         `status` leaves out changes that no list of tickets with this status shows.
 
         Raises:
+            TooManyWatchersError: the tenant has as many watchers here as it may.
             ResumeTokenExpiredError: some of what came after the place is no longer kept.
             DatabaseUnavailableError: the log could not be read.
         """
+        of_tenant = self._watchers.setdefault(tenant_id, set())
+        if len(of_tenant) >= MOST_WATCHERS:
+            raise TooManyWatchersError(MOST_WATCHERS)
         watcher = _Watcher(tenant_id)
-        self._watchers.setdefault(tenant_id, set()).add(watcher)
+        of_tenant.add(watcher)
         try:
             await self._ensure_reading()
             # Subscribed first: what the reader has passed by now can be read in the log, the rest will be in the queue.

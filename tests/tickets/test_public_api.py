@@ -213,6 +213,11 @@ async def refuse_all(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> dict[str,
         request = ticket_service_pb2.WatchInboxRequest(resume_token=token)
         code, reason = await refusal(agent.running.tickets.WatchInbox(request, metadata=agent.metadata).read())
         found[reason] = code
+    monkeypatch.setattr("services.tickets.watching.MOST_WATCHERS", 0)
+    code, reason = await refusal(
+        agent.running.tickets.WatchInbox(ticket_service_pb2.WatchInboxRequest(), metadata=agent.metadata).read()
+    )
+    found[reason] = code
     monkeypatch.setattr(FULL, 1)
     code, reason = await refusal(call(agent, "CreateMessage", ticket="T-001", content="x"))
     found[reason] = code

@@ -281,6 +281,22 @@ async def test_a_watcher_who_is_slow_misses_nothing(agent: Agent, monkeypatch: p
     assert numbers == list(range(1, 21))
 
 
+async def test_one_shop_cannot_take_the_room_of_all(
+    agent: Agent, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tenant has so many watchers at most; another tenant's come in, and a place that was left is free again."""
+    monkeypatch.setattr(watching, "MOST_WATCHERS", 2)
+    other = Agent(agent.running, issuer, uuid7())
+    async with watch(agent) as one, watch(other) as another:
+        async with watch(agent) as two:
+            for each in (one, two, another):
+                await each.until_caught_up()
+            assert (await refusal(agent, ""))[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
+        await eventually(lambda: said(len(agent.running.watching._watchers[agent.tenant_id]) == 1))
+        async with watch(agent) as three:
+            await three.until_caught_up()
+
+
 async def test_nobody_who_watches_leaves_nothing_that_reads(agent: Agent) -> None:
     """The reader of the log begins with the first watcher and ends with the last."""
     service = agent.running.watching

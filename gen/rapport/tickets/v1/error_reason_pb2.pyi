@@ -74,6 +74,11 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
 
     Example: {"reason": "RESUME_TOKEN_EXPIRED", "domain": "rapport", "metadata": {}}
     """
+    ERROR_REASON_TOO_MANY_WATCHERS: _ErrorReason.ValueType  # 11
+    """The tenant has as many streams of its inbox open as it may (429).
+
+    Example: {"reason": "TOO_MANY_WATCHERS", "domain": "rapport", "metadata": {"limit": "200"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reasons that ErrorInfo carries (domain "rapport")."""
@@ -129,4 +134,9 @@ ERROR_REASON_RESUME_TOKEN_EXPIRED: ErrorReason.ValueType  # 10
 """What happened since the token was given out is no longer kept: read the list and start anew without a token (410).
 
 Example: {"reason": "RESUME_TOKEN_EXPIRED", "domain": "rapport", "metadata": {}}
+"""
+ERROR_REASON_TOO_MANY_WATCHERS: ErrorReason.ValueType  # 11
+"""The tenant has as many streams of its inbox open as it may (429).
+
+Example: {"reason": "TOO_MANY_WATCHERS", "domain": "rapport", "metadata": {"limit": "200"}}
 """

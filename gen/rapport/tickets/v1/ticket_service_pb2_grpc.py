@@ -242,10 +242,11 @@ class TicketServiceServicer:
     def WatchInbox(self, request, context):
         """Tells every change of the inbox as it happens: a ticket that came, changed, moved, was closed or reopened; in the
         order of the commits, none left out, none twice. Each response carries a token to go on from after a break. To have a
-        list that is always right, wait for the first `caught_up`, read the list, and apply what follows. Over REST the
+        list that is always right, wait for the first `caught_up`, read the list, and apply what follows. A stream ends with
+        the access token that opened it, after two minutes at most: open the next one with the last token. Over REST the
         responses come as one JSON object a line; browsers take WatchInboxEvents.
 
-        Errors: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED.
+        Errors: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED, TOO_MANY_WATCHERS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -257,7 +258,7 @@ class TicketServiceServicer:
         InboxChange, and `id:` is the token to go on from: a client that comes back sends the last one as `Last-Event-ID`.
         A silent stream says every 15 seconds that it lives.
 
-        Errors: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED.
+        Errors: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED, TOO_MANY_WATCHERS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -90,10 +90,11 @@ class TicketServiceStub:
     WatchInbox: _aio.UnaryStreamMultiCallable[_ticket_service_pb2.WatchInboxRequest, _ticket_service_pb2.WatchInboxResponse]
     """Tells every change of the inbox as it happens: a ticket that came, changed, moved, was closed or reopened; in the
     order of the commits, none left out, none twice. Each response carries a token to go on from after a break. To have a
-    list that is always right, wait for the first `caught_up`, read the list, and apply what follows. Over REST the
+    list that is always right, wait for the first `caught_up`, read the list, and apply what follows. A stream ends with
+    the access token that opened it, after two minutes at most: open the next one with the last token. Over REST the
     responses come as one JSON object a line; browsers take WatchInboxEvents.
 
-    Errors: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED.
+    Errors: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED, TOO_MANY_WATCHERS.
     """
     WatchInboxEvents: _aio.UnaryStreamMultiCallable[_ticket_service_pb2.WatchInboxEventsRequest, _httpbody_pb2.HttpBody]
     """Tells the same as WatchInbox as Server-Sent Events (`text/event-stream`). The `event:` is the kind of change in small
@@ -101,7 +102,7 @@ class TicketServiceStub:
     InboxChange, and `id:` is the token to go on from: a client that comes back sends the last one as `Last-Event-ID`.
     A silent stream says every 15 seconds that it lives.
 
-    Errors: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED.
+    Errors: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED, TOO_MANY_WATCHERS.
     """
 
 class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -262,10 +263,11 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.AsyncIterator[_ticket_service_pb2.WatchInboxResponse]:
         """Tells every change of the inbox as it happens: a ticket that came, changed, moved, was closed or reopened; in the
         order of the commits, none left out, none twice. Each response carries a token to go on from after a break. To have a
-        list that is always right, wait for the first `caught_up`, read the list, and apply what follows. Over REST the
+        list that is always right, wait for the first `caught_up`, read the list, and apply what follows. A stream ends with
+        the access token that opened it, after two minutes at most: open the next one with the last token. Over REST the
         responses come as one JSON object a line; browsers take WatchInboxEvents.
 
-        Errors: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED.
+        Errors: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED, TOO_MANY_WATCHERS.
         """
 
     @_abc_1.abstractmethod
@@ -279,7 +281,7 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
         InboxChange, and `id:` is the token to go on from: a client that comes back sends the last one as `Last-Event-ID`.
         A silent stream says every 15 seconds that it lives.
 
-        Errors: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED.
+        Errors: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED, TOO_MANY_WATCHERS.
         """
 
 def add_TicketServiceServicer_to_server(servicer: TicketServiceServicer, server: _aio.Server) -> None: ...
