@@ -13,16 +13,18 @@ IMAGE = descriptor_pb2.FileDescriptorSet.FromString((ROOT / "gen" / "rapport.bin
 READS = ("Get", "List", "Find", "BatchGet", "Search", "Explain", "Watch")
 PUBLIC = {
     "rapport.crm.v1.WebhookService.ReceiveWebhook",
+    "rapport.tenant.v1.OAuthService.GetAuthorizationServer",
+    "rapport.tenant.v1.OAuthService.IssueToken",
     "rapport.tenant.v1.TokenService.ExchangeApiKey",
     "rapport.tenant.v1.TokenService.ExchangeOperatorKey",
     "rapport.tenant.v1.TokenService.ExchangeWorkload",
     "rapport.tenant.v1.TokenService.GetJwks",
 }
-INTERNAL_SCOPES = {"audit.record", "log.read", "tickets.ingest", "trust.watch"}
+INTERNAL_SCOPES = {"audit.record", "log.read", "tickets.ingest", "tenants.erase", "tenants.export", "trust.watch"}
 
 ADMINISTRATION = {
     f"{resource}.write" for resource in ("tenants", "keys", "connections", "domains", "signing_keys", "gateway")
-} | {"tenants.erase", "tenants.export"}
+} | {"tenants.export"}
 
 
 def methods() -> Iterator[tuple[str, descriptor_pb2.MethodDescriptorProto]]:

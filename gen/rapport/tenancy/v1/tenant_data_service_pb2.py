@@ -27,7 +27,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from rapport.options.v1 import options_pb2 as rapport_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,rapport/tenancy/v1/tenant_data_service.proto\x12\x12rapport.tenancy.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a rapport/options/v1/options.proto\"?\n\x12\x45raseTenantRequest\x12)\n\ttenant_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01R\x08tenantId\"@\n\x0bRemovedRows\x12\x14\n\x05table\x18\x01 \x01(\tR\x05table\x12\x1b\n\trow_count\x18\x02 \x01(\x03R\x08rowCount\"l\n\x13\x45raseTenantResponse\x12\x39\n\x07removed\x18\x01 \x03(\x0b\x32\x1f.rapport.tenancy.v1.RemovedRowsR\x07removed\x12\x1a\n\x08\x63omplete\x18\x02 \x01(\x08R\x08\x63omplete\"@\n\x13\x45xportTenantRequest\x12)\n\ttenant_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01R\x08tenantId\"z\n\x14\x45xportTenantResponse\x12\x14\n\x05table\x18\x01 \x01(\tR\x05table\x12\x14\n\x05lines\x18\x02 \x01(\x0cR\x05lines\x12\x1b\n\trow_count\x18\x03 \x01(\x03R\x08rowCount\x12\x19\n\x08left_out\x18\x04 \x03(\tR\x07leftOut2\x8d\x02\n\x11TenantDataService\x12x\n\x0b\x45raseTenant\x12&.rapport.tenancy.v1.EraseTenantRequest\x1a\'.rapport.tenancy.v1.EraseTenantResponse\"\x18\x90\x02\x02\x8a\xb5\x18\x11\n\rtenants.erase\x18\x01\x12~\n\x0c\x45xportTenant\x12\'.rapport.tenancy.v1.ExportTenantRequest\x1a(.rapport.tenancy.v1.ExportTenantResponse\"\x19\x90\x02\x02\x8a\xb5\x18\x12\n\x0etenants.export\x18\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,rapport/tenancy/v1/tenant_data_service.proto\x12\x12rapport.tenancy.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a rapport/options/v1/options.proto\"?\n\x12\x45raseTenantRequest\x12)\n\ttenant_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01R\x08tenantId\"@\n\x0bRemovedRows\x12\x14\n\x05table\x18\x01 \x01(\tR\x05table\x12\x1b\n\trow_count\x18\x02 \x01(\x03R\x08rowCount\"l\n\x13\x45raseTenantResponse\x12\x39\n\x07removed\x18\x01 \x03(\x0b\x32\x1f.rapport.tenancy.v1.RemovedRowsR\x07removed\x12\x1a\n\x08\x63omplete\x18\x02 \x01(\x08R\x08\x63omplete\"@\n\x13\x45xportTenantRequest\x12)\n\ttenant_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01R\x08tenantId\"z\n\x14\x45xportTenantResponse\x12\x14\n\x05table\x18\x01 \x01(\tR\x05table\x12\x14\n\x05lines\x18\x02 \x01(\x0cR\x05lines\x12\x1b\n\trow_count\x18\x03 \x01(\x03R\x08rowCount\x12\x19\n\x08left_out\x18\x04 \x03(\tR\x07leftOut2\x90\x02\n\x11TenantDataService\x12x\n\x0b\x45raseTenant\x12&.rapport.tenancy.v1.EraseTenantRequest\x1a\'.rapport.tenancy.v1.EraseTenantResponse\"\x18\x90\x02\x02\x8a\xb5\x18\x11\n\rtenants.erase\x18\x01\x12\x80\x01\n\x0c\x45xportTenant\x12\'.rapport.tenancy.v1.ExportTenantRequest\x1a(.rapport.tenancy.v1.ExportTenantResponse\"\x1b\x90\x02\x02\x8a\xb5\x18\x14\n\x0etenants.export\x18\x01 \x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,7 +41,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TENANTDATASERVICE'].methods_by_name['EraseTenant']._loaded_options = None
   _globals['_TENANTDATASERVICE'].methods_by_name['EraseTenant']._serialized_options = b'\220\002\002\212\265\030\021\n\rtenants.erase\030\001'
   _globals['_TENANTDATASERVICE'].methods_by_name['ExportTenant']._loaded_options = None
-  _globals['_TENANTDATASERVICE'].methods_by_name['ExportTenant']._serialized_options = b'\220\002\002\212\265\030\022\n\016tenants.export\030\001'
+  _globals['_TENANTDATASERVICE'].methods_by_name['ExportTenant']._serialized_options = b'\220\002\002\212\265\030\024\n\016tenants.export\030\001 \001'
   _globals['_ERASETENANTREQUEST']._serialized_start=164
   _globals['_ERASETENANTREQUEST']._serialized_end=227
   _globals['_REMOVEDROWS']._serialized_start=229
@@ -53,5 +53,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXPORTTENANTRESPONSE']._serialized_start=471
   _globals['_EXPORTTENANTRESPONSE']._serialized_end=593
   _globals['_TENANTDATASERVICE']._serialized_start=596
-  _globals['_TENANTDATASERVICE']._serialized_end=865
+  _globals['_TENANTDATASERVICE']._serialized_end=868
 # @@protoc_insertion_point(module_scope)

@@ -54,7 +54,8 @@ class TenantDataServiceServicer:
     def EraseTenant(self, request, context):
         """Removes everything that this service keeps about a tenant: rows, index entries, queued work, keys and cached values.
         It works for a few seconds at a time; repeat it until it says that it is complete. A repeat removes what is left and
-        tells the sums of all calls, also after a crash.
+        tells the sums of all calls, also after a crash. The tenant's audit log goes as well, so what is done to it here is
+        not written there; the registry's EraseTenant is, and its report stays.
 
         Errors: TENANT_NOT_REFUSED, CACHE_UNAVAILABLE.
         """

@@ -26,7 +26,7 @@ from rapport.options.v1 import options_pb2 as rapport_dot_options_dot_v1_dot_opt
 from rapport.tenant.v1 import signing_key_pb2 as rapport_dot_tenant_dot_v1_dot_signing__key__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+rapport/tenant/v1/signing_key_service.proto\x12\x11rapport.tenant.v1\x1a rapport/options/v1/options.proto\x1a#rapport/tenant/v1/signing_key.proto\"\x18\n\x16ListSigningKeysRequest\"[\n\x17ListSigningKeysResponse\x12@\n\x0csigning_keys\x18\x01 \x03(\x0b\x32\x1d.rapport.tenant.v1.SigningKeyR\x0bsigningKeys\"\x19\n\x17RotateSigningKeyRequest2\x97\x02\n\x11SigningKeyService\x12\x86\x01\n\x0fListSigningKeys\x12).rapport.tenant.v1.ListSigningKeysRequest\x1a*.rapport.tenant.v1.ListSigningKeysResponse\"\x1c\x90\x02\x01\x8a\xb5\x18\x15\n\x11signing_keys.read\x18\x01\x12y\n\x10RotateSigningKey\x12*.rapport.tenant.v1.RotateSigningKeyRequest\x1a\x1d.rapport.tenant.v1.SigningKey\"\x1a\x8a\xb5\x18\x16\n\x12signing_keys.write\x18\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+rapport/tenant/v1/signing_key_service.proto\x12\x11rapport.tenant.v1\x1a rapport/options/v1/options.proto\x1a#rapport/tenant/v1/signing_key.proto\"\x18\n\x16ListSigningKeysRequest\"[\n\x17ListSigningKeysResponse\x12@\n\x0csigning_keys\x18\x01 \x03(\x0b\x32\x1d.rapport.tenant.v1.SigningKeyR\x0bsigningKeys\"\x19\n\x17RotateSigningKeyRequest2\x99\x02\n\x11SigningKeyService\x12\x86\x01\n\x0fListSigningKeys\x12).rapport.tenant.v1.ListSigningKeysRequest\x1a*.rapport.tenant.v1.ListSigningKeysResponse\"\x1c\x90\x02\x01\x8a\xb5\x18\x15\n\x11signing_keys.read\x18\x01\x12{\n\x10RotateSigningKey\x12*.rapport.tenant.v1.RotateSigningKeyRequest\x1a\x1d.rapport.tenant.v1.SigningKey\"\x1c\x8a\xb5\x18\x18\n\x12signing_keys.write\x18\x01 \x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,7 +36,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SIGNINGKEYSERVICE'].methods_by_name['ListSigningKeys']._loaded_options = None
   _globals['_SIGNINGKEYSERVICE'].methods_by_name['ListSigningKeys']._serialized_options = b'\220\002\001\212\265\030\025\n\021signing_keys.read\030\001'
   _globals['_SIGNINGKEYSERVICE'].methods_by_name['RotateSigningKey']._loaded_options = None
-  _globals['_SIGNINGKEYSERVICE'].methods_by_name['RotateSigningKey']._serialized_options = b'\212\265\030\026\n\022signing_keys.write\030\001'
+  _globals['_SIGNINGKEYSERVICE'].methods_by_name['RotateSigningKey']._serialized_options = b'\212\265\030\030\n\022signing_keys.write\030\001 \001'
   _globals['_LISTSIGNINGKEYSREQUEST']._serialized_start=137
   _globals['_LISTSIGNINGKEYSREQUEST']._serialized_end=161
   _globals['_LISTSIGNINGKEYSRESPONSE']._serialized_start=163
@@ -44,5 +44,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROTATESIGNINGKEYREQUEST']._serialized_start=256
   _globals['_ROTATESIGNINGKEYREQUEST']._serialized_end=281
   _globals['_SIGNINGKEYSERVICE']._serialized_start=284
-  _globals['_SIGNINGKEYSERVICE']._serialized_end=563
+  _globals['_SIGNINGKEYSERVICE']._serialized_end=565
 # @@protoc_insertion_point(module_scope)

@@ -103,7 +103,7 @@ class TokenServiceServicer:
 
     def WatchTrust(self, request, context):
         """Streams what every service must know to judge a token: the keys, the suspended tenants, the revoked API keys.
-        The first message is the whole set; each change is sent as a whole set again within a second, and an unchanged set
+        The first message is the whole set; each change is sent within a second, as a whole set or by itself, and an unchanged set
         is repeated every five seconds as a sign of life. A service whose set is older than 30 seconds answers UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -36,7 +36,7 @@ class TokenServiceStub:
     """Returns the public keys that verify tokens, as a JSON Web Key Set (RFC 7517)."""
     WatchTrust: _aio.UnaryStreamMultiCallable[_token_service_pb2.WatchTrustRequest, _token_service_pb2.TrustSet]
     """Streams what every service must know to judge a token: the keys, the suspended tenants, the revoked API keys.
-    The first message is the whole set; each change is sent as a whole set again within a second, and an unchanged set
+    The first message is the whole set; each change is sent within a second, as a whole set or by itself, and an unchanged set
     is repeated every five seconds as a sign of life. A service whose set is older than 30 seconds answers UNAVAILABLE.
     """
 
@@ -92,7 +92,7 @@ class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_token_service_pb2.WatchTrustRequest, _abc.AsyncIterator[_token_service_pb2.TrustSet]],
     ) -> _abc.AsyncIterator[_token_service_pb2.TrustSet]:
         """Streams what every service must know to judge a token: the keys, the suspended tenants, the revoked API keys.
-        The first message is the whole set; each change is sent as a whole set again within a second, and an unchanged set
+        The first message is the whole set; each change is sent within a second, as a whole set or by itself, and an unchanged set
         is repeated every five seconds as a sign of life. A service whose set is older than 30 seconds answers UNAVAILABLE.
         """
 
