@@ -174,7 +174,7 @@ def _early_mutations(*, believed: bool) -> TypedExtensionConfig:
         mutations += [
             _say(redirects.SCHEME, "%REQ(X-FORWARDED-PROTO)%"),
             _say(redirects.CLIENT, "%REQ(X-FORWARDED-FOR)%"),
-            _say(":authority", "%REQ(X-FORWARDED-HOST?:AUTHORITY)%"),
+            _say(redirects.HOST, "%REQ(X-FORWARDED-HOST)%"),
         ]
     mutations.append(_remove(FORWARDED_HEADERS))
     if believed:

@@ -7,8 +7,10 @@ not say so, or where a stranger connects, a redirect could lead to itself for ev
 
 from collections.abc import Mapping
 
+from envoy_data_plane.envoy.config.core.v3 import DataSource
 from envoy_data_plane.envoy.config.route.v3 import (
     FilterConfig,
+    HeaderMatcher,
     RedirectAction,
     RedirectActionRedirectResponseCode,
     Route,
@@ -16,17 +18,19 @@ from envoy_data_plane.envoy.config.route.v3 import (
     RouteMatch,
     VirtualHost,
 )
+from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import LuaPerRoute
 from envoy_data_plane.google.protobuf import Any
 
 from gateway.edge import messages, tls
 from gateway.edge.clients import USUAL_PORT
-from gateway.edge.filters import FOR_SERVICES_ONLY
+from gateway.edge.filters import FOR_SERVICES_ONLY, REFUSE
 from gateway.edge.routes import HEALTHY, direct, whole
 
 HTTP_ROUTES, PROXIED_ROUTES = "http", "proxied"
-SCHEME, CLIENT = "x-rapport-scheme", "x-rapport-client"
+SCHEME, HOST, CLIENT = "x-rapport-scheme", "x-rapport-said-host", "x-rapport-client"
 """What trusted proxies said, under names that no client can set."""
 
+_HOST = r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?"
 ACME = "/.well-known/acme-challenge/"
 
 
@@ -42,30 +46,40 @@ def refusing_routes(challenges: Mapping[str, str]) -> RouteConfiguration:
 
 def proxied_routes(served: RouteConfiguration, https_port: int, challenges: Mapping[str, str]) -> RouteConfiguration:
     """Return the routes of HTTP behind proxies: those of HTTPS, `served`, for what was asked for by HTTPS."""
-    by_http = redirect(https_port)
-    by_http.match = RouteMatch(prefix="/", headers=[messages.header_is(SCHEME, "http")])
-    unsaid = messages.header_is(SCHEME, "https")
-    unsaid.invert_match, unsaid.treat_missing_header_as_empty = True, True
+    malformed = _unless(HOST, f"({_HOST})?")
+    by_http = messages.header_is(SCHEME, "http")
+    first = [
+        *_exempt(challenges),
+        direct("host_malformed", RouteMatch(prefix="/", headers=[malformed]), 400),
+        _redirect_to_said_host(https_port, by_http),
+        redirect(https_port, by_http),
+        direct("scheme_unsaid", RouteMatch(prefix="/", headers=[_unless(SCHEME, "https")]), 421),
+    ]
     hosts = [VirtualHost.parse(bytes(host)) for host in served.virtual_hosts]
     for host in hosts:
         ready = next(route for route in host.routes if route.name == "ready")
-        refused = direct("scheme_unsaid", RouteMatch(prefix="/", headers=[unsaid]), 421)
-        host.routes = [ready, *_exempt(challenges), by_http, refused, *host.routes]
+        exceptions = [ready, *first]
+        for route in exceptions:
+            route.typed_per_filter_config |= _without(tls.HSTS)
+        host.routes = [*exceptions, *host.routes]
+        # The services are told of the host and the client that are believed, not of what the client said about itself.
+        host.request_headers_to_add += [
+            messages.header("x-rapport-host", f"%REQ({HOST}?:AUTHORITY)%"),
+            messages.header("x-forwarded-for", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"),
+        ]
+        host.request_headers_to_remove += [SCHEME, HOST]
     return RouteConfiguration(
         name=PROXIED_ROUTES,
         max_direct_response_body_size_bytes=served.max_direct_response_body_size_bytes,
         virtual_hosts=hosts,
-        # The services are told of the client that is believed, not of what it said about itself.
-        request_headers_to_add=[messages.header("x-forwarded-for", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")],
-        request_headers_to_remove=[SCHEME],
     )
 
 
-def redirect(https_port: int) -> Route:
+def redirect(https_port: int, *only: HeaderMatcher) -> Route:
     """Return the route that redirects to the port of HTTPS, by 308: method and body stay as they are."""
     return Route(
         name="redirect",
-        match=RouteMatch(prefix="/"),
+        match=RouteMatch(prefix="/", headers=list(only)),
         redirect=RedirectAction(
             https_redirect=True,
             port_redirect=0 if https_port == USUAL_PORT else https_port,
@@ -73,6 +87,28 @@ def redirect(https_port: int) -> Route:
         ),
         typed_per_filter_config=_without(*FOR_SERVICES_ONLY, tls.HSTS),
     )
+
+
+def _redirect_to_said_host(https_port: int, *only: HeaderMatcher) -> Route:
+    """Return the route that redirects to the host which a trusted proxy names; Envoy's own redirect knows only one."""
+    route = redirect(https_port, HeaderMatcher(name=HOST, present_match=True), *only)
+    port = "" if https_port == USUAL_PORT else f":{https_port}"
+    code = f"""function envoy_on_request(handle)
+      local headers = handle:headers()
+      local host = headers:get("{HOST}"):gsub(":%d+$", "")
+      local place = "https://" .. host .. "{port}" .. headers:get(":path")
+      handle:respond({{ [":status"] = "308", ["location"] = place }}, "")
+    end"""
+    answer = LuaPerRoute(source_code=DataSource(inline_string=code))
+    route.typed_per_filter_config[REFUSE] = Any.pack(FilterConfig(config=Any.pack(answer)))
+    return route
+
+
+def _unless(name: str, expression: str) -> HeaderMatcher:
+    """Return what matches a request whose header is anything but this; one without the header has an empty one."""
+    matcher = messages.header_matches(name, expression)
+    matcher.invert_match, matcher.treat_missing_header_as_empty = True, True
+    return matcher
 
 
 def _exempt(challenges: Mapping[str, str]) -> list[Route]:
