@@ -10,28 +10,49 @@ local KEPT_MS = 30000
 local REFUSED_MS = 500
 local SPARE_MS = 5000
 local TIMEOUT_MS = 2000
+-- How many keys of one client may be wrong at once, and how many more each second.
+local WRONG_KEYS = 60
+local WRONG_KEYS_A_SECOND = 1
 local LONGEST_KEY = 256
 
 -- grpc-status codes that say something about the key; all others say something about the tenant service.
 local REFUSALS = { ["3"] = true, ["5"] = true, ["7"] = true, ["16"] = true }
 
-local young, old, size = {}, {}, 0
-
-local function remember(key, entry)
-  if size >= CAPACITY then
-    old, young, size = young, {}, 0
+-- A table of two generations; returns how to look something up in it and how to keep something.
+local function memory()
+  local young, old, size = {}, {}, 0
+  local function remember(name, entry)
+    if size >= CAPACITY then
+      old, young, size = young, {}, 0
+    end
+    young[name] = entry
+    size = size + 1
   end
-  young[key] = entry
-  size = size + 1
+  local function recall(name)
+    local entry = young[name]
+    if not entry then
+      entry = old[name]
+      if entry then remember(name, entry) end
+    end
+    return entry
+  end
+  return recall, remember
 end
 
-local function recall(key, now)
-  local entry = young[key]
-  if not entry then
-    entry = old[key]
-    if entry then remember(key, entry) end
-  end
-  if entry and entry.ends > now then return entry end
+local recall, remember = memory()
+local recall_client, remember_client = memory()
+
+-- The network that a client comes from: its address, of IPv6 the first half, which one household has.
+local function client_of(handle)
+  local address = handle:streamInfo():downstreamRemoteAddress()
+  return address:match("^%[(%x*:%x*:%x*:%x*)") or address:match("^%[([^%]]*)") or address:match("^[^:]*")
+end
+
+-- How many wrong keys the client may still try.
+local function trials(client, now)
+  local kept = recall_client(client)
+  if not kept then return WRONG_KEYS end
+  return math.min(WRONG_KEYS, kept.left + (now - kept.at) / 1000 * WRONG_KEYS_A_SECOND)
 end
 
 -- A gRPC message: no compression, four bytes of length, then ExchangeApiKeyRequest{api_key = 1}.
@@ -106,8 +127,16 @@ function envoy_on_request(handle)
   headers:remove("authorization")
   if #key > LONGEST_KEY or not key:find("^rp[kb]_[%w_%-]+$") then return end
   local now = tonumber(handle:timestamp())
-  local entry = recall(key, now)
-  if not entry then
+  local entry = recall(key)
+  if not entry or entry.ends <= now then
+    local client = client_of(handle)
+    -- Who tries one key after the other is slowed down. A key that is known goes on to be asked for: neighbours of one
+    -- who guesses, behind the same address, are not locked out, and one forgotten old key costs its neighbours nothing.
+    local known = entry ~= nil
+    if not known and trials(client, now) < 1 then
+      handle:respond({ [":status"] = "429", ["retry-after"] = tostring(math.ceil(1 / WRONG_KEYS_A_SECOND)) }, "")
+      return
+    end
     -- A second try reaches another process when the first one had just gone.
     entry = exchange(handle, key, now) or exchange(handle, key, now)
     if not entry then
@@ -115,6 +144,7 @@ function envoy_on_request(handle)
       return
     end
     remember(key, entry)
+    if not known and not entry.authorization then remember_client(client, { left = trials(client, now) - 1, at = now }) end
   end
   -- The headers taken before a call of the tenant service are no longer valid after it.
   if entry.authorization then handle:headers():replace("authorization", entry.authorization) end

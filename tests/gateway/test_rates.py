@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.gateway.stack import Stack
-from tests.gateway.upstream import SERVICE
+from tests.gateway.upstream import GOOD_KEY, SERVICE
 
 QUOTA = re.compile(r'"(\w+)";r=(\d+);t=(\d+)')
 
@@ -150,3 +150,19 @@ def test_a_stranger_asks_public_methods_only_so_often(limited: Stack, anybody: h
     assert seen[-1] == 429
     assert anybody.get("/v1/open/7").headers["retry-after"] == "4"
     assert statuses(anybody, bearer(limited, "known"), 3) == [200] * 3
+
+
+def test_who_guesses_keys_is_slowed_down_and_locks_nobody_out(limited: Stack, anybody: httpx.Client) -> None:
+    """Beyond so many wrong ones no further is tried; a key that was good before goes on behind the same address."""
+    good = {"x-api-key": GOOD_KEY}
+    assert anybody.get("/v1/things/7", headers=good).status_code == 200
+    before = limited.tokens.exchanges
+    guesses = [anybody.get("/v1/things/7", headers={"x-api-key": f"rpk_guess{n}_000000"}) for n in range(90)]
+    assert {answer.status_code for answer in guesses[:60]} == {401}
+    assert guesses[-1].status_code == 429
+    assert guesses[-1].json()["reason"] == "RATE_LIMITED"
+    assert guesses[-1].headers["retry-after"] == "1"
+    # While they were tried some more were let through, one a second.
+    assert limited.tokens.exchanges - before < 85
+    assert anybody.get("/v1/things/7", headers=good).status_code == 200
+    assert anybody.get("/v1/things/7", headers=bearer(limited, "token")).status_code == 200
