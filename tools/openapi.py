@@ -16,7 +16,7 @@ from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field
 
 from gateway.edge import contracts, problems, templates
-from tools import openapi_schemas
+from tools import openapi_errors, openapi_schemas
 from tools.openapi_schemas import Messages
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,6 +32,25 @@ INTRODUCTION = (
     "query parameters that it does not know. `/api` is the contract of the agents' frontend: it ignores them."
 )
 
+_OAUTH_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {"error": {"type": "string"}, "error_description": {"type": "string"}},
+}
+OAUTH: Mapping[str, dict[str, Any]] = {
+    "OAuthService.IssueToken": {
+        status: {
+            "description": f"Refused as RFC 6749, section 5.2, says: {example}, for example.",
+            "content": {
+                "application/json": {"schema": _OAUTH_ERROR, "example": {"error": example}},
+                problems.MEDIA_TYPE: {"schema": openapi_errors.SCHEMA},
+            },
+        }
+        for status, example in (("400", "unsupported_grant_type"), ("401", "invalid_client"))
+    }
+}
+"""The one method whose refusals have another standard's shape."""
+
 # A method that answers with a stored JSON body names in its comment the message that documents the shape.
 _BODY = re.compile(r"The body(?: is)?:? `?(rapport\.[\w.]+\w)`?")
 
@@ -41,10 +60,11 @@ def build(image: bytes | None = None) -> dict[str, Any]:
     files = contracts.parse(IMAGE.read_bytes() if image is None else image)
     messages = Messages.of(files)
     paths: dict[str, dict[str, Any]] = {}
+    known = openapi_errors.refusals(files)
     tags = []
     for file in files.file:
         for index, service in enumerate(file.service):
-            operations = list(_operations(messages, file, index))
+            operations = list(_operations(messages, known, file, index))
             if operations:
                 tags.append({"name": service.name, "description": openapi_schemas.comment(file, 6, index)})
             for path, verb, operation in operations:
@@ -61,6 +81,7 @@ def build(image: bytes | None = None) -> dict[str, Any]:
                 "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "A shop's API key."},
                 "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
             },
+            "examples": {reason: {"value": one.document()} for reason, one in sorted(known.items())},
             "responses": {PROBLEM: _problem_response()},
             "schemas": {**messages.used_schemas(), PROBLEM: _problem_schema()},
         },
@@ -68,7 +89,10 @@ def build(image: bytes | None = None) -> dict[str, Any]:
 
 
 def _operations(
-    messages: Messages, file: descriptor_pb2.FileDescriptorProto, index: int
+    messages: Messages,
+    known_refusals: Mapping[str, openapi_errors.Refusal],
+    file: descriptor_pb2.FileDescriptorProto,
+    index: int,
 ) -> Iterator[tuple[str, str, dict[str, Any]]]:
     service = file.service[index]
     for number, method in enumerate(service.method):
@@ -83,7 +107,12 @@ def _operations(
                 "tags": [service.name],
                 **_texts(text),
                 **_request(messages, method, binding, one.body),
-                "responses": {"200": _answer(messages, method, text), "default": {"$ref": _reference(PROBLEM)}},
+                "responses": {
+                    "200": _answer(messages, method, text),
+                    **openapi_errors.responses(text, known_refusals, public=known.public),
+                    **OAUTH.get(f"{service.name}.{method.name}", {}),
+                    "default": {"$ref": _reference(PROBLEM)},
+                },
             }
             if known.public:
                 operation["security"] = []
@@ -160,12 +189,15 @@ def _answer(messages: Messages, method: descriptor_pb2.MethodDescriptorProto, te
 
 
 def _problem_response() -> dict[str, Any]:
-    examples = {
-        problem.reason: {"value": problem.document()} for problem in problems.PROBLEMS if problem.status in STATUSES
-    }
+    reasons = [problem.reason for problem in problems.PROBLEMS if problem.status in STATUSES]
     return {
         "description": "Refused or failed; the body says why.",
-        "content": {problems.MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{PROBLEM}"}, "examples": examples}},
+        "content": {
+            problems.MEDIA_TYPE: {
+                "schema": openapi_errors.SCHEMA,
+                "examples": {reason: {"$ref": f"#/components/examples/{reason}"} for reason in reasons},
+            }
+        },
     }
 
 
