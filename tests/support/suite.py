@@ -52,9 +52,9 @@ def domain_hosts_of(data: Path) -> Path:
     return data.parent / "domain-hosts.json"
 
 
-def start_suite(data: Path, *arguments: str) -> dict[str, Any]:
-    """Start a detached suite on free ports and return what `up` printed."""
-    told = {"RAPPORT_TENANT_DOMAIN_HOSTS_FILE": str(domain_hosts_of(data))}
+def start_suite(data: Path, *arguments: str, told: dict[str, str] | None = None) -> dict[str, Any]:
+    """Start a detached suite on free ports, with `told` in its environment, and return what `up` printed."""
+    told = (told or {}) | {"RAPPORT_TENANT_DOMAIN_HOSTS_FILE": str(domain_hosts_of(data))}
     ports = ("--https-port", "0", "--http-port", "0")
     ran = rapport("up", "--detach", "--json", *ports, "--data", str(data), *arguments, told=told)
     assert ran.code == 0, f"{ran.output}\n{ran.messages}"
@@ -63,11 +63,11 @@ def start_suite(data: Path, *arguments: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def own_suite(folder: Path, *arguments: str) -> Iterator[dict[str, Any]]:
+def own_suite(folder: Path, *arguments: str, told: dict[str, str] | None = None) -> Iterator[dict[str, Any]]:
     """Give a suite of one's own in an empty folder, and stop it and remove the folder afterwards."""
     data = folder / "suite"
     try:
-        yield start_suite(data, *arguments)
+        yield start_suite(data, *arguments, told=told)
     finally:
         rapport("down", "--data", str(data))
         shutil.rmtree(folder, ignore_errors=True)

@@ -44,7 +44,7 @@ class SuiteUnderTest:
         state = json.loads((Path(self.data) / "run" / "suite.json").read_text())
         return int(state["processes"][process]["pid"])
 
-    def client(self, *, http2: bool = False, **headers: str) -> httpx.AsyncClient:
+    def client(self, *, http2: bool = False, **headers: Any) -> httpx.AsyncClient:
         """Make a client that trusts the suite's certificate authority."""
         context = ssl.create_default_context(cafile=self.ca_file)
         return httpx.AsyncClient(base_url=self.https_url, verify=context, http2=http2, headers=headers, timeout=30)
