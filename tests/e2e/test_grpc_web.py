@@ -57,6 +57,7 @@ async def test_a_page_calls_a_method_and_reads_the_status_from_the_body(client: 
     ticket = ticket_pb2.Ticket.FromString(made.messages[0])
     assert (len(made.messages), ticket.number, ticket.subject) == (1, "T-001", NEW.subject)
     assert made.headers["access-control-allow-origin"] == PAGE["origin"]
+    assert "content-encoding" not in made.headers, "the client would have taken it compressed"
     exposed = made.headers["access-control-expose-headers"]
     assert {"grpc-status", "grpc-message"} <= {name.strip() for name in exposed.split(",")}
 

@@ -297,6 +297,17 @@ async def test_one_shop_cannot_take_the_room_of_all(
             await three.until_caught_up()
 
 
+async def test_without_valkey_a_watcher_hears_of_what_another_process_did(start: StartServer, issuer: Issuer) -> None:
+    """A little later: it looks by itself every two seconds, because nobody rings."""
+    tenant_id = uuid7()
+    here, there = [Agent(await start(valkey=None), issuer, tenant_id) for _ in range(2)]
+    async with watch(here) as one:
+        await one.until_caught_up()
+        await there.open()
+        async with asyncio.timeout(4):
+            assert kinds([await one.change()]) == ["created"]
+
+
 async def test_nobody_who_watches_leaves_nothing_that_reads(agent: Agent) -> None:
     """The reader of the log begins with the first watcher and ends with the last."""
     service = agent.running.watching
