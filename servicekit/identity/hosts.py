@@ -1,7 +1,7 @@
 """What a request's host and a page's origin say: which ones name no tenant, and which ones a token is good on."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from ipaddress import ip_address
 
@@ -36,14 +36,17 @@ class HostRules:
         self.base_domain = hostname(base_domain)
         self.neutral = frozenset({self.base_domain, *map(hostname, neutral)})
 
-    def judge(self, authority: str | None, principal: Principal) -> Host:
-        """Return what the host says of the principal's tenant; no host at all is a call inside the suite."""
+    def judge(self, authority: str | None, slug: str, hosts: Collection[str]) -> Host:
+        """Return what the host says of the tenant with this slug and these own domains.
+
+        No authority at all is a call inside the suite; an empty slug is a credential without tenant.
+        """
         if authority is None or self.is_neutral(authority):
             return Host.AGREES
         name = hostname(authority)
         label = name.removesuffix(f".{self.base_domain}")
-        good = label == principal.slug if label != name else name in principal.hosts
-        return Host.AGREES if good and principal.slug else Host.DISAGREES
+        good = label == slug if label != name else name in hosts
+        return Host.AGREES if good and slug else Host.DISAGREES
 
     def is_neutral(self, authority: str) -> bool:
         """Tell whether the host names no tenant."""

@@ -48,6 +48,7 @@ class Principal:
 
 
 _caller: ContextVar[Principal | None] = ContextVar("rapport_caller", default=None)
+_origin: ContextVar[str | None] = ContextVar("rapport_origin", default=None)
 
 
 def caller() -> Principal:
@@ -75,15 +76,21 @@ def caller_tenant() -> UUID:
     return tenant_id
 
 
-def set_caller(principal: Principal) -> None:
-    """Say who makes the call that this task serves; the identity layer and background work with a token do so."""
+def set_caller(principal: Principal, origin: str | None = None) -> None:
+    """Say who makes the call that this task serves, and in a page of which origin, if in one.
+
+    The identity layer and background work with a token do so.
+    """
     _caller.set(principal)
+    _origin.set(origin)
 
 
 def forwarded_metadata() -> tuple[tuple[str, str], ...]:
-    """Return the metadata for a call onward on the caller's own behalf.
+    """Return the metadata for a call onward on the caller's own behalf: the token, and the origin that narrows it.
 
     Raises:
         CredentialInvalidError: there is no caller.
     """
-    return (("authorization", f"Bearer {caller().token}"), *trace_metadata())
+    origin = _origin.get()
+    page = () if origin is None else (("origin", origin),)
+    return (("authorization", f"Bearer {caller().token}"), *page, *trace_metadata())

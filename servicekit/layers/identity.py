@@ -39,8 +39,9 @@ def identity(verifier: TokenVerifier, hosts: HostRules) -> Layer:
                 raise CredentialInvalidError("The credential is missing or not valid.")
             principal = verifier.verify(value[len(_PREFIX) :])
             call.principal = principal
-            narrow(principal, hosts, call.metadata)
-            set_caller(principal)
+            origin = _text(call.metadata, "origin")
+            narrow(principal, hosts, _text(call.metadata, HOST_HEADER), origin)
+            set_caller(principal, origin)
             if principal.tenant_id is not None:
                 bind_contextvars(tenant_id=str(principal.tenant_id))
             return await proceed(call)
@@ -50,17 +51,18 @@ def identity(verifier: TokenVerifier, hosts: HostRules) -> Layer:
     return layer
 
 
-def narrow(principal: Principal, hosts: HostRules, metadata: Mapping[str, str | bytes]) -> None:
+def narrow(principal: Principal, hosts: HostRules, authority: str | None, origin: str | None) -> None:
     """Refuse a good token where it is not good: on another's host, or in a page that may not use it.
 
     Raises:
         HostMismatchError: the host is not one of the token's tenant.
         OriginNotAllowedError: the page's origin is none of the token's, or there is no page and the token is for pages.
     """
-    error = refusal(decide(Credential.TOKEN, Standing.ACTIVE, hosts.judge(_text(metadata, HOST_HEADER), principal)))
+    host = hosts.judge(authority, principal.slug, principal.hosts)
+    error = refusal(decide(Credential.TOKEN, Standing.ACTIVE, host))
     if error is not None:
         raise error
-    if not origin_allowed(_text(metadata, "origin"), principal):
+    if not origin_allowed(origin, principal):
         raise OriginNotAllowedError("The credential may not be used by a page of this origin.")
 
 

@@ -47,7 +47,8 @@ class Threshold:
         host = Host.AGREES
         if standing is Standing.ACTIVE and authority is not None and not self._hosts.is_neutral(authority):
             try:
-                host = self._hosts.judge(authority, await self._known_as(tenant_id))
+                tenant = await self._known_as(tenant_id)
+                host = self._hosts.judge(authority, tenant.slug, tenant.hosts)
             except grpc.aio.AioRpcError as error:
                 if error.code() not in _NOT_SERVED:
                     raise

@@ -90,7 +90,14 @@ async def wired(settings: TenantSettings) -> AsyncIterator[Parts]:
         await ring.open()
         uses = KeyUses(keys.record_uses)
         exchange = Exchange(
-            keys, tenants, ring, operators=operators, workloads=workloads, note_use=uses.note, clock=_now
+            keys,
+            tenants,
+            ring,
+            operators=operators,
+            workloads=workloads,
+            note_use=uses.note,
+            clock=_now,
+            hosts=settings.host_rules(),
         )
 
         async def read_trust() -> TrustSet:

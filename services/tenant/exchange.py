@@ -11,7 +11,7 @@ from typing import Protocol
 from uuid import UUID
 
 from servicekit.errors import CredentialInvalidError
-from servicekit.identity import Standing
+from servicekit.identity import Credential, Host, HostRules, Standing, Verdict, decide
 from services.tenant import oauth, scopes
 from services.tenant.errors import TenantNotFoundError, TenantSuspendedError
 from services.tenant.keys import FoundKey, Kind, hash_of, is_well_formed
@@ -62,6 +62,7 @@ class Exchange:
         workloads: Mapping[str, str],
         note_use: Callable[[UUID, UUID, datetime], None],
         clock: Callable[[], datetime],
+        hosts: HostRules,
     ) -> None:
         """Hold the credentials that come from files: operators, and services' secrets by the services' names.
 
@@ -79,6 +80,7 @@ class Exchange:
         self._workloads = {name: digest(secret) for name, secret in workloads.items()}
         self._note_use = note_use
         self._clock = clock
+        self._hosts = hosts
 
     async def api_key(self, text: str) -> AccessToken:
         """Return a token of the key's tenant with the key's scopes.
@@ -90,11 +92,13 @@ class Exchange:
         found = await self._good_key(text, now)
         return self._token_of(found, found.key.scopes, now)
 
-    async def client_credentials(self, request: oauth.TokenRequest) -> AccessToken:
+    async def client_credentials(self, request: oauth.TokenRequest, authority: str | None = None) -> AccessToken:
         """Return a token for a client of OAuth 2.0: its id is the shop's slug, its secret is a secret key of the shop.
 
+        `authority` is the host that was called; None where that is not known.
+
         Raises:
-            OAuthError: invalid_client, unauthorized_client for a browser key, or invalid_scope.
+            OAuthError: invalid_client, unauthorized_client (a browser key, another shop's host), or invalid_scope.
         """
         now = self._clock()
         try:
@@ -104,6 +108,9 @@ class Exchange:
         names = (found.tenant.tenant_id, f"key:{found.key.key_id}")
         if found.tenant.slug != request.client.client_id:
             raise oauth.invalid_client(names)
+        host = self._hosts.judge(authority, found.tenant.slug, found.tenant.hosts)
+        if decide(Credential.KEY, Standing.ACTIVE, host) is not Verdict.ALLOWED:
+            raise oauth.OAuthError("unauthorized_client", "The client is not good on this host.", names)
         if found.key.kind is Kind.BROWSER:
             text = "A browser key is no client secret; use a secret key."
             raise oauth.OAuthError("unauthorized_client", text, names)
@@ -156,7 +163,9 @@ class Exchange:
         found = await self._keys.find_api_key(hash_of(text))
         if found is None:
             raise _invalid()
-        if not found.key.is_live(now) or found.tenant.state is not State.ACTIVE:
+        standing = _STANDINGS[found.tenant.state] if found.key.is_live(now) else Standing.UNKNOWN
+        # The gateway keeps the token and asks for no host: that is judged where the token is used.
+        if decide(Credential.KEY, standing, Host.AGREES) is not Verdict.ALLOWED:
             raise _invalid().naming(found.tenant.tenant_id, f"key:{found.key.key_id}")
         return found
 

@@ -8,13 +8,14 @@ from google.api import httpbody_pb2
 from rapport.tenant.v1 import oauth_service_pb2, oauth_service_pb2_grpc
 
 from servicekit.audit import AuditTrail
+from servicekit.believed import believed_metadata
 from servicekit.errors import CredentialInvalidError
+from servicekit.identity import HOST_HEADER
 from servicekit.status import PROBLEM_KEY
 from services.tenant import oauth, scopes
 from services.tenant.exchange import Exchange
 
 _METHOD = "rapport.tenant.v1.OAuthService/IssueToken"
-_HOST = "x-rapport-host"
 _NO_STORE = (("cache-control", "no-store"), ("pragma", "no-cache"))
 _JSON = "application/json"
 
@@ -32,7 +33,7 @@ class OAuthServicer(oauth_service_pb2_grpc.OAuthServiceServicer):
         """Make a token of client credentials."""
         try:
             asked = oauth.token_request(request.form.content_type, request.form.data, _told(context, "authorization"))
-            access = await self._exchange.client_credentials(asked)
+            access = await self._exchange.client_credentials(asked, next(iter(_told(context, HOST_HEADER)), None))
         except oauth.OAuthError as error:
             if error.names is not None:
                 self._trail.refused(*error.names, _METHOD, CredentialInvalidError.reason)
@@ -45,13 +46,13 @@ class OAuthServicer(oauth_service_pb2_grpc.OAuthServiceServicer):
         self, _request: oauth_service_pb2.GetAuthorizationServerRequest, context: Context
     ) -> httpbody_pb2.HttpBody:
         """Describe the token endpoint."""
-        host = "".join(_told(context, _HOST))
+        host = "".join(_told(context, HOST_HEADER))
         return httpbody_pb2.HttpBody(content_type=_JSON, data=oauth.authorization_server(host, scopes.SHOP))
 
 
 def _told(context: Context, name: str) -> list[str]:
     """Return the values of a header."""
-    found = (value for key, value in context.invocation_metadata() or () if key == name)
+    found = (value for key, value in believed_metadata(context) if key == name)
     return [value for value in found if isinstance(value, str)]
 
 

@@ -18,6 +18,7 @@ from tests.support.world import (
     Shop,
     SuiteUnderTest,
     call,
+    furnish,
     key_token,
     new_shop,
     operator_token,
@@ -99,7 +100,7 @@ class World:
             shop = await new_shop(self.suite, standing.name.lower())
             self.shops[standing], self.tokens[standing] = shop, await key_token(self.suite, shop.api_key)
             # The gateway has exchanged the key by now and keeps the token for seconds.
-            assert await rest(client, {"x-api-key": shop.api_key}) == EXPECTED[Verdict.ALLOWED]
+            assert await rest(client, bearer) == EXPECTED[Verdict.ALLOWED]
         await change(self.suite, self.shops[Standing.SUSPENDED], "Suspend")
         await change(self.suite, self.shops[Standing.DELETED], "Delete")
         for standing in (Standing.SUSPENDED, Standing.DELETED):
@@ -210,6 +211,20 @@ async def test_an_own_domain_is_the_shops_once_it_is_proven(suite: SuiteUnderTes
         assert await with_token(client, shop) == EXPECTED[Verdict.FORBIDDEN]
 
 
+async def test_a_token_is_given_on_the_clients_own_host_only(suite: SuiteUnderTest) -> None:
+    """The token endpoint of another shop's host makes none, for all that the secret is good."""
+    shop, other = await new_shop(suite, "client"), await new_shop(suite, "other")
+    form = {"grant_type": "client_credentials", "client_id": shop.slug, "client_secret": shop.api_key}
+    async with suite.client() as client:
+        for host, status, error in (
+            (f"{other.slug}.localhost", 400, "unauthorized_client"),
+            (f"{shop.slug}.localhost", 200, None),
+            ("localhost", 200, None),
+        ):
+            response = await client.post("/oauth2/token", data=form, headers={"host": host})
+            assert (response.status_code, response.json().get("error")) == (status, error)
+
+
 @pytest.mark.parametrize("forged", ["x-rapport-host", "x-forwarded-host", "x-original-host", "x-host"])
 async def test_no_header_talks_the_host_away(suite: SuiteUnderTest, forged: str) -> None:
     """What a client says beside the host itself changes nothing."""
@@ -221,8 +236,8 @@ async def test_no_header_talks_the_host_away(suite: SuiteUnderTest, forged: str)
 
 async def test_origins_are_narrowed_for_the_shop_and_for_a_browser_key(suite: SuiteUnderTest) -> None:
     """A page that the deployment allows and the shop does not may read that it is refused; a browser key needs one."""
-    shop = await new_shop(suite, "pages")
-    tenant, key_of = suite.grpc["tenant"], {"name": "desk", "scopes": ["tickets.read"]}
+    shop = await furnish(suite, await new_shop(suite, "pages"))
+    tenant, key_of = suite.grpc["tenant"], {"name": "desk", "scopes": ["recommendations.read", "tickets.read"]}
     operator = await operator_token(suite, shop.slug)
     made: Any = await call(
         tenant,
@@ -234,14 +249,20 @@ async def test_origins_are_narrowed_for_the_shop_and_for_a_browser_key(suite: Su
         browser = {"x-api-key": made.key}
         assert await rest(client, browser) == (403, "ORIGIN_NOT_ALLOWED")
         assert await rest(client, browser | {"origin": PAGE}) == EXPECTED[Verdict.ALLOWED]
+        # One service asks another on the page's behalf for this answer.
+        draft = await client.get(
+            f"/api/ai/tickets/{shop.ids['ticket']}/draft-response", headers=browser | {"origin": PAGE}
+        )
+        assert draft.status_code == 200, draft.text
         assert await rest(client, browser | {"origin": "http://localhost:1"}) == (403, "ORIGIN_NOT_ALLOWED")
         settings = {"tenant": {"slug": shop.slug, "settings": {"cors_origins": ["https://desk.example.com"]}}}
         await call(tenant, f"{TENANTS}/UpdateTenant", settings, await operator_token(suite))
-        headers = {"x-api-key": shop.api_key, "origin": PAGE}
+        bearer = {"authorization": f"Bearer {await key_token(suite, shop.api_key)}"}
+        headers = bearer | {"origin": PAGE}
         response = await client.get("/v1/tickets", headers=headers)
         assert said(response) == (403, "ORIGIN_NOT_ALLOWED")
         assert response.headers["access-control-allow-origin"] == PAGE
         assert response.headers["content-type"] == "application/problem+json"
         allowed = headers | {"origin": "https://desk.example.com"}
         assert await rest(client, allowed) == EXPECTED[Verdict.ALLOWED]
-        assert await rest(client, {"x-api-key": shop.api_key}) == EXPECTED[Verdict.ALLOWED]
+        assert await rest(client, bearer) == EXPECTED[Verdict.ALLOWED]

@@ -90,20 +90,20 @@ DISAGREES = [
 @pytest.mark.parametrize("authority", AGREES)
 def test_a_host_of_the_tenant_or_of_nobody_agrees(authority: str | None) -> None:
     """The tenant's subdomain and own domains agree, and so does a host that names no tenant."""
-    assert RULES.judge(authority, ACME) is Host.AGREES
+    assert RULES.judge(authority, ACME.slug, ACME.hosts) is Host.AGREES
 
 
 @pytest.mark.parametrize("authority", DISAGREES)
 def test_any_other_host_disagrees(authority: str) -> None:
     """What is not known to be the tenant's is another's, or nobody's."""
-    assert RULES.judge(authority, ACME) is Host.DISAGREES
+    assert RULES.judge(authority, ACME.slug, ACME.hosts) is Host.DISAGREES
 
 
 @pytest.mark.parametrize("authority", ["acme.rapport.example", ".rapport.example", "shop.acme.example", ""])
 def test_a_credential_without_a_tenant_is_good_on_no_tenants_host(authority: str) -> None:
     """An operator's token without a tenant has no host of its own."""
-    assert RULES.judge(authority, NOBODY) is Host.DISAGREES
-    assert RULES.judge("rapport.example", NOBODY) is Host.AGREES
+    assert RULES.judge(authority, NOBODY.slug, NOBODY.hosts) is Host.DISAGREES
+    assert RULES.judge("rapport.example", NOBODY.slug, NOBODY.hosts) is Host.AGREES
 
 
 @pytest.mark.parametrize(

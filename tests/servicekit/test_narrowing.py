@@ -4,7 +4,9 @@ from typing import Any
 
 import grpc
 import pytest
+from rapport.tenant.v1.token_service_pb2 import AccessToken
 
+from servicekit.identity import forwarded_metadata
 from tests.servicekit.probe import TENANT, running
 from tests.support.tokens import Issuer
 
@@ -88,3 +90,20 @@ async def test_an_origin_narrows_the_token(
 async def test_a_token_with_a_claim_of_another_form_is_refused(claims: dict[str, Any]) -> None:
     """A claim that cannot be understood narrows in a way that nobody knows, so the token is not believed."""
     assert await outcome("Get", claims) == BAD_TOKEN
+
+
+async def test_a_call_onward_is_one_of_the_same_page() -> None:
+    """What a service asks of another on the caller's behalf carries the origin, or a browser key would end here."""
+    seen: list[Any] = []
+
+    async def look(_request: Any, _context: Any) -> AccessToken:
+        seen.append(dict(forwarded_metadata()))
+        return AccessToken()
+
+    issuer = Issuer()
+    page = "https://acme.example"
+    token = issuer.token("probe.read", tenant_id=TENANT, slug="acme", origins=[page], browser=True)
+    async with running(look, issuer=issuer) as probe:
+        await probe.call("Get", metadata=(("authorization", f"Bearer {token}"), ("origin", page)))
+        await probe.call("Get")
+    assert [metadata.get("origin") for metadata in seen] == [page, None]

@@ -59,8 +59,8 @@ class OAuthServiceServicer:
         in the form, never in the address. The answer is `{"access_token", "token_type", "expires_in", "scope"}`.
 
         Errors are those of RFC 6749, section 5.2, as `{"error", "error_description"}`: invalid_request, invalid_client,
-        unauthorized_client (a browser key), unsupported_grant_type and invalid_scope; invalid_client is answered with 401,
-        all others with 400.
+        unauthorized_client (a browser key, or another shop's host), unsupported_grant_type and invalid_scope;
+        invalid_client is answered with 401, all others with 400.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -24,8 +24,8 @@ class OAuthServiceStub:
     in the form, never in the address. The answer is `{"access_token", "token_type", "expires_in", "scope"}`.
 
     Errors are those of RFC 6749, section 5.2, as `{"error", "error_description"}`: invalid_request, invalid_client,
-    unauthorized_client (a browser key), unsupported_grant_type and invalid_scope; invalid_client is answered with 401,
-    all others with 400.
+    unauthorized_client (a browser key, or another shop's host), unsupported_grant_type and invalid_scope;
+    invalid_client is answered with 401, all others with 400.
     """
     GetAuthorizationServer: _aio.UnaryUnaryMultiCallable[_oauth_service_pb2.GetAuthorizationServerRequest, _httpbody_pb2.HttpBody]
     """The description of the token endpoint (RFC 8414) for the host that is asked."""
@@ -45,8 +45,8 @@ class OAuthServiceServicer(metaclass=_abc_1.ABCMeta):
         in the form, never in the address. The answer is `{"access_token", "token_type", "expires_in", "scope"}`.
 
         Errors are those of RFC 6749, section 5.2, as `{"error", "error_description"}`: invalid_request, invalid_client,
-        unauthorized_client (a browser key), unsupported_grant_type and invalid_scope; invalid_client is answered with 401,
-        all others with 400.
+        unauthorized_client (a browser key, or another shop's host), unsupported_grant_type and invalid_scope;
+        invalid_client is answered with 401, all others with 400.
         """
 
     @_abc_1.abstractmethod
