@@ -80,8 +80,8 @@ async def rows_of(database: asyncpg.Connection, tenant_id: str) -> dict[str, tup
     seen = {}
     for table in await tables(database):
         row = await database.fetchrow(
-            "SELECT count(*) AS count, md5(coalesce(string_agg(t::text, '|' ORDER BY t::text), '')) AS checksum"
-            f" FROM {table} AS t WHERE tenant_id = $1",  # noqa: S608 - from the catalogue
+            "SELECT count(*) AS count, md5(coalesce(string_agg(t::text, '|' ORDER BY t::text), '')) AS checksum"  # noqa: S608 - from the catalogue
+            f" FROM {table} AS t WHERE tenant_id = $1",
             UUID(tenant_id),
         )
         assert row is not None

@@ -44,10 +44,12 @@ class SuiteUnderTest:
         state = json.loads((Path(self.data) / "run" / "suite.json").read_text())
         return int(state["processes"][process]["pid"])
 
-    def client(self, *, http2: bool = False, **headers: Any) -> httpx.AsyncClient:
-        """Make a client that trusts the suite's certificate authority."""
+    def client(self, *, http2: bool | str = False, **headers: str) -> httpx.AsyncClient:
+        """Make a client that trusts the suite's certificate authority; no header is called `http2`."""
         context = ssl.create_default_context(cafile=self.ca_file)
-        return httpx.AsyncClient(base_url=self.https_url, verify=context, http2=http2, headers=headers, timeout=30)
+        return httpx.AsyncClient(
+            base_url=self.https_url, verify=context, http2=bool(http2), headers=headers, timeout=30
+        )
 
 
 @dataclass
