@@ -61,7 +61,11 @@ def real_snapshot(folder: Path, jwks: str | None, proxies: Proxies | None = None
 
 def static_bootstrap(folder: Path, jwks: str | None, proxies: Proxies | None = None) -> bytes:
     """Return the real snapshot with everything that would come by ADS written in place, as a serialised Bootstrap."""
-    whole = real_snapshot(folder, jwks, proxies)
+    return static_form(real_snapshot(folder, jwks, proxies))
+
+
+def static_form(whole: Snapshot) -> bytes:
+    """Return a snapshot with everything that would come by ADS written in place, as a serialised Bootstrap."""
     runtime = RuntimeLayer(name="limits", static_layer=messages.struct(RUNTIME))
     made = Bootstrap(
         layered_runtime=LayeredRuntime(layers=[runtime]),

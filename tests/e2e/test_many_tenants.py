@@ -1,0 +1,161 @@
+"""Ten thousand shops, one of which changes: the others cost it nothing, and Envoy knows of none of them."""
+
+import asyncio
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+
+from cli.suite.folder import SuiteFolder
+from cli.suite.names import DATABASE
+from cli.suite.plans import admin_socket
+from cli.suite.postgres import SUPERUSER, prepare_postgres
+from cli.suite.secret_files import suite_secrets
+from tests.support import servers
+from tests.support.suite import own_suite
+from tests.support.waiting import eventually
+from tests.support.world import Shop, SuiteUnderTest, call, new_shop, operator_token
+
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(300)]
+
+SHOPS, SUSPENDED = 10_000, 1_000
+ROUNDS = 8
+POLL_SECONDS = 0.005
+# Each shop of the registry is a copy of one that was made in the ordinary way, under a name of its own.
+COPY = """
+INSERT INTO tenant.tenants
+SELECT (jsonb_populate_record(one, jsonb_build_object(
+    'tenant_id', gen_random_uuid(), 'slug', 'many-' || number, 'request_id', null))).*
+FROM tenant.tenants one, generate_series(1, $2::int) number WHERE one.slug = $1
+"""
+SUSPEND = (
+    "UPDATE tenant.tenants SET state = 'suspended' WHERE slug = ANY (SELECT 'many-' || generate_series(1, $1::int))"
+)
+
+
+@pytest.fixture(scope="module")
+def suite() -> Iterator[SuiteUnderTest]:
+    """A suite of its own, since it is filled with shops."""
+    with own_suite(servers.new_folder()) as described:
+        yield SuiteUnderTest.of(described)
+
+
+async def execute(suite: SuiteUnderTest, statement: str, *values: object) -> None:
+    """Run a statement as the database's owner."""
+    folder = SuiteFolder(Path(suite.data))
+    password = suite_secrets(folder.secrets).postgres[SUPERUSER]
+    server = prepare_postgres(folder.root / "postgres", folder.root / "pg", password)
+    connection = await asyncpg.connect(server.url(SUPERUSER, password, DATABASE))
+    try:
+        await connection.execute(statement, *values)
+    finally:
+        await connection.close()
+
+
+async def config_dump(suite: SuiteUnderTest) -> int:
+    """Return the size of Envoy's whole configuration in bytes, endpoints included and times left out."""
+    transport = httpx.AsyncHTTPTransport(uds=str(admin_socket(SuiteFolder(Path(suite.data)))))
+    async with httpx.AsyncClient(transport=transport, base_url="http://envoy", timeout=30) as client:
+        dump = (await client.get("/config_dump?include_eds")).text
+    return len("".join(line for line in dump.splitlines() if '"last_updated"' not in line))
+
+
+class Watched:
+    """A shop that is polled with its key while it is changed."""
+
+    def __init__(self, suite: SuiteUnderTest, shop: Shop, client: httpx.AsyncClient, operator: str) -> None:
+        self._suite, self._shop, self._client, self._operator = suite, shop, client, operator
+        self.seconds: list[float] = []
+        self.with_call: list[float] = []
+
+    async def status(self, key: str) -> int:
+        """Ask once."""
+        answer = await self._client.get("/v1/tickets", params={"page_size": 1}, headers={"x-api-key": key})
+        return answer.status_code
+
+    async def seen(self, key: str, welcome: bool) -> float:
+        """Poll until the key is welcome, or not; return when that was."""
+        end = time.monotonic() + 10
+        while (await self.status(key) == 200) is not welcome:
+            assert time.monotonic() < end, "the change has no effect"
+            await asyncio.sleep(POLL_SECONDS)
+        return time.monotonic()
+
+    async def change(self, method: str, request: dict[str, str], key: str, token: str, *, welcome: bool) -> None:
+        """Change something and take the time from its commit, which is a moment before the answer, to its effect."""
+        called = time.monotonic()
+        polling = asyncio.create_task(self.seen(key, welcome))
+        await call(self._suite.grpc["tenant"], f"rapport.tenant.v1.{method}", request, token)
+        committed = time.monotonic()
+        effect = await polling
+        self.seconds.append(max(0.0, effect - committed))
+        self.with_call.append(effect - called)
+
+    async def round(self) -> None:
+        """Suspend the shop, resume it, and revoke a key of it."""
+        tenant = {"tenant": self._shop.slug}
+        key = self._shop.api_key
+        await self.seen(key, welcome=True)
+        await self.change("TenantService/SuspendTenant", tenant, key, self._operator, welcome=False)
+        await self.change("TenantService/ResumeTenant", tenant, key, self._operator, welcome=True)
+        inside = await operator_token(self._suite, self._shop.slug)
+        made = await call(
+            self._suite.grpc["tenant"],
+            "rapport.tenant.v1.ApiKeyService/CreateApiKey",
+            {"api_key": {"name": "short-lived", "scopes": ["tickets.read"]}},
+            inside,
+        )
+        secret, key_id = str(getattr(made, "key")), str(getattr(made, "id"))  # noqa: B009 - the message's type is dynamic
+        await self.seen(secret, welcome=True)
+        await self.change("ApiKeyService/RevokeApiKey", {"api_key": key_id}, secret, inside, welcome=False)
+
+
+async def measured(suite: SuiteUnderTest, shop: Shop) -> Watched:
+    """Change a shop many times, and return what was measured."""
+    async with suite.client() as client:
+        watched = Watched(suite, shop, client, await operator_token(suite))
+        for _ in range(ROUNDS):
+            await watched.round()
+    return watched
+
+
+def told(what: str, watched: Watched) -> str:
+    """Return the figures of a measurement."""
+    after = [seconds * 1000 for seconds in watched.seconds]
+    calls = [seconds * 1000 for seconds in watched.with_call]
+    return (
+        f"{what}: {len(after)} changes; after the answer to the change median {statistics.median(after):.0f} ms, "
+        f"longest {max(after):.0f} ms; after its call median {statistics.median(calls):.0f} ms, "
+        f"longest {max(calls):.0f} ms"
+    )
+
+
+async def test_one_changed_shop_of_ten_thousand_takes_effect_at_once(suite: SuiteUnderTest) -> None:
+    """Suspended, resumed, and a key revoked, seen through Envoy; the configuration is the same as with one shop."""
+    shop = await new_shop(suite, "changed")
+    before = await config_dump(suite)
+    few = await measured(suite, shop)
+    await execute(suite, COPY, shop.slug, SHOPS)
+    many = await measured(suite, shop)
+    assert await config_dump(suite) == before
+    await execute(suite, SUSPEND, SUSPENDED)
+
+    async def settled() -> bool:
+        async with suite.client(**{"x-api-key": shop.api_key}) as client:
+            return (await client.get("/v1/tickets", params={"page_size": 1})).status_code == 200
+
+    await eventually(settled)
+    suspended = await measured(suite, shop)
+    figures = (
+        told("one shop", few),
+        told(f"{SHOPS} shops", many),
+        told(f"{SHOPS} shops, {SUSPENDED} of them suspended", suspended),
+        f"Envoy's configuration: {before} bytes each time",
+    )
+    print("\n" + "\n".join(figures))  # noqa: T201 - the figures are what a drill is for
+    assert statistics.median(many.with_call) < 0.1
+    assert statistics.median(suspended.with_call) < 0.1
