@@ -178,6 +178,15 @@ changes = Table(
     _moment("start_time"),
 )
 
+# Up to where the log of changes has been forgotten; one row at most.
+change_horizon = Table(
+    "change_horizon",
+    metadata,
+    _key("single", Boolean),
+    Column("xid", Xid8, nullable=False),
+    Column("id", BigInteger, nullable=False),
+)
+
 log_positions = Table(
     "log_positions",
     metadata,
