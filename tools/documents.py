@@ -1,10 +1,11 @@
 """Make the reference pages from the code, and check that what the other pages say can be found or run.
 
-Made: docs/reference/{configuration,errors,methods,command}.md. Checked: these are current; every relative link and
-every path in backticks exists; every command and target named exists; every ```python block runs.
+Made: docs/reference/{configuration,errors,methods,command,tenant-configuration}.md. Checked: these are current; every
+relative link and every path in backticks exists; every command and target named exists; every ```python block runs.
 """
 
 import inspect
+import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -136,7 +137,28 @@ def command_line() -> str:
     return "# The `rapport` command\n" + "".join(commands(typer.main.get_command(app), "rapport"))
 
 
+def tenant_configuration() -> str:
+    """List every feature and setting that a tenant can have."""
+    declared = import_module("services.tenant.configuration")
+    features = [
+        (f"`{one.name}`", "on" if one.default else "off", one.meaning, one.used_by)
+        for one in declared.FEATURES.values()
+    ]
+    settings = [
+        (f"`{one.name}`", f"`{json.dumps(one.default)}`", f"{one.meaning} It is {one.expected}.", one.used_by)
+        for one in declared.SETTINGS.values()
+    ]
+    return (
+        "# Features and settings of a tenant\n\n"
+        "Declared in `services/tenant/configuration.py`; an undeclared name is refused. A tenant stores only what it "
+        "chose, so that a default may change for everybody who never chose; `rapport tenant update SLUG` changes it.\n"
+        f"\n## Features\n\n{table(('Feature', 'Default', 'Meaning', 'Used by'), features)}"
+        f"\n## Settings\n\n{table(('Setting', 'Default', 'Meaning', 'Used by'), settings)}"
+    )
+
+
 PAGES = {
+    "tenant-configuration.md": tenant_configuration,
     "configuration.md": configuration,
     "errors.md": errors,
     "methods.md": methods,
