@@ -1,7 +1,9 @@
 """API keys: their text, its checksum, and what a key may hold."""
 
+import re
 import string
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -26,6 +28,35 @@ def make(**changes: object) -> keys.ApiKey:
         "now": NOW,
     }
     return keys.new_key(keys.new_text(), **(values | changes))  # type: ignore[arg-type] # mixed values on purpose
+
+
+def documented(what: str) -> re.Pattern[str]:
+    """The regular expression that the documentation gives to secret scanners."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "keys.md").read_text()
+    [expression] = re.findall(rf"^\| {what} \| `(.+)` \|$", page, re.MULTILINE)
+    return re.compile(expression)
+
+
+@pytest.mark.parametrize("kind", keys.Kind)
+def test_scanners_find_every_key_by_the_documented_expression(kind: keys.Kind) -> None:
+    """Wherever it stands in a text, whole and once; what only looks a little like a key is left alone."""
+    scanner = documented("API keys")
+    for _ in range(50):
+        text = keys.new_text(kind)
+        for around in ("{}", 'const key = "{}";', "x-api-key: {}\n", "https://host/?key={}&x=1", "({})"):
+            assert scanner.findall(around.format(text)) == [text]
+    assert not scanner.search("rpk_short rpk-" + "a" * 40 + f" {text[:-1]} x{text}")
+    assert documented("operators' keys").search("key=rpo_" + "a" * 43)
+
+
+@pytest.mark.parametrize(("kind", "mark"), [(keys.Kind.SECRET, "rpk_"), (keys.Kind.BROWSER, "rpb_")])
+def test_the_text_tells_the_kind(kind: keys.Kind, mark: str) -> None:
+    """And the checksum covers it: one kind cannot be turned into the other."""
+    text = keys.new_text(kind)
+    assert text.startswith(mark)
+    assert keys.is_well_formed(text)
+    other = "rpb_" if mark == "rpk_" else "rpk_"
+    assert not keys.is_well_formed(other + text[4:])
 
 
 def test_a_new_key_is_well_formed_and_never_the_same() -> None:
