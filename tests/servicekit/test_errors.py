@@ -7,6 +7,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 from rapport.options.v1 import error_reason_pb2
+from rapport.tenancy.v1 import error_reason_pb2 as tenancy_reason_pb2
 
 import servicekit
 from servicekit import errors
@@ -118,5 +119,6 @@ def test_the_contracts_list_every_reason_of_what_surrounds_the_services() -> Non
     raised = {kind.reason for kind in below(DomainError) if kind.__module__.startswith("servicekit.")}
     raised -= {kind.reason for kind in families} | {DomainError.reason}
     prefix = "ERROR_REASON_"
-    listed = {name.removeprefix(prefix) for name in error_reason_pb2.ErrorReason.keys()}  # noqa: SIM118 - no dict
+    contracts = (error_reason_pb2.ErrorReason, tenancy_reason_pb2.ErrorReason)
+    listed = {name.removeprefix(prefix) for reasons in contracts for name in reasons.keys()}  # noqa: SIM118 - no dict
     assert listed - {"UNSPECIFIED"} == raised

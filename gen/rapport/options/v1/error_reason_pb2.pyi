@@ -68,6 +68,10 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """The credential may not be used by a page of this origin, or it is for pages only and no page asks (403). Example: a
     browser key in a page that another shop serves.
     """
+    ERROR_REASON_AUDIT_UNAVAILABLE: _ErrorReason.ValueType  # 50
+    """The audit log is out of reach, and an act that it would not know of is not done; try again (503). Example: CreateApiKey
+    while the database of the tenant service restarts.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of an error, sent without the prefix "ERROR_REASON_" in google.rpc.ErrorInfo and as `reason` over REST."""
@@ -117,4 +121,8 @@ ERROR_REASON_HOST_MISMATCH: ErrorReason.ValueType  # 40
 ERROR_REASON_ORIGIN_NOT_ALLOWED: ErrorReason.ValueType  # 41
 """The credential may not be used by a page of this origin, or it is for pages only and no page asks (403). Example: a
 browser key in a page that another shop serves.
+"""
+ERROR_REASON_AUDIT_UNAVAILABLE: ErrorReason.ValueType  # 50
+"""The audit log is out of reach, and an act that it would not know of is not done; try again (503). Example: CreateApiKey
+while the database of the tenant service restarts.
 """
