@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+CONTROL_PLANE = "control_plane"
+"""Envoy's name for the control plane, in its bootstrap."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class HostPort:

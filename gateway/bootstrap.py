@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway import peers
-from gateway.addresses import HostPort
+from gateway.addresses import CONTROL_PLANE, HostPort
 
 RUNTIME = {"re2.max_program_size.error_level": 10_000}
 """Envoy's run-time settings: a route's expression names many paths, which is beyond the small default size."""
@@ -26,7 +26,7 @@ def bootstrap(
     `delta` has Envoy ask for changes only, otherwise for the state of the world. `secrets` is the folder that says
     where Envoy's certificate stands (`gateway.peers`); without it the control plane is asked without TLS.
     """
-    control_plane = "control_plane"
+    control_plane = CONTROL_PLANE
     return {
         "node": {"id": node_id, "cluster": "rapport"},
         "admin": {"address": _admin_address(admin)},

@@ -3,9 +3,10 @@
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+import grpc
 import structlog
 from rapport.gateway.v1 import gateway_service_pb2_grpc
 
@@ -18,6 +19,7 @@ from gateway.control import ControlPlane
 from gateway.edge import contracts
 from gateway.edge.resources import Edge
 from gateway.figures import Figures
+from gateway.quota import QuotaService
 from gateway.service import GatewayServicer
 from gateway.settings import GatewaySettings
 from servicekit import metrics
@@ -43,7 +45,10 @@ async def serve(settings: GatewaySettings) -> None:
     async with open_channel(settings.tenant_target, "tenant", peer_tls) as channel:
         workload = Workload("gateway", settings.workload_credential(), channel)
         watcher = TrustWatcher(workload, channel, on_keys=key_sets.put_nowait)
-        server = await _start_server(settings.ads_listen, cache, plane, watcher, peer_tls)
+        outside = [handlers(cache)]
+        if settings.shared_quotas:
+            outside.append(QuotaService(settings.requests_per_minute).handlers())
+        server = await _start_server(settings.ads_listen, cache, plane, watcher, peer_tls, outside)
         metrics.serve(settings.metrics_listen)
         Figures(cache)
         log.info("control_plane_started", ads=settings.ads_listen)
@@ -64,15 +69,20 @@ async def serve(settings: GatewaySettings) -> None:
 
 
 async def _start_server(
-    listen: str, cache: SnapshotCache, plane: ControlPlane, watcher: TrustWatcher, peer_tls: PeerTls | None
+    listen: str,
+    cache: SnapshotCache,
+    plane: ControlPlane,
+    watcher: TrustWatcher,
+    peer_tls: PeerTls | None,
+    outside: Sequence[grpc.GenericRpcHandler],
 ) -> RunningServer:
-    """Serve ADS, which is for Envoy alone and knows no tokens, and beside it what is for operators."""
+    """Serve what is for Envoy alone and knows no tokens (ADS, quotas), and beside it what is for operators."""
     operators = Registration(
         gateway_service_pb2_grpc.add_GatewayServiceServicer_to_server, GatewayServicer(cache, plane)
     )
     try:
         return await start_server(
-            [operators], trust=watcher, listen=listen, tls=peer_tls, outside=[handlers(cache)], options=OPTIONS
+            [operators], trust=watcher, listen=listen, tls=peer_tls, outside=outside, options=OPTIONS
         )
     except AddressInUseError as error:
         sys.exit(str(error))

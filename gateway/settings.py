@@ -95,6 +95,10 @@ class GatewaySettings(PeerSettings):
     """How many requests per minute a tenant may send whose setting `requests_per_minute` says nothing. A sixth of it
     may come at once. With several Envoys each gives its share, see docs/gateway.md."""
 
+    shared_quotas: bool = False
+    """Whether several Envoys keep to a tenant's quota together, each to a share of it that follows what it is asked
+    for. Without it every Envoy gives every tenant the whole quota. All Envoys must report to one control plane."""
+
     webhook_requests_per_minute: int = Field(default=12_000, ge=6, le=10_000_000)
     """How many requests per minute one webhook address takes."""
 
@@ -152,6 +156,7 @@ class GatewaySettings(PeerSettings):
             tenant=self.requests_per_minute,
             webhook=self.webhook_requests_per_minute,
             stranger=self.public_requests_per_minute,
+            shared=self.shared_quotas,
         )
 
     def visible_https_port(self) -> int:

@@ -35,7 +35,8 @@ from envoy_data_plane.envoy.type.v3 import FractionalPercent, FractionalPercentD
 from envoy_data_plane.google.protobuf import Any
 from envoy_data_plane.message_pool import default_message_pool
 
-from gateway.edge import compression, messages, problems, rates
+from gateway.addresses import CONTROL_PLANE
+from gateway.edge import compression, messages, problems, rates, shared
 from gateway.edge.limits import LONGEST_ANSWER, LONGEST_BODY, Limits
 from gateway.edge.quotas import Rates
 
@@ -45,6 +46,7 @@ EXCHANGE = "exchange"
 TOKENS = "tokens"
 RATE_HEADERS = "rate_headers"
 TENANT_RATE = "rate.tenant"
+SHARED_RATE = "rate.shared"
 WEBHOOK_RATE = "rate.webhook"
 STRANGER_RATE = "rate.stranger"
 TOLERANT_TRANSCODER = "transcoder.tolerant"
@@ -98,6 +100,7 @@ def https_filters(image: bytes, services: Sequence[str], quotas: Rates) -> list[
         HttpFilter(name=TOKENS, config_discovery=_token_source()),
         ready,
         _filter(TENANT_RATE, rates.tenants_and_keys(quotas)),
+        *([_filter(SHARED_RATE, shared.shares(CONTROL_PLANE))] if quotas.shared else []),
         _filter(WEBHOOK_RATE, rates.webhooks(quotas)),
         _filter(STRANGER_RATE, rates.strangers(quotas)),
         _filter(BODY_LIMIT, Buffer(max_request_bytes=LONGEST_BODY)),
@@ -153,7 +156,7 @@ def body_limit(limits: Limits) -> Any:
     return Any.pack(BufferPerRoute(buffer=Buffer(max_request_bytes=limits.longest_body)))
 
 
-def token_check(jwks: str) -> TypedExtensionConfig:
+def token_check(jwks: str, *, shared_quotas: bool = False) -> TypedExtensionConfig:
     """Return the check of tokens against a key set (JSON text).
 
     It is an extension of its own, so that new keys reach Envoy without touching the listener and its connections.
@@ -164,6 +167,7 @@ def token_check(jwks: str) -> TypedExtensionConfig:
         local_jwks=DataSource(inline_string=jwks),
         forward=True,
         payload_in_metadata=rates.PAYLOAD,
+        claim_to_headers=shared.claims() if shared_quotas else [],
         require_expiration=True,
         from_headers=[JwtHeader(name="authorization", value_prefix="Bearer ")],
         clock_skew_seconds=5,

@@ -14,9 +14,10 @@ class Rates:
     """Requests per minute where no token names them.
 
     `tenant`: of a tenant whose token has no quota. `webhook`: to one webhook address. `stranger`: from one client
-    address to methods that ask for no credential.
+    address to methods that ask for no credential. `shared` says that several Envoys keep to a tenant's together.
     """
 
     tenant: int = 12_000
     webhook: int = 12_000
     stranger: int = 600
+    shared: bool = False

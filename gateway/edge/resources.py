@@ -65,7 +65,7 @@ def snapshot(
         *(clusters.assignment(name, addresses) for name, addresses in endpoints.items()),
         listeners.https_listener(edge.https, https_filters, list(certificates.domains), edge.patience),
         *tls.secrets(certificates),
-        *([filters.token_check(jwks)] if jwks is not None else []),
+        *([filters.token_check(jwks, shared_quotas=edge.rates.shared)] if jwks is not None else []),
         filters.ready_check(versions.leading(endpoints, shifts or {})),
         served,
         *_http(edge, served, https_filters, certificates.challenges),
