@@ -112,22 +112,34 @@ async def shifted(suite: SuiteUnderTest, percent: int) -> dict[str, Any]:
     return await shift_traffic(SuiteFolder(Path(suite.data)), "tickets", percent, "green")
 
 
-async def whole(suite: SuiteUnderTest) -> bool:
-    """Tell what `rapport gateway status --check` tells."""
-    with contextlib.suppress(CommandError):
-        return not (await gateway_status(SuiteFolder(Path(suite.data))))["problems"]
-    return False
+async def faults(suite: SuiteUnderTest) -> list[str]:
+    """Return what `rapport gateway status --check` finds wrong."""
+    try:
+        found: list[str] = (await gateway_status(SuiteFolder(Path(suite.data))))["problems"]
+    except CommandError as error:
+        return [error.message]
+    return found
+
+
+async def until_whole(suite: SuiteUnderTest, former: int = 0) -> None:
+    """Wait until nothing is wrong with the gateway, and the control plane is another process than the former one."""
+    found: list[str] = []
+
+    async def is_whole() -> bool:
+        found[:] = await faults(suite)
+        return not found and suite.pid("control-plane") != former
+
+    try:
+        await eventually(is_whole, within=90)
+    except AssertionError:
+        pytest.fail(f"the gateway did not become whole: {found}")
 
 
 async def control_plane_killed(suite: SuiteUnderTest) -> None:
     """Kill the control plane with -9 and wait until another one has Envoy's word again."""
     before = suite.pid("control-plane")
     os.kill(before, signal.SIGKILL)
-
-    async def another_is_whole() -> bool:
-        return suite.pid("control-plane") != before and await whole(suite)
-
-    await eventually(another_is_whole, within=60)
+    await until_whole(suite, before)
 
 
 async def test_traffic_is_shifted_and_shifted_back_without_a_failed_request(suite: SuiteUnderTest, shop: Shop) -> None:
@@ -187,11 +199,7 @@ async def test_an_envoy_that_does_not_answer_is_seen(suite: SuiteUnderTest) -> N
         assert any("does not have all" in problem for problem in status["problems"])
     finally:
         os.kill(envoy, signal.SIGCONT)
-
-    async def answers() -> bool:
-        return await whole(suite)
-
-    await eventually(answers, within=30)
+    await until_whole(suite)
     assert (await shifted(suite, 0))["in_effect"]
 
 

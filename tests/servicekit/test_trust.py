@@ -17,6 +17,7 @@ from rapport.tenant.v1 import token_service_pb2_grpc as pb_grpc
 from servicekit.channel import open_channel
 from servicekit.errors import CredentialInvalidError
 from servicekit.identity import TokenVerifier, TrustWatcher, Workload
+from servicekit.ids import uuid7
 from servicekit.server import Registration, RunningServer, start_server
 from tests.servicekit.probe import TENANT
 from tests.servicekit.waiting import until
@@ -31,6 +32,10 @@ class HandWrittenTokens(pb_grpc.TokenServiceServicer):
         self.exchanges = 0
         self.lifetime = 120
         self.refused: list[UUID] = []
+        self.restored: list[UUID] = []
+        self.revoked: list[str] = []
+        self.restored_keys: list[str] = []
+        self.partial = False
         self.changed = asyncio.Event()
 
     async def ExchangeWorkload(  # noqa: N802 - the contract's name
@@ -62,7 +67,14 @@ class HandWrittenTokens(pb_grpc.TokenServiceServicer):
             self.changed.clear()
             key = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(self.issuer.key.public_key()))
             jwks = json.dumps({"keys": [key | {"kid": self.issuer.kid, "alg": "ES256", "use": "sig"}]})
-            yield pb.TrustSet(jwks_json=jwks, refused_tenant_ids=[str(tenant) for tenant in self.refused])
+            yield pb.TrustSet(
+                jwks_json=jwks,
+                refused_tenant_ids=[str(tenant) for tenant in self.refused],
+                revoked_key_ids=self.revoked,
+                partial=self.partial,
+                restored_tenant_ids=[str(tenant) for tenant in self.restored],
+                restored_key_ids=self.restored_keys,
+            )
             await self.changed.wait()
 
 
@@ -124,6 +136,28 @@ async def test_the_watcher_learns_keys_and_refusals_as_they_change() -> None:
         await until(lambda: TENANT in watcher.refused_tenants, 1)
         with pytest.raises(CredentialInvalidError):
             verifier.verify(token)
+        await watcher.stop()
+
+
+async def test_the_watcher_changes_its_set_by_what_is_added_and_taken_out() -> None:
+    """A partial message leaves alone what it does not name; after a reconnection the set is whole again."""
+    async with token_service() as (tokens, server), open_channel(f"ipv4:{server.address}") as channel:
+        other, third = uuid7(), uuid7()
+        tokens.refused, tokens.revoked = [TENANT, other], ["a", "b"]
+        watcher = TrustWatcher(Workload("tickets", "good", channel), channel)
+        await watcher.start()
+        await until(lambda: watcher.refused_tenants == {TENANT, other})
+        tokens.partial = True
+        tokens.refused, tokens.restored = [third], [other]
+        tokens.revoked, tokens.restored_keys = ["c"], ["a"]
+        tokens.changed.set()
+        await until(lambda: watcher.refused_tenants == {TENANT, third})
+        assert watcher.revoked_keys == {"b", "c"}
+        tokens.refused, tokens.restored, tokens.revoked, tokens.restored_keys = [], [], [], []
+        heard = watcher.age
+        tokens.changed.set()
+        await until(lambda: watcher.age < heard)
+        assert watcher.refused_tenants == {TENANT, third}
         await watcher.stop()
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -109,6 +110,35 @@ async def test_a_token_made_before_dies_with_its_tenant_and_with_its_key(side: S
     [key] = (await side.keys.ListApiKeys(api_key_service_pb2.ListApiKeysRequest(), metadata=of_revoked)).api_keys
     await side.keys.RevokeApiKey(api_key_service_pb2.RevokeApiKeyRequest(api_key=key.id), metadata=of_revoked)
     assert await asyncio.wait_for(refused(of_revoked), ONE_SECOND) == "CREDENTIAL_INVALID"
+
+
+async def test_who_keeps_the_set_is_sent_changes_only(side: Side) -> None:
+    """First the whole set, then what is added and what is taken out; a sign of life is empty."""
+    tenant, _ = await side.create()
+    request = token_service_pb2.WatchTrustRequest(changes_only=True)
+    stream = side.tokens.WatchTrust(request, metadata=await side.workload("tickets"))
+    messages = aiter(stream)
+    async with asyncio.timeout(10):
+        whole = await anext(messages)
+        assert not whole.partial
+        assert tenant.id not in whole.refused_tenant_ids
+        await side.suspend(tenant.slug)
+        added = [one async for one in _until(messages, "refused_tenant_ids", tenant.id)]
+        resuming = tenant_service_pb2.ResumeTenantRequest(tenant=tenant.slug)
+        await side.tenants.ResumeTenant(resuming, metadata=await side.operator())
+        taken_out = [one async for one in _until(messages, "restored_tenant_ids", tenant.id)]
+    assert all(one.partial and one.jwks_json == whole.jwks_json for one in (*added, *taken_out))
+    assert list(added[-1].refused_tenant_ids) == [tenant.id]
+    assert not taken_out[-1].refused_tenant_ids
+    stream.cancel()
+
+
+async def _until(messages: AsyncIterator[Any], field: str, wanted: str) -> AsyncIterator[Any]:
+    """Yield messages up to the first one whose field holds the id."""
+    async for message in messages:
+        yield message
+        if wanted in getattr(message, field):
+            return
 
 
 async def test_only_who_may_watch_can_watch(side: Side) -> None:
