@@ -115,7 +115,7 @@ def put_together(settings: CrmSettings, database: Database, keks: KeyEncryptionK
         refusals,
         threshold=Threshold(
             hosts=settings.host_rules(),
-            refused_tenants=lambda: peers.trust.refused_tenants,
+            trust=peers.trust,
             known_as=by_workload(peers.workload, TokenVerifier(peers.trust)),
         ),
         public_url=settings.public_url,

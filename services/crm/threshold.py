@@ -1,10 +1,11 @@
 """Whether the tenant behind an address is served, on the host that was called: the routing decision for webhooks."""
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 import grpc
 
+from servicekit.errors import TrustStaleError
 from servicekit.identity import (
     Credential,
     Host,
@@ -12,10 +13,12 @@ from servicekit.identity import (
     Principal,
     Standing,
     TokenVerifier,
+    Trust,
     Verdict,
     Workload,
     decide,
 )
+from servicekit.identity.trust import MAX_AGE
 
 _NOT_SERVED = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION)
 
@@ -23,15 +26,9 @@ _NOT_SERVED = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION)
 class Threshold:
     """Decides about tenants and hosts; what it knows of a tenant's hosts is what the tenant's tokens say."""
 
-    def __init__(
-        self,
-        *,
-        hosts: HostRules,
-        refused_tenants: Callable[[], Collection[UUID]],
-        known_as: Callable[[UUID], Awaitable[Principal]],
-    ) -> None:
+    def __init__(self, *, hosts: HostRules, trust: Trust, known_as: Callable[[UUID], Awaitable[Principal]]) -> None:
         self._hosts = hosts
-        self._refused_tenants = refused_tenants
+        self._trust = trust
         self._known_as = known_as
 
     async def objection(self, tenant_id: UUID, authority: str | None) -> str:
@@ -43,7 +40,9 @@ class Threshold:
             TrustStaleError: what the answer is judged by is out of date.
             grpc.aio.AioRpcError: the tenant service is out of reach.
         """
-        standing = Standing.SUSPENDED if tenant_id in self._refused_tenants() else Standing.ACTIVE
+        if self._trust.age > MAX_AGE:
+            raise TrustStaleError("Which shops are suspended is not known now; come again.", retry_after=2)
+        standing = Standing.SUSPENDED if tenant_id in self._trust.refused_tenants else Standing.ACTIVE
         host = Host.AGREES
         if standing is Standing.ACTIVE and authority is not None and not self._hosts.is_neutral(authority):
             try:

@@ -223,7 +223,7 @@ def put_together(
         refusals,
         threshold=Threshold(
             hosts=HostRules(),
-            refused_tenants=lambda: issuer.trust.refused_tenants,
+            trust=issuer.trust,
             known_as=known_to(issuer),
         ),
         public_url=PUBLIC_URL,

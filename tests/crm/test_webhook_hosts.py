@@ -73,9 +73,11 @@ async def test_webhooks_are_decided_as_the_table_says(row: Row) -> None:
     async def unknown(_tenant_id: UUID) -> Principal:
         raise gone
 
+    if standing in (Standing.SUSPENDED, Standing.DELETED):
+        issuer.trust.refused_tenants = frozenset({tenant_id})
     threshold = Threshold(
         hosts=HostRules(),
-        refused_tenants=lambda: {tenant_id} if standing in (Standing.SUSPENDED, Standing.DELETED) else set(),
+        trust=issuer.trust,
         known_as=unknown if standing is Standing.UNKNOWN else known_to(issuer),
     )
     authority = f"{slug_of(tenant_id)}.localhost" if host is Host.AGREES else "another.localhost"
@@ -90,7 +92,16 @@ async def test_a_host_that_cannot_be_judged_now_is_not_guessed_at() -> None:
     async def out_of_reach(_tenant_id: UUID) -> Principal:
         raise away
 
-    threshold = Threshold(hosts=HostRules(), refused_tenants=set, known_as=out_of_reach)
+    threshold = Threshold(hosts=HostRules(), trust=Issuer().trust, known_as=out_of_reach)
     with pytest.raises(grpc.aio.AioRpcError):
         await threshold.objection(uuid7(), "acme.localhost")
     assert await threshold.objection(uuid7(), "localhost") == ""
+
+
+async def test_no_webhook_is_taken_on_old_word(crm: Crm) -> None:
+    """When it is not known which shops are suspended, a provider is told to come again, and nothing is lost."""
+    shop = await crm.shop()
+    crm.issuer.trust.age = 31.0
+    assert (await answer(crm, shop, "localhost"))[0] is grpc.StatusCode.UNAVAILABLE
+    crm.issuer.trust.age = 0.0
+    assert (await answer(crm, shop, "localhost"))[0] is grpc.StatusCode.OK
