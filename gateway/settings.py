@@ -93,7 +93,7 @@ class GatewaySettings(PeerSettings):
 
     requests_per_minute: int = Field(default=12_000, ge=6, le=10_000_000)
     """How many requests per minute a tenant may send whose setting `requests_per_minute` says nothing. A sixth of it
-    may come at once. With several Envoys each gives its share, see docs/gateway.md."""
+    may come at once."""
 
     shared_quotas: bool = False
     """Whether several Envoys keep to a tenant's quota together, each to a share of it that follows what it is asked

@@ -4,7 +4,7 @@ Envoy keeps token buckets itself, one for each tenant, made when the tenant firs
 request and no resource exists per tenant. The quota stands in the token (claims `quota` and `key_quota`, requests per
 minute) and becomes a *price*: all buckets are alike, they fill by `FILL` a second, and a request of a tenant with a
 quota of q costs as much as fills in 60/q seconds. So every number is exact, and a changed quota counts with the next
-token. See docs/adr/0006-prices-for-quotas.md.
+token. See docs/adr/0007-prices-for-quotas.md.
 """
 
 from collections.abc import Sequence

@@ -84,7 +84,7 @@ def test_two_envoys_keep_to_one_quota_together() -> None:
         modest.end()
     finally:
         stack.stop()
-    print(f"of 10 requests a second two Envoys let {shared:.1f} pass, without the control plane {alone:.1f}")
+    print(f"of 10 requests a second {shared:.1f} passed, without the control plane {alone:.1f}")  # noqa: T201 - figures
     assert 5 < shared < 14
     assert 5 < alone < 14
     assert flood.statuses.keys() == {200, 429}
