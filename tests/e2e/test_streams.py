@@ -15,6 +15,7 @@ from rapport.tickets.v1 import ticket_service_pb2
 
 from tests.e2e.isolation.doors import edge_channel
 from tests.support.grpc_web import BINARY, TEXT, web_call
+from tests.support.waiting import eventually
 from tests.support.world import Shop, SuiteUnderTest, call, key_token, new_shop, operator_token
 
 WATCH = "rapport.tickets.v1.TicketService/WatchInbox"
@@ -28,6 +29,7 @@ class Heard:
 
     name: str
     begun: asyncio.Event = field(default_factory=asyncio.Event)
+    content: bytes = b""
     ended: float = 0.0
     end: grpc.StatusCode | None = None
 
@@ -165,7 +167,8 @@ async def watch_over_grpc(channel: grpc.aio.Channel, credential: tuple[str, str]
     """Read a stream over gRPC to its end."""
     stream: Any = channel.unary_stream(f"/{WATCH}", request_serializer=bytes)(b"", metadata=(credential,), timeout=30)
     try:
-        while await stream.read() is not grpc.aio.EOF:
+        while (message := await stream.read()) is not grpc.aio.EOF:
+            heard.content += message
             heard.begun.set()
     except grpc.aio.AioRpcError as error:
         heard.end = error.code()
@@ -176,7 +179,8 @@ async def watch_over_web(client: httpx.AsyncClient, kind: str, heard: Heard) -> 
     """Read a stream over gRPC-Web to its end."""
     request = ticket_service_pb2.WatchInboxRequest().SerializeToString()
     async with web_call(client, WATCH, request, kind=kind) as under_way:
-        async for _ in under_way.messages():
+        async for message in under_way.messages():
+            heard.content += message
             heard.begun.set()
         heard.end = under_way.code
     heard.ended = time.monotonic()
@@ -185,7 +189,8 @@ async def watch_over_web(client: httpx.AsyncClient, kind: str, heard: Heard) -> 
 async def watch_as_browser(client: httpx.AsyncClient, heard: Heard) -> None:
     """Read Server-Sent Events to their end."""
     async with aclosing(events(client)) as stream:
-        async for _ in stream:
+        async for event in stream:
+            heard.content += str(event).encode()
             heard.begun.set()
     heard.ended = time.monotonic()
 
@@ -245,3 +250,22 @@ async def test_every_stream_ends_within_a_second_of_its_credential(
     assert max(took.values()) < 1.0, told
     async with suite.client(**{"x-api-key": made.key}) as client:
         assert (await client.get(EVENTS)).status_code == 401
+
+
+async def test_no_stream_tells_a_shop_of_anothers_changes(suite: SuiteUnderTest, shop: Shop) -> None:
+    """Through every door a shop hears of its own ticket, and of none of those that another one opened before it."""
+    other = await new_shop(suite, "other")
+    async with (
+        watching_everywhere(suite, shop.api_key) as (heard, _),
+        suite.client(**{"x-api-key": other.api_key}) as elsewhere,
+        suite.client(**{"x-api-key": shop.api_key}) as here,
+    ):
+        foreign = [(await elsewhere.post("/v1/tickets", json=NEW)).json()["id"] for _ in range(3)]
+        assert (await elsewhere.post(f"/v1/tickets/{foreign[0]}:close", json={})).status_code == 200
+        own = (await here.post("/v1/tickets", json=NEW)).json()["id"].encode()
+
+        async def all_heard() -> bool:
+            return all(own in each.content for each in heard)
+
+        await eventually(all_heard)
+        assert not [each.name for each in heard for ticket in foreign if ticket.encode() in each.content]
