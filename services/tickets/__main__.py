@@ -24,6 +24,7 @@ from services.tickets.change_store import ChangeStore, sweep_for_ever
 from services.tickets.customers import CustomerFollower
 from services.tickets.desk import Desk
 from services.tickets.frontend import TicketDeskServicer
+from services.tickets.held_store import HeldChanges
 from services.tickets.inbox import Inbox
 from services.tickets.inbox_events import InboxEvents
 from services.tickets.inbox_store import InboxStore
@@ -98,7 +99,15 @@ async def wired(settings: TicketsSettings) -> AsyncIterator[Parts]:
         if settings.recommendations_target:
             channel = open_channel(settings.recommendations_target, "recommendations", tls)
             stack.push_async_callback(channel.close)
-            follower = CustomerFollower(store, inbox, channel, workload, doorbell)
+            follower = CustomerFollower(
+                store,
+                HeldChanges(database),
+                inbox,
+                channel,
+                workload,
+                doorbell,
+                lambda: trust.refused_tenants,
+            )
             task = asyncio.create_task(follower.run(), name="customer_follower")
             stack.push_async_callback(_end, task)
         yield Parts(

@@ -7,7 +7,7 @@ when it is away. One process of the service follows at a time; another one takes
 import asyncio
 import contextlib
 import math
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 from uuid import UUID
@@ -21,6 +21,7 @@ from servicekit import outbox
 from servicekit.doorbell import Doorbell
 from servicekit.errors import DomainError
 from servicekit.identity import Workload
+from services.tickets.held_store import HeldChanges
 from services.tickets.inbox import Inbox
 from services.tickets.placing import place
 from services.tickets.scoring import Customer
@@ -34,6 +35,8 @@ _CUSTOMERS_AT_ONCE = 100
 _ADVICE_AT_ONCE = 50
 _CALL_SECONDS = 10.0
 _CHECK_SECONDS = 2.0
+
+_KINDS = {int(kind): kind for kind in change_service_pb2.Change.Kind.values()}
 
 # Answers that say that there is no such tenant to work for, or not now: it is gone or suspended.
 _TENANT_GONE = {
@@ -50,9 +53,19 @@ class CustomerFollower:
     """Keeps the copies fresh for as long as it runs."""
 
     def __init__(
-        self, store: Store, inbox: Inbox, channel: grpc.aio.Channel, workload: Workload, doorbell: Doorbell
+        self,
+        store: Store,
+        held: HeldChanges,
+        inbox: Inbox,
+        channel: grpc.aio.Channel,
+        workload: Workload,
+        doorbell: Doorbell,
+        refused_tenants: Callable[[], Collection[UUID]],
     ) -> None:
+        """Follow by the channel; changes of `refused_tenants` wait in `held` until those are served again."""
         self._store = store
+        self._held = held
+        self._refused_tenants = refused_tenants
         self._inbox = inbox
         self._changes = change_service_pb2_grpc.ChangeServiceStub(channel)
         self._workload = workload
@@ -84,7 +97,8 @@ class CustomerFollower:
             name="follow_recommendations",
         )
         try:
-            while await still_alone():  # noqa: ASYNC110 - a lost connection announces itself to nobody
+            while await still_alone():
+                await self.catch_up()
                 await asyncio.sleep(_CHECK_SECONDS)
         finally:
             following.cancel()
@@ -107,8 +121,22 @@ class CustomerFollower:
             except grpc.aio.AioRpcError as error:
                 if error.code() not in _TENANT_GONE:
                     raise
-                # A tenant that is gone or suspended must not hold up the log of all the others.
-                _log.warning("log_of_refused_tenant_skipped", tenant_id=tenant, changes=len(of_tenant))
+                # A tenant that is gone or suspended must not hold up the log of all the others; it may come back.
+                await self._held.keep(tenant_id, [(change.kind, change.subject) for change in of_tenant])
+                _log.warning("log_of_refused_tenant_held", tenant_id=tenant, changes=len(of_tenant))
+
+    async def catch_up(self) -> None:
+        """Copy what waited for tenants that are served again."""
+        for tenant_id in await self._held.tenants(self._refused_tenants()):
+            waiting = await self._held.of(tenant_id)
+            changes = [change_service_pb2.Change(kind=_KINDS[kind], subject=subject) for kind, subject in waiting]
+            try:
+                await self._copy(tenant_id, changes)
+            except grpc.aio.AioRpcError as error:
+                # Refused again, or recommendations is away: later.
+                _log.warning("held_changes_wait", tenant_id=str(tenant_id), code=error.code().name)
+                continue
+            await self._held.drop(tenant_id, waiting)
 
     async def _copy(self, tenant_id: UUID, changes: Sequence[change_service_pb2.Change]) -> None:
         """Copy what changed of one tenant; once more with a new token if the one that was kept is refused."""

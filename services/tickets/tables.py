@@ -194,4 +194,12 @@ log_positions = Table(
     _text("cursor"),
 )
 
+held_changes = Table(
+    "held_changes",
+    metadata,
+    _key("tenant_id"),
+    _key("kind", Integer),
+    _key("subject", Text),
+)
+
 erased_rows = erased_rows_table(metadata)

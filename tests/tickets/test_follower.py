@@ -17,6 +17,7 @@ from servicekit.doorbell import Doorbell
 from servicekit.identity import Workload
 from servicekit.ids import uuid7
 from services.tickets.customers import CustomerFollower
+from services.tickets.held_store import HeldChanges
 from tests.support.tokens import Issuer
 from tests.support.waiting import eventually
 from tests.tickets.conftest import Agent, Running, StartServer
@@ -106,7 +107,7 @@ class World:
         workload = Workload("tickets", "secret", self.channel)
         doorbell = Doorbell(running.cache)
         self.doorbells.append(doorbell)
-        follower = CustomerFollower(running.store, running.inbox, self.channel, workload, doorbell)
+        follower = follower_of(running, self, workload, doorbell)
         self.tasks.append(asyncio.create_task(follower.run()))
         return follower
 
@@ -119,6 +120,19 @@ class World:
         for doorbell in self.doorbells:
             await doorbell.close()
         self.doorbells.clear()
+
+
+def follower_of(running: Running, world: World, workload: Workload, doorbell: Doorbell) -> CustomerFollower:
+    """A follower as the process wires it."""
+    return CustomerFollower(
+        running.store,
+        HeldChanges(running.database),
+        running.inbox,
+        world.channel,
+        workload,
+        doorbell,
+        lambda: {UUID(tenant) for tenant in world.fake.refused},
+    )
 
 
 @pytest.fixture
@@ -249,6 +263,34 @@ async def test_a_gone_or_suspended_tenant_does_not_hold_up_the_others(
     await eventually(profiled)
 
 
+async def test_what_changed_while_a_tenant_was_suspended_is_copied_when_it_is_resumed(
+    agent: Agent, world: World
+) -> None:
+    """The log goes on without it, and nothing of it is lost."""
+    await agent.open(customer_id="rich")
+    world.fake.refused[str(agent.tenant_id)] = grpc.StatusCode.FAILED_PRECONDITION
+    world.fake.know(agent.tenant_id, "rich", 9_000, 0.9)
+    world.follow(agent.running)
+    held = HeldChanges(agent.running.database)
+
+    async def waiting() -> bool:
+        return list(await held.of(agent.tenant_id)) == [(int(CUSTOMER), "rich")]
+
+    await eventually(waiting)
+    assert list(await held.tenants({agent.tenant_id})) == []
+    world.fake.refused.clear()
+
+    async def profiled() -> bool:
+        return (await agent.ask("GetTicket", ticket="T-001"))["customer_profile"] is not None
+
+    await eventually(profiled)
+
+    async def done() -> bool:
+        return not await held.of(agent.tenant_id)
+
+    await eventually(done)
+
+
 @pytest.mark.parametrize(("stale_answers", "copied"), [(1, True), (2, False)])
 async def test_a_refused_token_is_replaced_once_and_then_the_tenant_is_passed_over(
     agent: Agent, world: World, stale_answers: int, copied: bool
@@ -260,7 +302,7 @@ async def test_a_refused_token_is_replaced_once_and_then_the_tenant_is_passed_ov
     workload = Workload("tickets", "secret", world.channel)
     doorbell = Doorbell(agent.running.cache)
     world.doorbells.append(doorbell)
-    follower = CustomerFollower(agent.running.store, agent.running.inbox, world.channel, workload, doorbell)
+    follower = follower_of(agent.running, world, workload, doorbell)
     await follower.apply(world.fake.log)
     assert ((await agent.ask("GetTicket", ticket="T-001"))["customer_profile"] is not None) is copied
 
