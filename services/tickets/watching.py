@@ -72,11 +72,7 @@ class _Watcher:
 class Watching:
     """All watchers of a process."""
 
-    def __init__(
-        self,
-        store: ChangeStore,
-        doorbell: Doorbell,
-    ) -> None:
+    def __init__(self, store: ChangeStore, doorbell: Doorbell) -> None:
         self._store = store
         self._doorbell = doorbell
         self._watchers: dict[UUID, set[_Watcher]] = {}
@@ -94,11 +90,10 @@ class Watching:
             ResumeTokenExpiredError: some of what came after the place is no longer kept.
             DatabaseUnavailableError: the log could not be read.
         """
-        of_tenant = self._watchers.setdefault(tenant_id, set())
-        if len(of_tenant) >= MOST_WATCHERS:
+        if len(self._watchers.get(tenant_id, ())) >= MOST_WATCHERS:
             raise TooManyWatchersError(MOST_WATCHERS)
         watcher = _Watcher(tenant_id)
-        of_tenant.add(watcher)
+        self._watchers.setdefault(tenant_id, set()).add(watcher)
         try:
             await self._ensure_reading()
             # Subscribed first: what the reader has passed by now can be read in the log, the rest will be in the queue.
