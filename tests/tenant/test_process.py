@@ -1,6 +1,7 @@
 """The service as a process of its own: it starts, serves and stops, refuses bad settings, and logs no secret."""
 
 import asyncio
+import base64
 import contextlib
 import json
 import os
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import grpc
 import pytest
-from rapport.tenant.v1 import api_key_service_pb2, token_service_pb2
+from google.api.httpbody_pb2 import HttpBody
+from rapport.tenant.v1 import api_key_service_pb2, oauth_service_pb2, token_service_pb2
 
 from servicekit.envelope import KeyEncryptionKeys
 from services.tenant import keys
@@ -65,6 +67,20 @@ def started_address(log: Path) -> str:
     return next((str(line["address"]) for line in lines if line["event"] == "server_started"), "")
 
 
+async def oauth_secrets(side: Side, text: str) -> list[str]:
+    """Ask the token endpoint in both ways with a good key and with bad ones; return what must not be logged of it."""
+    told = []
+    for secret in (text, keys.new_text(), "guess-of-a-client-secret"):
+        encoded = base64.b64encode(f"acme:{secret}".encode()).decode()
+        form = f"grant_type=client_credentials&client_id=acme&client_secret={secret}"
+        for body, metadata in ((form, ()), ("grant_type=client_credentials", (("authorization", f"Basic {encoded}"),))):
+            message = HttpBody(content_type="application/x-www-form-urlencoded", data=body.encode())
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                await side.oauth.IssueToken(oauth_service_pb2.IssueTokenRequest(form=message), metadata=metadata)
+        told += [secret, encoded]
+    return told
+
+
 async def test_no_credential_stands_in_the_log_of_any_exchange(
     tenant_database: ServiceDatabase, files: Path, tmp_path: Path
 ) -> None:
@@ -83,12 +99,14 @@ async def test_no_credential_stands_in_the_log_of_any_exchange(
             request = token_service_pb2.ExchangeWorkloadRequest(service="crm", secret=secret)
             with contextlib.suppress(grpc.aio.AioRpcError):
                 secrets.append((await side.tokens.ExchangeWorkload(request)).token)
+        secrets += await oauth_secrets(side, text)
         holder = await side.shop(text)
         await side.keys.ListApiKeys(api_key_service_pb2.ListApiKeysRequest(), metadata=holder)
         secrets.append(holder[0][1].removeprefix("Bearer "))
     written = text_of(log)
     assert "ExchangeApiKey" in written
     assert "ExchangeWorkload" in written
+    assert "IssueToken" in written
     assert [secret for secret in secrets if secret in written] == []
 
 
