@@ -8,9 +8,10 @@ import asyncio
 import json
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
+from typing import TypeAlias
 
 import httpx
 
@@ -24,6 +25,7 @@ _PORTS = {"https": 443, "http": 80}
 # Addresses that a translator of the network turns into IPv4 ones (NAT64).
 _TRANSLATED = IPv6Network("64:ff9b::/32")
 
+Address: TypeAlias = IPv4Address | IPv6Address
 Resolve = Callable[[str], Awaitable[Sequence[str]]]
 """Returns the addresses of a name; raises OSError when there are none."""
 
@@ -31,15 +33,26 @@ Resolve = Callable[[str], Awaitable[Sequence[str]]]
 class ProofFinder:
     """Fetches proofs, a few at once.
 
-    `hosts_file` is for tests: a JSON object of addresses (`host:port`) by domains, which are asked over HTTP instead of
-    what the domains resolve to, and unchecked.
+    The arguments are for tests. `hosts_file` is a JSON object of addresses (`host:port`) by domains, which are asked
+    over HTTP instead of what the domains resolve to, and unchecked; the others replace the resolver, the check of
+    addresses, the authorities that are believed, and the ports.
     """
 
-    def __init__(self, *, hosts_file: Path | None = None, resolve: Resolve | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        hosts_file: Path | None = None,
+        resolve: Resolve | None = None,
+        may_ask: Callable[[Address], bool] | None = None,
+        tls: ssl.SSLContext | None = None,
+        ports: Mapping[str, int] = _PORTS,
+    ) -> None:
         self._hosts_file = hosts_file
         self._resolve = resolve or resolved
+        self._may_ask = may_ask or is_public
+        self._tls = tls or ssl.create_default_context()
+        self._ports = ports
         self._at_once = asyncio.Semaphore(_AT_ONCE)
-        self._tls = ssl.create_default_context()
 
     async def find(self, domain: Domain) -> None:
         """Return when the domain serves its proof.
@@ -54,7 +67,7 @@ class ProofFinder:
                 address = await self._public_address(domain.name)
                 answers = []
                 for scheme in ("https", "http"):
-                    answers.append(await self._ask(f"{scheme}://{address}:{_PORTS[scheme]}", domain))
+                    answers.append(await self._ask(f"{scheme}://{address}:{self._ports[scheme]}", domain))
                     if not answers[-1]:
                         break
         if answers[-1]:
@@ -92,7 +105,7 @@ class ProofFinder:
                 found = [ip_address(text) for text in await self._resolve(name)]
         except (OSError, ValueError, TimeoutError):
             found = []
-        if not found or not all(map(is_public, found)):
+        if not found or not all(map(self._may_ask, found)):
             raise DomainNotProvenError(name, "", "the domain has no address, or one that is not public")
         # Most machines have no way to IPv6 addresses, so those come last.
         first = min(found, key=lambda address: address.version)
@@ -104,7 +117,7 @@ class ProofFinder:
         return str(json.loads(self._hosts_file.read_text(encoding="utf-8")).get(name, ""))
 
 
-def is_public(address: IPv4Address | IPv6Address) -> bool:
+def is_public(address: Address) -> bool:
     """Tell whether an address is one of the internet; IPv6 addresses that stand for IPv4 ones are judged by these."""
     if isinstance(address, IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour

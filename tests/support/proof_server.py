@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -41,10 +42,10 @@ class ProofServer:
 
 
 @asynccontextmanager
-async def proof_server(hosts_file: Path) -> AsyncIterator[ProofServer]:
+async def proof_server(hosts_file: Path, tls: ssl.SSLContext | None = None) -> AsyncIterator[ProofServer]:
     """Run a server on a free port; the tenant service under test was told of the file of hosts."""
     made = ProofServer(hosts_file)
-    server = await asyncio.start_server(made.handle, "127.0.0.1", 0)
+    server = await asyncio.start_server(made.handle, "127.0.0.1", 0, ssl=tls)
     host, port = server.sockets[0].getsockname()[:2]
     made.address = f"{host}:{port}"
     async with server:
