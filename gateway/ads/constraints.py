@@ -149,7 +149,9 @@ def _virtual_host(host: VirtualHost, longest_body: int) -> Iterator[str]:
 
 def _route(route: Route, longest_body: int) -> Iterator[str]:
     match = route.match
-    if match is None or (match.prefix is None and match.path is None and match.safe_regex is None):
+    if match is None or all(
+        kind is None for kind in (match.prefix, match.path, match.safe_regex, match.connect_matcher)
+    ):
         yield "it matches no path"
     elif match.safe_regex is not None:
         try:

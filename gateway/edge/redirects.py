@@ -21,7 +21,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
 from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import LuaPerRoute
 from envoy_data_plane.google.protobuf import Any
 
-from gateway.edge import messages, tls
+from gateway.edge import hygiene, messages, tls
 from gateway.edge.clients import USUAL_PORT
 from gateway.edge.filters import FOR_SERVICES_ONLY, REFUSE
 from gateway.edge.routes import HEALTHY, direct, whole
@@ -30,7 +30,6 @@ HTTP_ROUTES, PROXIED_ROUTES = "http", "proxied"
 SCHEME, HOST, CLIENT = "x-rapport-scheme", "x-rapport-said-host", "x-rapport-client"
 """What trusted proxies said, under names that no client can set."""
 
-_HOST = r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?"
 ACME = "/.well-known/acme-challenge/"
 
 
@@ -46,14 +45,14 @@ def refusing_routes(challenges: Mapping[str, str]) -> RouteConfiguration:
 
 def proxied_routes(served: RouteConfiguration, https_port: int, challenges: Mapping[str, str]) -> RouteConfiguration:
     """Return the routes of HTTP behind proxies: those of HTTPS, `served`, for what was asked for by HTTPS."""
-    malformed = _unless(HOST, f"({_HOST})?")
+    malformed = hygiene.unless(HOST, f"({hygiene.HOST})?")
     by_http = messages.header_is(SCHEME, "http")
     first = [
         *_exempt(challenges),
         direct("host_malformed", RouteMatch(prefix="/", headers=[malformed]), 400),
         _redirect_to_said_host(https_port, by_http),
         redirect(https_port, by_http),
-        direct("scheme_unsaid", RouteMatch(prefix="/", headers=[_unless(SCHEME, "https")]), 421),
+        direct("scheme_unsaid", RouteMatch(prefix="/", headers=[hygiene.unless(SCHEME, "https")]), 421),
     ]
     hosts = [VirtualHost.parse(bytes(host)) for host in served.virtual_hosts]
     for host in hosts:
@@ -67,11 +66,12 @@ def proxied_routes(served: RouteConfiguration, https_port: int, challenges: Mapp
             messages.header("x-rapport-host", f"%REQ({HOST}?:AUTHORITY)%"),
             messages.header("x-forwarded-for", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"),
         ]
-        host.request_headers_to_remove += [SCHEME, HOST]
     return RouteConfiguration(
         name=PROXIED_ROUTES,
         max_direct_response_body_size_bytes=served.max_direct_response_body_size_bytes,
         virtual_hosts=hosts,
+        # Taken away after the virtual host's own headers are made of them.
+        request_headers_to_remove=[SCHEME, HOST],
     )
 
 
@@ -104,15 +104,9 @@ def _redirect_to_said_host(https_port: int, *only: HeaderMatcher) -> Route:
     return route
 
 
-def _unless(name: str, expression: str) -> HeaderMatcher:
-    """Return what matches a request whose header is anything but this; one without the header has an empty one."""
-    matcher = messages.header_matches(name, expression)
-    matcher.invert_match, matcher.treat_missing_header_as_empty = True, True
-    return matcher
-
-
 def _exempt(challenges: Mapping[str, str]) -> list[Route]:
-    return [direct("health", whole(HEALTHY), 404), *_acme(challenges)]
+    refused = [direct(name, match, status) for name, match, status in hygiene.malformed()]
+    return [*refused, direct("health", whole(HEALTHY), 404), *_acme(challenges)]
 
 
 def _acme(challenges: Mapping[str, str]) -> list[Route]:

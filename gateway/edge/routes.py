@@ -24,7 +24,7 @@ from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import Previ
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher
 from envoy_data_plane.google.protobuf import Any
 
-from gateway.edge import compression, filters, messages, problems, shared, templates
+from gateway.edge import compression, filters, hygiene, messages, problems, shared, templates
 from gateway.edge.contracts import Method
 from gateway.edge.limits import LIMITS, Kind, Limits, kind_of
 
@@ -40,14 +40,6 @@ RETRY_REPEATABLE = f"{RETRY_UNSENT},reset"
 
 An answer is never a reason: a service that says that it is unavailable means itself and all its processes."""
 HEALTHY = "/(healthz|health|health/live|readyz|health/ready)/?"
-_BYTE = "%[89abAB][0-9a-fA-F]"
-TEXT = (
-    "(?:[^%]|%[0-7][0-9a-fA-F]"
-    f"|%[cC][2-9a-fA-F]{_BYTE}|%[dD][0-9a-fA-F]{_BYTE}"
-    f"|%[eE]0%[abAB][0-9a-fA-F]{_BYTE}|%[eE][1-9a-cA-CeEfF]{_BYTE}{_BYTE}|%[eE][dD]%[89][0-9a-fA-F]{_BYTE}"
-    f"|%[fF]0%[9abAB][0-9a-fA-F]{_BYTE}{_BYTE}|%[fF][1-3]{_BYTE}{_BYTE}{_BYTE}|%[fF]4%8[0-9a-fA-F]{_BYTE}{_BYTE})*"
-)
-"""What an address is made of: text in UTF-8. Anything else would reach a service as a message that it cannot read."""
 DOCS_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -124,7 +116,7 @@ def https_routes(methods: Sequence[Method], pages: Pages, cors_origins: Sequence
                 typed_per_filter_config=policy,
                 routes=[
                     _ready(),
-                    _refused("address_not_text", RouteMatch(prefix="/", headers=[_not_text()]), 400, nobody),
+                    *(_refused(name, match, status, nobody) for name, match, status in hygiene.malformed()),
                     *_grpc_routes(methods),
                     *_page_routes(pages),
                     *rest,
@@ -299,12 +291,6 @@ def direct(name: str, match: RouteMatch, status: int, body: str | None = None, *
         response_headers_to_add=[messages.header(key.replace("_", "-"), value) for key, value in headers.items()],
         typed_per_filter_config=_off(*filters.FOR_SERVICES_ONLY),
     )
-
-
-def _not_text() -> HeaderMatcher:
-    matcher = messages.header_matches(":path", TEXT)
-    matcher.invert_match = True
-    return matcher
 
 
 def _ready() -> Route:

@@ -65,7 +65,7 @@ def expected(mode: str, path: str, scheme: str | None, *, tls: bool, source: str
 
 
 def test_the_table(behind: tuple[str, Stack]) -> None:
-    """Every mode by listener by peer by x-forwarded-proto by path; where it is redirected, once and to the same address."""
+    """Every mode, listener, peer, x-forwarded-proto and path; a redirect leads to the same address, and ends there."""
     mode, stack = behind
     tried = redirected = 0
     for tls, source, scheme, path in itertools.product((True, False), (TRUSTED, STRANGER), SCHEMES, (*SERVED, *EXEMPT)):
@@ -96,7 +96,7 @@ def check_redirect(stack: Stack, mode: str, path: str, answer: Reply, case: str)
     assert followed.status == STATUS_SERVED.get(path, 200), case
 
 
-@pytest.mark.parametrize("verb", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"])
+@pytest.mark.parametrize("verb", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 def test_a_redirect_keeps_the_method_by_308(behind: tuple[str, Stack], verb: str) -> None:
     """With whatever method it was asked."""
     mode, stack = behind
