@@ -16,6 +16,7 @@ from rapport.tickets.v1 import (
     ticket_service_pb2_grpc,
 )
 
+from servicekit.believed import believed_metadata
 from servicekit.identity import caller, caller_tenant
 from servicekit.pages import PageTokens
 from services.tickets import inbox_events, resources
@@ -179,7 +180,7 @@ class TicketServicer(ticket_service_pb2_grpc.TicketServiceServicer):
         self, request: ticket_service_pb2.WatchInboxEventsRequest, context: Context
     ) -> AsyncIterator[HttpBody]:
         """Tell the same as Server-Sent Events."""
-        metadata = dict(context.invocation_metadata() or ())
+        metadata = dict(believed_metadata(context))
         resume_token = request.resume_token or str(metadata.get(inbox_events.LAST_EVENT_ID, ""))
         stream = inbox_events.EventStream()
         async for event, token in self._events.watch(caller_tenant(), resume_token, request.status):

@@ -151,6 +151,18 @@ async def test_only_the_gateways_connection_may_say_what_was_asked_for(
         assert await ask(channel, metadata=FORGED) == believed
 
 
+def test_metadata_is_read_in_one_place_only() -> None:
+    """Whoever reads it raw would believe what the caller has no right to say."""
+    root = Path(__file__).resolve().parents[2]
+    readers = {
+        str(file.relative_to(root))
+        for package in ("servicekit", "services", "gateway", "cli")
+        for file in (root / package).rglob("*.py")
+        if ".invocation_metadata()" in file.read_text(encoding="utf-8")
+    }
+    assert readers == {"servicekit/believed.py"}
+
+
 async def test_half_a_renewal_is_passed_over(folder: Path) -> None:
     """A key that does not fit its certificate leaves the old pair in use until the other half is there."""
     files = folder / "crm"
