@@ -100,7 +100,7 @@ class World:
             shop = await new_shop(self.suite, standing.name.lower())
             self.shops[standing], self.tokens[standing] = shop, await key_token(self.suite, shop.api_key)
             # The gateway has exchanged the key by now and keeps the token for seconds.
-            assert await rest(client, bearer) == EXPECTED[Verdict.ALLOWED]
+            assert await rest(client, {"x-api-key": shop.api_key}) == EXPECTED[Verdict.ALLOWED]
         await change(self.suite, self.shops[Standing.SUSPENDED], "Suspend")
         await change(self.suite, self.shops[Standing.DELETED], "Delete")
         for standing in (Standing.SUSPENDED, Standing.DELETED):
