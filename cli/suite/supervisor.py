@@ -10,6 +10,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import signal
 import sys
 import traceback
@@ -172,7 +173,7 @@ class Supervisor:
         tls = certificates.operator_tls(self._folder)
 
         async def wait(name: str, address: str) -> None:
-            proven = "gateway" if name == "control-plane" else name.partition("-")[0]
+            proven = "gateway" if name == "control-plane" else re.split("[@-]", name)[0]
             await self._healthy(name, lambda: is_serving(address, proven, tls))
             self._tell(name, f"{name} is healthy")
 
