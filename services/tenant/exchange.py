@@ -16,10 +16,11 @@ from services.tenant import oauth, scopes
 from services.tenant.errors import TenantNotFoundError, TenantSuspendedError
 from services.tenant.keys import FoundKey, Kind, hash_of, is_well_formed
 from services.tenant.operators import Operator, digest
-from services.tenant.registry import State, Tenant
+from services.tenant.registry import State, Tenant, is_slug
 from services.tenant.signing import SigningKey
 from services.tenant.tokens import AccessToken, issue
 
+_NOBODY = str(UUID(int=0))
 _STANDINGS = {
     State.ACTIVE: Standing.ACTIVE,
     State.SUSPENDED: Standing.SUSPENDED,
@@ -104,9 +105,12 @@ class Exchange:
         try:
             found = await self._good_key(request.client.secret, now)
         except CredentialInvalidError as error:
-            raise oauth.invalid_client(error.names) from None
+            named = await self._names_of_client(request.client.client_id)
+            raise oauth.invalid_client(error.names or named) from None
         names = (found.tenant.tenant_id, f"key:{found.key.key_id}")
         if found.tenant.slug != request.client.client_id:
+            # The same work as for an unknown key, so that the time does not tell which of the two is wrong.
+            await self._names_of_client(request.client.client_id)
             raise oauth.invalid_client(names)
         host = self._hosts.judge(authority, found.tenant.slug, found.tenant.hosts)
         if decide(Credential.KEY, Standing.ACTIVE, host) is not Verdict.ALLOWED:
@@ -168,6 +172,14 @@ class Exchange:
         if decide(Credential.KEY, standing, Host.AGREES) is not Verdict.ALLOWED:
             raise _invalid().naming(found.tenant.tenant_id, f"key:{found.key.key_id}")
         return found
+
+    async def _names_of_client(self, client_id: str) -> tuple[UUID, str] | None:
+        """Return the tenant that a client named and the subject of its refusal; a name of nobody costs as much."""
+        tenant = await self._tenants.find_tenant(client_id if is_slug(client_id) else "")
+        if tenant is None:
+            await self._tenants.find_tenant(_NOBODY)
+            return None
+        return tenant.tenant_id, f"client:{tenant.slug}"
 
     def _token_of(self, found: FoundKey, held: Sequence[str] | frozenset[str], now: datetime) -> AccessToken:
         self._note_use(found.tenant.tenant_id, found.key.key_id, now)

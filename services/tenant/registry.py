@@ -87,13 +87,18 @@ class Wishes:
     settings: Mapping[str, object] = field(default_factory=dict)
 
 
+def is_slug(text: str) -> bool:
+    """Tell whether a text has the form of a slug; an id in small letters has it as well."""
+    return bool(_SLUG.fullmatch(text))
+
+
 def require_slug(slug: str) -> str:
     """Return the slug if a tenant can have it.
 
     Raises:
         SlugInvalidError: it breaks the form, or it looks like an id, which stands for a tenant as well.
     """
-    if not _SLUG.fullmatch(slug):
+    if not is_slug(slug):
         raise SlugInvalidError("lower-case letters, digits and inner hyphens, at most 50 characters")
     if as_id(slug):
         raise SlugInvalidError("it has the form of an id")

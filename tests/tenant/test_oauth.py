@@ -15,6 +15,8 @@ from rapport.tenant.v1 import (
     oauth_service_pb2,
     tenant_service_pb2,
 )
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from services.tenant import keys, scopes
 from services.tenant.oauth import FORM
@@ -142,6 +144,61 @@ async def test_a_refused_client_of_a_known_shop_is_in_its_audit_log(side: Side) 
     [subject] = await eventually(noted)
     assert subject.startswith("key:")
     assert text not in subject
+
+
+async def test_a_guessed_secret_is_in_the_audit_log_of_the_shop_that_was_named(side: Side) -> None:
+    """Under the client's name, also when the secret could not even be a key."""
+    tenant, _ = await side.create()
+    for secret in (keys.new_text(), "guess"):
+        await refusal_of(side, form_of(tenant.slug, secret))
+    holder = await side.operator(tenant.slug)
+
+    async def counted() -> bool:
+        request = audit_service_pb2.ListAuditEntriesRequest()
+        entries = (await side.audit.ListAuditEntries(request, metadata=holder)).audit_entries
+        return sum(entry.count for entry in entries if entry.subject == f"client:{tenant.slug}") == 2
+
+    await eventually(counted)
+
+
+@pytest.mark.parametrize("client_id", ["%00", "a%00b", "%F0%9F%90%99", "x" * 256, "..", "'; SELECT 1; --"])
+async def test_no_client_id_breaks_the_endpoint(side: Side, client_id: str) -> None:
+    """Characters that no slug has reach no query."""
+    assert (await refusal_of(side, form_of(client_id, keys.new_text())))[1] == "invalid_client"
+
+
+async def test_a_refusal_costs_the_same_work_whatever_is_wrong(side: Side) -> None:
+    """An unknown secret, another shop's, a revoked one, and a client that does not exist: the same queries."""
+    tenant, text = await side.create()
+    _, of_other = await side.create()
+    revoked = await key_in(side, tenant.slug)
+    revocation = api_key_service_pb2.RevokeApiKeyRequest(api_key=revoked.id)
+    await side.keys.RevokeApiKey(revocation, metadata=await side.operator(tenant.slug))
+    lookups = ("find_api_key(", "find_tenant(", "FROM tenant.tenants", "tenant.api_keys")
+    looked_up: list[str] = []
+
+    def sent(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if any(
+            word in statement for word in ("find_api_key(", "find_tenant(", "FROM tenant.tenants", "tenant.api_keys")
+        ):
+            looked_up.append(statement)
+
+    works = {}
+    event.listen(Engine, "before_cursor_execute", sent)
+    try:
+        for wrong, client in {
+            "unknown": (tenant.slug, keys.new_text()),
+            "of another shop": (tenant.slug, of_other),
+            "revoked": (tenant.slug, revoked.key),
+            "no such shop": ("no-such-shop", text),
+            "no such anything": ("no-such-shop", keys.new_text()),
+        }.items():
+            looked_up.clear()
+            await refusal_of(side, form_of(*client))
+            works[wrong] = len(looked_up)
+    finally:
+        event.remove(Engine, "before_cursor_execute", sent)
+    assert set(works.values()) == {5}, works
 
 
 async def test_the_description_is_that_of_the_host_that_was_asked(side: Side) -> None:
