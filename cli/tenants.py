@@ -82,13 +82,11 @@ async def update_tenant(folder: SuiteFolder, slug: str, change: TenantChange) ->
         tenants = operator.stub(tenant_service_pb2_grpc.TenantServiceStub, "tenant")
         asked = tenant_service_pb2.GetTenantRequest(tenant=slug)
         known = as_dict(await tenants.GetTenant(asked, metadata=await operator.metadata(), timeout=30))
-        request = _update_request(slug, change, known)
+        request = update_request(slug, change, known)
         return as_dict(await tenants.UpdateTenant(request, metadata=await operator.metadata(), timeout=30))
 
 
-def _update_request(
-    slug: str, change: TenantChange, known: Mapping[str, Any]
-) -> tenant_service_pb2.UpdateTenantRequest:
+def update_request(slug: str, change: TenantChange, known: Mapping[str, Any]) -> tenant_service_pb2.UpdateTenantRequest:
     """Return the request for a change; `known` is the shop as it is, whose settings tell the types of all settings."""
     tenant = tenant_pb2.Tenant(slug=slug, name=change.name or "", etag=change.etag)
     paths = ["name"] if change.name is not None else []

@@ -40,6 +40,35 @@ def test_a_shop_is_suspended_resumed_and_deleted(suite: SuiteUnderTest, shop: st
     assert refused.value["error"]["reason"] == "TENANT_ALREADY_EXISTS"
 
 
+def test_a_shop_is_changed_by_what_is_named(suite: SuiteUnderTest, shop: str) -> None:
+    """Values get the types of their settings, what is not named stays, and what is unset goes back to its default."""
+    update = ("tenant", "update", shop)
+    origins = "cors_origins=https://desk.example.com,https://*.example.org"
+    features = ("--feature", "demo=on", "--setting", "requests_per_minute=600", "--setting", origins)
+    changed = run(suite, *update, "--name", "Wool & Sons", "--environment", "staging", *features).value["tenant"]
+    assert (changed["name"], changed["environment"]) == ("Wool & Sons", "ENVIRONMENT_STAGING")
+    assert changed["features"]["demo"] is True
+    assert changed["settings"]["requests_per_minute"] == 600
+    assert changed["settings"]["cors_origins"] == ["https://desk.example.com", "https://*.example.org"]
+    again = run(suite, *update, "--unset", "demo", "--unset", "cors_origins").value["tenant"]
+    assert (again["name"], again["features"]["demo"]) == ("Wool & Sons", False)
+    assert again["settings"] == {"cors_origins": [], "requests_per_minute": 600}
+    assert run(suite, *update, "--name", "Late", "--etag", changed["etag"]).value["error"]["reason"] == "ETAG_MISMATCH"
+    assert run(suite, *update, "--setting", "colour=red").value["error"]["reason"] == "SETTING_UNKNOWN"
+
+
+def test_a_deleted_shop_is_brought_back(suite: SuiteUnderTest, shop: str) -> None:
+    """A person is told until when that works; before the deletion there is nothing to bring back."""
+    assert run(suite, "tenant", "undelete", shop).value["error"]["reason"] == "TENANT_NOT_DELETED"
+    assert run(suite, "tenant", "erase", shop).value["error"]["reason"] == "USAGE"
+    assert run(suite, "tenant", "erase", shop, "--yes").value["error"]["reason"] == "TENANT_NOT_DELETED"
+    assert run(suite, "tenant", "delete", shop).value["tenant"]["purge_time"]
+    assert "erased    from" in rapport("tenant", "show", shop, "--data", suite.data).output
+    back = run(suite, "tenant", "undelete", shop).value["tenant"]
+    assert back["state"] == "STATE_ACTIVE"
+    assert "purge_time" not in back
+
+
 def test_a_connection_takes_its_secret_from_standard_input(suite: SuiteUnderTest, shop: str, tmp_path: Path) -> None:
     """The secret comes from a file or a pipe, and no answer holds more than its end."""
     secret = uuid.uuid4().hex
