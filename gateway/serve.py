@@ -23,6 +23,7 @@ from gateway.quota import QuotaService
 from gateway.service import GatewayServicer
 from gateway.settings import GatewaySettings
 from servicekit import metrics
+from servicekit.believed import may_be_the_gateway
 from servicekit.channel import open_channel
 from servicekit.identity import TrustWatcher, Workload
 from servicekit.peers import PeerTls
@@ -45,7 +46,7 @@ async def serve(settings: GatewaySettings) -> None:
     async with open_channel(settings.tenant_target, "tenant", peer_tls) as channel:
         workload = Workload("gateway", settings.workload_credential(), channel)
         watcher = TrustWatcher(workload, channel, on_keys=key_sets.put_nowait)
-        outside = [handlers(cache)]
+        outside = [handlers(cache, may_be_the_gateway)]
         if settings.shared_quotas:
             outside.append(QuotaService(settings.requests_per_minute).handlers())
         server = await _start_server(settings.ads_listen, cache, plane, watcher, peer_tls, outside)

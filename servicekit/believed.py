@@ -26,12 +26,12 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 def believed_metadata(context: "grpc.aio.ServicerContext[Any, Any]") -> Metadata:
     """Return a call's metadata without what its caller has no right to say; use it wherever metadata is read."""
     given: Metadata = tuple((key, value) for key, value in context.invocation_metadata() or ())
-    if ONLY_THE_GATEWAY.isdisjoint(key for key, _ in given) or _may_be_the_gateway(context):
+    if ONLY_THE_GATEWAY.isdisjoint(key for key, _ in given) or may_be_the_gateway(context):
         return given
     return tuple((key, value) for key, value in given if key not in ONLY_THE_GATEWAY)
 
 
-def _may_be_the_gateway(context: "grpc.aio.ServicerContext[Any, Any]") -> bool:
+def may_be_the_gateway(context: "grpc.aio.ServicerContext[Any, Any]") -> bool:
     """Tell whether the connection is the gateway's, or one that proves nothing."""
     proven = context.auth_context()
     # gRPC names the lack of TLS as well.

@@ -25,6 +25,7 @@ OPTIONS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
 )
 
+Context = grpc.aio.ServicerContext[Any, Any]
 Request_contra = TypeVar("Request_contra", contravariant=True)
 Response_co = TypeVar("Response_co", bound="Sends", covariant=True)
 Request = TypeVar("Request")
@@ -51,11 +52,11 @@ class Variant(Protocol[Request_contra, Response_co]):
         """Return what to send now."""
 
 
-def handlers(cache: SnapshotCache) -> grpc.GenericRpcHandler:
-    """Return the handlers that serve the cache, to be added to a server."""
+def handlers(cache: SnapshotCache, admits: Callable[[Context], bool] = lambda _: True) -> grpc.GenericRpcHandler:
+    """Return the handlers that serve the cache to the connections that `admits` allows, to be added to a server."""
     methods = {
-        "StreamAggregatedResources": _handler(cache, "sotw", Session, DiscoveryRequest.parse),
-        "DeltaAggregatedResources": _handler(cache, "delta", DeltaSession, DeltaDiscoveryRequest.parse),
+        "StreamAggregatedResources": _handler(cache, admits, "sotw", Session, DiscoveryRequest.parse),
+        "DeltaAggregatedResources": _handler(cache, admits, "delta", DeltaSession, DeltaDiscoveryRequest.parse),
     }
     return grpc.method_handlers_generic_handler(SERVICE, methods)
 
@@ -95,9 +96,15 @@ async def serve_stream(
 
 
 def _handler(
-    cache: SnapshotCache, variant: str, make: Callable[[], Variant[Any, Any]], parse: Callable[[bytes], Any]
+    cache: SnapshotCache,
+    admits: Callable[[Context], bool],
+    variant: str,
+    make: Callable[[], Variant[Any, Any]],
+    parse: Callable[[bytes], Any],
 ) -> "grpc.RpcMethodHandler[Any, Any]":
-    async def stream(requests: AsyncIterator[Any], context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+    async def stream(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+        if not admits(context):
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "this is for Envoy alone")
         try:
             async for response in serve_stream(requests, make(), variant, cache):
                 yield response

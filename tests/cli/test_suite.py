@@ -57,7 +57,7 @@ def test_up_tells_how_to_reach_everything(suite: SuiteUnderTest) -> None:
         *("postgres", "valkey", "tenant", "crm", "tickets", "recommendations"),
         *("control-plane", "envoy"),
     }
-    assert set(suite.grpc) == {"tenant", "crm", "tickets", "recommendations"}
+    assert set(suite.grpc) == {"tenant", "crm", "tickets", "recommendations", "gateway"}
     assert "BEGIN CERTIFICATE" in Path(suite.ca_file).read_text(encoding="utf-8")
     assert suite.operator_key.startswith("rpo_")
 

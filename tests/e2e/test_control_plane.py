@@ -24,7 +24,7 @@ from tests.support.waiting import eventually
 from tests.support.world import Shop, SuiteUnderTest, new_shop
 
 # A machine that is busy with other tests takes its time.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(300)]
 
 BOTH = ("tickets", "tickets@green")
 # So many requests a second stay below a shop's quota.

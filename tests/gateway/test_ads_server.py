@@ -17,7 +17,7 @@ from envoy_data_plane.envoy.service.discovery.v3 import (
 
 from gateway.ads.cache import SnapshotCache
 from gateway.ads.resources import CLUSTER
-from gateway.ads.server import SERVICE, register
+from gateway.ads.server import SERVICE, handlers, register
 from gateway.ads.snapshot import Snapshot
 from tests.gateway.resources import cluster
 from tests.support.waiting import eventually
@@ -135,6 +135,23 @@ async def test_a_client_of_the_delta_variant_is_sent_each_change(ads: Ads) -> No
         await stream.write(DeltaDiscoveryRequest(type_url=CLUSTER, response_nonce=response.nonce))
     assert ads.cache.nodes["client"].variant == "delta"
     stream.cancel()
+
+
+async def test_who_is_not_admitted_gets_nothing() -> None:
+    """Neither variant; the connection itself decides."""
+    server, cache = grpc.aio.server(), SnapshotCache()
+    server.add_generic_rpc_handlers((handlers(cache, lambda _: False),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    cache.publish(Snapshot.of(cluster("a")))
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        ads = Ads(cache, channel)
+        for stream in (ads.stream(), ads.delta_stream()):
+            with pytest.raises(grpc.aio.AioRpcError) as refusal:
+                await stream.read()
+            assert refusal.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert cache.nodes == {}
+    await server.stop(grace=0)
 
 
 async def test_many_clients_are_served_at_once(ads: Ads) -> None:
