@@ -178,9 +178,7 @@ async def test_a_refusal_costs_the_same_work_whatever_is_wrong(side: Side) -> No
     looked_up: list[str] = []
 
     def sent(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        if any(
-            word in statement for word in ("find_api_key(", "find_tenant(", "FROM tenant.tenants", "tenant.api_keys")
-        ):
+        if any(lookup in statement for lookup in lookups):
             looked_up.append(statement)
 
     works = {}
