@@ -1,6 +1,6 @@
 """The SQL of erasures: which are due, what they removed, and their reports."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from uuid import UUID
@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database import Database
 from services.tenant import registry
-from services.tenant.erasure import Erasure
+from services.tenant.erasure import REQUESTER_AFTER_GRACE, Erasure
 from services.tenant.errors import ErasureNotFoundError, TenantNotFoundError
 from services.tenant.registry import Tenant
 from services.tenant.store import TenantStore
@@ -34,6 +34,19 @@ class ErasureStore:
             TenantNotFoundError: there is no such tenant.
             TenantNotDeletedError, EtagMismatchError: as for `registry.begin_erasure`.
         """
+        return await self._begin(reference, partial(registry.begin_erasure, etag=etag, now=now), requester)
+
+    async def begin_due(self, tenant_id: UUID, now: datetime) -> Erasure:
+        """Do the same for a tenant whose time is over.
+
+        Raises:
+            TenantNotFoundError: there is no such tenant.
+            TenantNotDeletedError: as for `registry.begin_due_erasure`.
+        """
+        decide = partial(registry.begin_due_erasure, now=now)
+        return await self._begin(str(tenant_id), decide, REQUESTER_AFTER_GRACE)
+
+    async def _begin(self, reference: str, decide: Callable[[Tenant], Tenant], requester: str) -> Erasure:
 
         async def note(connection: AsyncConnection, tenant: Tenant) -> None:
             # What the tenant was asked for with goes as well: it names a request of the shop's maker.
@@ -44,7 +57,6 @@ class ErasureStore:
             )
             await connection.execute(begun.on_conflict_do_nothing())
 
-        decide = partial(registry.begin_erasure, etag=etag, now=now)
         tenant = await self._tenants.change_tenant(reference, decide, note)
         return await self.read(str(tenant.tenant_id))
 

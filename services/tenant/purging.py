@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import asyncpg
 import grpc
 import structlog
 from rapport.tenancy.v1 import tenant_data_service_pb2, tenant_data_service_pb2_grpc
@@ -16,7 +17,6 @@ from rapport.tenancy.v1 import tenant_data_service_pb2, tenant_data_service_pb2_
 from servicekit.database import Database
 from servicekit.errors import DomainError
 from servicekit.tenant_data import Erased
-from services.tenant.erasure import REQUESTER_AFTER_GRACE
 from services.tenant.erasure_store import ErasureStore
 from services.tenant.errors import TenantNotDeletedError
 from services.tenant.store import TenantStore
@@ -66,7 +66,7 @@ class Purge:
                     while still_alone is not None and await still_alone():
                         await self.erase_due()
                         await asyncio.sleep(_PAUSE_SECONDS)
-            except (DomainError, OSError) as error:
+            except (DomainError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 _log.warning("purge_interrupted", error=type(error).__name__)
             except Exception:  # noqa: BLE001 - the work goes on as long as the process lives
                 _log.exception("purge_failed")
@@ -86,14 +86,16 @@ class Purge:
 
     async def _round(self, tenant_id: UUID) -> None:
         """Ask every service once, and finish when none had anything left."""
-        await self._store.begin(str(tenant_id), "", REQUESTER_AFTER_GRACE, self._clock())
+        started = self._clock()
+        await self._store.begin_due(tenant_id, started)
         nothing_left = True
         for service, erase in self._erasers.items():
             erased = await erase(tenant_id)
             await self._store.record(tenant_id, service, erased.counts)
             nothing_left = nothing_left and erased.complete
         tenant = await self._tenants.find_tenant(str(tenant_id))
-        settled = tenant and tenant.delete_time and self._clock() >= tenant.delete_time + self._settle
+        # What a last call wrote is only found by a round that began after its end.
+        settled = tenant and tenant.delete_time and started >= tenant.delete_time + self._settle
         if nothing_left and settled:
             await self._store.finish(tenant_id, self._clock())
             _log.info("tenant_erased", tenant_id=str(tenant_id))

@@ -232,6 +232,17 @@ def begin_erasure(tenant: Tenant, etag: str, now: datetime) -> Tenant:
     return _stamped(tenant, replace(bare, purge_time=min(now, tenant.purge_time or now)), now)
 
 
+def begin_due_erasure(tenant: Tenant, now: datetime) -> Tenant:
+    """Return the tenant as `begin_erasure` does, if its time is over; it may have been brought back a moment ago.
+
+    Raises:
+        TenantNotDeletedError: it is being served, will be again, or can still be brought back.
+    """
+    if tenant.erase_time is None and (tenant.purge_time is None or tenant.purge_time > now):
+        raise TenantNotDeletedError
+    return begin_erasure(tenant, "", now)
+
+
 def end_erasure(tenant: Tenant, now: datetime) -> Tenant:
     """Return the tenant of which nothing is left but its slug."""
     return _stamped(tenant, replace(tenant, purge_time=None), now)

@@ -207,7 +207,7 @@ def test_a_deletion_can_be_undone_until_its_time_is_over(suspended: bool) -> Non
 
 
 def test_an_erasure_takes_the_content_and_the_way_back() -> None:
-    """From its begin on only the slug is left, whoever asks again changes nothing, and the end says that all is gone."""
+    """From its begin on only the slug is left, asking again changes nothing, and the end says that all is gone."""
     deleted = registry.delete(make(features={"demo": True}, settings={"requests_per_minute": 60}), "", NOW, GRACE)
     erased = registry.begin_erasure(deleted, deleted.etag, LATER)
     assert (erased.slug, erased.name, erased.features, erased.settings) == ("acme", "", {}, {})
@@ -220,6 +220,17 @@ def test_an_erasure_takes_the_content_and_the_way_back() -> None:
     assert registry.delete(gone, "", LATER + GRACE, GRACE) is gone
     with pytest.raises(TenantErasedError):
         registry.undelete(gone, "", LATER + GRACE)
+
+
+def test_a_tenant_that_was_brought_back_meanwhile_is_not_erased_by_itself() -> None:
+    """Between being found due and being erased it may have been undeleted, and deleted anew with a new time."""
+    anew = registry.delete(make(), "", NOW, GRACE)
+    for tenant in (make(), anew):
+        with pytest.raises(TenantNotDeletedError):
+            registry.begin_due_erasure(tenant, LATER)
+    assert registry.begin_due_erasure(anew, NOW + GRACE).erase_time == NOW + GRACE
+    begun = registry.begin_erasure(anew, "", LATER)
+    assert registry.begin_due_erasure(begun, LATER) is begun
 
 
 @pytest.mark.parametrize("served", [make(), registry.suspend(make(), "", NOW)], ids=["active", "suspended"])
