@@ -231,6 +231,6 @@ def _refused(watch: _Watch, sent: _Sent, request: DeltaDiscoveryRequest) -> Nack
         if watch.wants(name):
             watch.known.setdefault(name, _IN_DOUBT)
     if sent.version == watch.version and not watch.unanswered:
-        watch.refused = True
+        watch.refused, watch.asked = True, False
     detail = request.error_detail.message if request.error_detail is not None else ""
     return Nacked(request.type_url, sent.version, detail)
