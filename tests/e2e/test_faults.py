@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from tests.support import servers
+from tests.support.events import Listener
 from tests.support.suite import own_suite
 from tests.support.waiting import eventually
 from tests.support.world import Shop, SuiteUnderTest, furnish, new_shop, send_webhook, zendesk_event
@@ -144,11 +145,14 @@ async def nothing_is_lost(
     """Kill these processes one after the other under load, and compare what was acknowledged with what is there."""
     shop = await new_shop(doomed, "killed")
     async with doomed.client(**{"x-api-key": shop.api_key}) as client:
-        vendor = Vendor(client, shop)
+        vendor, listener = Vendor(client, shop), Listener(client)
         recovery = {}
-        async with vendor.sending(streams=4):
-            for process in killed:
-                recovery[process] = await killed_and_back(doomed, client, process)
+        async with listener.listening():
+            async with vendor.sending(streams=4):
+                for process in killed:
+                    recovery[process] = await killed_and_back(doomed, client, process)
+            await everything_heard(client, vendor, listener)
+        record_property("breaks_of_the_stream", listener.breaks)
         record_property("recovery_seconds", recovery)
         record_property("answers", dict(vendor.statuses))
         assert len(vendor.acknowledged) > len(killed)
@@ -166,6 +170,17 @@ async def nothing_is_lost(
         parts = ("processed", "superseded", "duplicate", "quarantined", "pending", "dead", "discarded")
         assert int(balance["admitted"]) == sum(int(balance[part]) for part in parts)
         assert int(balance["dead"]) == int(balance["pending"]) == 0
+
+
+async def everything_heard(client: httpx.AsyncClient, vendor: Vendor, listener: Listener) -> None:
+    """Wait until a page that listened all the time has heard of each ticket; it must not have heard of any twice."""
+    await steady(client)
+
+    async def all_heard() -> bool:
+        return len(listener.created) >= len(vendor.acknowledged)
+
+    await eventually(all_heard, within=60)
+    assert len(set(listener.created)) == len(listener.created) == len(vendor.acknowledged)
 
 
 async def inbox_times(client: httpx.AsyncClient, requests: int) -> list[float]:

@@ -3,7 +3,7 @@
 import asyncio
 import statistics
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,12 +14,12 @@ import pytest
 from rapport.tickets.v1 import ticket_service_pb2
 
 from tests.e2e.isolation.doors import edge_channel
+from tests.support.events import EVENTS, events
 from tests.support.grpc_web import BINARY, TEXT, web_call
 from tests.support.waiting import eventually
 from tests.support.world import Shop, SuiteUnderTest, call, key_token, new_shop, operator_token
 
 WATCH = "rapport.tickets.v1.TicketService/WatchInbox"
-EVENTS = "/v1/tickets:watch"
 NEW = {"customer_id": "c-1", "channel": "email", "initial_message": "Where is my parcel?"}
 
 
@@ -45,21 +45,6 @@ async def open_ticket(client: httpx.AsyncClient) -> str:
     answer = await client.post("/v1/tickets", json=NEW)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["number"])
-
-
-async def events(client: httpx.AsyncClient, **headers: str) -> AsyncGenerator[dict[str, str], None]:
-    """Yield the events of a stream as a browser takes them apart; signs of life as well."""
-    async with client.stream("GET", EVENTS, headers=headers) as response:
-        assert response.status_code == 200, await response.aread()
-        assert response.headers["content-type"] == "text/event-stream"
-        assert response.headers["cache-control"] == "no-store"
-        assert "content-encoding" not in response.headers
-        text = ""
-        async for piece in response.aiter_text():
-            text += piece
-            while "\n\n" in text:
-                event, _, text = text.partition("\n\n")
-                yield {key: value.strip() for key, _, value in (line.partition(":") for line in event.splitlines())}
 
 
 @pytest.mark.parametrize("http2", [False, True], ids=["h1", "h2"])
