@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tests.gateway.stack import Stack
 
-SILENCE = 1.0
+SILENCE = 0.5
 """Seconds without a byte after which an answer is taken for whole, where nothing else tells its end."""
 
 

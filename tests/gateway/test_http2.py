@@ -209,7 +209,7 @@ def test_a_flood_of_continuations_ends_the_connection(connection: Connection) ->
             connection.send(ContinuationFrame(1, data=connection.block([(f"x-{number}", "y" * 100)])))
             sent += 1
     ended = any(isinstance(frame, GoAwayFrame | RstStreamFrame) for frame in connection.frames())
-    print(f"{sent} CONTINUATION frames were taken before the end")  # noqa: T201 - the figure of the case
+    print(f"{sent} CONTINUATION frames were sent when the connection ended")  # noqa: T201 - the figure of the case
     assert ended or sent < 20_000
 
 
