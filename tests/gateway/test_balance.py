@@ -1,5 +1,6 @@
 """Several processes of a service: they share the work, and one of them may stop or die under load."""
 
+import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -101,12 +102,17 @@ def test_a_process_that_stops_gracefully_under_load_fails_no_request(pair: Stack
 
 def test_a_process_that_is_gone_at_once_costs_no_request_that_may_be_repeated(pair: Stack, load: Load) -> None:
     """What only reads is asked of the other; of what writes only that fails which it had under way."""
+    logged = len(pair.access_log().splitlines())
     pair.probe_server.stop()
     load.pass_on(200)
     pair.probe_server.start()
     healthy(pair)
     load.end()
-    # A server that is stopped in this process still says "cancelled" to what it has under way; a dead one cannot.
-    assert {status for verb, status in load.statuses if verb == "GET"} <= {200, 499}, load.statuses
+    with pair.client() as client:
+        pair.wait_for_access_log(client.get("/v1/things/1", headers=HEADERS).headers["x-request-id"])
+    entries = [json.loads(line) for line in pair.access_log().splitlines()[logged:] if line.startswith("{")]
+    # A server that is stopped in this process has a last word for what it has under way; a dead one has not.
+    spoken = {entry["details"] for entry in entries if entry["verb"] == "GET" and entry["status"] != httpx.codes.OK}
+    assert spoken <= {"via_upstream"}, (spoken, load.statuses)
     failed = load.statuses.total() - load.statuses["GET", 200] - load.statuses["POST", 200]
     assert failed <= 4, load.statuses
