@@ -53,24 +53,29 @@ async def test_an_event_reaches_a_browser_within_a_second_of_the_change(
 ) -> None:
     """Nothing on the way holds it back, though the client would take a compressed answer."""
     headers = {"x-api-key": shop.api_key}
-    seconds = []
+    whole, behind = [], []
     async with (
         suite.client(http2=http2, **headers, **{"accept-encoding": "gzip, br"}) as browser,
         suite.client(**headers) as desk,
         aclosing(events(browser)) as stream,
     ):
+
+        async def arrival() -> tuple[dict[str, str], float]:
+            return await anext(stream), time.monotonic()
+
         assert (await anext(stream))["event"] == "caught_up"
         for _ in range(20):
-            coming = asyncio.ensure_future(anext(stream))
+            coming = asyncio.ensure_future(arrival())
             sent = time.monotonic()
             number = await open_ticket(desk)
-            event = await coming
-            seconds.append(time.monotonic() - sent)
+            answered = time.monotonic()
+            event, arrived = await coming
+            whole.append(arrived - sent)
+            behind.append(arrived - answered)
             assert (event["event"], f'"{number}"' in event["data"]) == ("created", True)
-    median, longest = statistics.median(seconds), max(seconds)
-    figures = f"{median * 1000:.0f} ms, at most {longest * 1000:.0f} ms"
+    figures = f"{statistics.median(whole) * 1000:.0f} ms, at most {max(whole) * 1000:.0f} ms after it was sent"
     print(f"change to event over {'h2' if http2 else 'h1'}: {figures}")  # noqa: T201 - the figures of the drill
-    assert longest < 1.0
+    assert max(behind) < 1.0
 
 
 async def test_a_browser_that_breaks_off_again_and_again_hears_of_each_ticket_once(
