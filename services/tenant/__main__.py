@@ -1,10 +1,11 @@
 """Settings, wiring, and the process of the tenant service."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from rapport.tenant.v1 import (
@@ -41,6 +42,7 @@ from services.tenant.key_servicer import ApiKeyServicer
 from services.tenant.key_store import KeyStore
 from services.tenant.key_uses import KeyUses
 from services.tenant.oauth_servicer import OAuthServicer
+from services.tenant.operators import Operator
 from services.tenant.purging import Eraser, Purge, remote
 from services.tenant.service import TenantServicer
 from services.tenant.settings import TenantSettings
@@ -75,88 +77,151 @@ async def wired(settings: TenantSettings) -> AsyncIterator[Parts]:
     if settings.kek_file is None:
         raise ValueError("RAPPORT_TENANT_KEK_FILE is not set")
     keks = KeyEncryptionKeys.load(settings.kek_file)
-    operators, workloads = settings.operators(), settings.workload_secrets()
-    domain_hosts = settings.domain_hosts()
+    credentials = Credentials(settings.operators(), settings.workload_secrets())
+    settings.domain_hosts()
+    async with (
+        opened(settings) as database,
+        trusting(database, keks, timedelta(days=settings.signing_key_days)) as trusted,
+        keeping(AuditStore(database, TenantStore(database)).write) as audit,
+        noting(KeyStore(database, limit=settings.max_api_keys)) as uses,
+        purging(settings, database, trusted.ring),
+    ):
+        pages = PageTokens(await _shared_secret(trusted.store, keks, "page tokens"))
+        feed = trusted.feed
+        yield Parts(
+            registrations=(
+                *_tokens(settings, database, credentials, trusted, uses, audit),
+                *_registry(settings, database, feed, pages),
+            ),
+            components=(("database", database.ready), ("trust", lambda: feed.age < MAX_AGE)),
+            feed=feed,
+            audit=audit,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What comes from files: the operators, and the services' secrets by name."""
+
+    operators: Sequence[Operator]
+    workloads: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """What tokens are signed and judged by."""
+
+    store: TrustStore
+    ring: SigningRing
+    feed: TrustFeed
+
+
+@asynccontextmanager
+async def opened(settings: TenantSettings) -> AsyncIterator[Database]:
+    """Give the database to a process that may have it; errors as for `wired`."""
     database = await Database.connect(
         settings.database_url.get_secret_value(), schema="tenant", pool_size=settings.database_pool
     )
-    tasks: list[asyncio.Task[None]] = []
-    uses: KeyUses | None = None
     try:
         await database.check_role()
-        tenants, keys = TenantStore(database), KeyStore(database, limit=settings.max_api_keys)
-        trust = TrustStore(database)
-        ring = SigningRing(trust, keks, timedelta(days=settings.signing_key_days))
-        await ring.open()
-        uses = KeyUses(keys.record_uses)
-        exchange = Exchange(
-            keys,
-            tenants,
-            ring,
-            operators=operators,
-            workloads=workloads,
-            note_use=uses.note,
-            clock=_now,
-            hosts=settings.host_rules(),
-        )
+        yield database
+    finally:
+        await database.close()
 
-        async def read_trust() -> TrustSet:
-            found = await trust.read_trust()
-            await ring.keep_up(found.jwks_json)
-            return found
 
-        feed = TrustFeed(read_trust)
-        await feed.refresh()
-        tasks += [
-            asyncio.create_task(feed.follow(), name="trust_feed"),
-            asyncio.create_task(trust.listen_for_trust(feed.ring), name="trust_bell"),
-            asyncio.create_task(ring.follow(), name="signing_keys"),
-            asyncio.create_task(uses.follow(), name="key_uses"),
-        ]
-        pages = PageTokens(await _shared_secret(trust, keks, "page tokens"))
-        log, erasures = AuditStore(database, tenants), ErasureStore(database, tenants)
-        data = TenantData(database, None)
-        async with (
-            keeping(log.write) as audit,
-            purging(settings, Purging(database, tenants, erasures, data), ring),
-        ):
-            yield Parts(
-                registrations=(
-                    *_registrations(keys, exchange, feed, pages),
-                    Registration(
-                        tenant_service_pb2_grpc.add_TenantServiceServicer_to_server,
-                        TenantServicer(tenants, erasures, pages, timedelta(days=settings.purge_grace_days)),
-                    ),
-                    registration(data, lambda: feed.refused_tenants),
-                    Registration(
-                        signing_key_service_pb2_grpc.add_SigningKeyServiceServicer_to_server,
-                        SigningKeyServicer(trust, ring),
-                    ),
-                    Registration(
-                        oauth_service_pb2_grpc.add_OAuthServiceServicer_to_server, OAuthServicer(exchange, audit)
-                    ),
-                    Registration(
-                        domain_service_pb2_grpc.add_DomainServiceServicer_to_server,
-                        DomainServicer(
-                            DomainStore(database, limit=settings.max_domains),
-                            ProofFinder(hosts_file=domain_hosts),
-                            settings.host_rules(),
-                            pages,
-                        ),
-                    ),
-                    Registration(audit_service_pb2_grpc.add_AuditServiceServicer_to_server, AuditServicer(log, pages)),
-                ),
-                components=(("database", database.ready), ("trust", lambda: feed.age < MAX_AGE)),
-                feed=feed,
-                audit=audit,
-            )
+@asynccontextmanager
+async def trusting(database: Database, keks: KeyEncryptionKeys, max_age: timedelta) -> AsyncIterator[Trusted]:
+    """Keep signing keys and trust set fresh for as long as the context lasts; errors as for `wired`."""
+    store = TrustStore(database)
+    ring = SigningRing(store, keks, max_age)
+    await ring.open()
+
+    async def read_trust() -> TrustSet:
+        found = await store.read_trust()
+        await ring.keep_up(found.jwks_json)
+        return found
+
+    feed = TrustFeed(read_trust)
+    await feed.refresh()
+    async with running(feed.follow(), store.listen_for_trust(feed.ring), ring.follow()):
+        yield Trusted(store, ring, feed)
+
+
+@asynccontextmanager
+async def noting(keys: KeyStore) -> AsyncIterator[KeyUses]:
+    """Note when keys are used, and write it every few seconds and at the end."""
+    uses = KeyUses(keys.record_uses)
+    try:
+        async with running(uses.follow()):
+            yield uses
+    finally:
+        await uses.flush()
+
+
+@asynccontextmanager
+async def running(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Do work beside everything else for as long as the context lasts."""
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        yield
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if uses is not None:
-            await uses.flush()
-        await database.close()
+
+
+def _tokens(
+    settings: TenantSettings,
+    database: Database,
+    credentials: Credentials,
+    trusted: Trusted,
+    uses: KeyUses,
+    audit: AuditTrail,
+) -> tuple[Registration, ...]:
+    """Return the servicers of credentials and tokens."""
+    exchange = Exchange(
+        KeyStore(database, limit=settings.max_api_keys),
+        TenantStore(database),
+        trusted.ring,
+        operators=credentials.operators,
+        workloads=credentials.workloads,
+        note_use=uses.note,
+        clock=_now,
+        hosts=settings.host_rules(),
+    )
+    signing = SigningKeyServicer(trusted.store, trusted.ring)
+    return (
+        Registration(token_service_pb2_grpc.add_TokenServiceServicer_to_server, TokenServicer(exchange, trusted.feed)),
+        Registration(oauth_service_pb2_grpc.add_OAuthServiceServicer_to_server, OAuthServicer(exchange, audit)),
+        Registration(signing_key_service_pb2_grpc.add_SigningKeyServiceServicer_to_server, signing),
+    )
+
+
+def _registry(
+    settings: TenantSettings, database: Database, feed: TrustFeed, pages: PageTokens
+) -> tuple[Registration, ...]:
+    """Return the servicers of tenants and of what belongs to them."""
+    tenants, keys = TenantStore(database), KeyStore(database, limit=settings.max_api_keys)
+    grace = timedelta(days=settings.purge_grace_days)
+    domains = DomainServicer(
+        DomainStore(database, limit=settings.max_domains),
+        ProofFinder(hosts_file=settings.domain_hosts()),
+        settings.host_rules(),
+        pages,
+    )
+    return (
+        Registration(
+            tenant_service_pb2_grpc.add_TenantServiceServicer_to_server,
+            TenantServicer(tenants, ErasureStore(database, tenants), pages, grace),
+        ),
+        registration(TenantData(database, None), lambda: feed.refused_tenants),
+        Registration(api_key_service_pb2_grpc.add_ApiKeyServiceServicer_to_server, ApiKeyServicer(keys, pages)),
+        Registration(domain_service_pb2_grpc.add_DomainServiceServicer_to_server, domains),
+        Registration(
+            audit_service_pb2_grpc.add_AuditServiceServicer_to_server,
+            AuditServicer(AuditStore(database, tenants), pages),
+        ),
+    )
 
 
 async def _shared_secret(store: TrustStore, keks: KeyEncryptionKeys, purpose: str) -> bytes:
@@ -177,18 +242,8 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Purging:
-    """What the work on erasures is done with."""
-
-    database: Database
-    tenants: TenantStore
-    erasures: ErasureStore
-    data: TenantData
-
-
 @asynccontextmanager
-async def purging(settings: TenantSettings, parts: Purging, ring: SigningRing) -> AsyncIterator[None]:
+async def purging(settings: TenantSettings, database: Database, ring: SigningRing) -> AsyncIterator[None]:
     """Erase the tenants that are due for as long as the context lasts; not at all while a service is not known."""
     # Who feeds others forgets first: webhooks become tickets, and profiles are copied to tickets.
     targets = {
@@ -207,30 +262,21 @@ async def purging(settings: TenantSettings, parts: Purging, ring: SigningRing) -
     tls = settings.peer_tls()
     channels = {service: open_channel(target, service, tls) for service, target in targets.items()}
     erasers: dict[str, Eraser] = {service: remote(channel, token) for service, channel in channels.items()}
+    tenants = TenantStore(database)
     purge = Purge(
-        parts.database,
-        parts.tenants,
-        parts.erasures,
-        {**erasers, "tenant": parts.data.erase},
+        database,
+        tenants,
+        ErasureStore(database, tenants),
+        {**erasers, "tenant": TenantData(database, None).erase},
         settle=timedelta(seconds=settings.erase_settle_seconds),
         clock=_now,
     )
-    working = asyncio.create_task(purge.run(), name="purge")
     try:
-        yield
+        async with running(purge.run()):
+            yield
     finally:
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
         for channel in channels.values():
             await channel.close()
-
-
-def _registrations(keys: KeyStore, exchange: Exchange, feed: TrustFeed, pages: PageTokens) -> tuple[Registration, ...]:
-    """Return the servicers of keys and tokens."""
-    return (
-        Registration(token_service_pb2_grpc.add_TokenServiceServicer_to_server, TokenServicer(exchange, feed)),
-        Registration(api_key_service_pb2_grpc.add_ApiKeyServiceServicer_to_server, ApiKeyServicer(keys, pages)),
-    )
 
 
 async def main(settings: TenantSettings) -> None:
