@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 from collections.abc import Awaitable, Iterator
+from typing import Any
 
 import grpc
 import httpx
@@ -88,7 +89,9 @@ def call(stack: Stack, channel: grpc.aio.Channel, name: str) -> Awaitable[bytes]
     metadata = (("authorization", f"Bearer {stack.tokens.token(quota=10_000_000)}"),)
     # The message EchoRequest{id = 1}.
     request = bytes((10, len(name))) + name.encode()
-    return channel.unary_unary(f"/{SERVICE}/Echo")(request, metadata=metadata, timeout=60)
+    method: Any = channel.unary_unary(f"/{SERVICE}/Echo")
+    answer: Awaitable[bytes] = method(request, metadata=metadata, timeout=60)
+    return answer
 
 
 def test_a_service_that_does_not_answer_is_504(crowded: Stack) -> None:

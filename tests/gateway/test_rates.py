@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import grpc
 import httpx
@@ -37,7 +38,7 @@ def anybody(limited: Stack) -> Iterator[httpx.Client]:
         yield open_client
 
 
-def bearer(limited: Stack, tenant: str, **claims: object) -> dict[str, str]:
+def bearer(limited: Stack, tenant: str, **claims: Any) -> dict[str, str]:
     """Return the header with a token of a tenant."""
     return {"authorization": f"Bearer {limited.tokens.token(tid=tenant, **claims)}"}
 
@@ -127,13 +128,14 @@ def test_a_call_over_grpc_is_refused_as_grpc_does(limited: Stack) -> None:
     credentials = grpc.ssl_channel_credentials((limited.folder / "tls" / "ca.pem").read_bytes())
     metadata = tuple(bearer(limited, "caller", quota=6).items())
     with grpc.secure_channel(f"localhost:{limited.https}", credentials) as channel:
-        call = channel.unary_unary(f"/{SERVICE}/Echo")
+        call: Any = channel.unary_unary(f"/{SERVICE}/Echo")
         _, first = call.with_call(b"", metadata=metadata, timeout=20)
         assert ("ratelimit-policy", '"tenant";q=1;w=10') in tuple(first.initial_metadata())
         with pytest.raises(grpc.RpcError) as caught:
             call(b"", metadata=metadata, timeout=20)
-    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert dict(caught.value.initial_metadata() or caught.value.trailing_metadata())["retry-after"] == "10"
+    error: Any = caught.value
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert ("retry-after", "10") in tuple(error.initial_metadata() or error.trailing_metadata())
 
 
 def test_a_webhook_address_has_a_limit_of_its_own(limited: Stack, anybody: httpx.Client) -> None:
