@@ -1,10 +1,11 @@
 """Ten thousand shops, one of which changes: the others cost it nothing, and Envoy knows of none of them."""
 
 import asyncio
+import contextlib
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import asyncpg
@@ -45,14 +46,15 @@ def suite() -> Iterator[SuiteUnderTest]:
         yield SuiteUnderTest.of(described)
 
 
-async def execute(suite: SuiteUnderTest, statement: str, *values: object) -> None:
-    """Run a statement as the database's owner."""
+@contextlib.asynccontextmanager
+async def database(suite: SuiteUnderTest) -> AsyncIterator[asyncpg.Connection]:
+    """Give a connection of the database's owner."""
     folder = SuiteFolder(Path(suite.data))
     password = suite_secrets(folder.secrets).postgres[SUPERUSER]
     server = prepare_postgres(folder.root / "postgres", folder.root / "pg", password)
     connection = await asyncpg.connect(server.url(SUPERUSER, password, DATABASE))
     try:
-        await connection.execute(statement, *values)
+        yield connection
     finally:
         await connection.close()
 
@@ -66,12 +68,17 @@ async def config_dump(suite: SuiteUnderTest) -> int:
 
 
 class Watched:
-    """A shop that is polled with its key while it is changed."""
+    """A shop that is polled with its key while it is changed; `committed` is when the database told of a commit."""
 
     def __init__(self, suite: SuiteUnderTest, shop: Shop, client: httpx.AsyncClient, operator: str) -> None:
         self._suite, self._shop, self._client, self._operator = suite, shop, client, operator
         self.seconds: list[float] = []
         self.with_call: dict[str, list[float]] = defaultdict(list)
+        self.committed = 0.0
+
+    def hear(self, *_: object) -> None:
+        """Note a commit: the database tells all that listen of it, and only then."""
+        self.committed = time.monotonic()
 
     async def status(self, key: str) -> int:
         """Ask once."""
@@ -87,13 +94,13 @@ class Watched:
         return time.monotonic()
 
     async def change(self, method: str, request: dict[str, str], key: str, token: str, *, welcome: bool) -> None:
-        """Change something and take the time from its commit, which is a moment before the answer, to its effect."""
+        """Change something and take the time from its commit to its effect, and from the call that asked for it."""
         called = time.monotonic()
         polling = asyncio.create_task(self.seen(key, welcome))
         await call(self._suite.grpc["tenant"], f"rapport.tenant.v1.{method}", request, token)
-        committed = time.monotonic()
         effect = await polling
-        self.seconds.append(max(0.0, effect - committed))
+        assert self.committed > called
+        self.seconds.append(max(0.0, effect - self.committed))
         self.with_call[method.rpartition("/")[2]].append(effect - called)
 
     async def round(self) -> None:
@@ -117,8 +124,9 @@ class Watched:
 
 async def measured(suite: SuiteUnderTest, shop: Shop) -> Watched:
     """Change a shop many times, and return what was measured."""
-    async with suite.client() as client:
+    async with suite.client() as client, database(suite) as connection:
         watched = Watched(suite, shop, client, await operator_token(suite))
+        await connection.add_listener("tenant_trust", watched.hear)
         for _ in range(ROUNDS):
             await watched.round()
     return watched
@@ -130,7 +138,7 @@ def told(what: str, watched: Watched) -> str:
     calls = [seconds * 1000 for kind in watched.with_call.values() for seconds in kind]
     kinds = ", ".join(f"{kind} {statistics.median(found) * 1000:.0f} ms" for kind, found in watched.with_call.items())
     return (
-        f"{what}: {len(after)} changes; after the answer to the change median {statistics.median(after):.0f} ms, "
+        f"{what}: {len(after)} changes; after the commit median {statistics.median(after):.0f} ms, "
         f"longest {max(after):.0f} ms; after its call median {statistics.median(calls):.0f} ms, "
         f"longest {max(calls):.0f} ms ({kinds})"
     )
@@ -141,10 +149,12 @@ async def test_one_changed_shop_of_ten_thousand_takes_effect_at_once(suite: Suit
     shop = await new_shop(suite, "changed")
     before = await config_dump(suite)
     few = await measured(suite, shop)
-    await execute(suite, COPY, shop.slug, SHOPS)
+    async with database(suite) as connection:
+        await connection.execute(COPY, shop.slug, SHOPS)
     many = await measured(suite, shop)
     assert await config_dump(suite) == before
-    await execute(suite, SUSPEND, SUSPENDED)
+    async with database(suite) as connection:
+        await connection.execute(SUSPEND, SUSPENDED)
 
     async def settled() -> bool:
         async with suite.client(**{"x-api-key": shop.api_key}) as client:
@@ -159,5 +169,5 @@ async def test_one_changed_shop_of_ten_thousand_takes_effect_at_once(suite: Suit
         f"Envoy's configuration: {before} bytes each time",
     )
     print("\n" + "\n".join(figures))  # noqa: T201 - the figures are what a drill is for
-    for found in (*many.with_call.values(), *suspended.with_call.values()):
-        assert statistics.median(found) < 0.1
+    assert statistics.median(many.seconds) < 0.1
+    assert statistics.median(suspended.seconds) < 0.1
