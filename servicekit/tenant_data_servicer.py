@@ -1,4 +1,4 @@
-"""`TenantDataService`, the same in every service: what a service keeps about a tenant is asked for and removed by it."""
+"""`TenantDataService`, the same in every service: what it keeps about a tenant is asked for and removed by this."""
 
 from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any
