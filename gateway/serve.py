@@ -4,6 +4,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import grpc
@@ -23,6 +24,7 @@ from gateway.quota import QuotaService
 from gateway.service import GatewayServicer
 from gateway.settings import GatewaySettings
 from servicekit import metrics
+from servicekit.audit import AuditTrail, keeping, remote
 from servicekit.believed import may_be_the_gateway
 from servicekit.channel import open_channel
 from servicekit.identity import TrustWatcher, Workload
@@ -43,13 +45,16 @@ async def serve(settings: GatewaySettings) -> None:
     stopped = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopped.set)
-    async with open_channel(settings.tenant_target, "tenant", peer_tls) as channel:
+    async with AsyncExitStack() as stack:
+        channel = await stack.enter_async_context(open_channel(settings.tenant_target, "tenant", peer_tls))
         workload = Workload("gateway", settings.workload_credential(), channel)
+        audit = await stack.enter_async_context(keeping(remote(workload, channel)))
         watcher = TrustWatcher(workload, channel, on_keys=key_sets.put_nowait)
         outside = [handlers(cache, may_be_the_gateway)]
         if settings.shared_quotas:
             outside.append(QuotaService(settings.requests_per_minute).handlers())
-        server = await _start_server(settings.ads_listen, cache, plane, watcher, peer_tls, outside)
+        operators = GatewayServicer(cache, plane)
+        server = await _start_server(settings.ads_listen, operators, watcher, audit, peer_tls, outside)
         metrics.serve(settings.metrics_listen)
         Figures(cache)
         log.info("control_plane_started", ads=settings.ads_listen)
@@ -71,19 +76,17 @@ async def serve(settings: GatewaySettings) -> None:
 
 async def _start_server(
     listen: str,
-    cache: SnapshotCache,
-    plane: ControlPlane,
+    servicer: GatewayServicer,
     watcher: TrustWatcher,
+    audit: AuditTrail,
     peer_tls: PeerTls | None,
     outside: Sequence[grpc.GenericRpcHandler],
 ) -> RunningServer:
     """Serve what is for Envoy alone and knows no tokens (ADS, quotas), and beside it what is for operators."""
-    operators = Registration(
-        gateway_service_pb2_grpc.add_GatewayServiceServicer_to_server, GatewayServicer(cache, plane)
-    )
+    operators = Registration(gateway_service_pb2_grpc.add_GatewayServiceServicer_to_server, servicer)
     try:
         return await start_server(
-            [operators], trust=watcher, listen=listen, tls=peer_tls, outside=outside, options=OPTIONS
+            [operators], trust=watcher, audit=audit, listen=listen, tls=peer_tls, outside=outside, options=OPTIONS
         )
     except AddressInUseError as error:
         sys.exit(str(error))
