@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from gateway.edge.clients import Proxies
 from gateway.settings import GatewaySettings
+from tests.gateway.plane import validate
 from tests.gateway.static import static_bootstrap
-from tests.gateway.test_envoy import validate
 
 
 @pytest.mark.parametrize(
