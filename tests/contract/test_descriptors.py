@@ -22,6 +22,12 @@ PUBLIC = {
 }
 INTERNAL_SCOPES = {"audit.record", "log.read", "tickets.ingest", "tenants.erase", "tenants.export", "trust.watch"}
 
+ONE_TIME_SECRETS = {"api_key", "key", "webhook_url"}
+"""The fields of answers that hold a secret which is told once and cannot be read again."""
+
+MAKES_NO_SECRET = {"rapport.tenant.v1.ApiKeyService.RevokeApiKey"}
+"""Methods that answer with such a resource and leave its secret out."""
+
 ADMINISTRATION = {
     f"{resource}.write" for resource in ("tenants", "keys", "connections", "domains", "signing_keys", "gateway")
 } | {"tenants.export"}
@@ -57,6 +63,24 @@ def test_a_method_that_only_reads_says_so(name: str) -> None:
         assert level in {descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS, descriptor_pb2.MethodOptions.IDEMPOTENT}
     elif level == descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS:
         assert method.name.startswith("Exchange") or name.endswith("Assistant.GetDraft")
+
+
+def test_what_tells_a_secret_once_is_not_repeated_by_the_gateway() -> None:
+    """The gateway may repeat an idempotent call after its work was done; the repeat's answer lacks the secret."""
+    messages = {f".{file.package}.{message.name}": message for file in IMAGE.file for message in file.message_type}
+    telling = {
+        name
+        for name, method in METHODS.items()
+        if ONE_TIME_SECRETS & {field.name for field in messages[method.output_type].field}
+    } - MAKES_NO_SECRET
+    assert {name.rpartition(".")[2] for name in telling} == {
+        "CreateApiKey",
+        "CreateConnection",
+        "CreateTenant",
+        "RotateApiKey",
+    }
+    repeated = {name for name in telling if METHODS[name].options.HasField("idempotency_level")}
+    assert repeated == set()
 
 
 @pytest.mark.parametrize("name", METHODS)

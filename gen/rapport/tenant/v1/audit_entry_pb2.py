@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#rapport/tenant/v1/audit_entry.proto\x12\x11rapport.tenant.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xee\x03\n\nAuditEntry\x12\x18\n\x02id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12(\n\ttenant_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\x08tenantId\x12\x42\n\x04kind\x18\x03 \x01(\x0e\x32\".rapport.tenant.v1.AuditEntry.KindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04kind\x12\x43\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\ncreateTime\x12\"\n\x07subject\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x07subject\x12 \n\x06method\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x06method\x12$\n\x08resource\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x90\x03R\x08resource\x12\'\n\nrequest_id\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12!\n\x07outcome\x18\t \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x07outcome\x12\x1d\n\x05\x63ount\x18\n \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01R\x05\x63ount\"<\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0c\n\x08KIND_ACT\x10\x01\x12\x10\n\x0cKIND_REFUSAL\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#rapport/tenant/v1/audit_entry.proto\x12\x11rapport.tenant.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8f\x04\n\nAuditEntry\x12\x18\n\x02id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12(\n\ttenant_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\x08tenantId\x12\x42\n\x04kind\x18\x03 \x01(\x0e\x32\".rapport.tenant.v1.AuditEntry.KindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04kind\x12\x43\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\ncreateTime\x12\"\n\x07subject\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x07subject\x12 \n\x06method\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x06method\x12$\n\x08resource\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x90\x03R\x08resource\x12\'\n\nrequest_id\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12!\n\x07outcome\x18\t \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x07outcome\x12\x1d\n\x05\x63ount\x18\n \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01R\x05\x63ount\x12\x1f\n\x06tenant\x18\x0b \x01(\tB\x07\xbaH\x04r\x02\x18?R\x06tenant\"<\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0c\n\x08KIND_ACT\x10\x01\x12\x10\n\x0cKIND_REFUSAL\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,8 +53,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUDITENTRY'].fields_by_name['outcome']._serialized_options = b'\272H\004r\002\030d'
   _globals['_AUDITENTRY'].fields_by_name['count']._loaded_options = None
   _globals['_AUDITENTRY'].fields_by_name['count']._serialized_options = b'\272H\004\032\002(\001'
+  _globals['_AUDITENTRY'].fields_by_name['tenant']._loaded_options = None
+  _globals['_AUDITENTRY'].fields_by_name['tenant']._serialized_options = b'\272H\004r\002\030?'
   _globals['_AUDITENTRY']._serialized_start=121
-  _globals['_AUDITENTRY']._serialized_end=615
-  _globals['_AUDITENTRY_KIND']._serialized_start=555
-  _globals['_AUDITENTRY_KIND']._serialized_end=615
+  _globals['_AUDITENTRY']._serialized_end=648
+  _globals['_AUDITENTRY_KIND']._serialized_start=588
+  _globals['_AUDITENTRY_KIND']._serialized_end=648
 # @@protoc_insertion_point(module_scope)

@@ -57,6 +57,7 @@ class AuditEntry(message.Message):
     REQUEST_ID_FIELD_NUMBER: builtins.int
     OUTCOME_FIELD_NUMBER: builtins.int
     COUNT_FIELD_NUMBER: builtins.int
+    TENANT_FIELD_NUMBER: builtins.int
     id: builtins.str
     """The entry's id, a UUID of version 7."""
     tenant_id: builtins.str
@@ -75,6 +76,10 @@ class AuditEntry(message.Message):
     """How it ended: "OK" or the reason of the refusal. Empty: the act began and its end was never heard of."""
     count: builtins.int
     """How many refusals the entry stands for; 1 for an act."""
+    tenant: builtins.str
+    """The slug or id of the tenant that the request named, where the caller is bound to none: the entry stands in that
+    tenant's log as well. Said when an entry is recorded, and not kept: it is empty in what is read.
+    """
     @builtins.property
     def create_time(self) -> timestamp_pb2.Timestamp:
         """When the act began, or when the last of the refusals happened."""
@@ -92,9 +97,10 @@ class AuditEntry(message.Message):
         request_id: builtins.str = ...,
         outcome: builtins.str = ...,
         count: builtins.int = ...,
+        tenant: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["count", b"count", "create_time", b"create_time", "id", b"id", "kind", b"kind", "method", b"method", "outcome", b"outcome", "request_id", b"request_id", "resource", b"resource", "subject", b"subject", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["count", b"count", "create_time", b"create_time", "id", b"id", "kind", b"kind", "method", b"method", "outcome", b"outcome", "request_id", b"request_id", "resource", b"resource", "subject", b"subject", "tenant", b"tenant", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
