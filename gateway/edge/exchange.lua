@@ -48,11 +48,16 @@ local function client_of(handle)
   return address:match("^%[(%x*:%x*:%x*:%x*)") or address:match("^%[([^%]]*)") or address:match("^[^:]*")
 end
 
--- How many wrong keys the client may still try.
+-- What is left to a client of its wrong keys, as of now.
 local function trials(client, now)
   local kept = recall_client(client)
-  if not kept then return WRONG_KEYS end
-  return math.min(WRONG_KEYS, kept.left + (now - kept.at) / 1000 * WRONG_KEYS_A_SECOND)
+  if not kept then
+    kept = { left = WRONG_KEYS, at = now }
+    remember_client(client, kept)
+  end
+  kept.left = math.min(WRONG_KEYS, kept.left + (now - kept.at) / 1000 * WRONG_KEYS_A_SECOND)
+  kept.at = now
+  return kept
 end
 
 -- A gRPC message: no compression, four bytes of length, then ExchangeApiKeyRequest{api_key = 1}.
@@ -129,13 +134,18 @@ function envoy_on_request(handle)
   local now = tonumber(handle:timestamp())
   local entry = recall(key)
   if not entry or entry.ends <= now then
-    local client = client_of(handle)
     -- Who tries one key after the other is slowed down. A key that is known goes on to be asked for: neighbours of one
     -- who guesses, behind the same address, are not locked out, and one forgotten old key costs its neighbours nothing.
-    local known = entry ~= nil
-    if not known and trials(client, now) < 1 then
-      handle:respond({ [":status"] = "429", ["retry-after"] = tostring(math.ceil(1 / WRONG_KEYS_A_SECOND)) }, "")
-      return
+    -- A key is known from its first request on, which pays before the answer is there: many at once pay as many do.
+    local paid
+    if not entry then
+      paid = trials(client_of(handle), now)
+      if paid.left < 1 then
+        handle:respond({ [":status"] = "429", ["retry-after"] = tostring(math.ceil(1 / WRONG_KEYS_A_SECOND)) }, "")
+        return
+      end
+      paid.left = paid.left - 1
+      remember(key, { ends = 0 })
     end
     -- A second try reaches another process when the first one had just gone.
     entry = exchange(handle, key, now) or exchange(handle, key, now)
@@ -144,7 +154,7 @@ function envoy_on_request(handle)
       return
     end
     remember(key, entry)
-    if not known and not entry.authorization then remember_client(client, { left = trials(client, now) - 1, at = now }) end
+    if paid and entry.authorization then paid.left = math.min(WRONG_KEYS, paid.left + 1) end
   end
   -- The headers taken before a call of the tenant service are no longer valid after it.
   if entry.authorization then handle:headers():replace("authorization", entry.authorization) end

@@ -1,7 +1,10 @@
 """Requests per minute on a real edge: each tenant, key, webhook and stranger has a bucket that nobody else empties."""
 
+import asyncio
 import re
-from collections.abc import Iterator
+import ssl
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -170,6 +173,51 @@ def test_who_guesses_keys_is_slowed_down_and_locks_nobody_out(limited: Stack, an
     assert limited.tokens.exchanges - before < 85
     assert anybody.get("/v1/things/7", headers=good).status_code == 200
     assert anybody.get("/v1/things/7", headers=bearer(limited, "token")).status_code == 200
+
+
+async def at_once(limited: Stack, source: str, keys: Sequence[str]) -> list[int]:
+    """Return the statuses of one request with each key, all sent at the same time from an address of this machine."""
+    context = ssl.create_default_context(cafile=str(limited.folder / "tls" / "ca.pem"))
+    transport = httpx.AsyncHTTPTransport(verify=context, http2=True, local_address=source)
+    url = f"https://localhost:{limited.https}/v1/things/7"
+    async with httpx.AsyncClient(transport=transport, timeout=60) as client:
+        answers = await asyncio.gather(*(client.get(url, headers={"x-api-key": key}) for key in keys))
+    return [answer.status_code for answer in answers]
+
+
+async def test_wrong_keys_that_are_sent_at_once_pay_like_those_one_after_the_other(limited: Stack) -> None:
+    """Each before it is asked for; and the debt never grows, so that a neighbour's new key is tried soon after."""
+    before, limited.tokens.slowness = limited.tokens.exchanges, 1.0
+    try:
+        seen = await at_once(limited, "127.0.0.9", [f"rpk_swarm{n}_000000" for n in range(500)])
+    finally:
+        limited.tokens.slowness = 0.0
+    assert set(seen) == {401, 429}
+    assert seen.count(401) == limited.tokens.exchanges - before < 100
+    limited.tokens.good_keys.add("rpk_neighbour_000001")
+    finished, started = [0], time.monotonic()
+    while finished != [200]:
+        assert time.monotonic() - started < 5
+        finished = await at_once(limited, "127.0.0.9", ["rpk_neighbour_000001"])
+
+
+async def test_good_keys_pay_nothing_however_many_requests_come_at_once(stack: Stack) -> None:
+    """A cold edge knows none of them; one key costs its client one trial until it has proved good."""
+    keys = [f"rpk_crowd{n}_000001" for n in range(50)]
+    stack.tokens.good_keys.update(keys)
+    for few in (keys[:25], keys[25:]):
+        assert set(await at_once(stack, "127.0.0.10", [key for key in few for _ in range(4)])) == {200}
+    assert set(await at_once(stack, "127.0.0.10", [f"rpk_after{n}_000000" for n in range(60)])) == {401}
+
+
+async def test_keys_that_nobody_could_judge_pay_too(limited: Stack) -> None:
+    """Otherwise a tenant service in trouble were asked without end."""
+    limited.tokens.away = True
+    try:
+        seen = await at_once(limited, "127.0.0.11", [f"rpk_away{n}_000000" for n in range(90)])
+    finally:
+        limited.tokens.away = False
+    assert set(seen) == {503, 429}
 
 
 def test_a_tenant_at_ten_times_its_quota_does_not_slow_another_down(limited: Stack) -> None:

@@ -19,6 +19,7 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_tools import protoc
+from rapport.tenant.v1 import audit_entry_pb2, audit_service_pb2, audit_service_pb2_grpc
 from rapport.tenant.v1 import token_service_pb2 as token_pb
 from rapport.tenant.v1 import token_service_pb2_grpc as token_rpc
 
@@ -211,20 +212,27 @@ class Probe:
         return answer
 
 
-class Tokens(token_rpc.TokenServiceServicer):
-    """The tenant service's token methods with a key of their own; counts exchanges."""
+class Tokens(token_rpc.TokenServiceServicer, audit_service_pb2_grpc.AuditServiceServicer):
+    """The tenant service's token methods with a key of their own, and its audit log.
+
+    `exchanges` counts the keys that were exchanged, `audited` keeps the entries in the order in which they came.
+    """
 
     def __init__(self) -> None:
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.kid = "k1"
         self.former: list[dict[str, str]] = []
         self.exchanges = 0
+        self.audited: list[audit_entry_pb2.AuditEntry] = []
         self.good_keys = {GOOD_KEY}
+        self.away = False
+        self.slowness = 0.0
         self.changed = asyncio.Event()
 
     def register(self, server: grpc.aio.Server) -> None:
-        """Add the service to a server."""
+        """Add the services to a server."""
         token_rpc.add_TokenServiceServicer_to_server(self, server)
+        audit_service_pb2_grpc.add_AuditServiceServicer_to_server(self, server)
 
     def jwks(self) -> str:
         """Return the key set."""
@@ -248,6 +256,9 @@ class Tokens(token_rpc.TokenServiceServicer):
     async def ExchangeApiKey(self, request: Any, context: Any) -> Any:  # noqa: N802 - the contract's name
         """Exchange a good key."""
         self.exchanges += 1
+        await asyncio.sleep(self.slowness)
+        if self.away:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
         if request.api_key not in self.good_keys:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "no")
         answer = token_pb.AccessToken(token=self.token(), tenant_id="t")
@@ -263,6 +274,15 @@ class Tokens(token_rpc.TokenServiceServicer):
     async def ExchangeOperatorKey(self, _request: Any, context: Any) -> Any:  # noqa: N802 - the contract's name
         """Know no operator."""
         await context.abort(grpc.StatusCode.UNAUTHENTICATED, "no")
+
+    async def RecordAuditEntries(self, request: Any, _context: Any) -> Any:  # noqa: N802 - the contract's name
+        """Keep the entries."""
+        self.audited += request.entries
+        return audit_service_pb2.RecordAuditEntriesResponse()
+
+    async def ListAuditEntries(self, _request: Any, context: Any) -> Any:  # noqa: N802 - the contract's name
+        """Show the log to nobody."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "no")
 
     async def GetJwks(self, _request: Any, _context: Any) -> Any:  # noqa: N802 - the contract's name
         """Return the key set."""
