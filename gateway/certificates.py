@@ -36,6 +36,10 @@ class CertificateRefusedError(ValueError):
     """The pair cannot be served; the text names the file and says why."""
 
 
+class CertificateNotYetError(CertificateRefusedError):
+    """The pair cannot be served now, but may be later without a change of its files."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     """A certificate chain and its private key as files (PEM)."""
@@ -64,8 +68,10 @@ class CertificateStore:
         self._drops = drops
         self._acme = acme
         self._live = live
-        # Of each source: how its files looked when they were read last, and the copy of what was good last.
+        # Of each source: how its files looked when they were judged for good, what was logged last of a refusal (the
+        # looks and the reason), and the copy of what was good last.
         self._looks: dict[str, str] = {}
+        self._refused: dict[str, tuple[str, str]] = {}
         self._good: dict[str, Pair] = {}
         self._superseded: set[Path] = set()
 
@@ -75,14 +81,14 @@ class CertificateStore:
         Raises:
             CertificateRefusedError: the gateway's own pair is unusable, and none was good before.
         """
-        self._live.mkdir(parents=True, exist_ok=True, mode=0o700)
         before = set(self._good.values())
         self._take("", self._server)
         dropped = {folder.name: Pair(folder / CHAIN, folder / KEY) for folder in _folders(self._drops)}
         for domain, pair in dropped.items():
             self._take(domain, pair)
-        for domain in self._looks.keys() - dropped.keys() - {""}:
-            del self._looks[domain]
+        for domain in (self._looks.keys() | self._refused.keys()) - dropped.keys() - {""}:
+            self._looks.pop(domain, None)
+            self._refused.pop(domain, None)
             if self._good.pop(domain, None):
                 log.info("certificate_removed", domain=domain)
         now = set(self._good.values())
@@ -96,7 +102,6 @@ class CertificateStore:
         looks = _looks(pair)
         if self._looks.get(domain) == looks:
             return
-        self._looks[domain] = looks
         try:
             chain, key = _content(pair.chain), _content(pair.key)
             end = judge(pair, chain, key, domain, datetime.now(UTC))
@@ -104,8 +109,15 @@ class CertificateStore:
         except CertificateRefusedError as refused:
             if not domain and "" not in self._good:
                 raise
-            log.error("certificate_refused", domain=domain or None, reason=str(refused))  # noqa: TRY400 - the text says all
+            if not isinstance(refused, CertificateNotYetError):
+                self._looks[domain] = looks
+            said = (looks, str(refused))
+            if self._refused.get(domain) != said:
+                self._refused[domain] = said
+                log.error("certificate_refused", domain=domain or None, reason=said[1])  # noqa: TRY400 - the text says all
             return
+        self._looks[domain] = looks
+        self._refused.pop(domain, None)
         self._good[domain] = copy
         self._superseded -= {copy.chain, copy.key}
         log.info("certificate_taken", domain=domain or None, file=str(pair.chain), until=end.isoformat())
@@ -113,12 +125,16 @@ class CertificateStore:
     def _copy(self, chain: bytes, key: bytes) -> Pair:
         name = hashlib.sha256(chain + b"\0" + key).hexdigest()[:32]
         copy = Pair(self._live / f"{name}.pem", self._live / f"{name}.key")
-        for path, content in ((copy.chain, chain), (copy.key, key)):
-            fresh = path.with_suffix(path.suffix + ".new")
-            fresh.unlink(missing_ok=True)
-            with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(content)
-            fresh.replace(path)
+        try:
+            self._live.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for path, content in ((copy.chain, chain), (copy.key, key)):
+                fresh = path.with_suffix(path.suffix + ".new")
+                fresh.unlink(missing_ok=True)
+                with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                    file.write(content)
+                fresh.replace(path)
+        except OSError as error:
+            raise CertificateNotYetError(f"{self._live}: {error.strerror}") from None
         return copy
 
     def _forget(self, replaced: set[Path]) -> None:
@@ -144,7 +160,7 @@ def judge(pair: Pair, chain: bytes, key: bytes, domain: str, now: datetime) -> d
     if now >= leaf.not_valid_after_utc:
         raise CertificateRefusedError(f"{pair.chain}: the certificate ended at {leaf.not_valid_after_utc.isoformat()}")
     if now < leaf.not_valid_before_utc:
-        raise CertificateRefusedError(f"{pair.chain}: valid only from {leaf.not_valid_before_utc.isoformat()} on")
+        raise CertificateNotYetError(f"{pair.chain}: valid only from {leaf.not_valid_before_utc.isoformat()} on")
     if domain and not _covers(leaf, domain):
         raise CertificateRefusedError(f"{pair.chain}: the certificate does not name {domain}")
     return leaf.not_valid_after_utc
@@ -214,7 +230,7 @@ def _content(path: Path) -> bytes:
         with path.open("rb") as file:
             content = file.read(LONGEST_FILE + 1)
     except OSError as error:
-        raise CertificateRefusedError(f"{path}: {error.strerror}") from None
+        raise CertificateNotYetError(f"{path}: {error.strerror}") from None
     if len(content) > LONGEST_FILE:
         raise CertificateRefusedError(f"{path}: longer than a certificate may be")
     return content

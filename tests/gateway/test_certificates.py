@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from gateway import tls
 from gateway.certificates import CertificateRefusedError, CertificateStore, Pair
 from tests.gateway.issuing import Issued, drop, issue
+from tests.gateway.stack import wait_until
 
 DOMAIN = "desk.shop.example"
 
@@ -144,6 +145,31 @@ def test_a_missing_or_unreadable_file_is_a_refusal(world: World) -> None:
     with capture_logs() as logs:
         assert world.serial(DOMAIN) is None
     assert "privkey.pem: No such file" in logs[-1]["reason"]
+
+
+def test_a_pair_that_is_not_valid_yet_is_taken_when_its_time_has_come(world: World) -> None:
+    """Although its files stay as they are; it is refused in the log once until then."""
+    issued = issue(world.tls, [DOMAIN], starts=timedelta(seconds=2))
+    drop(world.drops / DOMAIN, issued)
+    with capture_logs() as logs:
+        wait_until(lambda: world.serial(DOMAIN) == issued.serial, "the certificate has begun")
+    assert [entry["event"] for entry in logs].count("certificate_refused") == 1
+
+
+def test_a_pair_that_could_not_be_copied_is_tried_again(world: World) -> None:
+    """A full or broken disk is mended without a word to the gateway, which goes on with what it has."""
+    world.store.read()
+    away = world.live.rename(world.live.with_name("away"))
+    world.live.write_text("in the way")
+    issued = issue(world.tls, [DOMAIN])
+    drop(world.drops / DOMAIN, issued)
+    with capture_logs() as logs:
+        assert world.serial(DOMAIN) is None
+        assert world.serial(DOMAIN) is None
+        world.live.unlink()
+        away.rename(world.live)
+        assert world.serial(DOMAIN) == issued.serial
+    assert [entry["event"] for entry in logs].count("certificate_refused") == 1
 
 
 @pytest.mark.parametrize("name", ["UPPER.example", "no-dot", "a..b", "-a.example", "ü.example", "*.example.com"])
