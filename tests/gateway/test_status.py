@@ -101,9 +101,12 @@ def test_traffic_is_shifted_by_operators_only(edge: Stack, claims: dict[str, str
 
 
 def test_all_traffic_goes_where_it_was_sent(edge: Stack) -> None:
-    """To the base without a shift, to the version with 100 percent, and back; the share outlives the control plane."""
+    """To the base without a shift, all to the version and back; who did it is on record, and it outlives the process."""
     assert set(answers(edge, 10)) == {"one"}
     assert call(edge, "ShiftTraffic", pb.ShiftTrafficRequest(service="probe", percent=100)).in_effect
+    begun, ended = edge.tokens.audited[-2:]
+    assert (begun.id, begun.method, begun.outcome) == (ended.id, "rapport.gateway.v1.GatewayService/ShiftTraffic", "")
+    assert (ended.subject, ended.resource, ended.outcome) == ("operator:tester", "service=probe", "OK")
     assert set(answers(edge, 10)) == {"two"}
     edge.kill("control")
     edge.start_process("control", "serve")
