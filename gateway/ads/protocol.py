@@ -12,6 +12,8 @@ A client that refuses any step stays at that step with a configuration that is w
 
 from dataclasses import dataclass
 
+from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryRequest, DiscoveryRequest
+
 from gateway.ads.resources import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, SECRET
 
 AFTER: dict[str, tuple[str, ...]] = {LISTENER: (CLUSTER,), EXTENSION: (CLUSTER,), ROUTE: (CLUSTER,)}
@@ -30,6 +32,21 @@ REFERRERS: dict[str, tuple[str, ...]] = {
 
 class ProtocolError(ValueError):
     """The client broke the protocol; the text says how."""
+
+
+def node_of(request: DiscoveryRequest | DeltaDiscoveryRequest, known: str) -> str:
+    """Return the node of a stream: `known`, or while that is empty the one that the request names.
+
+    Raises:
+        ProtocolError: the first request names no node, or a request names no type.
+    """
+    if not known:
+        if request.node is None or not request.node.id:
+            raise ProtocolError("the first request must name its node")
+        known = request.node.id
+    if not request.type_url:
+        raise ProtocolError("a request on an aggregated stream must name its type")
+    return known
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from envoy_data_plane.envoy.service.discovery.v3 import DiscoveryRequest, DiscoveryResponse
 from envoy_data_plane.google.protobuf import Any
 
-from gateway.ads.protocol import AFTER, REFERRERS, Acked, Nacked, ProtocolError
+from gateway.ads.protocol import AFTER, REFERRERS, Acked, Nacked, node_of
 from gateway.ads.resources import CLUSTER, ENDPOINT, ORDER, WILDCARD, Resource
 from gateway.ads.snapshot import EMPTY, Snapshot
 
@@ -60,12 +60,7 @@ class Session:
         Raises:
             ProtocolError: the first request names no node, or a request names no type.
         """
-        if not self.node_id:
-            if request.node is None or not request.node.id:
-                raise ProtocolError("the first request must name its node")
-            self.node_id = request.node.id
-        if not request.type_url:
-            raise ProtocolError("a request on an aggregated stream must name its type")
+        self.node_id = node_of(request, self.node_id)
         names = frozenset(request.resource_names)
         watch = self._watches.get(request.type_url)
         if watch is None:
