@@ -15,7 +15,6 @@ from tests.tickets.conftest import Agent
 APPLIED = ingest_service_pb2.IngestResult.OUTCOME_APPLIED
 DUPLICATE = ingest_service_pb2.IngestResult.OUTCOME_DUPLICATE
 SUPERSEDED = ingest_service_pb2.IngestResult.OUTCOME_SUPERSEDED
-NOW = datetime.now(UTC)
 
 
 async def ingest(agent: Agent, *events: ingest_service_pb2.TicketEvent) -> list[Any]:
@@ -27,7 +26,7 @@ async def ingest(agent: Agent, *events: ingest_service_pb2.TicketEvent) -> list[
 
 async def test_an_event_becomes_a_ticket_with_message_note_and_place(agent: Agent) -> None:
     """The ticket stands in the inbox with what the helpdesk said; what is internal is a note."""
-    created = NOW - timedelta(hours=5)
+    created = datetime.now(UTC) - timedelta(hours=5)
     messages = [
         message("m1", "Where is my order?", author_name="Ann", create_time=stamp(created)),
         message("n1", "VIP, be quick", from_agent=True, internal=True, author_name="Eve"),
@@ -78,13 +77,10 @@ async def test_different_events_of_a_new_ticket_at_once_make_one_ticket(agent: A
 
 async def test_a_late_event_adds_its_message_and_undoes_nothing(agent: Agent) -> None:
     """Older news after newer: fields stay, the message is sorted in by its time."""
-    await ingest(
-        agent,
-        event(
-            "e2", "42", NOW, subject="new", status="pending", messages=[message("m2", "second", create_time=stamp(NOW))]
-        ),
-    )
-    early = NOW - timedelta(hours=1)
+    now = datetime.now(UTC)
+    early = now - timedelta(hours=1)
+    newer = [message("m2", "second", create_time=stamp(now))]
+    await ingest(agent, event("e2", "42", now, subject="new", status="pending", messages=newer))
     late = event("e1", "42", early, subject="old", messages=[message("m1", "first", create_time=stamp(early))])
     assert await ingest(agent, late) == [SUPERSEDED]
     detail = await agent.ask("GetTicket", ticket="T-001")
@@ -101,10 +97,11 @@ async def test_messages_are_recognised_by_their_external_ids(agent: Agent) -> No
 
 async def test_closing_and_opening_by_events(agent: Agent) -> None:
     """A closed event closes at the time at which it happened; opening again clears it."""
-    await ingest(agent, event("e1", "42", NOW - timedelta(minutes=2), status="closed"))
+    closed = datetime.now(UTC) - timedelta(minutes=2)
+    await ingest(agent, event("e1", "42", closed, status="closed"))
     detail = await agent.ask("GetTicket", ticket="T-001")
-    assert datetime.fromisoformat(detail["closed_at"]) == NOW - timedelta(minutes=2)
-    await ingest(agent, event("e2", "42", NOW - timedelta(minutes=1), status="open"))
+    assert datetime.fromisoformat(detail["closed_at"]) == closed
+    await ingest(agent, event("e2", "42", closed + timedelta(minutes=1), status="open"))
     assert (await agent.ask("GetTicket", ticket="T-001"))["closed_at"] is None
 
 
