@@ -16,8 +16,6 @@ from services.tickets.errors import (
 from services.tickets.numbers import number_text
 
 STATUSES = ("open", "pending", "closed")
-PRIORITIES = ("urgent", "high", "normal", "low")
-CHANNELS = ("email", "sms", "phone", "chat", "form")
 
 MAX_TAGS = 50
 MAX_TAG_LENGTH = 100
