@@ -27,6 +27,8 @@ _log = structlog.get_logger(__name__)
 
 FLUSH_SECONDS = 1.0
 _MOST_REFUSALS = 1000
+_MOST_OF_TENANT = 100
+_SEVERAL = "*"
 _MOST_PER_WRITE = 500
 _TIMEOUT_SECONDS = 5.0
 _LOST = Metric("rapport_audit_refusals_lost_total", "Refusals that found no room between two writes of the audit log.")
@@ -73,7 +75,10 @@ class AuditTrail:
     def __init__(self, write: Write) -> None:
         self._write = write
         self._refusals: Counter[tuple[UUID, str, str, str]] = Counter()
-        self._unwritten: list[Entry] = []
+        self._kinds: Counter[UUID] = Counter()
+        self._late_refusals: list[Entry] = []
+        # They are few: while the log is out of reach no act begins.
+        self._late_outcomes: list[Entry] = []
 
     async def begin(self, act: Entry) -> None:
         """Write an act down before it is done.
@@ -94,33 +99,51 @@ class AuditTrail:
             await self._write([done])
         except Exception as error:  # noqa: BLE001 - the act is done, and its caller must hear so
             _log.warning("audit_outcome_late", method=act.method, error=type(error).__name__)
-            self._unwritten.append(done)
+            self._late_outcomes.append(done)
 
     def refused(self, tenant_id: UUID, subject: str, method: str, reason: str) -> None:
-        """Count a refused credential that names a tenant."""
+        """Count a refused credential that names a tenant.
+
+        What goes beyond a hundred kinds of one tenant between two writes becomes one entry of several kinds, "*".
+        """
         key = (tenant_id, subject, method, reason)
-        if key in self._refusals or len(self._refusals) < _MOST_REFUSALS:
-            self._refusals[key] += 1
-        else:
-            _LOST.inc()
+        if key not in self._refusals and self._kinds[tenant_id] >= _MOST_OF_TENANT:
+            key = (tenant_id, _SEVERAL, _SEVERAL, _SEVERAL)
+        if key not in self._refusals:
+            if len(self._refusals) >= _MOST_REFUSALS:
+                _LOST.inc()
+                return
+            self._kinds[tenant_id] += 1
+        self._refusals[key] += 1
 
     async def flush(self) -> None:
         """Write down what was counted; what cannot be written is kept for the next time."""
-        refusals, self._refusals = self._refusals, Counter()
-        unwritten, self._unwritten = self._unwritten, []
+        self._take_refusals()
+        for waiting in (self._late_outcomes, self._late_refusals):
+            entries = list(waiting)
+            for start in range(0, len(entries), _MOST_PER_WRITE):
+                some = entries[start : start + _MOST_PER_WRITE]
+                try:
+                    await self._write(some)
+                except Exception as error:  # noqa: BLE001 - writing goes on as long as the process lives
+                    # An entry keeps its id: should the write have come through after all, a repeat changes nothing.
+                    _log.warning("audit_entries_late", count=len(some), error=type(error).__name__)
+                else:
+                    written = {entry.entry_id for entry in some}
+                    waiting[:] = [entry for entry in waiting if entry.entry_id not in written]
+
+    def _take_refusals(self) -> None:
+        """Make entries of what was counted; the oldest are lost when too many wait."""
         now = datetime.now(UTC)
-        entries = unwritten + [
+        self._late_refusals += [
             Entry(uuid7(), tenant_id, Kind.REFUSAL, now, subject, method, outcome=reason, count=count)
-            for (tenant_id, subject, method, reason), count in refusals.items()
+            for (tenant_id, subject, method, reason), count in self._refusals.items()
         ]
-        for start in range(0, len(entries), _MOST_PER_WRITE):
-            some = entries[start : start + _MOST_PER_WRITE]
-            try:
-                await self._write(some)
-            except Exception as error:  # noqa: BLE001 - writing goes on as long as the process lives
-                _log.warning("audit_entries_late", count=len(some), error=type(error).__name__)
-                # An entry keeps its id: should the write have come through after all, writing again changes nothing.
-                self._unwritten = (self._unwritten + some)[-_MOST_REFUSALS:]
+        self._refusals.clear()
+        self._kinds.clear()
+        surplus = self._late_refusals[:-_MOST_REFUSALS]
+        _LOST.inc(sum(entry.count for entry in surplus))
+        del self._late_refusals[: len(surplus)]
 
     async def run(self) -> None:
         """Write down each second, for ever, and once more when cancelled."""
@@ -167,6 +190,7 @@ def message_of(entry: Entry) -> audit_entry_pb2.AuditEntry:
         request_id=entry.request_id,
         outcome=entry.outcome,
         count=entry.count,
+        tenant=entry.tenant,
     )
     message.create_time.FromDatetime(entry.create_time)
     return message

@@ -64,4 +64,5 @@ def _entry(message: audit_entry_pb2.AuditEntry) -> Entry:
         request_id=message.request_id,
         outcome=message.outcome,
         count=message.count,
+        tenant=message.tenant,
     )

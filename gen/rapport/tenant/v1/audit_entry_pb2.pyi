@@ -75,7 +75,9 @@ class AuditEntry(message.Message):
     outcome: builtins.str
     """How it ended: "OK" or the reason of the refusal. Empty: the act began and its end was never heard of."""
     count: builtins.int
-    """How many refusals the entry stands for; 1 for an act."""
+    """How many refusals the entry stands for; 1 for an act. Where a tenant has too many kinds of refusals within a second
+    to tell them apart, one entry stands for the rest: its subject, method and outcome are "*".
+    """
     tenant: builtins.str
     """The slug or id of the tenant that the request named, where the caller is bound to none: the entry stands in that
     tenant's log as well. Said when an entry is recorded, and not kept: it is empty in what is read.
