@@ -26,11 +26,16 @@ class AuditStore:
         """Append entries; of one that is there only an empty outcome is filled in.
 
         What an operator does without being bound to a tenant stands in the deployment's log, and in the tenant's too if
-        the request names one that exists.
+        the request names one that exists. What is heard of an erased tenant stands in the deployment's log only: its
+        own must not grow again, because nothing would erase it.
         """
         logs: dict[UUID, list[Entry]] = {}
+        known: dict[tuple[UUID | None, str], Sequence[UUID]] = {}
         for entry in entries:
-            for tenant_id in await self._logs_of(entry):
+            named = entry.tenant_id, entry.tenant
+            if named not in known:
+                known[named] = await self._logs_of(*named)
+            for tenant_id in known[named]:
                 logs.setdefault(tenant_id, []).append(entry)
         for tenant_id, of_tenant in logs.items():
             statement = insert(audit_entries)
@@ -53,11 +58,15 @@ class AuditStore:
         async with self._database.tenant(tenant_id) as connection:
             return [_entry(row) for row in (await connection.execute(statement)).mappings()]
 
-    async def _logs_of(self, entry: Entry) -> list[UUID]:
-        if entry.tenant_id is not None:
-            return [entry.tenant_id]
-        named = await self._tenants.find_tenant(entry.tenant) if entry.tenant else None
-        return [DEPLOYMENT, named.tenant_id] if named else [DEPLOYMENT]
+    async def _logs_of(self, tenant_id: UUID | None, named: str) -> Sequence[UUID]:
+        """Return the logs in which an entry stands: of the tenant that it is bound to, or of the one that it names."""
+        reference = str(tenant_id or named)
+        tenant = await self._tenants.find_tenant(reference) if reference else None
+        if tenant is not None and tenant.erase_time is not None:
+            return [DEPLOYMENT]
+        if tenant_id is not None:
+            return [tenant_id]
+        return [DEPLOYMENT, tenant.tenant_id] if tenant else [DEPLOYMENT]
 
 
 def _values(tenant_id: UUID, entry: Entry) -> dict[str, object]:

@@ -174,10 +174,14 @@ class Exchange:
         return found
 
     async def _names_of_client(self, client_id: str) -> tuple[UUID, str] | None:
-        """Return the tenant that a client named and the subject of its refusal; a name of nobody costs as much."""
+        """Return the tenant that a client named and the subject of its refusal; a name of nobody costs as much.
+
+        An erased tenant is nobody.
+        """
         tenant = await self._tenants.find_tenant(client_id if is_slug(client_id) else "")
         if tenant is None:
             await self._tenants.find_tenant(_NOBODY)
+        if tenant is None or tenant.erase_time is not None:
             return None
         return tenant.tenant_id, f"client:{tenant.slug}"
 

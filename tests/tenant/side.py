@@ -104,6 +104,12 @@ class Side:
         request = tenant_service_pb2.SuspendTenantRequest(tenant=tenant)
         return await self.tenants.SuspendTenant(request, metadata=await self.operator())
 
+    async def erase(self, tenant: str) -> None:
+        """Delete a tenant and take the way back from it."""
+        holder = await self.operator()
+        await self.tenants.DeleteTenant(tenant_service_pb2.DeleteTenantRequest(tenant=tenant), metadata=holder)
+        await self.tenants.EraseTenant(tenant_service_pb2.EraseTenantRequest(tenant=tenant), metadata=holder)
+
 
 @asynccontextmanager
 async def running_side(database_url: str, folder: Path, **told: object) -> AsyncIterator[Side]:

@@ -10,7 +10,10 @@ from rapport.tenant.v1 import api_key_pb2, api_key_service_pb2, audit_service_pb
 from rapport.tenant.v1.audit_entry_pb2 import AuditEntry
 
 from servicekit.audit import Entry, Kind, message_of
+from servicekit.database import Database
 from servicekit.ids import uuid7
+from services.tenant.audit_store import AuditStore
+from services.tenant.store import TenantStore
 from tests.support.servers import ServiceDatabase
 from tests.support.waiting import eventually
 from tests.tenant.side import Metadata, Side
@@ -23,10 +26,10 @@ async def log_of(side: Side, metadata: Metadata, **said: int) -> list[AuditEntry
 
 
 def entry(tenant_id: str, **said: object) -> Entry:
-    """Return an act of the tenant."""
+    """Return an act of the tenant; without one, of the deployment."""
     values: dict[str, object] = {
         "entry_id": uuid7(),
-        "tenant_id": UUID(tenant_id),
+        "tenant_id": UUID(tenant_id) if tenant_id else None,
         "kind": Kind.ACT,
         "create_time": datetime.now(UTC),
         "subject": "key:x",
@@ -55,6 +58,40 @@ async def test_what_an_operator_does_to_a_tenant_stands_in_both_logs(side: Side)
     deployment = [each for each in await log_of(side, await side.operator()) if tenant.slug in each.resource]
     assert [each.id for each in deployment] == [each.id for each in own]
     assert {each.tenant_id for each in deployment} == {""}
+
+
+async def test_what_an_operator_does_to_a_tenant_at_another_service_stands_in_both_logs(side: Side) -> None:
+    """The service says which tenant the request named, by slug or id; a name of nobody is the deployment's only."""
+    tenant, _ = await side.create()
+    named = [entry("", tenant=name, outcome="OK") for name in (tenant.slug, tenant.id, "nobody-at-all")]
+    await record(side, *named)
+    by_slug, by_id, by_nobody = (str(each.entry_id) for each in named)
+    own = {each.id for each in await log_of(side, await side.operator(tenant.slug))}
+    deployment = {each.id for each in await log_of(side, await side.operator())}
+    assert {by_slug, by_id} <= own
+    assert by_nobody not in own
+    assert {by_slug, by_id, by_nobody} <= deployment
+
+
+async def test_the_log_of_an_erased_tenant_does_not_grow_again(side: Side, tenant_database: ServiceDatabase) -> None:
+    """Acts that name it, acts inside it and refusals go to the deployment's log, of which nothing must be erased."""
+    tenant, _ = await side.create()
+    await side.erase(tenant.slug)
+    late = [
+        entry(tenant.id, subject="key:late"),
+        entry("", tenant=tenant.slug),
+        entry(tenant.id, kind=Kind.REFUSAL, subject=f"client:{tenant.slug}", outcome="CREDENTIAL_INVALID"),
+    ]
+    await record(side, *late)
+    ids = {str(each.entry_id) for each in late}
+    assert ids <= {each.id for each in await log_of(side, await side.operator())}
+    database = await Database.connect(tenant_database.app_url, schema="tenant", pool_size=1)
+    try:
+        store = AuditStore(database, TenantStore(database))
+        own = await store.page(UUID(tenant.id), before=None, kind=None, at_most=200)
+    finally:
+        await database.close()
+    assert not ids & {str(each.entry_id) for each in own}
 
 
 async def test_a_refused_act_is_kept_with_the_reason(side: Side) -> None:

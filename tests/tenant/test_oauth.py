@@ -15,6 +15,7 @@ from rapport.tenant.v1 import (
     oauth_service_pb2,
     tenant_service_pb2,
 )
+from rapport.tenant.v1.audit_entry_pb2 import AuditEntry
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
@@ -161,6 +162,24 @@ async def test_a_guessed_secret_is_in_the_audit_log_of_the_shop_that_was_named(s
     await eventually(counted)
 
 
+async def test_a_refused_client_of_an_erased_shop_names_nobody(side: Side) -> None:
+    """Nothing is written down for the shop, so that what was erased stays empty; elsewhere it is one of many."""
+    tenant, _ = await side.create()
+    await side.erase(tenant.slug)
+    other, _ = await side.create()
+    await refusal_of(side, form_of(tenant.slug, keys.new_text()))
+    await refusal_of(side, form_of(other.slug, keys.new_text()))
+    of_other, of_deployment = await side.operator(other.slug), await side.operator()
+    request = audit_service_pb2.ListAuditEntriesRequest(kind=AuditEntry.KIND_REFUSAL)
+
+    async def written() -> bool:
+        return bool((await side.audit.ListAuditEntries(request, metadata=of_other)).audit_entries)
+
+    await eventually(written)
+    deployment = (await side.audit.ListAuditEntries(request, metadata=of_deployment)).audit_entries
+    assert f"client:{tenant.slug}" not in {each.subject for each in deployment}
+
+
 @pytest.mark.parametrize("client_id", ["%00", "a%00b", "%F0%9F%90%99", "x" * 256, "..", "'; SELECT 1; --"])
 async def test_no_client_id_breaks_the_endpoint(side: Side, client_id: str) -> None:
     """Characters that no slug has reach no query."""
@@ -171,6 +190,8 @@ async def test_a_refusal_costs_the_same_work_whatever_is_wrong(side: Side) -> No
     """An unknown secret, another shop's, a revoked one, and a client that does not exist: the same queries."""
     tenant, text = await side.create()
     _, of_other = await side.create()
+    erased, _ = await side.create()
+    await side.erase(erased.slug)
     revoked = await key_in(side, tenant.slug)
     revocation = api_key_service_pb2.RevokeApiKeyRequest(api_key=revoked.id)
     await side.keys.RevokeApiKey(revocation, metadata=await side.operator(tenant.slug))
@@ -190,6 +211,7 @@ async def test_a_refusal_costs_the_same_work_whatever_is_wrong(side: Side) -> No
             "revoked": (tenant.slug, revoked.key),
             "no such shop": ("no-such-shop", text),
             "no such anything": ("no-such-shop", keys.new_text()),
+            "of an erased shop": (erased.slug, keys.new_text()),
         }.items():
             looked_up.clear()
             await refusal_of(side, form_of(*client))
