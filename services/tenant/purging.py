@@ -16,6 +16,7 @@ from rapport.tenancy.v1 import tenant_data_service_pb2, tenant_data_service_pb2_
 
 from servicekit.database import Database
 from servicekit.errors import DomainError
+from servicekit.logs import describe_exception
 from servicekit.tenant_data import Erased
 from services.tenant.erasure_store import ErasureStore
 from services.tenant.errors import TenantNotDeletedError
@@ -73,7 +74,7 @@ class Purge:
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def erase_due(self) -> None:
-        """Give each tenant that is due one round; a service that is away holds up no other tenant for long."""
+        """Give each tenant that is due one round; one that fails holds up no other tenant for long."""
         for tenant_id in await self._store.due():
             try:
                 await self._round(tenant_id)
@@ -83,6 +84,8 @@ class Purge:
             except (DomainError, grpc.aio.AioRpcError) as error:
                 reason = error.code().name if isinstance(error, grpc.aio.AioRpcError) else error.reason
                 _log.warning("erasure_waits", tenant_id=str(tenant_id), reason=reason)
+            except Exception as error:  # noqa: BLE001 - what is wrong with one tenant must not keep another's data
+                _log.error("erasure_failed", tenant_id=str(tenant_id), error=describe_exception(error))
 
     async def _round(self, tenant_id: UUID) -> None:
         """Ask every service once, and finish when none had anything left."""

@@ -101,6 +101,33 @@ async def test_an_erasure_ends_when_every_service_has_nothing_left_and_the_last_
     assert crm.calls == calls
 
 
+async def test_an_erasure_that_fails_holds_up_no_other(side: Side, database: Database) -> None:
+    """Whatever goes wrong with the one that is due first, the next one gets its round."""
+    (first, _), (second, _) = await side.create(), await side.create()
+    for tenant in (first, second):
+        await side.erase(tenant.slug)
+    asked: list[str] = []
+
+    async def erase(tenant_id: UUID) -> Erased:
+        asked.append(str(tenant_id))
+        if str(tenant_id) == first.id:
+            raise ValueError("a row that nobody thought of")
+        return Erased({"deliveries": 1}, complete=True)
+
+    tenants = TenantStore(database)
+    purge = Purge(
+        database,
+        tenants,
+        ErasureStore(database, tenants),
+        {"crm": erase},
+        settle=timedelta(seconds=30),
+        clock=lambda: datetime.now(UTC),
+    )
+    await purge.erase_due()
+    assert [tenant_id for tenant_id in asked if tenant_id in (first.id, second.id)] == [first.id, second.id]
+    assert [one.row_count for one in (await report(side, second.slug)).removed] == [1]
+
+
 async def test_only_one_process_does_the_work(database: Database) -> None:
     """A second one is told that somebody does it, and may when the first has ended."""
     async with database.alone("tenant.purge.test") as first, database.alone("tenant.purge.test") as second:
