@@ -7,7 +7,7 @@ of the protos, as Envoy's transcoder is told to use them.
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field
 
 from gateway.edge import contracts, problems, templates
-from tools import openapi_errors, openapi_schemas
+from tools import openapi_errors, openapi_oauth, openapi_schemas
+from tools.openapi_examples import Examples
 from tools.openapi_schemas import Messages
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,25 +32,6 @@ INTRODUCTION = (
     "(RFC 9457) with a `detail` for people and a `reason` for programs. `/v1` is the API for programs: it refuses "
     "query parameters that it does not know. `/api` is the contract of the agents' frontend: it ignores them."
 )
-
-_OAUTH_ERROR = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {"error": {"type": "string"}, "error_description": {"type": "string"}},
-}
-OAUTH: Mapping[str, dict[str, Any]] = {
-    "OAuthService.IssueToken": {
-        status: {
-            "description": f"Refused as RFC 6749, section 5.2, says: {example}, for example.",
-            "content": {
-                "application/json": {"schema": _OAUTH_ERROR, "example": {"error": example}},
-                problems.MEDIA_TYPE: {"schema": openapi_errors.SCHEMA},
-            },
-        }
-        for status, example in (("400", "unsupported_grant_type"), ("401", "invalid_client"))
-    }
-}
-"""The one method whose refusals have another standard's shape."""
 
 # A method that answers with a stored JSON body names in its comment the message that documents the shape.
 _BODY = re.compile(r"The body(?: is)?:? `?(rapport\.[\w.]+\w)`?")
@@ -69,6 +51,11 @@ def build(image: bytes | None = None) -> dict[str, Any]:
                 tags.append({"name": service.name, "description": openapi_schemas.comment(file, 6, index)})
             for path, verb, operation in operations:
                 paths.setdefault(path, {})[verb] = operation
+    schemas = messages.used_schemas()
+    examples = Examples(schemas)
+    for verbs in paths.values():
+        for operation in verbs.values():
+            examples.add(operation)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Rapport", "version": "v1", "description": INTRODUCTION},
@@ -83,7 +70,7 @@ def build(image: bytes | None = None) -> dict[str, Any]:
             },
             "examples": {reason: {"value": one.document()} for reason, one in sorted(known.items())},
             "responses": {PROBLEM: _problem_response()},
-            "schemas": {**messages.used_schemas(), PROBLEM: _problem_schema()},
+            "schemas": {**schemas, PROBLEM: _problem_schema()},
         },
     }
 
@@ -107,10 +94,11 @@ def _operations(
                 "tags": [service.name],
                 **_texts(text),
                 **_request(messages, method, binding, one.body),
+                **_form(f"{service.name}.{method.name}"),
                 "responses": {
                     "200": _answer(messages, method, text),
                     **openapi_errors.responses(text, known_refusals, public=known.public),
-                    **OAUTH.get(f"{service.name}.{method.name}", {}),
+                    **openapi_oauth.RESPONSES.get(f"{service.name}.{method.name}", {}),
                     "default": {"$ref": _reference(PROBLEM)},
                 },
             }
@@ -158,13 +146,20 @@ def _request(
         schema = messages.schema(request, without=frozenset(in_path))
         found["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     elif body:
-        found["requestBody"] = {"required": True, "content": _content(messages, _field(request, body))}
+        found["requestBody"] = {"required": True, "content": _content(messages, _field(request, body), in_path)}
     return found if parameters else {key: value for key, value in found.items() if key != "parameters"}
 
 
-def _content(messages: Messages, field: Field) -> dict[str, Any]:
+def _form(method: str) -> dict[str, Any]:
+    body = openapi_oauth.BODIES.get(method)
+    return {} if body is None else {"requestBody": {"required": True, **body}}
+
+
+def _content(messages: Messages, field: Field, in_path: Collection[str]) -> dict[str, Any]:
     if field.type_name == openapi_schemas.RAW:
         return {"*/*": {"schema": {"description": "Any bytes, taken as they are."}}}
+    if taken := frozenset(name.partition(".")[2] for name in in_path if name.startswith(f"{field.name}.")):
+        return {"application/json": {"schema": messages.schema(messages.message(field.type_name), without=taken)}}
     return {"application/json": {"schema": messages.field_schema(field)}}
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from buf.validate import validate_pb2
+from google.api import field_behavior_pb2
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FileDescriptorProto
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field
@@ -148,6 +149,8 @@ class Messages:
             schema = self._value(one) | _scalar_rules(rules)
         if _NULL.search(description):
             schema = {"anyOf": [schema, {"type": "null"}]}
+        if field_behavior_pb2.OUTPUT_ONLY in one.options.Extensions[field_behavior_pb2.field_behavior]:
+            schema["readOnly"] = True
         return schema | ({"description": description} if description else {})
 
     def parameter(self, message: str, path: str) -> dict[str, Any]:

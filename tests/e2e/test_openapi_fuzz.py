@@ -35,6 +35,7 @@ CASES = [
     if mode is GenerationMode.POSITIVE
     or operation.definition.raw.get("security") != []
     or any(operation.iter_parameters())
+    or "requestBody" in operation.definition.raw
 ]
 EXAMPLES = 10
 

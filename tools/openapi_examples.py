@@ -1,0 +1,311 @@
+"""Examples for the OpenAPI document: a value for each schema in the words of the domain, the same at every making.
+
+A field's value is the first that is known of: the table's word for the field as this method leaves it or as its message
+means it, the example in its comment, the table's word for its name, the first value of its enum, one of its type.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_TIME = "2026-01-31T12:00:00Z"
+_ID = "0198f3c2-7a10-7c3e-9b61-5f0d2c8e4a17"
+_TICKET = {
+    "number": "T-001",
+    "ticket_number": "T-001",
+    "subject": "Where is my order?",
+    "initial_message": "My order 536365 has not arrived yet. Where is it?",
+    "content": "My order 536365 has not arrived yet. Where is it?",
+    "last_message_preview": "My order 536365 has not arrived yet. Where is it?",
+    "channel": "email",
+    "status": "open",
+    "priority": "normal",
+    "assigned_to": "agent-7",
+    "tags": ["delivery"],
+    "customer_id": "17850",
+    "author_name": "Maria Silva",
+    "author_email": "maria.silva@example.com",
+    "author_id": "17850",
+    "email": "maria.silva@example.com",
+    "display_name": "Maria Silva",
+    "reasons": ["The customer has spent 4210.00."],
+    "smart_score": 42.5,
+    "rank": 42.5,
+    "previous_status": "",
+    "closed_at": None,
+    "customer_profile": None,
+    "ai_recommendation": None,
+    "ai_draft_response": None,
+    "ConversationReset.status": "reset",
+    "messages_deleted": 3,
+    "matches": 0,
+    "topic_alerts_active": [],
+    "smart_order_enabled": True,
+    "completed": True,
+    "tone": "friendly",
+    "length": "short",
+}
+_SCORE = {
+    "ScoreComponents.customer_value": 42.5,
+    "ScoreCustomer.ltv": 4210.0,
+    "ScoreCustomer.churn_risk": 0.12,
+    "ScorePart.name": "customer_value",
+    "ScorePart.origin": "orders of the shop",
+    "ScorePartText.name": "customer_value",
+    "total_score": 42.5,
+    "score": 42.5,
+    "score_micros": "42500000",
+    "points": 42.5,
+    "micros": "42500000",
+    "input": "4210.00",
+    "origin": "orders of the shop",
+    "policy": "v1",
+    "sentence": "The customer has spent 4210.00.",
+    "age_hours": 4.0,
+}
+_ORDER = {
+    "order_id": "536365",
+    "order_time": _TIME,
+    "product_id": "85123A",
+    "product_name": "White hanging heart",
+    "quantity": 6,
+    "unit_price": "2.55",
+    "currency_code": "EUR",
+    "tracking_number": "00340434161094042557",
+    "tracking_url": "https://carrier.example.com/00340434161094042557",
+    "carrier": "Example Parcels",
+    "Shipment.status": "in_transit",
+    "changed_order_count": "0",
+}
+_CONNECTION = {
+    "Connection.display_name": "Helpdesk",
+    "CreateConnectionRequest.display_name": "Helpdesk",
+    "config": {"subdomain": "acme"},
+    "CreateConnectionRequest.secrets": {"webhook_secret": "the secret that the provider shows"},
+    "webhook_secret": "the secret that the provider shows",
+    "last_four": "hows",
+    "webhook_url": "https://api.example.com/webhooks/zendesk/token-of-the-connection",
+    "Delivery.state": "STATE_PROCESSED",
+    "Delivery.reason": "",
+    "duplicates": "0",
+    # The seven counts add up to the admitted ones.
+    "admitted": "1200",
+    "processed": "1150",
+    "superseded": "12",
+    "duplicate": "30",
+    "quarantined": "2",
+    "pending": "3",
+    "dead": "1",
+    "discarded": "2",
+    "refused": "4",
+}
+_TENANT = {
+    "slug": "acme",
+    "tenant": "acme",
+    "UpdateTenantRequest.name": "Acme",
+    "Tenant.name": "Acme",
+    "features": {"demo": False},
+    "settings": {"requests_per_minute": 6000},
+    "etag": "9f86d081884c7d65",
+    "ApiKey.name": "Order import",
+    "scopes": ["tickets.read"],
+    "prefix": "rpk_ThisIsAn",
+    "key": "rpk_ThisIsAnExampleAndNoKeyAtAllXXXX_000000",
+    "api_key": "rpk_ThisIsAnExampleAndNoKeyAtAllXXXX_000000",
+    "allowed_origins": [],
+    "requests_per_minute": 0,
+    "rotated_from": "",
+    "Domain.name": "support.example.com",
+    "proof_path": "/.well-known/rapport-challenge",
+    "proof_text": "text-that-proves-the-domain",
+    "AuditEntry.subject": "operator:dora",
+    "resource": "tenant=acme",
+    "outcome": "OK",
+    "requester": "operator:dora",
+    "service": "tickets",
+    "table": "messages",
+}
+_NOTE = {
+    f"{message}.{field}": value
+    for message in ("Note", "DeskNote", "AddNoteRequest", "CreateNoteRequest")
+    for field, value in {
+        "content": "Asked the carrier; an answer is expected tomorrow.",
+        "author_name": "Dora Lind",
+        "author_id": "agent-7",
+    }.items()
+}
+_FILTERS = {f"FiltersApplied.{name}": None for name in ("priority", "channel", "assigned_to", "customer_id")}
+_AFTER = {
+    "CloseTicket.status": "closed",
+    "CloseTicket.close_time": _TIME,
+    "CommitOrderImport.state": "STATE_COMMITTED",
+    "ImportOrders.state": "STATE_COMMITTED",
+    "DeleteTenant.state": "STATE_DELETED",
+    "DeleteTenant.delete_time": _TIME,
+    "DeleteTenant.purge_time": "2026-03-02T12:00:00Z",
+    "SuspendTenant.state": "STATE_SUSPENDED",
+    "DiscardDelivery.state": "STATE_DISCARDED",
+    "ReplayDelivery.state": "STATE_PENDING",
+    "RevokeApiKey.revoke_time": _TIME,
+    "VerifyDomain.state": "STATE_VERIFIED",
+    "VerifyDomain.verify_time": _TIME,
+}
+WORDS: Mapping[str, Any] = {
+    **_TICKET,
+    **_SCORE,
+    **_ORDER,
+    **_CONNECTION,
+    **_TENANT,
+    **_NOTE,
+    **_FILTERS,
+    **_AFTER,
+    "next_page_token": "",
+    "resume_token": "token-to-go-on-from",
+    "limit": 50,
+}
+"""Values by the name of a field, by `Message.field` where a name means several things, or by `Method.field`."""
+
+_NOT_IN_REQUESTS = frozenset(
+    {
+        "add_tags",
+        "allowed_origins",
+        "close_ticket",
+        "create_time",
+        "etag",
+        "include_actions",
+        "include_offer",
+        "overlap",
+        "remove_tags",
+        "request_id",
+        "requests_per_minute",
+        "send_to_customer",
+        "settings",
+        "template",
+    }
+)
+"""What a request can have, but hardly the first one that somebody tries."""
+_NOT_TOGETHER = frozenset({"WatchInboxResponse.caught_up"})
+_QUOTED = re.compile(r'\bfor example "([^"]+)"')
+_ABSENT = re.compile(r"\babsent\b", re.IGNORECASE)
+_ONCE = re.compile(r"shown this once|cannot be read again")
+_TYPES: Mapping[str, Any] = {"boolean": False, "object": {}, "null": None}
+_FORMATS: Mapping[str, Any] = {
+    "date-time": _TIME,
+    "uuid": _ID,
+    "email": "maria.silva@example.com",
+    "uri": "https://example.com/",
+    "hostname": "support.example.com",
+    "int64": "1",
+}
+_NOTHING = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Makes examples for schemas that refer to `schemas`, the schemas of the document by name."""
+
+    schemas: Mapping[str, Any]
+
+    def add(self, operation: Mapping[str, Any]) -> None:
+        """Give an operation's bodies and JSON answers their examples, where their shape is known."""
+        method = operation["operationId"].partition("_")[2].rstrip("0123456789")
+        for media in operation.get("requestBody", {}).get("content", {}).values():
+            self._add(media, method, asked=True)
+        self._add(operation["responses"]["200"]["content"].get("application/json", {}), method, asked=False)
+
+    def _add(self, media: dict[str, Any], method: str, *, asked: bool) -> None:
+        schema = media.get("schema", {})
+        if "example" not in media and ("$ref" in schema or schema.get("type") == "object"):
+            media["example"] = _Making(self.schemas, method, asked).value(schema, "", f"{method}Request")
+
+
+@dataclass(frozen=True, slots=True)
+class _Making:
+    """One example in the making; `asked` tells a method's request from its answer."""
+
+    schemas: Mapping[str, Any]
+    method: str
+    asked: bool
+
+    def value(self, schema: Mapping[str, Any], name: str, message: str) -> Any:
+        """Return a value for a field of a message, or nothing where none comes to mind."""
+        if "anyOf" in schema:
+            schema = schema["anyOf"][0] | {key: value for key, value in schema.items() if key != "anyOf"}
+        if (known := self._known(schema, name, message)) is not _NOTHING:
+            return known
+        if "$ref" in schema:
+            full_name = schema["$ref"].rpartition("/")[2]
+            return self.value(self.schemas[full_name], name, full_name.rpartition(".")[2])
+        if "properties" in schema:
+            return self._members(schema, message)
+        if schema.get("type") == "array":
+            item = self.value(schema["items"], "", message)
+            return [] if item is _NOTHING else [item]
+        return _plain(schema, name)
+
+    def _members(self, schema: Mapping[str, Any], message: str) -> dict[str, Any]:
+        members = {}
+        for name, one in schema["properties"].items():
+            text = one.get("description", "")
+            if name not in schema.get("required", ()) and self._left_out(name, one, message):
+                continue
+            # Secrets that are shown only once stand only in the answer of the method that makes them.
+            hidden = not self.asked and _ONCE.search(text) and not self.method.startswith(("Create", "Rotate"))
+            if (value := "" if hidden else self.value(one, name, message)) is not _NOTHING:
+                members[name] = value
+        return members
+
+    def _left_out(self, name: str, schema: Mapping[str, Any], message: str) -> bool:
+        if self.asked:
+            return name in _NOT_IN_REQUESTS or schema.get("readOnly", False) or _can_be_absent(schema)
+        if f"{message}.{name}" in _NOT_TOGETHER:
+            return True
+        return f"{self.method}.{name}" not in WORDS and _can_be_absent(schema)
+
+    def _known(self, schema: Mapping[str, Any], name: str, message: str) -> Any:
+        """Return the domain's word for a field, if there is one of its type."""
+        quoted = _QUOTED.search(schema.get("description", ""))
+        said = [quoted[1]] if quoted and schema.get("type") == "string" else []
+        after = _NOTHING if self.asked else WORDS.get(f"{self.method}.{name}", _NOTHING)
+        for word in (after, WORDS.get(f"{message}.{name}", _NOTHING), *said, WORDS.get(name, _NOTHING)):
+            if word is not _NOTHING and _fits(word, schema):
+                return word
+        return _NOTHING
+
+
+def _can_be_absent(schema: Mapping[str, Any]) -> bool:
+    return bool(_ABSENT.search(schema.get("description", "")))
+
+
+def _fits(word: Any, schema: Mapping[str, Any]) -> bool:
+    """Tell whether a word is of a schema's type; names mean several things in different messages."""
+    if "enum" in schema:
+        return word in schema["enum"]
+    kinds = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
+    return word is None or kinds[type(word)] == schema.get("type")
+
+
+def _plain(schema: Mapping[str, Any], name: str) -> Any:
+    """Return a value by a schema's own rules."""
+    kind = schema.get("type")
+    if "enum" in schema:
+        return next((one for one in schema["enum"] if one and not one.endswith("_UNSPECIFIED")), schema["enum"][0])
+    if schema.get("format") in _FORMATS:
+        return _FORMATS[schema["format"]]
+    if kind in {"integer", "number"}:
+        return max(1, schema.get("minimum", 1)) if kind == "integer" else 0.0
+    if kind == "string":
+        return _text(schema, name)
+    return _TYPES.get(str(kind), _NOTHING)
+
+
+def _text(schema: Mapping[str, Any], name: str) -> Any:
+    """Return a text for a field by its name."""
+    if "pattern" in schema:
+        return _NOTHING
+    if name == "id" or name.endswith("_id"):
+        return _ID
+    if name.endswith("_at"):
+        return _TIME
+    return name.replace("_", " ")[: schema.get("maxLength")]
