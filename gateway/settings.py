@@ -72,6 +72,11 @@ class GatewaySettings(PeerSettings):
     """With `behind-proxy`: the networks from which the last proxy connects, as JSON: `["10.0.0.0/8"]`. Empty means
     from anywhere but this machine: loopback is trusted only where it is named."""
 
+    trust_forwarded_host: bool = False
+    """With `behind-proxy`: whether the host is the one that the proxy names in `x-forwarded-host`. Turn it on only where
+    every proxy sets that header itself, because many pass on what the client wrote there; otherwise it is dropped, and
+    the host is that of the request."""
+
     base_domain: str = "localhost"
     """The domain below which every tenant has a name of its own."""
 
@@ -169,7 +174,7 @@ class GatewaySettings(PeerSettings):
         """Return the proxies in front of the gateway, None without any."""
         if self.mode == "direct":
             return None
-        return Proxies(self.trusted_hops, tuple(self.trusted_proxies))
+        return Proxies(self.trusted_hops, tuple(self.trusted_proxies), self.trust_forwarded_host)
 
     def patience(self) -> Patience:
         """Return how long clients may take."""

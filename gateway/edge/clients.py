@@ -32,8 +32,10 @@ class Proxies:
     """Who stands in front of the gateway.
 
     `hops` is the number of proxies that each add the address of who asked them, `networks` are those from which the
-    last of them connects; none means from anywhere but this machine.
+    last of them connects; none means from anywhere but this machine. `name_host` says that they set `x-forwarded-host`
+    themselves, whatever the client sent.
     """
 
     hops: int
     networks: tuple[Network, ...] = ()
+    name_host: bool = False

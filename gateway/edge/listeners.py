@@ -134,7 +134,7 @@ def _manager(
         server_name="rapport",
         use_remote_address=True,
         xff_num_trusted_hops=proxies.hops if proxies else 0,
-        early_header_mutation_extensions=[_early_mutations(believed=proxies is not None)],
+        early_header_mutation_extensions=[_early_mutations(proxies)],
         always_set_request_id_in_response=True,
         normalize_path=True,
         merge_slashes=True,
@@ -167,17 +167,18 @@ def _manager(
     )
 
 
-def _early_mutations(*, believed: bool) -> TypedExtensionConfig:
-    """Return what happens to headers before anything looks at them; `believed` is what trusted proxies say."""
+def _early_mutations(proxies: Proxies | None) -> TypedExtensionConfig:
+    """Return what happens to headers before anything looks at them; what `proxies` say is kept."""
     mutations = [_remove(FORBIDDEN_HEADERS), _remove(UNCARRIABLE_HEADERS)]
-    if believed:
+    if proxies:
         mutations += [
             _say(redirects.SCHEME, "%REQ(X-FORWARDED-PROTO)%"),
             _say(redirects.CLIENT, "%REQ(X-FORWARDED-FOR)%"),
-            _say(redirects.HOST, "%REQ(X-FORWARDED-HOST)%"),
         ]
+        if proxies.name_host:
+            mutations.append(_say(redirects.HOST, "%REQ(X-FORWARDED-HOST)%"))
     mutations.append(_remove(FORWARDED_HEADERS))
-    if believed:
+    if proxies:
         mutations += [
             _say("x-forwarded-proto", f"%REQ({redirects.SCHEME})%"),
             _say("x-forwarded-for", f"%REQ({redirects.CLIENT})%"),

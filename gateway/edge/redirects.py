@@ -85,6 +85,8 @@ def redirect(https_port: int, *only: HeaderMatcher) -> Route:
             port_redirect=0 if https_port == USUAL_PORT else https_port,
             response_code=RedirectActionRedirectResponseCode.PERMANENT_REDIRECT,
         ),
+        # A permanent redirect is kept for ever otherwise, by caches that may be shared, whatever host it was asked for.
+        response_headers_to_add=[messages.header("cache-control", "no-store")],
         typed_per_filter_config=_without(*FOR_SERVICES_ONLY, tls.HSTS),
     )
 
@@ -97,7 +99,7 @@ def _redirect_to_said_host(https_port: int, *only: HeaderMatcher) -> Route:
       local headers = handle:headers()
       local host = headers:get("{HOST}"):gsub(":%d+$", "")
       local place = "https://" .. host .. "{port}" .. headers:get(":path")
-      handle:respond({{ [":status"] = "308", ["location"] = place }}, "")
+      handle:respond({{ [":status"] = "308", ["location"] = place, ["cache-control"] = "no-store" }}, "")
     end"""
     answer = LuaPerRoute(source_code=DataSource(inline_string=code))
     route.typed_per_filter_config[REFUSE] = Any.pack(FilterConfig(config=Any.pack(answer)))

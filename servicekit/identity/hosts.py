@@ -53,6 +53,10 @@ class HostRules:
         name = hostname(authority)
         return name in self.neutral or _is_address(name)
 
+    def is_ours(self, authority: str) -> bool:
+        """Tell whether the host is the suite's own: neutral, or a subdomain of the base domain."""
+        return self.is_neutral(authority) or hostname(authority).endswith(f".{self.base_domain}")
+
 
 def origin_allowed(origin: str | None, principal: Principal) -> bool:
     """Tell whether a page of this origin may use the principal's token; `origin` None means that no page asks."""

@@ -192,7 +192,10 @@ def _tokens(
     signing = SigningKeyServicer(trusted.store, trusted.ring)
     return (
         Registration(token_service_pb2_grpc.add_TokenServiceServicer_to_server, TokenServicer(exchange, trusted.feed)),
-        Registration(oauth_service_pb2_grpc.add_OAuthServiceServicer_to_server, OAuthServicer(exchange, audit)),
+        Registration(
+            oauth_service_pb2_grpc.add_OAuthServiceServicer_to_server,
+            OAuthServicer(exchange, audit, settings.host_rules()),
+        ),
         Registration(signing_key_service_pb2_grpc.add_SigningKeyServiceServicer_to_server, signing),
     )
 

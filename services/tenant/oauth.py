@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
+from servicekit.identity import HostRules
+
 GRANT_TYPE = "client_credentials"
 FORM = "application/x-www-form-urlencoded"
 CHALLENGE = 'Basic realm="rapport", charset="UTF-8"'
@@ -100,9 +102,13 @@ def answer(token: str, seconds: int, scopes: str) -> bytes:
     ).encode()
 
 
-def authorization_server(host: str, scopes: Collection[str]) -> bytes:
-    """Return the description of the authorization server (RFC 8414) as it is seen by clients of this host."""
-    issuer = f"https://{host}" if _AUTHORITY.fullmatch(host) else "https://localhost"
+def authorization_server(host: str, hosts: HostRules, scopes: Collection[str]) -> bytes:
+    """Return the description of the authorization server (RFC 8414) as it is seen by clients of this host.
+
+    Clients of a host that is not the suite's own, which anybody may claim to have asked for, are sent to the base domain.
+    """
+    ours = _AUTHORITY.fullmatch(host) and hosts.is_ours(host)
+    issuer = f"https://{host if ours else hosts.base_domain}"
     document: Mapping[str, object] = {
         "issuer": issuer,
         "token_endpoint": f"{issuer}/oauth2/token",

@@ -10,7 +10,7 @@ from rapport.tenant.v1 import oauth_service_pb2, oauth_service_pb2_grpc
 from servicekit.audit import AuditTrail
 from servicekit.believed import believed_metadata
 from servicekit.errors import CredentialInvalidError
-from servicekit.identity import HOST_HEADER
+from servicekit.identity import HOST_HEADER, HostRules
 from servicekit.status import PROBLEM_KEY
 from services.tenant import oauth, scopes
 from services.tenant.exchange import Exchange
@@ -25,9 +25,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class OAuthServicer(oauth_service_pb2_grpc.OAuthServiceServicer):
     """Implements `rapport.tenant.v1.OAuthService`."""
 
-    def __init__(self, exchange: Exchange, trail: AuditTrail) -> None:
+    def __init__(self, exchange: Exchange, trail: AuditTrail, hosts: HostRules) -> None:
         self._exchange = exchange
         self._trail = trail
+        self._hosts = hosts
 
     async def IssueToken(self, request: oauth_service_pb2.IssueTokenRequest, context: Context) -> httpbody_pb2.HttpBody:
         """Make a token of client credentials."""
@@ -47,7 +48,9 @@ class OAuthServicer(oauth_service_pb2_grpc.OAuthServiceServicer):
     ) -> httpbody_pb2.HttpBody:
         """Describe the token endpoint."""
         host = "".join(_told(context, HOST_HEADER))
-        return httpbody_pb2.HttpBody(content_type=_JSON, data=oauth.authorization_server(host, scopes.SHOP))
+        document = oauth.authorization_server(host, self._hosts, scopes.SHOP)
+        await context.send_initial_metadata(_NO_STORE)
+        return httpbody_pb2.HttpBody(content_type=_JSON, data=document)
 
 
 def _told(context: Context, name: str) -> list[str]:

@@ -15,7 +15,11 @@ from tests.gateway.upstream import GOOD_KEY, LEADING
 
 MODES = {
     "direct": {},
-    "one proxy": {"MODE": "behind-proxy", "TRUSTED_PROXIES": '["127.0.0.1/32", "127.0.0.3/32"]'},
+    "one proxy": {
+        "MODE": "behind-proxy",
+        "TRUSTED_PROXIES": '["127.0.0.1/32", "127.0.0.3/32"]',
+        "TRUST_FORWARDED_HOST": "true",
+    },
     "two proxies": {"MODE": "behind-proxy", "TRUSTED_HOPS": "2", "TRUSTED_PROXIES": '["127.0.0.1/32"]'},
     "proxy from anywhere": {"MODE": "behind-proxy"},
 }
@@ -89,6 +93,7 @@ def check_redirect(stack: Stack, mode: str, path: str, answer: Reply, case: str)
     """Check that a redirect leads to the same address by HTTPS, where it ends."""
     port = f":{stack.https}" if mode == "direct" else ""
     assert answer.headers["location"] == f"https://localhost{port}{path}", case
+    assert answer.headers["cache-control"] == "no-store", case
     target = urlsplit(answer.headers["location"])
     again = f"{target.path}?{target.query}" if target.query else target.path
     # By HTTPS in direct mode, by the proxy that ends TLS otherwise.
@@ -100,9 +105,8 @@ def check_redirect(stack: Stack, mode: str, path: str, answer: Reply, case: str)
 def test_a_redirect_keeps_the_method_by_308(behind: tuple[str, Stack], verb: str) -> None:
     """With whatever method it was asked."""
     mode, stack = behind
-    if mode != "proxy from anywhere":
-        answer = ask(stack, "/api/things", "http", tls=False, source=TRUSTED, verb=verb)
-        assert answer.status == 308
+    answer = ask(stack, "/api/things", "http", tls=False, source=TRUSTED, verb=verb)
+    assert answer.status == (421 if mode == "proxy from anywhere" else 308)
 
 
 def seen(answer: Reply) -> dict[str, str]:
@@ -123,31 +127,54 @@ def test_the_client_is_who_trusted_proxies_say_it_is(behind: tuple[str, Stack]) 
         assert headers["x-forwarded-proto"] == "https"
         assert "6.6.6.6" not in str(headers)
         assert not [name for name in headers if name in {"x-rapport-scheme", "x-rapport-client", "x-forwarded-host"}]
+    else:
+        check_unheard(stack, mode, ask(stack, "/x", "https", tls=False, source=TRUSTED, x_forwarded_for=chain))
     headers = seen(ask(stack, "/v1/things/1", None, tls=True, source=STRANGER, x_forwarded_for=chain))
     assert headers["x-forwarded-for"] == STRANGER
 
 
+HOSTS_OF_PROXIES = {"one proxy": "desk.shop.example", "two proxies": "localhost"}
+"""The host that is believed where a trusted proxy names another one than the request: only where a setting says so."""
+
+
 def test_the_host_is_what_trusted_proxies_say_it_is(behind: tuple[str, Stack]) -> None:
-    """Where they say so; otherwise it is the one of the request."""
+    """Where they are trusted in that too; otherwise it is the one of the request."""
     mode, stack = behind
-    if mode in {"one proxy", "two proxies"}:
-        answer = ask(stack, "/v1/things/1", "https", tls=False, source=TRUSTED, x_forwarded_host="desk.shop.example")
-        assert seen(answer)["x-rapport-host"] == "desk.shop.example"
-        answer = ask(stack, "/x", "http", tls=False, source=TRUSTED, x_forwarded_host="desk.shop.example:80")
-        assert answer.headers["location"] == "https://desk.shop.example/x"
+    answer = ask(stack, "/v1/things/1", "https", tls=False, source=TRUSTED, x_forwarded_host="desk.shop.example")
+    redirected = ask(stack, "/x", "http", tls=False, source=TRUSTED, x_forwarded_host="desk.shop.example:80")
+    if mode in HOSTS_OF_PROXIES:
+        host = HOSTS_OF_PROXIES[mode]
+        assert seen(answer)["x-rapport-host"] == host
+        assert redirected.headers["location"] == f"https://{host}/x"
+        assert redirected.headers["cache-control"] == "no-store"
+    else:
+        check_unheard(stack, mode, answer)
     answer = ask(stack, "/v1/things/1", None, tls=True, source=TRUSTED, x_forwarded_host="evil.example")
     assert seen(answer)["x-rapport-host"] == "localhost"
 
 
+def check_unheard(stack: Stack, mode: str, answer: Reply) -> None:
+    """Check the answer to what an untrusted peer said about host, scheme or client on the HTTP listener."""
+    assert answer.status == {"direct": 308, "proxy from anywhere": 421}[mode]
+    if mode == "direct":
+        assert answer.headers["location"].startswith(f"https://localhost:{stack.https}/")
+
+
 @pytest.mark.parametrize("host", ["a b", "a/b", "a@b", "a,b", "a\tb", "[::1", "a?b", "a#b", "user:pw@a"])
 def test_a_malformed_forwarded_host_is_not_passed_on(behind: tuple[str, Stack], host: str) -> None:
-    """A redirect to it could lead anywhere."""
+    """A redirect to it could lead anywhere; where the header is not believed, it changes nothing."""
     mode, stack = behind
-    if mode == "one proxy":
-        for scheme in ("https", "http"):
-            answer = ask(stack, "/v1/things/1", scheme, tls=False, source=TRUSTED, x_forwarded_host=host)
+    for scheme in ("https", "http"):
+        answer = ask(stack, "/v1/things/1", scheme, tls=False, source=TRUSTED, x_forwarded_host=host)
+        if mode == "one proxy":
             assert answer.status == 400, (scheme, answer)
             assert "location" not in answer.headers
+        elif mode == "two proxies" and scheme == "https":
+            assert seen(answer)["x-rapport-host"] == "localhost"
+        elif mode == "two proxies":
+            assert (answer.status, answer.headers["location"]) == (308, "https://localhost/v1/things/1")
+        else:
+            check_unheard(stack, mode, answer)
 
 
 @pytest.mark.parametrize(
@@ -167,5 +194,8 @@ def test_no_location_of_a_service_leads_from_https_to_http(behind: tuple[str, St
     mode, stack = behind
     path = f"/v1/things/{LEADING}?colour={said.replace(' ', '%20')}"
     assert ask(stack, path, None, tls=True, source=TRUSTED).headers["location"] == heard
-    if mode in {"one proxy", "two proxies"}:
-        assert ask(stack, path, "https", tls=False, source=TRUSTED).headers["location"] == heard
+    answer = ask(stack, path, "https", tls=False, source=TRUSTED)
+    if mode in HOSTS_OF_PROXIES:
+        assert answer.headers["location"] == heard
+    else:
+        check_unheard(stack, mode, answer)

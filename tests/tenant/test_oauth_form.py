@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from servicekit.identity import HostRules
 from services.tenant import oauth
 from services.tenant.oauth import FORM, OAuthError, TokenRequest, token_request
 
@@ -180,18 +181,24 @@ def test_a_token_holds_what_is_asked_for_and_never_more() -> None:
 @pytest.mark.parametrize(
     ("host", "issuer"),
     [
-        ("acme.example.com", "https://acme.example.com"),
+        ("api.example.com", "https://api.example.com"),
         ("acme.localhost:8443", "https://acme.localhost:8443"),
         ("[::1]:8443", "https://[::1]:8443"),
+        ("LOCALHOST", "https://localhost"),
         ("", "https://localhost"),
+        ("evil.example", "https://localhost"),
+        ("evil.example:8443", "https://localhost"),
+        ("evillocalhost", "https://localhost"),
+        ("localhost.evil.example", "https://localhost"),
         ("evil.example/path", "https://localhost"),
         ('a"b', "https://localhost"),
         ("user@host", "https://localhost"),
     ],
 )
 def test_the_description_names_the_host_that_was_asked(host: str, issuer: str) -> None:
-    """Its issuer is where it was read, as RFC 8414 demands, and what is no host is not repeated."""
-    document = json.loads(oauth.authorization_server(host, ["b", "a"]))
+    """Its issuer is where it was read, as RFC 8414 demands; what is no host or not the suite's own is not repeated."""
+    hosts = HostRules("localhost", ["api.example.com"])
+    document = json.loads(oauth.authorization_server(host, hosts, ["b", "a"]))
     assert document["issuer"] == issuer
     assert document["token_endpoint"] == f"{issuer}/oauth2/token"
     assert document["jwks_uri"] == f"{issuer}/.well-known/jwks.json"
