@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.proof_server import proof_server
 from tests.support.suite import Ran, domain_hosts_of, rapport
+from tests.support.waiting import eventually
 from tests.support.world import SuiteUnderTest
 
 HEADER = "order_id,customer_id,ordered_at,product_id,product_name,quantity,unit_price,currency\n"
@@ -26,6 +27,12 @@ def shop(suite: SuiteUnderTest) -> str:
 def run(suite: SuiteUnderTest, *arguments: str, text: str = "") -> Ran:
     """Run a command on the shared suite."""
     return rapport(*arguments, "--json", "--data", suite.data, text=text)
+
+
+def audit_log(suite: SuiteUnderTest, *arguments: str) -> list[dict[str, str]]:
+    """Read an audit log."""
+    entries: list[dict[str, str]] = run(suite, "audit", *arguments).value["audit_entries"]
+    return entries
 
 
 def test_a_shop_is_suspended_resumed_and_deleted(suite: SuiteUnderTest, shop: str) -> None:
@@ -107,6 +114,32 @@ def test_a_file_with_a_bad_row_is_not_imported_at_all(suite: SuiteUnderTest, sho
     error = ran.value["error"]
     assert (error["reason"], error["bad_row_count"], error["bad_rows"][0]["line"]) == ("ROWS_INVALID", 1, 3)
     assert "line 3" in ran.messages
+
+
+async def test_the_audit_log_tells_acts_and_refusals_apart(suite: SuiteUnderTest, shop: str) -> None:
+    """With a slug it is the shop's log, without one the deployment's, in which no shop's refusals stand."""
+    key = run(suite, "key", "create", "--tenant", shop, "--name", "till", "--scope", "tickets.read").value["api_key"]
+    for command in (("key", "revoke", key["id"], "--tenant", shop), ("tenant", "suspend", shop)):
+        assert run(suite, *command).code == 0
+    assert run(suite, "tenant", "resume", shop).code == 0
+    async with suite.client(**{"x-api-key": key["key"]}) as client:
+        assert (await client.get("/v1/tickets")).status_code == 401
+
+    async def refusals() -> list[dict[str, str]]:
+        return audit_log(suite, shop, "--refusals")
+
+    [refusal] = await eventually(refusals)
+    assert (refusal["kind"], refusal["subject"]) == ("KIND_REFUSAL", f"key:{key['id']}")
+    acts = ["ResumeTenant", "SuspendTenant", "RevokeApiKey", "CreateApiKey", "CreateTenant"]
+    found = audit_log(suite, shop, "--acts")
+    assert [(entry["method"].rpartition("/")[2], entry["outcome"]) for entry in found] == [(act, "OK") for act in acts]
+    assert audit_log(suite, shop) == [refusal, *found]
+    assert audit_log(suite, shop, "--limit", "2") == [refusal, found[0]]
+    of_shop = [entry["id"] for entry in audit_log(suite, "--limit", "1000") if shop in entry["resource"]]
+    assert of_shop == [found[0]["id"], found[1]["id"], found[4]["id"]]
+    table = rapport("audit", shop, "--data", suite.data).output
+    assert "refused 1 x: CREDENTIAL_INVALID" in table
+    assert key["key"] not in table
 
 
 async def test_a_domain_is_added_proven_listed_and_removed(suite: SuiteUnderTest, shop: str) -> None:
