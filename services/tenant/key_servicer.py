@@ -90,5 +90,5 @@ class ApiKeyServicer(api_key_service_pb2_grpc.ApiKeyServiceServicer):
         self, request: api_key_service_pb2.RevokeApiKeyRequest, _context: Context
     ) -> api_key_pb2.ApiKey:
         """Revoke a key."""
-        key = await self._store.revoke_api_key(caller_tenant(), UUID(request.api_key), _now())
+        key = await self._store.revoke_api_key(caller_tenant(), UUID(request.api_key))
         return messages.api_key_message(key)

@@ -74,7 +74,9 @@ class KeyStore:
                 raise ApiKeyNotFoundError
             ended, new = decide(key_of(row))
             ending = update(api_keys).where(this)
-            await connection.execute(ending.values(expire_time=ended.expire_time, revoke_time=ended.revoke_time))
+            # The trust set is read by the database's clock.
+            revoke_time = func.now() if ended.revoke_time else None
+            await connection.execute(ending.values(expire_time=ended.expire_time, revoke_time=revoke_time))
             await self._require_room(connection, tenant_id, new.create_time)
             await connection.execute(api_keys.insert().values(**key_values(new), request_id=request_id))
         return new
@@ -88,8 +90,10 @@ class KeyStore:
         async with self._database.tenant(tenant_id) as connection:
             return [key_of(row) for row in (await connection.execute(statement)).mappings()]
 
-    async def revoke_api_key(self, tenant_id: UUID, key_id: UUID, now: datetime) -> ApiKey:
+    async def revoke_api_key(self, tenant_id: UUID, key_id: UUID) -> ApiKey:
         """Revoke a key and return it; a revoked one keeps the time of its revocation.
+
+        The time is the database's, by whose clock the trust set is read.
 
         Raises:
             ApiKeyNotFoundError: the tenant has no such key.
@@ -97,7 +101,7 @@ class KeyStore:
         statement = (
             update(api_keys)
             .where(api_keys.c.tenant_id == tenant_id, api_keys.c.key_id == key_id)
-            .values(revoke_time=func.coalesce(api_keys.c.revoke_time, now))
+            .values(revoke_time=func.coalesce(api_keys.c.revoke_time, func.now()))
             .returning(api_keys)
         )
         async with self._database.tenant(tenant_id) as connection:

@@ -5,10 +5,10 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import grpc
@@ -17,7 +17,8 @@ from rapport.tenant.v1 import api_key_service_pb2, tenant_service_pb2, token_ser
 
 from servicekit.database import Database
 from servicekit.errors import DatabaseUnavailableError
-from services.tenant import trust
+from services.tenant import keys, scopes, trust
+from services.tenant.key_store import KeyStore
 from services.tenant.signing import key_set, new_signing_key
 from services.tenant.trust import TrustFeed, TrustSet
 from services.tenant.trust_store import TrustStore
@@ -47,6 +48,36 @@ async def watch(side: Side) -> Watch:
     opened = Watch(aiter(call))
     await opened.until(lambda first: len(json.loads(first.jwks_json)["keys"]) >= 2)
     return opened
+
+
+async def test_a_key_is_revoked_by_the_databases_clock(side: Side, tenant_database: ServiceDatabase) -> None:
+    """A process whose clock is an hour behind revokes a key by a rotation, and its tokens die like any others."""
+    tenant, _ = await side.create()
+    page = await side.keys.ListApiKeys(
+        api_key_service_pb2.ListApiKeysRequest(), metadata=await side.operator(tenant.slug)
+    )
+    key_id = UUID(page.api_keys[0].id)
+    late = datetime.now(UTC) - timedelta(hours=1)
+
+    def decide(old: keys.ApiKey) -> tuple[keys.ApiKey, keys.ApiKey]:
+        return keys.rotated(
+            old,
+            keys.new_text(),
+            key_id=uuid4(),
+            overlap=timedelta(0),
+            expire_time=None,
+            now=late,
+            grantable=scopes.SHOP,
+        )
+
+    database = await Database.connect(tenant_database.app_url, schema="tenant", pool_size=2)
+    try:
+        new = await KeyStore(database).rotate_api_key(UUID(tenant.id), key_id, decide, None)
+        await KeyStore(database).revoke_api_key(UUID(tenant.id), new.key_id)
+        revoked = (await TrustStore(database).read_trust()).revoked_keys
+    finally:
+        await database.close()
+    assert {str(key_id), str(new.key_id)} <= revoked
 
 
 async def test_a_suspension_and_a_resumption_are_seen_within_a_second(side: Side) -> None:
