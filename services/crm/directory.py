@@ -1,4 +1,9 @@
-"""Who is behind an address: looked up in the database at most once per address and second."""
+"""Who is behind an address: looked up in the database at most once per address and second.
+
+Anybody can invent addresses, and each that was never seen costs a look-up. So those at which nobody was found lately
+wait for one of two lanes: a flood of them takes neither the database's connections nor the time of webhooks to
+addresses that are in use, which never wait there.
+"""
 
 import asyncio
 from collections import OrderedDict
@@ -8,6 +13,7 @@ from uuid import UUID
 
 from servicekit.envelope import Sealer
 from services.crm.credentials import open_secret
+from services.crm.errors import AddressesBusyError
 from services.crm.keyring import Keyring
 from services.crm.providers.provider import WebhookSecret
 from services.crm.store import Addressee, Store
@@ -17,6 +23,12 @@ KEEP_SECONDS = 1.5
 
 MOST_KEPT = 20_000
 """How many addresses are remembered, unknown ones included."""
+
+UNKNOWN_AT_ONCE = 2
+"""How many addresses at which nobody was found lately are looked up at once."""
+
+MOST_WAITING = 500
+"""How many more of them may wait; beyond that they are refused, and vendors come again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +53,10 @@ class Directory:
         self._clock = clock
         self._kept: OrderedDict[bytes, tuple[float, Recipient | None]] = OrderedDict()
         self._asked: dict[bytes, asyncio.Task[Recipient | None]] = {}
+        # Where somebody was found the last time. It outlives what is believed, and says only who need not wait.
+        self._in_use: OrderedDict[bytes, None] = OrderedDict()
+        self._unknown = asyncio.Semaphore(UNKNOWN_AT_ONCE)
+        self._waiting = 0
         self._generation = 0
 
     async def find(self, token_hash: bytes) -> Recipient | None:
@@ -50,6 +66,7 @@ class Directory:
 
         Raises:
             DatabaseUnavailableError: the address is not remembered and the database is out of reach.
+            AddressesBusyError: nobody was found at the address lately, and too many such ones are to be looked up.
         """
         kept = self._kept.get(token_hash)
         if kept is not None and kept[0] > self._clock():
@@ -77,7 +94,7 @@ class Directory:
 
     async def _look_up(self, token_hash: bytes) -> Recipient | None:
         generation = self._generation
-        addressee = await self._store.addressee(token_hash)
+        addressee = await self._addressee(token_hash)
         recipient = await self._open(addressee) if addressee else None
         if generation == self._generation:
             self._kept[token_hash] = (self._clock() + KEEP_SECONDS, recipient)
@@ -85,6 +102,34 @@ class Directory:
             while len(self._kept) > MOST_KEPT:
                 self._kept.popitem(last=False)
         return recipient
+
+    async def _addressee(self, token_hash: bytes) -> Addressee | None:
+        """Ask the database, at once for an address that is in use, in turn for any other."""
+        if token_hash in self._in_use:
+            addressee = await self._store.addressee(token_hash)
+        else:
+            addressee = await self._in_turn(token_hash)
+        if addressee is None:
+            self._in_use.pop(token_hash, None)
+            return None
+        self._in_use[token_hash] = None
+        self._in_use.move_to_end(token_hash)
+        while len(self._in_use) > MOST_KEPT:
+            self._in_use.popitem(last=False)
+        return addressee
+
+    async def _in_turn(self, token_hash: bytes) -> Addressee | None:
+        if self._waiting >= MOST_WAITING:
+            raise AddressesBusyError
+        self._waiting += 1
+        try:
+            await self._unknown.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            return await self._store.addressee(token_hash)
+        finally:
+            self._unknown.release()
 
     async def _open(self, addressee: Addressee) -> Recipient:
         tenant_id = addressee.tenant_id

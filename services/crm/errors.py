@@ -6,11 +6,19 @@ from servicekit.errors import (
     PreconditionError,
     TooLargeError,
     UnauthenticatedError,
+    UnavailableError,
 )
 
 
 class WebhookRefusedError(UnauthenticatedError):
     """A webhook did not prove itself; why is told to nobody outside."""
+
+
+class AddressesBusyError(UnavailableError):
+    """Too many addresses at which nobody was found lately wait to be looked up."""
+
+    def __init__(self) -> None:
+        super().__init__("Too many unknown addresses are being looked up.", retry_after=1)
 
 
 class WebhookTooLargeError(TooLargeError):

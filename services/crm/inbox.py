@@ -76,6 +76,7 @@ class Inbox:
             WebhookTooLargeError: the body is larger than is looked at.
             WebhookRefusedError: the webhook does not prove itself.
             DatabaseUnavailableError: it could not be stored; the provider is to come again.
+            AddressesBusyError: too many unknown addresses are looked up; the provider is to come again.
             TrustStaleError, grpc.aio.AioRpcError: whether the host is the tenant's is not known now.
         """
         if len(body) > MAX_BODY_BYTES:

@@ -9,7 +9,10 @@ from servicekit.errors import (
     InvalidArgumentError,
     NotFoundError,
     PreconditionError,
+    QuotaError,
 )
+
+_VERIFICATION_SECONDS = 5.0
 
 
 class TenantNotFoundError(NotFoundError):
@@ -187,6 +190,13 @@ class ApiKeyNotLiveError(PreconditionError):
         super().__init__("The key is revoked or has expired; make a new one instead.")
 
 
+class ApiKeyAlreadyRotatedError(PreconditionError):
+    """Another key has taken the key's place already."""
+
+    def __init__(self) -> None:
+        super().__init__("Another key has taken this one's place already; rotate that one, or make a new key.")
+
+
 class ScopeNotForBrowsersError(InvalidArgumentError):
     """A browser key cannot hold the scope."""
 
@@ -269,3 +279,13 @@ class DomainTakenError(AlreadyExistsError):
 
     def __init__(self) -> None:
         super().__init__("The domain is another tenant's own; it must be removed there first.")
+
+
+class DomainVerificationRunningError(QuotaError):
+    """The proof of another of the tenant's domains, or of this one, is looked for at this moment."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A proof of this tenant is looked for at this moment: one at a time; try again in some seconds.",
+            retry_after=_VERIFICATION_SECONDS,
+        )

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database import Database
 from services.tenant.errors import (
+    ApiKeyAlreadyRotatedError,
     ApiKeyLimitReachedError,
     ApiKeyNotFoundError,
     RequestIdReusedError,
@@ -59,6 +60,7 @@ class KeyStore:
         Raises:
             ApiKeyNotFoundError: the tenant has no such key.
             RequestIdReusedError: the request id belongs to a key that was asked for otherwise.
+            ApiKeyAlreadyRotatedError: another key took this one's place before.
             ApiKeyLimitReachedError: the tenant would have more live keys than it can have.
             DomainError: whatever `decide` raises; nothing has changed then.
         """
@@ -73,6 +75,8 @@ class KeyStore:
             if row is None:
                 raise ApiKeyNotFoundError
             ended, new = decide(key_of(row))
+            if await _has_successor(connection, tenant_id, key_id):
+                raise ApiKeyAlreadyRotatedError
             ending = update(api_keys).where(this)
             # The trust set is read by the database's clock.
             revoke_time = func.now() if ended.revoke_time else None
@@ -174,6 +178,12 @@ async def _made_by(connection: AsyncConnection, tenant_id: UUID, request_id: UUI
     statement = select(api_keys).where(api_keys.c.tenant_id == tenant_id, api_keys.c.request_id == request_id)
     row = (await connection.execute(statement)).mappings().one_or_none()
     return key_of(row) if row else None
+
+
+async def _has_successor(connection: AsyncConnection, tenant_id: UUID, key_id: UUID) -> bool:
+    """Tell whether another key has taken this one's place."""
+    statement = select(api_keys.c.key_id).where(api_keys.c.tenant_id == tenant_id, api_keys.c.rotated_from == key_id)
+    return (await connection.execute(statement.limit(1))).first() is not None
 
 
 def _asked(key: ApiKey) -> tuple[object, ...]:

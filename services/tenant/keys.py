@@ -11,7 +11,7 @@ import secrets
 import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
@@ -37,6 +37,9 @@ FIRST_NAME = "first key"
 
 DEFAULT_OVERLAP = timedelta(days=1)
 """How long a rotated key goes on working when nobody says otherwise."""
+
+LATEST_END = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+"""No key lives longer than this."""
 
 BROWSER_REQUESTS_PER_MINUTE = 600
 """The quota of a browser key when nobody says otherwise."""
@@ -167,7 +170,8 @@ def rotated(
 ) -> tuple[ApiKey, ApiKey]:
     """Return the old key as it ends and the new one in its place; no overlap revokes the old one at once.
 
-    Without an `expire_time` the new key lives as long as the old one was meant to when it was made.
+    Without an `expire_time` the new key lives as long as the old one was meant to when it was made; that is known only
+    of a key that was not rotated before.
 
     Raises:
         ApiKeyNotLiveError: the old key is revoked or has expired.
@@ -178,7 +182,8 @@ def rotated(
         raise ApiKeyNotLiveError
     _require_scopes(old.scopes, grantable, old.kind)
     if expire_time is None and old.expire_time is not None:
-        expire_time = now + (old.expire_time - old.create_time)
+        # A sum beyond the calendar would be an error of ours.
+        expire_time = now + min(old.expire_time - old.create_time, LATEST_END - now)
     if expire_time is not None and expire_time <= now:
         raise ExpireTimePastError
     new = replace(

@@ -20,7 +20,7 @@ from services.tenant import configuration
 from services.tenant.domains import Domain
 from services.tenant.erasure import Erasure
 from services.tenant.errors import SettingInvalidError
-from services.tenant.keys import DEFAULT_OVERLAP, ApiKey, Kind
+from services.tenant.keys import DEFAULT_OVERLAP, LATEST_END, ApiKey, Kind
 from services.tenant.registry import Environment, State, Tenant, Wishes
 from services.tenant.signing import SigningKeyLife
 from services.tenant.tokens import AccessToken
@@ -200,7 +200,10 @@ def timestamp(time: datetime | None) -> Timestamp | None:
 
 def moment(message: api_key_pb2.ApiKey | api_key_service_pb2.RotateApiKeyRequest) -> datetime | None:
     """Return when a key shall end; None when the request says nothing of it."""
-    return message.expire_time.ToDatetime(tzinfo=UTC) if message.HasField("expire_time") else None
+    if not message.HasField("expire_time"):
+        return None
+    # The last microsecond of the calendar is what the database's driver takes for "never".
+    return min(message.expire_time.ToDatetime(tzinfo=UTC), LATEST_END)
 
 
 def request_id(text: str) -> UUID | None:

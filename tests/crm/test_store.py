@@ -8,9 +8,11 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from servicekit.database import Database
 from servicekit.ids import uuid7
 from services.crm.connections import token_hash
-from services.crm.directory import Directory
+from services.crm.directory import MOST_WAITING, UNKNOWN_AT_ONCE, Directory
+from services.crm.errors import AddressesBusyError
 from services.crm.keyring import Keyring
 from services.crm.store import Addressee, Job, Store
 from tests.crm.conftest import Crm
@@ -112,6 +114,65 @@ async def test_unknown_and_known_addresses_cost_one_look_up_each(crm: Crm) -> No
     for each in hashes:
         await directory.find(each)
     assert asked == hashes * 2
+
+
+class Watched(Store):
+    """The store, which counts the look-ups that run at once and can keep those of unknown addresses waiting."""
+
+    def __init__(self, database: Database, known: bytes) -> None:
+        super().__init__(database)
+        self.known = known
+        self.running = self.most = 0
+        self.full, self.open = asyncio.Event(), asyncio.Event()
+
+    async def addressee(self, token_hash: bytes) -> Addressee | None:
+        """Look up; an unknown address only once the gate is open."""
+        self.running += 1
+        self.most = max(self.most, self.running)
+        if self.running == UNKNOWN_AT_ONCE:
+            self.full.set()
+        try:
+            if token_hash != self.known:
+                await self.open.wait()
+            return await super().addressee(token_hash)
+        finally:
+            self.running -= 1
+
+
+async def test_a_flood_of_unknown_addresses_keeps_a_known_one_from_nothing(crm: Crm) -> None:
+    """Two are looked up at once; an address that was in use goes past them, also when it is not remembered any more."""
+    shop = await crm.shop()
+    known = token_hash(shop.token)
+    store, now = Watched(crm.databases[0], known), 0.0
+    directory = Directory(store, Keyring(store, crm.keks, lambda: now), lambda: now)
+    assert await directory.find(known)
+    flood = [asyncio.create_task(directory.find(token_hash(f"nobody-{n}"))) for n in range(100)]
+    async with asyncio.timeout(10):
+        await store.full.wait()
+        now = 60.0
+        assert await directory.find(known)
+        directory.forget()
+        assert await directory.find(known)
+    assert store.running == UNKNOWN_AT_ONCE
+    store.open.set()
+    assert await asyncio.gather(*flood) == [None] * 100
+    assert store.most == UNKNOWN_AT_ONCE + 1
+
+
+async def test_so_many_unknown_addresses_wait_and_no_more(crm: Crm) -> None:
+    """Beyond them they are refused as a moment's trouble, which a vendor repeats; what waited is answered."""
+    store = Watched(crm.databases[0], b"")
+    directory = Directory(store, Keyring(store, crm.keks, time.monotonic), time.monotonic)
+    room = UNKNOWN_AT_ONCE + MOST_WAITING
+    flood = [asyncio.create_task(directory.find(token_hash(f"nobody-{n}"))) for n in range(room + 7)]
+    done, _ = await asyncio.wait(flood, return_when=asyncio.FIRST_COMPLETED, timeout=10)
+    assert all(isinstance(task.exception(), AddressesBusyError) for task in done)
+    store.open.set()
+    answers = await asyncio.gather(*flood, return_exceptions=True)
+    refused = [answer for answer in answers if isinstance(answer, AddressesBusyError)]
+    assert len(refused) == 7
+    assert answers.count(None) == room
+    assert await directory.find(token_hash("one-more")) is None
 
 
 async def test_a_tenant_has_one_first_data_key_however_many_ask(crm: Crm) -> None:

@@ -16,6 +16,26 @@ class ProofServer:
         self.answers: dict[tuple[str, str], bytes] = {}
         self.asked: list[tuple[str, str]] = []
         self.address = ""
+        self._held: set[str] = set()
+        self._released = asyncio.Event()
+        self._news = asyncio.Condition()
+
+    def hold(self, host: str) -> None:
+        """Keep whoever asks this host waiting until `release`."""
+        self._held.add(host)
+
+    def release(self) -> None:
+        """Answer those who were kept waiting."""
+        self._released.set()
+
+    async def wait_until_asked(self, host: str) -> None:
+        """Wait until somebody has asked this host.
+
+        Raises:
+            TimeoutError: nobody has for ten seconds.
+        """
+        async with asyncio.timeout(10), self._news:
+            await self._news.wait_for(lambda: any(asked == host for asked, _ in self.asked))
 
     def serve(self, host: str, path: str, body: str, *, status: str = "200 OK", headers: str = "") -> None:
         """Answer like this from now on."""
@@ -27,7 +47,11 @@ class ProofServer:
         lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         path = lines[0].split(" ")[1]
         host = next(line.partition(":")[2].strip() for line in lines if line.lower().startswith("host:"))
-        self.asked.append((host, path))
+        async with self._news:
+            self.asked.append((host, path))
+            self._news.notify_all()
+        if host in self._held:
+            await self._released.wait()
         missing = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
         writer.write(self.answers.get((host, path), missing))
         writer.close()

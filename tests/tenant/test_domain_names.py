@@ -1,17 +1,21 @@
 """Which names can be a tenant's own domain, and where the proof of one is looked for."""
 
+import asyncio
 import socket
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from uuid import UUID
 
 import pytest
 
 from servicekit.ids import uuid7
 from services.tenant.domain_proof import ProofFinder, is_public
 from services.tenant.domains import AWAITED, PROOF_FOLDER, canonical, new_domain, verified
-from services.tenant.errors import DomainInvalidError, DomainNotProvenError
+from services.tenant.errors import DomainInvalidError, DomainNotProvenError, DomainVerificationRunningError
 from services.tenant.settings import TenantSettings
+from tests.servicekit.waiting import until
 
 BASE = "rapport.example"
 TAKEN = frozenset({"rapport.example", "www.gateway.example"})
@@ -121,6 +125,17 @@ def test_a_proof_is_awaited_for_a_while_only() -> None:
         ("64:ff9b::a9fe:a9fe", False),
         ("2002:7f00:1::", False),
         ("2001:0:4136:e378:8000:63bf:3fff:fdd2", False),
+        ("100.127.255.254", False),
+        ("192.0.0.9", False),
+        ("192.0.0.1", False),
+        ("192.88.99.1", False),
+        ("168.63.129.16", False),
+        ("fec0::1", False),
+        ("feff::1", False),
+        ("::ffff:168.63.129.16", False),
+        ("2002:a83f:8110::", False),
+        ("192.0.1.1", True),
+        ("168.63.129.17", True),
     ],
 )
 def test_only_addresses_of_the_internet_are_asked(address: str, public: bool) -> None:
@@ -143,6 +158,46 @@ async def test_a_domain_with_any_address_that_is_not_public_is_not_asked(address
     domain = new_domain(uuid7(), "support.example.com", datetime.now(UTC))
     with pytest.raises(DomainNotProvenError, match="not public"):
         await ProofFinder(resolve=resolve).find(domain)
+
+
+async def test_a_resolver_that_hangs_holds_up_its_tenant_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the threads of everybody else, and no other tenant; its own next proof waits until the resolver is done."""
+    slow, again = (new_domain(tenant, f"{name}.example.com", datetime.now(UTC)) for tenant, name in _of_one_tenant())
+    other = new_domain(uuid7(), "other.example.com", datetime.now(UTC))
+    begun, end = threading.Event(), threading.Event()
+
+    def resolve(name: str, *_: object, **__: object) -> list[object]:
+        if name == "slow.example.com.":
+            begun.set()
+            end.wait(30)
+        raise socket.gaierror
+
+    monkeypatch.setattr("socket.getaddrinfo", resolve)
+    monkeypatch.setattr("services.tenant.domain_proof._SECONDS", 0.5)
+    finder = ProofFinder()
+    looking = asyncio.create_task(finder.find(slow))
+    # All of the event loop's own threads wait for the resolver to be asked: it needs none of them.
+    loop = asyncio.get_running_loop()
+    waiting = [loop.run_in_executor(None, begun.wait, 20) for _ in range(64)]
+    assert all(await asyncio.gather(*waiting))
+    with pytest.raises(DomainVerificationRunningError):
+        await finder.find(again)
+    with pytest.raises(DomainNotProvenError):
+        await finder.find(other)
+    with pytest.raises(DomainNotProvenError):
+        await looking
+    with pytest.raises(DomainVerificationRunningError):
+        await finder.find(again)
+    end.set()
+    await until(lambda: not finder.is_looking(again.tenant_id))
+    with pytest.raises(DomainNotProvenError):
+        await finder.find(again)
+
+
+def _of_one_tenant() -> list[tuple[UUID, str]]:
+    """Two names, with one tenant."""
+    tenant_id = uuid7()
+    return [(tenant_id, "slow"), (tenant_id, "again")]
 
 
 def test_production_refuses_the_file_that_stands_in_for_the_resolver(tmp_path: object) -> None:

@@ -131,12 +131,12 @@ async def test_a_repeat_changes_nothing(side: Side, owner: ProofServer) -> None:
 @pytest.mark.parametrize(
     ("answer", "found"),
     [
-        ({"status": "404 Not Found"}, "status 404"),
-        ({"status": "302 Found", "headers": "location: http://127.0.0.1:1/\r\n"}, "status 302"),
+        ({"status": "404 Not Found"}, "another status than 200"),
+        ({"status": "302 Found", "headers": "location: http://127.0.0.1:1/\r\n"}, "another status than 200"),
         ({"body": "{text}x"}, "another text"),
         ({"body": "{text}" + "x" * 5000}, "another text"),
         ({"body": ""}, "another text"),
-        ({"status": "500 Oops", "body": "{text}"}, "status 500"),
+        ({"status": "500 Oops", "body": "{text}"}, "another status than 200"),
         ({"headers": "content-encoding: gzip\r\n", "body": "{path}"}, "another text"),
     ],
 )
@@ -156,6 +156,30 @@ async def test_what_is_no_proof_proves_nothing(
     assert found in (raised.value.details() or "")
     assert domain.proof_text not in (raised.value.details() or "")
     assert len(owner.asked) == 1
+
+
+async def test_of_a_tenant_one_proof_is_looked_for_at_a_time(side: Side, owner: ProofServer) -> None:
+    """A second one at once is refused, another shop's is not; when the first is over the next may come."""
+    (_, one), (_, two) = await side.create(), await side.create()
+    shop, other = await side.shop(one), await side.shop(two)
+    slow, quick, others = (a_name() for _ in range(3))
+    await add(side, shop, slow)
+    owner.stand_for(slow)
+    owner.hold(slow)
+    looking = asyncio.create_task(refused(verify(side, shop, slow)))
+    await owner.wait_until_asked(slow)
+    await add(side, shop, quick)
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await verify(side, shop, quick)
+    assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert reason_of(raised.value) == "DOMAIN_VERIFICATION_RUNNING"
+    assert (await prove(side, owner, other, others)).state == Domain.STATE_VERIFIED
+    owner.release()
+    assert await looking == "DOMAIN_NOT_PROVEN"
+    domain = await add(side, shop, quick)
+    owner.stand_for(quick)
+    owner.serve(quick, domain.proof_path, domain.proof_text)
+    assert (await verify(side, shop, quick)).state == Domain.STATE_VERIFIED
 
 
 async def test_a_domain_that_does_not_answer_is_not_proven(side: Side, owner: ProofServer) -> None:

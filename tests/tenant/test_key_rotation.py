@@ -62,6 +62,12 @@ def test_the_new_key_lives_as_long_as_the_old_one_was_meant_to() -> None:
         rotated(make(), expire_time=now)
 
 
+def test_a_life_beyond_the_calendar_ends_with_it() -> None:
+    """A key that was meant to end in the year 9999 is replaced by one that does."""
+    for end in (keys.LATEST_END, datetime.max.replace(tzinfo=UTC)):
+        assert rotated(make(expire_time=end))[1].expire_time == keys.LATEST_END
+
+
 def test_nobody_wins_scopes_by_rotating() -> None:
     """The new text would hold what whoever asks for it does not."""
     with pytest.raises(ScopeNotGrantableError):
@@ -148,6 +154,31 @@ async def test_a_repeated_rotation_makes_one_key(side: Side) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as refusal:
         await rotate(side, holder, answers[0].id, request_id=request_id)
     assert reason_of(refusal.value) == "REQUEST_ID_REUSED"
+
+
+async def test_a_key_is_rotated_once(side: Side) -> None:
+    """Its shortened end says no more how long it was meant to live; its replacement, which is endless, goes on."""
+    tenant, text = await side.create()
+    holder, key_id = await key_of(side, tenant.slug)
+    new = await rotate(side, holder, key_id)
+    with pytest.raises(grpc.aio.AioRpcError) as refusal:
+        await rotate(side, holder, key_id)
+    assert reason_of(refusal.value) == "API_KEY_ALREADY_ROTATED"
+    assert (await side.exchange(text)).tenant_id == tenant.id
+    assert not (await rotate(side, holder, new.id)).HasField("expire_time")
+
+
+async def test_a_key_of_the_last_year_can_be_rotated(side: Side) -> None:
+    """Its replacement ends in that year as well, whatever the fraction of the second was."""
+    tenant, text = await side.create()
+    holder = await side.shop(text)
+    for nanos in (0, 999999999):
+        end = Timestamp(seconds=253402300799, nanos=nanos)
+        key = api_key_pb2.ApiKey(name="till", scopes=["tickets.read"], expire_time=end)
+        made = await side.keys.CreateApiKey(api_key_service_pb2.CreateApiKeyRequest(api_key=key), metadata=holder)
+        new = await rotate(side, holder, made.id)
+        assert new.expire_time.seconds == end.seconds
+        assert (await side.exchange(new.key)).tenant_id == tenant.id
 
 
 async def test_another_shops_key_cannot_be_rotated(side: Side) -> None:

@@ -121,14 +121,15 @@ async def missing_key(side: Side) -> None:
     await side.keys.RevokeApiKey(request, metadata=await side.shop(text))
 
 
-async def rotate_key(side: Side, *, revoked: bool) -> None:
-    """Rotate a key of a new tenant, after it was revoked where that is asked for."""
+async def rotate_key(side: Side, *, revoked: bool = False, times: int = 1) -> None:
+    """Rotate a key of a new tenant so many times, after it was revoked where that is asked for."""
     tenant, _ = await side.create()
     holder = await side.operator(tenant.slug)
     [key] = (await side.keys.ListApiKeys(api_key_service_pb2.ListApiKeysRequest(), metadata=holder)).api_keys
     if revoked:
         await side.keys.RevokeApiKey(api_key_service_pb2.RevokeApiKeyRequest(api_key=key.id), metadata=holder)
-    await side.keys.RotateApiKey(api_key_service_pb2.RotateApiKeyRequest(api_key=key.id), metadata=holder)
+    for _ in range(times):
+        await side.keys.RotateApiKey(api_key_service_pb2.RotateApiKeyRequest(api_key=key.id), metadata=holder)
 
 
 async def too_many_keys(side: Side) -> None:
@@ -185,6 +186,7 @@ CAUSES: dict[str, tuple[grpc.StatusCode, Callable[[Side], Awaitable[None]]]] = {
     "EXPIRE_TIME_PAST": (INVALID, lambda side: create_key(side, expire_time=Timestamp(seconds=1))),
     "API_KEY_LIMIT_REACHED": (PRECONDITION, too_many_keys),
     "API_KEY_NOT_LIVE": (PRECONDITION, lambda side: rotate_key(side, revoked=True)),
+    "API_KEY_ALREADY_ROTATED": (PRECONDITION, lambda side: rotate_key(side, times=2)),
     "SCOPE_NOT_FOR_BROWSERS": (INVALID, lambda side: create_key(side, **BROWSER, scopes=["keys.read"])),
     "ORIGINS_MISSING": (INVALID, lambda side: create_key(side, kind=api_key_pb2.ApiKey.KIND_BROWSER)),
     "ORIGIN_INVALID": (INVALID, lambda side: create_key(side, allowed_origins=["https://desk.example.com"])),
@@ -214,8 +216,8 @@ async def test_an_end_outside_of_the_calendar_is_refused(side: Side, seconds: in
 def test_every_reason_of_the_contract_has_a_cause_here() -> None:
     """A reason that is added to the contract must be added to this table."""
     names = {name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()}  # noqa: SIM118 - not a dict
-    # What is told only to whoever has proven a domain is shown with the proofs, in test_domains.py.
-    assert set(CAUSES) | {"DOMAIN_TAKEN"} == names - {"UNSPECIFIED"}
+    # What needs a domain's own web server is shown with the proofs, in test_domains.py.
+    assert set(CAUSES) | {"DOMAIN_TAKEN", "DOMAIN_VERIFICATION_RUNNING"} == names - {"UNSPECIFIED"}
 
 
 @pytest.mark.parametrize("reason", CAUSES)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!rapport/crm/v1/error_reason.proto\x12\x0erapport.crm.v1*\xec\x02\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x45RROR_REASON_WEBHOOK_REFUSED\x10\x01\x12\"\n\x1e\x45RROR_REASON_WEBHOOK_TOO_LARGE\x10\x02\x12%\n!ERROR_REASON_CONNECTION_NOT_FOUND\x10\x03\x12!\n\x1d\x45RROR_REASON_PROVIDER_UNKNOWN\x10\x04\x12#\n\x1f\x45RROR_REASON_CONNECTION_INVALID\x10\x05\x12\x1e\n\x1a\x45RROR_REASON_SECRET_PUBLIC\x10\x06\x12#\n\x1f\x45RROR_REASON_DELIVERY_NOT_FOUND\x10\x07\x12\x1f\n\x1b\x45RROR_REASON_DELIVERY_STATE\x10\x08\x12$\n ERROR_REASON_SECRET_OVERLAP_FULL\x10\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!rapport/crm/v1/error_reason.proto\x12\x0erapport.crm.v1*\x8d\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x45RROR_REASON_WEBHOOK_REFUSED\x10\x01\x12\"\n\x1e\x45RROR_REASON_WEBHOOK_TOO_LARGE\x10\x02\x12%\n!ERROR_REASON_CONNECTION_NOT_FOUND\x10\x03\x12!\n\x1d\x45RROR_REASON_PROVIDER_UNKNOWN\x10\x04\x12#\n\x1f\x45RROR_REASON_CONNECTION_INVALID\x10\x05\x12\x1e\n\x1a\x45RROR_REASON_SECRET_PUBLIC\x10\x06\x12#\n\x1f\x45RROR_REASON_DELIVERY_NOT_FOUND\x10\x07\x12\x1f\n\x1b\x45RROR_REASON_DELIVERY_STATE\x10\x08\x12$\n ERROR_REASON_SECRET_OVERLAP_FULL\x10\t\x12\x1f\n\x1b\x45RROR_REASON_ADDRESSES_BUSY\x10\nb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rapport.crm.v1.error_reason
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=54
-  _globals['_ERRORREASON']._serialized_end=418
+  _globals['_ERRORREASON']._serialized_end=451
 # @@protoc_insertion_point(module_scope)

@@ -60,6 +60,10 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """The connection already has as many overlapping webhook secrets as are allowed. Example: FAILED_PRECONDITION "At
     most 4 webhook secrets may be active at once."
     """
+    ERROR_REASON_ADDRESSES_BUSY: _ErrorReason.ValueType  # 10
+    """So many webhooks came for addresses at which nobody was found lately that this one was not looked up; the vendor
+    sends it again. Example: UNAVAILABLE "Too many unknown addresses are being looked up."
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused: the `reason` of the one `google.rpc.ErrorInfo` that every error carries (domain "rapport")."""
@@ -101,4 +105,8 @@ FAILED_PRECONDITION "The delivery is processed.", metadata state = "processed".
 ERROR_REASON_SECRET_OVERLAP_FULL: ErrorReason.ValueType  # 9
 """The connection already has as many overlapping webhook secrets as are allowed. Example: FAILED_PRECONDITION "At
 most 4 webhook secrets may be active at once."
+"""
+ERROR_REASON_ADDRESSES_BUSY: ErrorReason.ValueType  # 10
+"""So many webhooks came for addresses at which nobody was found lately that this one was not looked up; the vendor
+sends it again. Example: UNAVAILABLE "Too many unknown addresses are being looked up."
 """

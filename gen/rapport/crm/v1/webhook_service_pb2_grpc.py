@@ -52,7 +52,7 @@ class WebhookServiceServicer:
         copy of one that was. The credential is the secret token in the address together with the provider's own signature
         in the headers, which reach the method as metadata. The body is taken byte for byte.
 
-        Errors: WEBHOOK_REFUSED for everything that does not prove itself, WEBHOOK_TOO_LARGE.
+        Errors: WEBHOOK_REFUSED for everything that does not prove itself, WEBHOOK_TOO_LARGE, ADDRESSES_BUSY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -22,7 +22,7 @@ class WebhookServiceStub:
     copy of one that was. The credential is the secret token in the address together with the provider's own signature
     in the headers, which reach the method as metadata. The body is taken byte for byte.
 
-    Errors: WEBHOOK_REFUSED for everything that does not prove itself, WEBHOOK_TOO_LARGE.
+    Errors: WEBHOOK_REFUSED for everything that does not prove itself, WEBHOOK_TOO_LARGE, ADDRESSES_BUSY.
     """
 
 class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -38,7 +38,7 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         copy of one that was. The credential is the secret token in the address together with the provider's own signature
         in the headers, which reach the method as metadata. The body is taken byte for byte.
 
-        Errors: WEBHOOK_REFUSED for everything that does not prove itself, WEBHOOK_TOO_LARGE.
+        Errors: WEBHOOK_REFUSED for everything that does not prove itself, WEBHOOK_TOO_LARGE, ADDRESSES_BUSY.
         """
 
 def add_WebhookServiceServicer_to_server(servicer: WebhookServiceServicer, server: _aio.Server) -> None: ...

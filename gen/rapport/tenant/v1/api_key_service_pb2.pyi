@@ -119,7 +119,9 @@ class RotateApiKeyRequest(message.Message):
 
     @builtins.property
     def expire_time(self) -> timestamp_pb2.Timestamp:
-        """When the new key ends, in the years 1 to 9999; absent for a life as long as the replaced key's was meant to be."""
+        """When the new key ends, in the years 1 to 9999; absent for a life as long as the replaced key's was meant to
+        be, which ends with the year 9999 at the latest.
+        """
 
     def __init__(
         self,

@@ -85,10 +85,11 @@ class ApiKeyServiceServicer:
     def RotateApiKey(self, request, context):
         """Makes a new key that takes the place of another: same name, scopes, kind, origins and quota. The other one goes on
         working for the overlap, so that its holders can change over, and ends then. The answer is the only one that holds
-        the new key's text. Whoever rotates a key must hold its scopes.
+        the new key's text. Whoever rotates a key must hold its scopes. A key is rotated once: after that its end says no more
+        how long it was meant to live, and the key that took its place is the one to rotate.
 
-        Errors: API_KEY_NOT_FOUND, API_KEY_NOT_LIVE, SCOPE_NOT_GRANTABLE, EXPIRE_TIME_PAST, API_KEY_LIMIT_REACHED,
-        REQUEST_ID_REUSED.
+        Errors: API_KEY_NOT_FOUND, API_KEY_NOT_LIVE, API_KEY_ALREADY_ROTATED, SCOPE_NOT_GRANTABLE, EXPIRE_TIME_PAST,
+        API_KEY_LIMIT_REACHED, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

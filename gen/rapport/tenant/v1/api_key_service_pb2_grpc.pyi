@@ -32,10 +32,11 @@ class ApiKeyServiceStub:
     RotateApiKey: _aio.UnaryUnaryMultiCallable[_api_key_service_pb2.RotateApiKeyRequest, _api_key_pb2.ApiKey]
     """Makes a new key that takes the place of another: same name, scopes, kind, origins and quota. The other one goes on
     working for the overlap, so that its holders can change over, and ends then. The answer is the only one that holds
-    the new key's text. Whoever rotates a key must hold its scopes.
+    the new key's text. Whoever rotates a key must hold its scopes. A key is rotated once: after that its end says no more
+    how long it was meant to live, and the key that took its place is the one to rotate.
 
-    Errors: API_KEY_NOT_FOUND, API_KEY_NOT_LIVE, SCOPE_NOT_GRANTABLE, EXPIRE_TIME_PAST, API_KEY_LIMIT_REACHED,
-    REQUEST_ID_REUSED.
+    Errors: API_KEY_NOT_FOUND, API_KEY_NOT_LIVE, API_KEY_ALREADY_ROTATED, SCOPE_NOT_GRANTABLE, EXPIRE_TIME_PAST,
+    API_KEY_LIMIT_REACHED, REQUEST_ID_REUSED.
     """
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_api_key_service_pb2.RevokeApiKeyRequest, _api_key_pb2.ApiKey]
     """Revokes a key for good: within a second it and the tokens made of it are refused everywhere. A revoked key stays as
@@ -79,10 +80,11 @@ class ApiKeyServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_api_key_pb2.ApiKey]:
         """Makes a new key that takes the place of another: same name, scopes, kind, origins and quota. The other one goes on
         working for the overlap, so that its holders can change over, and ends then. The answer is the only one that holds
-        the new key's text. Whoever rotates a key must hold its scopes.
+        the new key's text. Whoever rotates a key must hold its scopes. A key is rotated once: after that its end says no more
+        how long it was meant to live, and the key that took its place is the one to rotate.
 
-        Errors: API_KEY_NOT_FOUND, API_KEY_NOT_LIVE, SCOPE_NOT_GRANTABLE, EXPIRE_TIME_PAST, API_KEY_LIMIT_REACHED,
-        REQUEST_ID_REUSED.
+        Errors: API_KEY_NOT_FOUND, API_KEY_NOT_LIVE, API_KEY_ALREADY_ROTATED, SCOPE_NOT_GRANTABLE, EXPIRE_TIME_PAST,
+        API_KEY_LIMIT_REACHED, REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod

@@ -90,8 +90,10 @@ class DomainServiceServicer:
 
     def VerifyDomain(self, request, context):
         """Looks for the proof now, and returns the domain verified. A verified one stays as it is and is not looked at again.
+        Of a tenant's domains one is looked at at a time.
 
-        Errors: DOMAIN_INVALID, DOMAIN_NOT_FOUND, DOMAIN_NOT_PROVEN, and DOMAIN_TAKEN once it is proven.
+        Errors: DOMAIN_INVALID, DOMAIN_NOT_FOUND, DOMAIN_NOT_PROVEN, DOMAIN_VERIFICATION_RUNNING, and DOMAIN_TAKEN once it is
+        proven.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

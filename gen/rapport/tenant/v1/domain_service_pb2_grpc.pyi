@@ -35,8 +35,10 @@ class DomainServiceStub:
     """
     VerifyDomain: _aio.UnaryUnaryMultiCallable[_domain_service_pb2.VerifyDomainRequest, _domain_pb2.Domain]
     """Looks for the proof now, and returns the domain verified. A verified one stays as it is and is not looked at again.
+    Of a tenant's domains one is looked at at a time.
 
-    Errors: DOMAIN_INVALID, DOMAIN_NOT_FOUND, DOMAIN_NOT_PROVEN, and DOMAIN_TAKEN once it is proven.
+    Errors: DOMAIN_INVALID, DOMAIN_NOT_FOUND, DOMAIN_NOT_PROVEN, DOMAIN_VERIFICATION_RUNNING, and DOMAIN_TAKEN once it is
+    proven.
     """
     DeleteDomain: _aio.UnaryUnaryMultiCallable[_domain_service_pb2.DeleteDomainRequest, _empty_pb2.Empty]
     """Removes a domain, verified or not; another tenant may prove it then.
@@ -81,8 +83,10 @@ class DomainServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_domain_service_pb2.VerifyDomainRequest, _abc.Awaitable[_domain_pb2.Domain]],
     ) -> _abc.Awaitable[_domain_pb2.Domain]:
         """Looks for the proof now, and returns the domain verified. A verified one stays as it is and is not looked at again.
+        Of a tenant's domains one is looked at at a time.
 
-        Errors: DOMAIN_INVALID, DOMAIN_NOT_FOUND, DOMAIN_NOT_PROVEN, and DOMAIN_TAKEN once it is proven.
+        Errors: DOMAIN_INVALID, DOMAIN_NOT_FOUND, DOMAIN_NOT_PROVEN, DOMAIN_VERIFICATION_RUNNING, and DOMAIN_TAKEN once it is
+        proven.
         """
 
     @_abc_1.abstractmethod

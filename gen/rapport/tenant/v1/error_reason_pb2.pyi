@@ -88,6 +88,10 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """The next signing key was published a moment ago and not everybody knows it yet. Example: RotateSigningKey twice
     within a minute.
     """
+    ERROR_REASON_API_KEY_ALREADY_ROTATED: _ErrorReason.ValueType  # 36
+    """The key was rotated before, and another one has its place. Example: RotateApiKey twice of the same key, with two
+    request ids; rotate the key that the first one made.
+    """
     ERROR_REASON_DOMAIN_INVALID: _ErrorReason.ValueType  # 40
     """The name is no domain that can be a tenant's own. Example: "192.0.2.7", "localhost", or a name below the base domain."""
     ERROR_REASON_DOMAIN_NOT_FOUND: _ErrorReason.ValueType  # 41
@@ -100,6 +104,10 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """The domain does not serve its proof. Example: VerifyDomain before the file is in its place."""
     ERROR_REASON_DOMAIN_TAKEN: _ErrorReason.ValueType  # 44
     """The domain is proven and is another tenant's own already. Example: VerifyDomain of a domain that two shops share."""
+    ERROR_REASON_DOMAIN_VERIFICATION_RUNNING: _ErrorReason.ValueType  # 45
+    """Another proof of the tenant is looked for at this moment, and one is at a time. Example: VerifyDomain of two domains
+    at once; try again in some seconds.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of an error, sent without the prefix "ERROR_REASON_" in google.rpc.ErrorInfo."""
@@ -170,6 +178,10 @@ ERROR_REASON_NEXT_SIGNING_KEY_TOO_NEW: ErrorReason.ValueType  # 35
 """The next signing key was published a moment ago and not everybody knows it yet. Example: RotateSigningKey twice
 within a minute.
 """
+ERROR_REASON_API_KEY_ALREADY_ROTATED: ErrorReason.ValueType  # 36
+"""The key was rotated before, and another one has its place. Example: RotateApiKey twice of the same key, with two
+request ids; rotate the key that the first one made.
+"""
 ERROR_REASON_DOMAIN_INVALID: ErrorReason.ValueType  # 40
 """The name is no domain that can be a tenant's own. Example: "192.0.2.7", "localhost", or a name below the base domain."""
 ERROR_REASON_DOMAIN_NOT_FOUND: ErrorReason.ValueType  # 41
@@ -182,3 +194,7 @@ ERROR_REASON_DOMAIN_NOT_PROVEN: ErrorReason.ValueType  # 43
 """The domain does not serve its proof. Example: VerifyDomain before the file is in its place."""
 ERROR_REASON_DOMAIN_TAKEN: ErrorReason.ValueType  # 44
 """The domain is proven and is another tenant's own already. Example: VerifyDomain of a domain that two shops share."""
+ERROR_REASON_DOMAIN_VERIFICATION_RUNNING: ErrorReason.ValueType  # 45
+"""Another proof of the tenant is looked for at this moment, and one is at a time. Example: VerifyDomain of two domains
+at once; try again in some seconds.
+"""
