@@ -19,7 +19,8 @@ from typing import Any
 
 START_SECONDS = 90
 UNLIMITED = {
-    f"RAPPORT_GATEWAY_{name}_PER_MINUTE": "10000000" for name in ("REQUESTS", "WEBHOOK_REQUESTS", "PUBLIC_REQUESTS")
+    f"RAPPORT_GATEWAY_{name}_PER_MINUTE": "10000000"
+    for name in ("REQUESTS", "WEBHOOK_REQUESTS", "WEBHOOK_CLIENT_REQUESTS", "PUBLIC_REQUESTS")
 }
 """Settings of the gateway by which nothing that is measured is refused for being too much."""
 

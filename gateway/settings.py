@@ -107,6 +107,10 @@ class GatewaySettings(PeerSettings):
     webhook_requests_per_minute: int = Field(default=12_000, ge=6, le=10_000_000)
     """How many requests per minute one webhook address takes."""
 
+    webhook_client_requests_per_minute: int = Field(default=120_000, ge=6, le=10_000_000)
+    """How many requests per minute a client address may send to webhook addresses, known or not, all together; vendors
+    send everybody's webhooks from few addresses (an IPv6 network of 64 bits counts as one address)."""
+
     public_requests_per_minute: int = Field(default=600, ge=6, le=10_000_000)
     """How many requests per minute a client address may send to methods that ask for no credential, such as the token
     endpoint (an IPv6 network of 64 bits counts as one address)."""
@@ -160,6 +164,7 @@ class GatewaySettings(PeerSettings):
         return Rates(
             tenant=self.requests_per_minute,
             webhook=self.webhook_requests_per_minute,
+            webhook_client=self.webhook_client_requests_per_minute,
             stranger=self.public_requests_per_minute,
             shared=self.shared_quotas,
         )

@@ -48,6 +48,7 @@ RATE_HEADERS = "rate_headers"
 TENANT_RATE = "rate.tenant"
 SHARED_RATE = "rate.shared"
 WEBHOOK_RATE = "rate.webhook"
+WEBHOOK_CLIENT_RATE = "rate.webhook_client"
 STRANGER_RATE = "rate.stranger"
 TOLERANT_TRANSCODER = "transcoder.tolerant"
 STRICT_TRANSCODER = "transcoder.strict"
@@ -57,8 +58,10 @@ BODY_LIMIT = "body_limit"
 PROBLEMS = "problems"
 CREDENTIALS = (EXCHANGE, TOKENS, RATE_HEADERS, TENANT_RATE)
 """The filters that public methods do without: what looks like a credential there is the method's own affair."""
-PUBLIC_RATES = (WEBHOOK_RATE, STRANGER_RATE)
-"""The limits of public methods, of which each has one; the others are limited by their credential."""
+WEBHOOK_RATES = (WEBHOOK_RATE, WEBHOOK_CLIENT_RATE)
+PUBLIC_RATES = (*WEBHOOK_RATES, STRANGER_RATE)
+"""The limits of public methods: webhooks have those of webhooks, the other public methods that of strangers, and all
+others are limited by their credential."""
 FOR_REST_ONLY = (TIDY, PROBLEMS, BODY_LIMIT, TOLERANT_TRANSCODER, STRICT_TRANSCODER)
 """The filters that calls over gRPC do without."""
 FOR_SERVICES_ONLY = (*CREDENTIALS, *PUBLIC_RATES, *FOR_REST_ONLY)
@@ -101,7 +104,9 @@ def https_filters(image: bytes, services: Sequence[str], quotas: Rates) -> list[
         ready,
         _filter(TENANT_RATE, rates.tenants_and_keys(quotas)),
         *([_filter(SHARED_RATE, shared.shares(CONTROL_PLANE))] if quotas.shared else []),
+        # In this order, so that what is too much for one webhook address is not taken from its vendor's others.
         _filter(WEBHOOK_RATE, rates.webhooks(quotas)),
+        _filter(WEBHOOK_CLIENT_RATE, rates.webhook_clients(quotas)),
         _filter(STRANGER_RATE, rates.strangers(quotas)),
         _filter(BODY_LIMIT, Buffer(max_request_bytes=LONGEST_BODY)),
         _filter(TOLERANT_TRANSCODER, _transcoder(image, services, strict=False)),

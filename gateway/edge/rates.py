@@ -91,13 +91,17 @@ def webhooks(rates: Rates) -> LocalRateLimit:
     return _counted(limit, "path", action, rates.webhook)
 
 
+def webhook_clients(rates: Rates) -> LocalRateLimit:
+    """Return the limit of a client address at webhook addresses, all together: each invented one has a bucket of its own.
+
+    It is generous, because a vendor sends everybody's webhooks from few addresses.
+    """
+    return _by_client("webhook_client", rates.webhook_client)
+
+
 def strangers(rates: Rates) -> LocalRateLimit:
     """Return the limit of a client address at methods that ask for no credential, such as the token endpoint."""
-    # A household or a server has a whole /64 of IPv6.
-    address = RateLimitActionMaskedRemoteAddress(v4_prefix_mask_len=32, v6_prefix_mask_len=64)
-    return _counted(
-        _limit("stranger"), "masked_remote_address", RateLimitAction(masked_remote_address=address), rates.stranger
-    )
+    return _by_client("stranger", rates.stranger)
 
 
 def headers(rates: Rates) -> HeaderMutation:
@@ -161,6 +165,13 @@ def _counted(limit: LocalRateLimit, key: str, action: RateLimitAction, per_minut
     limit.rate_limits = [RateLimit(actions=[action])]
     limit.response_headers_to_add = [_retry_after(str(max(1, -(-60 // per_minute))))]
     return limit
+
+
+def _by_client(name: str, per_minute: int) -> LocalRateLimit:
+    # A household or a server has a whole /64 of IPv6.
+    address = RateLimitActionMaskedRemoteAddress(v4_prefix_mask_len=32, v6_prefix_mask_len=64)
+    action = RateLimitAction(masked_remote_address=address)
+    return _counted(_limit(name), "masked_remote_address", action, per_minute)
 
 
 def _any_of(key: str, bucket: TokenBucket) -> LocalRateLimitDescriptor:

@@ -162,7 +162,7 @@ def _rest_route(group: _Group, expression: str) -> Route:
     if group.kind is Kind.STREAM:
         off += compression.FILTERS
     if group.public:
-        off.append(filters.STRANGER_RATE if group.kind is Kind.WEBHOOK else filters.WEBHOOK_RATE)
+        off += [filters.STRANGER_RATE] if group.kind is Kind.WEBHOOK else filters.WEBHOOK_RATES
     return Route(
         name=group.name,
         match=whole(expression, messages.header_is(":method", group.verb)),
@@ -196,7 +196,7 @@ def _grpc_routes(methods: Sequence[Method]) -> list[Route]:
             typed_per_filter_config=_off(
                 *filters.FOR_REST_ONLY,
                 *compression.FILTERS,
-                *((*filters.CREDENTIALS, filters.WEBHOOK_RATE) if public else filters.PUBLIC_RATES),
+                *((*filters.CREDENTIALS, *filters.WEBHOOK_RATES) if public else filters.PUBLIC_RATES),
             ),
         )
         for (owner, safe, streaming, public), paths in sorted(grouped.items())

@@ -114,10 +114,11 @@ class Stack:
         self.tenant_server.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def client(self, *, http2: bool = False) -> httpx.Client:
-        """Return a client that trusts the local CA and nothing else."""
+    def client(self, *, http2: bool = False, source: str | None = None) -> httpx.Client:
+        """Return a client that trusts the local CA and nothing else; `source` is the address that it comes from."""
         context = ssl.create_default_context(cafile=str(self.folder / "tls" / "ca.pem"))
-        return httpx.Client(base_url=f"https://localhost:{self.https}", verify=context, http2=http2, timeout=20)
+        transport = httpx.HTTPTransport(verify=context, http2=http2, local_address=source)
+        return httpx.Client(base_url=f"https://localhost:{self.https}", transport=transport, timeout=20)
 
     def status(self, path: str, key: str | None = None) -> int:
         """Return the status of a GET, 0 when nobody answers."""

@@ -26,6 +26,7 @@ def limited() -> Iterator[Stack]:
     whole.settings |= {
         "REQUESTS_PER_MINUTE": "120",
         "WEBHOOK_REQUESTS_PER_MINUTE": "30",
+        "WEBHOOK_CLIENT_REQUESTS_PER_MINUTE": "240",
         "PUBLIC_REQUESTS_PER_MINUTE": "18",
     }
     try:
@@ -148,6 +149,26 @@ def test_a_webhook_address_has_a_limit_of_its_own(limited: Stack, anybody: httpx
     assert seen[-1] == 429
     assert anybody.post("/webhooks/zendesk/quiet", content=b"x").status_code == 200
     assert "noisy" not in limited.access_log()
+
+
+def test_invented_webhook_addresses_share_the_limit_of_their_client(limited: Stack, anybody: httpx.Client) -> None:
+    """Each has a bucket of its own, but one client fills only so many; another client's webhooks go on."""
+    with limited.client(source="127.0.0.9") as flooding:
+        seen = [flooding.post(f"/webhooks/zendesk/invented{n}", content=b"x").status_code for n in range(70)]
+        assert seen[:40] == [200] * 40
+        assert seen[-1] == 429
+        assert flooding.post("/webhooks/zendesk/one-more", content=b"x").headers["retry-after"] == "1"
+        assert flooding.get("/v1/open/7").status_code == 200
+    assert anybody.post("/webhooks/zendesk/elsewhere", content=b"x").status_code == 200
+
+
+def test_what_one_webhook_address_refuses_does_not_count_for_its_client(limited: Stack) -> None:
+    """A shop whose webhooks are too many takes nothing from the others that the same vendor serves."""
+    with limited.client(source="127.0.0.10") as vendor:
+        for _ in range(70):
+            vendor.post("/webhooks/zendesk/too-many", content=b"x")
+        seen = [vendor.post(f"/webhooks/zendesk/shop{n}", content=b"x").status_code for n in range(20)]
+    assert seen == [200] * 20
 
 
 def test_a_stranger_asks_public_methods_only_so_often(limited: Stack, anybody: httpx.Client) -> None:
