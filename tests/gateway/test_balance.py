@@ -116,3 +116,26 @@ def test_a_process_that_is_gone_at_once_costs_no_request_that_may_be_repeated(pa
     assert spoken <= {"via_upstream"}, (spoken, load.statuses)
     failed = load.statuses.total() - load.statuses["GET", 200] - load.statuses["POST", 200]
     assert failed <= 4, load.statuses
+
+
+def ejections(pair: Stack) -> int:
+    """Return how often Envoy has put a process of the probe aside because it could not be reached."""
+    name = "ejections_enforced_consecutive_local_origin_failure"
+    transport = httpx.HTTPTransport(uds=str(pair.folder / "admin.sock"))
+    with httpx.Client(transport=transport, base_url="http://envoy") as admin:
+        stats = admin.get(f"/stats?filter=^cluster.probe.outlier_detection.{name}$&format=json").json()["stats"]
+    return next((int(entry["value"]) for entry in stats if "value" in entry), 0)
+
+
+def test_a_process_that_refuses_connections_is_put_aside_before_its_health_is_asked_for(pair: Stack) -> None:
+    """After three failed connections in a row; what only reads is asked of the other and does not fail."""
+    healthy(pair)
+    before = ejections(pair)
+    pair.probe_server.stop()
+    with pair.client() as client:
+        answers = [client.get("/v1/things/1", headers=HEADERS) for _ in range(20)]
+    assert {answer.status_code for answer in answers} == {200}
+    assert {answer.json()["server"] for answer in answers} == {"two"}
+    wait_until(lambda: ejections(pair) > before, "the process is put aside")
+    pair.probe_server.start()
+    healthy(pair)
