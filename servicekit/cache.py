@@ -55,7 +55,9 @@ class Cache:
             return cls(None, service)
         client = valkey.Redis.from_url(
             url,
-            socket_timeout=OPERATION_SECONDS,
+            # `attempt` bounds each operation. The client's own limit rests on `asyncio.wait_for`, which can lose a
+            # cancellation in Python 3.11: a task that was told to end would go on for ever.
+            socket_timeout=None,
             socket_connect_timeout=OPERATION_SECONDS,
             retry=Retry(NoBackoff(), 0),
             max_connections=64,

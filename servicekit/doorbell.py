@@ -13,6 +13,7 @@ _log = structlog.get_logger(__name__)
 _CHANNEL = "doorbell:"
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
+_SUBSCRIBE_SECONDS = 1.0
 
 
 class Doorbell:
@@ -75,7 +76,8 @@ class Doorbell:
         if client is None:
             return
         async with client.pubsub(ignore_subscribe_messages=False) as subscription:
-            await subscription.psubscribe(_CHANNEL + "*")
+            async with asyncio.timeout(_SUBSCRIBE_SECONDS):
+                await subscription.psubscribe(_CHANNEL + "*")
             while True:
                 message = await subscription.get_message(timeout=None)
                 if message is None:

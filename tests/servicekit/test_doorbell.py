@@ -73,3 +73,19 @@ async def test_after_valkey_restarts_the_bell_is_heard_again(own_valkey: Running
     assert await bell.wait("f.bell", 20)
     await bell.close()
     await cache.close()
+
+
+async def test_closing_ends_the_listener_at_whatever_it_is_just_doing(valkey_url: str) -> None:
+    """Also between the steps of its connection: a cancellation that got lost there would let a process never end."""
+    cache = await Cache.connect(valkey_url, service="tests")
+    try:
+        for turns in range(120):
+            doorbell = Doorbell(cache)
+            waiting = asyncio.create_task(doorbell.wait("tests.closing", 10))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            waiting.cancel()
+            async with asyncio.timeout(10):
+                await doorbell.close()
+    finally:
+        await cache.close()
