@@ -28,7 +28,7 @@ from tests.gateway.stack import free_port
 from tests.gateway.upstream import ROOT
 
 
-def real_edge(folder: Path, proxies: Proxies | None = None) -> Edge:
+def real_edge(proxies: Proxies | None = None) -> Edge:
     """Return an edge with the real contracts."""
     return Edge(
         https=HostPort("127.0.0.1", free_port()),
@@ -56,7 +56,7 @@ def real_snapshot(folder: Path, jwks: str | None, proxies: Proxies | None = None
     services = ("tenant", "crm", "tickets", "recommendations")
     certificates = Certificates(server=own_pair(folder))
     endpoints = {name: (HostPort("127.0.0.1", 7000),) for name in services}
-    return snapshot(real_edge(folder, proxies), endpoints, jwks, certificates)
+    return snapshot(real_edge(proxies), endpoints, jwks, certificates)
 
 
 def static_bootstrap(folder: Path, jwks: str | None, proxies: Proxies | None = None) -> bytes:

@@ -47,7 +47,7 @@ async def cache(tmp_path: Path, news: News) -> AsyncIterator[SnapshotCache]:
     """The cache of a running control plane."""
     made = SnapshotCache()
     certificates = Certificates(own_pair(tmp_path))
-    plane = ControlPlane(real_edge(tmp_path), SERVICES, made, lambda: certificates, tmp_path)
+    plane = ControlPlane(real_edge(), SERVICES, made, lambda: certificates, tmp_path)
     running = asyncio.create_task(plane.run(news.heard()))
     await eventually(_has(made, CLUSTER), within=60)
     yield made
