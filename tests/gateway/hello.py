@@ -19,33 +19,39 @@ class Answer:
 
 
 def ask(
-    port: int, version: int, suites: list[int], *, name: str = "localhost", groups: tuple[int, ...] = GROUPS
+    port: int,
+    version: int,
+    suites: list[int],
+    *,
+    name: str = "localhost",
+    groups: tuple[int, ...] = GROUPS,
+    signatures: tuple[int, ...] = SIGNATURES,
 ) -> Answer:
     """Send a ClientHello that knows one version only and return the answer."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-        connection.sendall(_hello(version, suites, name, groups))
+        connection.sendall(_hello(version, suites, name, groups, signatures))
         try:
             return _read(connection)
         except OSError:
             return Answer(None, None)
 
 
-def _hello(version: int, suites: list[int], name: str, groups: tuple[int, ...]) -> bytes:
+def _hello(version: int, suites: list[int], name: str, groups: tuple[int, ...], signatures: tuple[int, ...]) -> bytes:
     legacy = min(version, TLS12)
     body = struct.pack(">H", legacy) + os.urandom(32) + b"\x20" + os.urandom(32)
     body += _sized(2, b"".join(struct.pack(">H", suite) for suite in suites)) + b"\x01\x00"
     if version != SSL3:
-        body += _sized(2, _extensions(version, name, groups))
+        body += _sized(2, _extensions(version, name, groups, signatures))
     handshake = b"\x01" + len(body).to_bytes(3) + body
     return struct.pack(">BHH", 22, SSL3 if version == SSL3 else TLS10, len(handshake)) + handshake
 
 
-def _extensions(version: int, name: str, groups: tuple[int, ...]) -> bytes:
+def _extensions(version: int, name: str, groups: tuple[int, ...], signatures: tuple[int, ...]) -> bytes:
     made = [
         (0, _sized(2, b"\x00" + _sized(2, name.encode()))),
         (10, _sized(2, b"".join(struct.pack(">H", group) for group in groups))),
         (11, b"\x01\x00"),
-        (13, _sized(2, b"".join(struct.pack(">H", one) for one in SIGNATURES))),
+        (13, _sized(2, b"".join(struct.pack(">H", one) for one in signatures))),
         (23, b""),
         (0xFF01, b"\x00"),
     ]

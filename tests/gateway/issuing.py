@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 
@@ -27,7 +27,7 @@ def issue(
     *,
     starts: timedelta = timedelta(hours=-1),
     ends: timedelta = timedelta(days=1),
-    key: ec.EllipticCurvePrivateKey | None = None,
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | None = None,
 ) -> Issued:
     """Issue a certificate by the CA in the folder `tls`; `starts` and `ends` count from now."""
     ca = x509.load_pem_x509_certificate((tls / "ca.pem").read_bytes())

@@ -3,9 +3,11 @@
 import socket
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.gateway.hello import SSL3, TLS10, TLS11, TLS12, TLS13, Answer, ask
-from tests.gateway.stack import Stack
+from tests.gateway.issuing import drop, issue
+from tests.gateway.stack import Stack, wait_until
 
 MODERN = {
     0xC02B: "ECDHE-ECDSA-AES128-GCM-SHA256",
@@ -17,7 +19,7 @@ TLS13_SUITES = {
     0x1302: "AES256-GCM-SHA384",
     0x1303: "CHACHA20-POLY1305-SHA256",
 }
-# Taken with an RSA certificate only; the local CA's is ECDSA.
+# Taken with an RSA certificate only; that of the local CA is ECDSA.
 MODERN_RSA = {
     0xC02F: "ECDHE-RSA-AES128-GCM-SHA256",
     0xC030: "ECDHE-RSA-AES256-GCM-SHA384",
@@ -78,6 +80,8 @@ WEAK = {
     0xC01D: "SRP-AES-128-CBC-SHA",
 }
 NONE = Answer(None, None)
+SHA1_SIGNATURES = (0x0203, 0x0201)
+RSA_DOMAIN = "rsa.scan.example"
 
 
 @pytest.mark.parametrize("version", [SSL3, TLS10, TLS11], ids=["SSLv3", "TLS 1.0", "TLS 1.1"])
@@ -110,6 +114,29 @@ def test_weak_groups_are_refused(stack: Stack) -> None:
     """A client that knows only small or odd curves is not served."""
     for group in (0x0001, 0x0013, 0x0015, 0x0016, 0x001A, 0x0100):
         assert ask(stack.https, TLS12, list(MODERN), groups=(group,)) == NONE, hex(group)
+
+
+def test_signatures_with_sha_1_are_refused(stack: Stack) -> None:
+    """A client that knows no others is not served, by none of the suites."""
+    for version, suites in ((TLS12, MODERN), (TLS13, TLS13_SUITES)):
+        assert ask(stack.https, version, list(suites), signatures=SHA1_SIGNATURES) == NONE
+
+
+def test_a_domain_with_an_rsa_certificate_is_as_strict(stack: Stack) -> None:
+    """A chain of its own, with settings of its own: the suites with RSA signatures answer, and no others."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    drop(stack.folder / "certificates" / RSA_DOMAIN, issue(stack.folder / "tls", [RSA_DOMAIN], key=key))
+
+    def answered(version: int, *suites: int, **offer: tuple[int, ...]) -> bool:
+        return ask(stack.https, version, list(suites), name=RSA_DOMAIN, **offer) != NONE
+
+    wait_until(lambda: answered(TLS12, *MODERN_RSA), "the domain's certificate is shown")
+    every = [*MODERN, *MODERN_RSA, *WEAK]
+    assert {suite for suite in every if answered(TLS12, suite)} == set(MODERN_RSA)
+    assert {suite for suite in [*TLS13_SUITES, 0x1304, 0x1305] if answered(TLS13, suite)} == set(TLS13_SUITES)
+    assert not any(answered(version, *every) for version in (SSL3, TLS10, TLS11))
+    assert not answered(TLS12, *MODERN_RSA, signatures=SHA1_SIGNATURES)
+    assert not answered(TLS13, *TLS13_SUITES, signatures=SHA1_SIGNATURES)
 
 
 def test_plaintext_on_the_https_port_gets_no_answer_of_http(stack: Stack) -> None:
