@@ -101,7 +101,7 @@ def test_traffic_is_shifted_by_operators_only(edge: Stack, claims: dict[str, str
 
 
 def test_all_traffic_goes_where_it_was_sent(edge: Stack) -> None:
-    """To the base without a shift, all to the version and back; who did it is on record, and it outlives the process."""
+    """To the base without a shift, all to the version and back; it is on record, and outlives the process."""
     assert set(answers(edge, 10)) == {"one"}
     assert call(edge, "ShiftTraffic", pb.ShiftTrafficRequest(service="probe", percent=100)).in_effect
     begun, ended = edge.tokens.audited[-2:]
