@@ -89,6 +89,21 @@ async def test_many_different_webhooks_at_once_are_all_admitted(crm: Crm) -> Non
         assert (await crm.balance(shop)).pending == 40
 
 
+async def test_a_flood_of_invented_addresses_is_refused_and_a_shops_webhooks_come_in(crm: Crm) -> None:
+    """Each one gets the answer of any unknown address, and what a shop's vendor sends meanwhile is stored."""
+    shop = await crm.shop()
+    await crm.deliver(shop, event(event_id="before"))
+    flood = [asyncio.create_task(crm.post("zendesk", f"invented-{n}", event())) for n in range(300)]
+    for number in range(5):
+        await crm.deliver(shop, event(event_id=f"meanwhile-{number}"))
+    answers = await asyncio.gather(*flood, return_exceptions=True)
+    assert {answer.code() for answer in answers if isinstance(answer, grpc.aio.AioRpcError)} == {
+        grpc.StatusCode.UNAUTHENTICATED
+    }
+    assert len([answer for answer in answers if isinstance(answer, grpc.aio.AioRpcError)]) == 300
+    assert (await crm.balance(shop)).admitted == 6
+
+
 async def test_unknown_address_wrong_provider_and_bad_signature_look_the_same(crm: Crm) -> None:
     """Nothing in the answer tells a stranger which part was wrong."""
     shop = await crm.shop()
