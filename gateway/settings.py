@@ -73,9 +73,9 @@ class GatewaySettings(PeerSettings):
     from anywhere but this machine: loopback is trusted only where it is named."""
 
     trust_forwarded_host: bool = False
-    """With `behind-proxy`: whether the host is the one that the proxy names in `x-forwarded-host`. Turn it on only where
-    every proxy sets that header itself, because many pass on what the client wrote there; otherwise it is dropped, and
-    the host is that of the request."""
+    """With `behind-proxy`: whether the host is the one that the proxy names in `x-forwarded-host`. Turn it on only
+    where every proxy sets that header itself, because many pass on what the client wrote there; otherwise it is
+    dropped, and the host is that of the request."""
 
     base_domain: str = "localhost"
     """The domain below which every tenant has a name of its own."""

@@ -92,7 +92,7 @@ def webhooks(rates: Rates) -> LocalRateLimit:
 
 
 def webhook_clients(rates: Rates) -> LocalRateLimit:
-    """Return the limit of a client address at webhook addresses, all together: each invented one has a bucket of its own.
+    """Return the limit of a client address at webhook addresses, all together: each invented one has its own bucket.
 
     It is generous, because a vendor sends everybody's webhooks from few addresses.
     """

@@ -20,7 +20,7 @@ from gateway.edge.clusters import cluster
 from servicekit import authority
 from servicekit.peers import PeerFiles, PeerTls
 from servicekit.server import bind
-from tests.gateway.stack import ROOT
+from tests.gateway.upstream import ROOT
 from tests.support.servers import new_folder
 from tests.support.waiting import eventually
 
