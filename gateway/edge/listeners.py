@@ -169,7 +169,9 @@ def _manager(
 
 def _early_mutations(proxies: Proxies | None) -> TypedExtensionConfig:
     """Return what happens to headers before anything looks at them; what `proxies` say is kept."""
-    mutations = [_remove(FORBIDDEN_HEADERS), _remove(UNCARRIABLE_HEADERS)]
+    # One expression instead of three: each header of each request is held against it.
+    dropped = f"{FORBIDDEN_HEADERS}|{UNCARRIABLE_HEADERS}"
+    mutations = [_remove(dropped if proxies else f"{dropped}|{FORWARDED_HEADERS}")]
     if proxies:
         mutations += [
             _say(redirects.SCHEME, "%REQ(X-FORWARDED-PROTO)%"),
@@ -177,9 +179,8 @@ def _early_mutations(proxies: Proxies | None) -> TypedExtensionConfig:
         ]
         if proxies.name_host:
             mutations.append(_say(redirects.HOST, "%REQ(X-FORWARDED-HOST)%"))
-    mutations.append(_remove(FORWARDED_HEADERS))
-    if proxies:
         mutations += [
+            _remove(FORWARDED_HEADERS),
             _say("x-forwarded-proto", f"%REQ({redirects.SCHEME})%"),
             _say("x-forwarded-for", f"%REQ({redirects.CLIENT})%"),
             HeaderMutation(remove=redirects.CLIENT),

@@ -107,7 +107,7 @@ def strangers(rates: Rates) -> LocalRateLimit:
 def headers(rates: Rates) -> HeaderMutation:
     """Return the standard headers of draft-ietf-httpapi-ratelimit-headers, made of those that Envoy has.
 
-    `RateLimit-Policy: "tenant";q=100;w=10` is a burst and the seconds in which it comes back; `RateLimit:
+    `RateLimit-Policy: "tenant";w=10;q=100` is a burst and the seconds in which it comes back; `RateLimit:
     "tenant";r=97;t=1` is what is left of it, and the seconds until it is whole again. An answer that no bucket was
     asked for has none of them: each part is empty then, and an empty header is not added.
     """
@@ -116,12 +116,10 @@ def headers(rates: Rates) -> HeaderMutation:
     known = "'x-ratelimit-remaining' in response.headers"
     burst = 60 // BURST_SECONDS
     policy = [
-        f"""{known} ? '"tenant";q=' : ''""",
+        f"""{known} ? '"tenant";w={BURST_SECONDS};q=' : ''""",
         f"{known} ? int({tenant} / {burst}.0) : ''",
-        f"{known} ? ';w={BURST_SECONDS}' : ''",
-        f"""has({_CLAIMS}.key_quota) && {known} ? ', "key";q=' : ''""",
-        f"has({_CLAIMS}.key_quota) && {known} ? int({key} / {burst}.0) : ''",
-        f"has({_CLAIMS}.key_quota) && {known} ? ';w={BURST_SECONDS}' : ''",
+        f"""{known} && has({_CLAIMS}.key_quota) ? ', "key";w={BURST_SECONDS};q=' : ''""",
+        f"{known} && has({_CLAIMS}.key_quota) ? int({key} / {burst}.0) : ''",
     ]
     quota = f"({by_key} ? {key} : {tenant})"
     left = [

@@ -75,7 +75,7 @@ def test_a_refusal_says_when_to_come_again(limited: Stack, anybody: httpx.Client
     assert response.json()["reason"] == "RATE_LIMITED"
     assert response.headers["retry-after"] == "5"
     assert response.headers["ratelimit"] == '"tenant";r=0;t=10'
-    assert response.headers["ratelimit-policy"] == '"tenant";q=2;w=10'
+    assert response.headers["ratelimit-policy"] == '"tenant";w=10;q=2'
     assert "ratelimit" in response.headers["access-control-expose-headers"]
 
 
@@ -83,7 +83,7 @@ def test_every_answer_says_what_is_left(limited: Stack, anybody: httpx.Client) -
     """By the names of the standard; Envoy's own are not seen."""
     headers = bearer(limited, "counting", quota=600)
     first, second = (anybody.get("/v1/things/7", headers=headers).headers for _ in range(2))
-    assert first["ratelimit-policy"] == '"tenant";q=100;w=10'
+    assert first["ratelimit-policy"] == '"tenant";w=10;q=100'
     assert first["ratelimit"] == '"tenant";r=99;t=1'
     assert second["ratelimit"].startswith('"tenant";r=98')
     assert not [name for name in first if name.startswith("x-ratelimit")]
@@ -112,7 +112,7 @@ def test_a_key_beyond_its_own_quota_leaves_the_tenants_alone(limited: Stack, any
     """What is refused to a browser key is not spent; the refusal says whose quota it was."""
     browser = bearer(limited, "keyed", quota=60, key="browser", key_quota=12)
     first = anybody.get("/v1/things/7", headers=browser)
-    assert first.headers["ratelimit-policy"] == '"tenant";q=10;w=10, "key";q=2;w=10'
+    assert first.headers["ratelimit-policy"] == '"tenant";w=10;q=10, "key";w=10;q=2'
     assert statuses(anybody, browser, 5)[-3:] == [429] * 3
     refused = anybody.get("/v1/things/7", headers=browser)
     assert refused.headers["ratelimit"].startswith('"key";r=0;')
@@ -134,7 +134,7 @@ def test_a_call_over_grpc_is_refused_as_grpc_does(limited: Stack) -> None:
     with grpc.secure_channel(f"localhost:{limited.https}", credentials) as channel:
         call: Any = channel.unary_unary(f"/{SERVICE}/Echo")
         _, first = call.with_call(b"", metadata=metadata, timeout=20)
-        assert ("ratelimit-policy", '"tenant";q=1;w=10') in tuple(first.initial_metadata())
+        assert ("ratelimit-policy", '"tenant";w=10;q=1') in tuple(first.initial_metadata())
         with pytest.raises(grpc.RpcError) as caught:
             call(b"", metadata=metadata, timeout=20)
     error: Any = caught.value
