@@ -105,7 +105,7 @@ def answer(token: str, seconds: int, scopes: str) -> bytes:
 def authorization_server(host: str, hosts: HostRules, scopes: Collection[str]) -> bytes:
     """Return the description of the authorization server (RFC 8414) as it is seen by clients of this host.
 
-    Clients of a host that is not the suite's own, which anybody may claim to have asked for, are sent to the base domain.
+    Clients of a host that is not the suite's own, which anybody may claim to have asked for, go to the base domain.
     """
     ours = _AUTHORITY.fullmatch(host) and hosts.is_ours(host)
     issuer = f"https://{host if ours else hosts.base_domain}"
