@@ -97,6 +97,8 @@ def https_filters(image: bytes, services: Sequence[str], quotas: Rates) -> list[
         _filter(GRPC_WEB, GrpcWeb()),
         HttpFilter(name=REFUSE, typed_config=Any.pack(Lua()), disabled=True),
         _filter(TIDY, _tidy()),
+        # Before whatever waits for another process: a body that piles up there is judged by another limit, or by none.
+        _filter(BODY_LIMIT, Buffer(max_request_bytes=LONGEST_BODY)),
         _filter(EXCHANGE, _script("exchange")),
         _filter(PROBLEMS, _script("problems")),
         _filter(RATE_HEADERS, rates.headers(quotas)),
@@ -108,7 +110,6 @@ def https_filters(image: bytes, services: Sequence[str], quotas: Rates) -> list[
         _filter(WEBHOOK_RATE, rates.webhooks(quotas)),
         _filter(WEBHOOK_CLIENT_RATE, rates.webhook_clients(quotas)),
         _filter(STRANGER_RATE, rates.strangers(quotas)),
-        _filter(BODY_LIMIT, Buffer(max_request_bytes=LONGEST_BODY)),
         _filter(TOLERANT_TRANSCODER, _transcoder(image, services, strict=False)),
         _filter(STRICT_TRANSCODER, _transcoder(image, services, strict=True)),
         router(),
