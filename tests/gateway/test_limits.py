@@ -16,6 +16,8 @@ from tests.gateway.stack import Stack, wait_until
 from tests.gateway.test_errors import problem
 from tests.gateway.upstream import GOOD_KEY, HANGING, SERVICE
 
+JSON = {"content-type": "application/json"}
+
 
 @pytest.mark.parametrize(
     ("surface", "verb", "method", "streaming", "kind"),
@@ -72,6 +74,16 @@ def test_what_only_reads_takes_no_body(client: httpx.Client) -> None:
     """One is refused instead of being read and forgotten."""
     problem(client.request("GET", "/v1/things/7", content=b"a body"), 413)
     assert client.get("/v1/things/7").status_code == 200
+
+
+def test_a_large_body_is_judged_the_same_while_its_key_is_exchanged(stack: Stack) -> None:
+    """The first request of a key waits for the tenant service; its body is too large all the same, nothing hangs."""
+    for number in range(3):
+        key = f"rpk_{number}ewnewnewnewnewnew_abc123"
+        stack.tokens.good_keys.add(key)
+        with stack.client() as client:
+            answer = client.post("/v1/things", content=b"x" * (2 << 20), headers={"x-api-key": key} | JSON)
+        assert answer.status_code == 413
 
 
 @pytest.fixture(scope="module")
