@@ -31,6 +31,8 @@ _MOST_OF_TENANT = 100
 _SEVERAL = "*"
 _MOST_PER_WRITE = 500
 _TIMEOUT_SECONDS = 5.0
+# A connection that was lost since its last use is noticed by the first try; the next one makes a new one.
+_PAUSES = (0.05, 0.3, 1.0, None)
 _LOST = Metric("rapport_audit_refusals_lost_total", "Refusals that found no room between two writes of the audit log.")
 
 
@@ -86,11 +88,19 @@ class AuditTrail:
         Raises:
             AuditUnavailableError: it could not be written, so it must not be done.
         """
-        try:
-            await self._write([act])
-        except Exception as error:
-            _log.exception("audit_unavailable", method=act.method, error=describe_exception(error))
-            raise AuditUnavailableError("The audit log is out of reach; nothing was done. Try again.") from error
+        for pause in _PAUSES:
+            try:
+                # An entry has an id of its own: writing it again changes nothing.
+                await self._write([act])
+            except Exception as error:
+                if pause is None:
+                    _log.exception("audit_unavailable", method=act.method, error=describe_exception(error))
+                    raise AuditUnavailableError(
+                        "The audit log is out of reach; nothing was done. Try again."
+                    ) from error
+                await asyncio.sleep(pause)
+            else:
+                return
 
     async def finish(self, act: Entry, outcome: str) -> None:
         """Add how the act ended; when that cannot be written now it is tried again each second."""
