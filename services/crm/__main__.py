@@ -24,12 +24,14 @@ from servicekit.server import Registration, serve
 from servicekit.tenant_data import TenantData
 from servicekit.tenant_data_servicer import registration
 from services.crm.connection_book import ConnectionBook
+from services.crm.connection_store import ConnectionStore
 from services.crm.delivery_book import DeliveryBook
 from services.crm.directory import Directory
 from services.crm.entrance import Entrance
 from services.crm.export import opened_delivery
 from services.crm.inbox import Inbox
 from services.crm.ingest import Ingest
+from services.crm.key_store import KeyStore
 from services.crm.keyring import Keyring
 from services.crm.memory import Memory
 from services.crm.refusals import Refusals
@@ -96,7 +98,7 @@ def check(settings: CrmSettings) -> KeyEncryptionKeys:
 def put_together(settings: CrmSettings, database: Database, keks: KeyEncryptionKeys, peers: Peers) -> Work:
     """Wire the subject's parts to each other."""
     store = Store(database)
-    keyring = Keyring(store, keks, time.monotonic)
+    keyring = Keyring(KeyStore(database), keks, time.monotonic)
     directory = Directory(store, keyring, time.monotonic)
     refusals = Refusals(store, peers.audit)
     worker = Worker(
@@ -121,7 +123,7 @@ def put_together(settings: CrmSettings, database: Database, keks: KeyEncryptionK
         public_url=settings.public_url,
         admitted=waking,
     )
-    connections = ConnectionBook(store, keyring, directory, public_url=settings.public_url)
+    connections = ConnectionBook(ConnectionStore(database), keyring, directory, public_url=settings.public_url)
     pages = PageTokens.from_secret(settings.workload_credential())
     servicers = (
         WebhookServicer(inbox),

@@ -7,7 +7,7 @@ from datetime import datetime
 from hashlib import sha256
 from uuid import UUID
 
-from services.crm.providers.provider import Identity, Request
+from services.crm.providers.provider import Part, Request
 
 MAX_KEPT_HEADER = 4096
 """How much of a header's value is kept, in characters."""
@@ -47,15 +47,15 @@ def dedupe_key(provider: str, connection: UUID, delivery: Sequence[str]) -> byte
     return sha256(length_prefixed([provider.encode(), connection.bytes, *parts])).digest()
 
 
-def conversation_of(connection: UUID, identity: Identity, delivery: UUID) -> int:
+def conversation_of(connection: UUID, part: Part, delivery: UUID) -> int:
     """Return the number of the conversation (63 bits) whose deliveries are kept in order.
 
     Deliveries about no ticket share none. Two tickets with the same number would merely wait for each other.
     """
-    if identity.conversation is None:
+    if part.conversation is None:
         parts = [b"delivery", delivery.bytes]
     else:
-        parts = [b"ticket", connection.bytes, identity.conversation.encode("utf-8", "surrogatepass")]
+        parts = [b"ticket", connection.bytes, part.conversation.encode("utf-8", "surrogatepass")]
     return int.from_bytes(sha256(length_prefixed(parts)).digest()[:8]) >> 1
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from servicekit.ids import uuid7
+from services.crm.connection_store import ConnectionStore, SealedSecret
 from services.crm.connections import (
     WEBHOOK_SECRET,
     Connection,
@@ -22,13 +23,12 @@ from services.crm.directory import Directory
 from services.crm.errors import ConnectionNotFoundError
 from services.crm.keyring import Keyring
 from services.crm.providers import provider_named
-from services.crm.store import SealedSecret, Store
 
 
 class ConnectionBook:
     """The tenants' connections; `public_url` is the base of the addresses that providers call."""
 
-    def __init__(self, store: Store, keyring: Keyring, directory: Directory, *, public_url: str) -> None:
+    def __init__(self, store: ConnectionStore, keyring: Keyring, directory: Directory, *, public_url: str) -> None:
         self._store = store
         self._keyring = keyring
         self._directory = directory

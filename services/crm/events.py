@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import Literal
+from typing import Literal, TypeAlias
 from uuid import UUID
 
 Channel = Literal["email", "sms", "phone", "chat", "form"]
@@ -50,6 +50,10 @@ class TicketEvent:
     occurred: datetime
     fields: Fields
     messages: Sequence[Message] = ()
+
+
+Event: TypeAlias = TicketEvent
+"""Anything that a provider can tell."""
 
 
 def event_id(connection: UUID, key: str, index: int) -> str:

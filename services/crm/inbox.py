@@ -4,7 +4,9 @@ Before a request has proved itself, nothing of it touches the database but the s
 address, a wrong provider and a bad signature cost the same work and get the same answer.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from prometheus_client import Counter
@@ -20,8 +22,10 @@ from services.crm.providers import PROVIDERS
 from services.crm.providers.provider import (
     MAX_BODY_BYTES,
     Answer,
+    Part,
     Provider,
     Request,
+    Verdict,
     WebhookSecret,
     account_matches,
     judge,
@@ -93,16 +97,17 @@ class Inbox:
         objection = await self._threshold.objection(recipient.tenant_id, host)
         if not objection and (answer := provider.handshake(request)) is not None:
             return answer
-        admission = self._judged(provider, recipient, request, now, objection)
-        fresh = await self._entrance.admit(admission)
-        RECEIVED.labels(provider.name, "admitted" if fresh else "duplicate").inc()
-        if fresh:
+        admissions = self._judged(provider, recipient, request, now, objection)
+        fresh = await asyncio.gather(*(self._entrance.admit(admission) for admission in admissions))
+        for new in fresh:
+            RECEIVED.labels(provider.name, "admitted" if new else "duplicate").inc()
+        if any(fresh):
             self._admitted()
         return provider.acknowledge(request)
 
     def _judged(
         self, provider: Provider, recipient: Recipient, request: Request, now: datetime, objection: str
-    ) -> Admission:
+    ) -> list[Admission]:
         """Return what is to be stored of a request that proves itself and against which there is no other objection.
 
         Raises:
@@ -110,29 +115,38 @@ class Inbox:
         """
         verdict = judge(provider, request, recipient.secrets, now)
         reason = verdict.reason
-        if verdict.accepted:
-            identity = provider.identify(request)
-            if not account_matches(recipient.config.get("account_id"), identity):
-                reason = "account_mismatch"
-            elif objection:
-                reason = objection
-            else:
-                delivery_id = uuid7()
-                packed = pack(request, provider.kept_headers)
-                return Admission(
-                    tenant_id=recipient.tenant_id,
-                    delivery_id=delivery_id,
-                    connection_id=recipient.connection_id,
-                    provider=provider.name,
-                    dedupe_key=dedupe_key(provider.name, recipient.connection_id, identity.delivery),
-                    conversation=conversation_of(recipient.connection_id, identity, delivery_id),
-                    secret_version=verdict.secret_version,
-                    key_version=recipient.key_version,
-                    payload=seal_payload(recipient.sealer, packed, tenant_id=recipient.tenant_id, delivery=delivery_id),
-                    received=now,
-                )
+        if verdict.accepted and not objection:
+            if provider.pings(request):
+                return []
+            parts = provider.parts(request)
+            account = recipient.config.get(provider.account_setting) if provider.account_setting else None
+            if all(account_matches(account, part) for part in parts):
+                return [self._admission(provider, recipient, request, part, verdict, now) for part in parts]
+            reason = "account_mismatch"
+        elif verdict.accepted:
+            reason = objection
         self._refusals.count(recipient.tenant_id, recipient.connection_id, reason)
         raise _refusal(provider.name)
+
+    @staticmethod
+    def _admission(
+        provider: Provider, recipient: Recipient, request: Request, part: Part, verdict: Verdict, now: datetime
+    ) -> Admission:
+        delivery_id = uuid7()
+        kept = request if part.body is None else replace(request, body=part.body)
+        packed = pack(kept, provider.kept_headers)
+        return Admission(
+            tenant_id=recipient.tenant_id,
+            delivery_id=delivery_id,
+            connection_id=recipient.connection_id,
+            provider=provider.name,
+            dedupe_key=dedupe_key(provider.name, recipient.connection_id, part.delivery),
+            conversation=conversation_of(recipient.connection_id, part, delivery_id),
+            secret_version=verdict.secret_version,
+            key_version=recipient.key_version,
+            payload=seal_payload(recipient.sealer, packed, tenant_id=recipient.tenant_id, delivery=delivery_id),
+            received=now,
+        )
 
 
 def _refusal(provider: str) -> WebhookRefusedError:

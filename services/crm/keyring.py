@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from servicekit.envelope import KeyEncryptionKeys, Sealer, new_data_key
-from services.crm.store import Store, WrappedKey
+from services.crm.key_store import KeyStore, WrappedKey
 
 KEEP_SECONDS = 300.0
 """How long an unwrapped key is kept."""
@@ -25,7 +25,7 @@ class _Kept:
 class Keyring:
     """Keeps the data keys of the tenants that were lately in use."""
 
-    def __init__(self, store: Store, keks: KeyEncryptionKeys, clock: Callable[[], float]) -> None:
+    def __init__(self, store: KeyStore, keks: KeyEncryptionKeys, clock: Callable[[], float]) -> None:
         self._store = store
         self._keks = keks
         self._clock = clock

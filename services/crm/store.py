@@ -4,7 +4,7 @@ What every webhook passes runs as one statement each on the raw driver; the stat
 migrations make. All else goes through SQLAlchemy.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,40 +12,24 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import Row, Select, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Row, Select, and_, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database import Database, translate
 from servicekit.errors import DatabaseUnavailableError
 from services.crm.admission import Admission
-from services.crm.connections import WEBHOOK_SECRET, Connection, SecretState
+from services.crm.connection_store import SealedSecret
+from services.crm.connections import WEBHOOK_SECRET
 from services.crm.deliveries import Balance, Delivery, State
 from services.crm.tables import (
-    connection_secrets,
-    connections,
-    data_keys,
     dedupe_keys,
     deliveries,
     jobs,
     refusals,
-    webhook_addresses,
 )
 
 _ACQUIRE_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class SealedSecret:
-    """A version of a secret as it is stored."""
-
-    name: str
-    version: int
-    key_version: int
-    sealed: bytes
-    last_four: str
-    not_before: datetime
-    not_after: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +41,6 @@ class Addressee:
     provider: str
     config: Mapping[str, str]
     secrets: Sequence[SealedSecret]
-
-
-@dataclass(frozen=True, slots=True)
-class WrappedKey:
-    """A version of a tenant's data key, wrapped by a key-encryption key."""
-
-    version: int
-    wrapped: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,83 +182,6 @@ class Store:
         async with self._database.tenant(tenant_id) as connection:
             await connection.execute(statement, rows)
 
-    # Keys.
-
-    async def data_keys(self, tenant_id: UUID) -> list[WrappedKey]:
-        """Return the tenant's data keys, newest first; none before its first connection."""
-        query = (
-            select(data_keys.c.version, data_keys.c.wrapped)
-            .where(data_keys.c.tenant_id == tenant_id)
-            .order_by(data_keys.c.version.desc())
-        )
-        async with self._database.tenant(tenant_id) as connection:
-            return [WrappedKey(*row) for row in await connection.execute(query)]
-
-    async def add_first_data_key(self, tenant_id: UUID, key: WrappedKey) -> None:
-        """Store a tenant's first data key unless somebody else was faster."""
-        statement = upsert(data_keys).values(tenant_id=tenant_id, version=key.version, wrapped=key.wrapped)
-        async with self._database.tenant(tenant_id) as connection:
-            await connection.execute(statement.on_conflict_do_nothing())
-
-    # Connections.
-
-    async def add_connection(
-        self, tenant_id: UUID, connection: Connection, secrets: Iterable[SealedSecret], token_hash: bytes
-    ) -> None:
-        """Store a new connection, its secrets and the hash of its address."""
-        async with self._database.tenant(tenant_id) as transaction:
-            await transaction.execute(
-                insert(connections).values(
-                    tenant_id=tenant_id,
-                    id=connection.id,
-                    provider=connection.provider,
-                    display_name=connection.display_name,
-                    config=dict(connection.config),
-                    create_time=connection.created,
-                    update_time=connection.updated,
-                )
-            )
-            for secret in secrets:
-                await transaction.execute(_insert_secret(tenant_id, connection.id, secret))
-            await transaction.execute(
-                insert(webhook_addresses).values(
-                    tenant_id=tenant_id, token_hash=token_hash, connection_id=connection.id
-                )
-            )
-
-    async def connection(self, tenant_id: UUID, connection_id: UUID) -> Connection | None:
-        """Return a connection of the tenant."""
-        async with self._database.tenant(tenant_id) as transaction:
-            found = await _read_connections(transaction, tenant_id, connections.c.id == connection_id, limit=1)
-        return found[0] if found else None
-
-    async def connections(self, tenant_id: UUID, *, after: UUID | None, limit: int) -> list[Connection]:
-        """Return connections of the tenant, oldest first, from the one after `after` on."""
-        async with self._database.tenant(tenant_id) as transaction:
-            condition = connections.c.id > after if after else connections.c.tenant_id == tenant_id
-            return await _read_connections(transaction, tenant_id, condition, limit=limit)
-
-    async def delete_connection(self, tenant_id: UUID, connection_id: UUID) -> bool:
-        """Delete a connection with its secrets and its address; tell whether there was one."""
-        statement = delete(connections).where(connections.c.tenant_id == tenant_id, connections.c.id == connection_id)
-        async with self._database.tenant(tenant_id) as transaction:
-            return (await transaction.execute(statement)).rowcount == 1
-
-    @asynccontextmanager
-    async def rotation(self, tenant_id: UUID, connection_id: UUID) -> AsyncIterator["Rotation | None"]:
-        """Hold a connection's webhook secrets for a rotation, one at a time; None when there is no such connection."""
-        async with self._database.tenant(tenant_id) as transaction:
-            lock = (
-                select(connections.c.id)
-                .where(connections.c.tenant_id == tenant_id, connections.c.id == connection_id)
-                .with_for_update()
-            )
-            if (await transaction.execute(lock)).first() is None:
-                yield None
-                return
-            (connection,) = await _read_connections(transaction, tenant_id, connections.c.id == connection_id, limit=1)
-            yield Rotation(transaction, tenant_id, connection)
-
     # Deliveries.
 
     async def deliveries(
@@ -338,37 +237,6 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True)
-class Rotation:
-    """A connection whose webhook secrets are held; `connection` is how it was."""
-
-    _transaction: AsyncConnection
-    _tenant_id: UUID
-    connection: Connection
-
-    async def replace(self, secret: SealedSecret, *, old_end: datetime) -> Connection:
-        """Store the new version, let all older ones end at `old_end` at the latest; return how it is now."""
-        await self._transaction.execute(
-            update(connection_secrets)
-            .where(
-                connection_secrets.c.tenant_id == self._tenant_id,
-                connection_secrets.c.connection_id == self.connection.id,
-                connection_secrets.c.name == secret.name,
-                or_(connection_secrets.c.not_after.is_(None), connection_secrets.c.not_after > old_end),
-            )
-            .values(not_after=old_end)
-        )
-        await self._transaction.execute(_insert_secret(self._tenant_id, self.connection.id, secret))
-        await self._transaction.execute(
-            update(connections)
-            .where(connections.c.tenant_id == self._tenant_id, connections.c.id == self.connection.id)
-            .values(update_time=secret.not_before)
-        )
-        condition = connections.c.id == self.connection.id
-        (connection,) = await _read_connections(self._transaction, self._tenant_id, condition, limit=1)
-        return connection
-
-
-@dataclass(frozen=True, slots=True)
 class Decision:
     """A delivery that is held; `delivery` is how it was."""
 
@@ -398,54 +266,6 @@ class Decision:
         here = and_(deliveries.c.tenant_id == self._tenant_id, deliveries.c.id == self.delivery.id)
         await self._transaction.execute(update(deliveries).where(here).values(**values))
         return _delivery((await self._transaction.execute(_deliveries(self._tenant_id).where(here))).one())
-
-
-def _insert_secret(tenant_id: UUID, connection_id: UUID, secret: SealedSecret) -> Any:
-    return insert(connection_secrets).values(
-        tenant_id=tenant_id,
-        connection_id=connection_id,
-        name=secret.name,
-        version=secret.version,
-        key_version=secret.key_version,
-        sealed=secret.sealed,
-        last_four=secret.last_four,
-        not_before=secret.not_before,
-        not_after=secret.not_after,
-    )
-
-
-async def _read_connections(
-    transaction: AsyncConnection, tenant_id: UUID, condition: Any, *, limit: int
-) -> list[Connection]:
-    """Read connections in the order of their ids, each with what may be known of its secrets."""
-    rows = await transaction.execute(
-        select(connections)
-        .where(connections.c.tenant_id == tenant_id, condition)
-        .order_by(connections.c.id)
-        .limit(limit)
-    )
-    found = list(rows)
-    secrets: dict[UUID, list[SecretState]] = {row.id: [] for row in found}
-    states = await transaction.execute(
-        select(
-            connection_secrets.c.connection_id,
-            connection_secrets.c.name,
-            connection_secrets.c.version,
-            connection_secrets.c.last_four,
-            connection_secrets.c.not_before,
-            connection_secrets.c.not_after,
-        )
-        .where(connection_secrets.c.tenant_id == tenant_id, connection_secrets.c.connection_id.in_(list(secrets)))
-        .order_by(connection_secrets.c.name, connection_secrets.c.version.desc())
-    )
-    for connection_id, *state in states:
-        secrets[connection_id].append(SecretState(*state))
-    return [
-        Connection(
-            row.id, row.provider, row.display_name, row.config, secrets[row.id], row.create_time, row.update_time
-        )
-        for row in found
-    ]
 
 
 def _deliveries(tenant_id: UUID) -> Select[Any]:

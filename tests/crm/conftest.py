@@ -31,11 +31,13 @@ from servicekit.ids import uuid7
 from servicekit.pages import PageTokens
 from servicekit.server import Registration, start_server
 from services.crm.connection_book import ConnectionBook
+from services.crm.connection_store import ConnectionStore
 from services.crm.delivery_book import DeliveryBook
 from services.crm.directory import Directory
 from services.crm.entrance import Entrance
 from services.crm.inbox import Inbox
 from services.crm.ingest import Ingest
+from services.crm.key_store import KeyStore
 from services.crm.keyring import Keyring
 from services.crm.refusals import Refusals
 from services.crm.service import ConnectionServicer, DeliveryServicer, WebhookServicer
@@ -204,7 +206,7 @@ def put_together(
 ) -> Process:
     """Wire a process as `__main__` does, without the tenant service's stream."""
     store = Store(database)
-    keyring = Keyring(store, keks, time.monotonic)
+    keyring = Keyring(KeyStore(database), keks, time.monotonic)
     directory = Directory(store, keyring, time.monotonic)
     refusals = Refusals(store)
     entrance = Entrance(store.admit)
@@ -229,7 +231,7 @@ def put_together(
         public_url=PUBLIC_URL,
         admitted=worker.wake,
     )
-    connections = ConnectionBook(store, keyring, directory, public_url=PUBLIC_URL)
+    connections = ConnectionBook(ConnectionStore(database), keyring, directory, public_url=PUBLIC_URL)
     deliveries = DeliveryBook(store, wake=worker.wake)
     return Process(store, keyring, directory, refusals, entrance, inbox, worker, connections, deliveries)
 

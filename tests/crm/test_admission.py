@@ -12,7 +12,7 @@ from servicekit.ids import uuid7
 from services.crm.admission import conversation_of, dedupe_key, length_prefixed, pack, unpack
 from services.crm.credentials import open_payload, open_secret, seal_payload, seal_secret
 from services.crm.providers import PROVIDERS
-from services.crm.providers.provider import Identity, Request
+from services.crm.providers.provider import Part, Request
 
 parts = st.lists(st.text(max_size=12), max_size=4)
 
@@ -43,7 +43,7 @@ def test_boundary_between_parts_counts() -> None:
 def test_conversation_is_the_ticket_of_a_connection_or_the_delivery_itself() -> None:
     """Deliveries about one ticket share a number; those about none share it with nobody."""
     connection, one, two = uuid7(), uuid7(), uuid7()
-    ticket, nothing = Identity((), ("e", "1"), "7"), Identity((), ("e", "1"), None)
+    ticket, nothing = Part((), ("e", "1"), "7"), Part((), ("e", "1"), None)
     assert conversation_of(connection, ticket, one) == conversation_of(connection, ticket, two)
     assert conversation_of(connection, ticket, one) != conversation_of(uuid7(), ticket, one)
     assert conversation_of(connection, nothing, one) != conversation_of(connection, nothing, two)

@@ -13,6 +13,7 @@ from servicekit.ids import uuid7
 from services.crm.connections import token_hash
 from services.crm.directory import MOST_WAITING, UNKNOWN_AT_ONCE, Directory
 from services.crm.errors import AddressesBusyError
+from services.crm.key_store import KeyStore
 from services.crm.keyring import Keyring
 from services.crm.store import Addressee, Job, Store
 from tests.crm.conftest import Crm
@@ -101,7 +102,7 @@ async def test_unknown_and_known_addresses_cost_one_look_up_each(crm: Crm) -> No
 
     store = Counting(crm.databases[0])
     now = 0.0
-    directory = Directory(store, Keyring(store, crm.keks, lambda: now), lambda: now)
+    directory = Directory(store, Keyring(KeyStore(crm.databases[0]), crm.keks, lambda: now), lambda: now)
     hashes = [token_hash(shop.token), token_hash("nobody-lives-here")]
     for each in hashes:
         found = await asyncio.gather(*(directory.find(each) for _ in range(50)))
@@ -144,7 +145,7 @@ async def test_a_flood_of_unknown_addresses_keeps_a_known_one_from_nothing(crm: 
     shop = await crm.shop()
     known = token_hash(shop.token)
     store, now = Watched(crm.databases[0], known), 0.0
-    directory = Directory(store, Keyring(store, crm.keks, lambda: now), lambda: now)
+    directory = Directory(store, Keyring(KeyStore(crm.databases[0]), crm.keks, lambda: now), lambda: now)
     assert await directory.find(known)
     flood = [asyncio.create_task(directory.find(token_hash(f"nobody-{n}"))) for n in range(100)]
     async with asyncio.timeout(10):
@@ -162,7 +163,7 @@ async def test_a_flood_of_unknown_addresses_keeps_a_known_one_from_nothing(crm: 
 async def test_so_many_unknown_addresses_wait_and_no_more(crm: Crm) -> None:
     """Beyond them they are refused as a moment's trouble, which a vendor repeats; what waited is answered."""
     store = Watched(crm.databases[0], b"")
-    directory = Directory(store, Keyring(store, crm.keks, time.monotonic), time.monotonic)
+    directory = Directory(store, Keyring(KeyStore(crm.databases[0]), crm.keks, time.monotonic), time.monotonic)
     room = UNKNOWN_AT_ONCE + MOST_WAITING
     flood = [asyncio.create_task(directory.find(token_hash(f"nobody-{n}"))) for n in range(room + 7)]
     done, _ = await asyncio.wait(flood, return_when=asyncio.FIRST_COMPLETED, timeout=10)

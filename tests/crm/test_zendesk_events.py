@@ -10,7 +10,7 @@ import pytest
 from servicekit.ids import uuid7
 from services.crm.events import TicketEvent, event_id
 from services.crm.ingest import event_message
-from services.crm.providers.provider import Identity, NotUnderstoodError, Request, account_matches
+from services.crm.providers.provider import NotUnderstoodError, Part, Request, account_matches
 from services.crm.providers.zendesk import ZENDESK
 from tests.crm.zendesk_requests import URL, event, request
 
@@ -143,7 +143,7 @@ def test_sizes_stay_within_the_contract_with_tickets() -> None:
 def test_delivery_of_a_subscription_is_known_by_the_bodys_id() -> None:
     """Two invocations of the same event are copies of each other."""
     first, second = (
-        ZENDESK.identify(request(event(event_id="evt-7"), NOW, invocation=invocation)) for invocation in ("a", "b")
+        ZENDESK.parts(request(event(event_id="evt-7"), NOW, invocation=invocation))[0] for invocation in ("a", "b")
     )
     assert first.delivery == second.delivery == ("event", "evt-7")
     assert first.conversation == "35436"
@@ -152,15 +152,15 @@ def test_delivery_of_a_subscription_is_known_by_the_bodys_id() -> None:
 
 def test_delivery_of_a_trigger_is_known_by_its_invocation() -> None:
     """A template's own `id` is the shop's invention and says nothing."""
-    identity = ZENDESK.identify(request(b'{"id":"42","account_id":777}', NOW, invocation="inv-1"))
-    assert identity == Identity(("777", "777"), ("invocation", "inv-1"), None)
+    (identity,) = ZENDESK.parts(request(b'{"id":"42","account_id":777}', NOW, invocation="inv-1"))
+    assert identity == Part(("777", "777"), ("invocation", "inv-1"), None)
 
 
 def test_delivery_without_any_id_is_known_by_its_signature() -> None:
     """The last resort is what was signed."""
     made = request(b"{}", NOW)
     bare = Request("POST", URL, [pair for pair in made.headers if "invocation" not in pair[0]], made.body)
-    assert ZENDESK.identify(bare).delivery[0] == "signature"
+    assert ZENDESK.parts(bare)[0].delivery[0] == "signature"
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_account_is_compared_where_it_is_known(
     expected: str | None, accounts: tuple[str, ...], *, matches: bool
 ) -> None:
     """Every account that a request names must be the connection's."""
-    assert account_matches(expected, Identity(accounts, ("event", "1"), None)) is matches
+    assert account_matches(expected, Part(accounts, ("event", "1"), None)) is matches
 
 
 def test_event_id_is_the_same_on_every_redelivery_and_fits() -> None:

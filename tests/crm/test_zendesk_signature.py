@@ -213,7 +213,7 @@ def test_no_request_makes_the_judgement_fail(body: bytes, pairs: list[tuple[str,
     """Whatever stands in headers and body, the answer is a refusal and never an exception."""
     made = Request("POST", URL, pairs, body)
     assert not judge(ZENDESK, made, [secret()], NOW).accepted
-    ZENDESK.identify(made)
+    ZENDESK.parts(made)
 
 
 @given(body=st.binary(max_size=300), position=st.integers(0, 10_000), bit=st.integers(0, 7))

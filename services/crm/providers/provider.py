@@ -1,18 +1,24 @@
 """What a helpdesk provider must be able to do: the interface that each provider module fills.
 
-Everything here is a pure function of what came in: no clock, no database, no network.
+Everything here is a pure function of what came in: no clock, no database, no network. A provider that has an API says
+what to call by the steps of `api.py`, which another part carries out.
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Protocol
 
-from services.crm.events import TicketEvent
+from services.crm.events import Event
+from services.crm.providers.api import Api
 
 MAX_BODY_BYTES = 1024 * 1024
 """The largest webhook body that is looked at, in bytes."""
+
+MOST_PARTS = 100
+"""How many deliveries one request may hold."""
 
 
 class NotUnderstoodError(Exception):
@@ -21,6 +27,19 @@ class NotUnderstoodError(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class Proof(StrEnum):
+    """By what a provider's requests prove themselves."""
+
+    SIGNATURE = "signature"
+    """The vendor signs with the connection's `webhook_secret`, or with that of an app."""
+
+    SHARED_TOKEN = "shared_token"  # noqa: S105 - the name of a mode
+    """The vendor signs nothing, but sends the `webhook_secret` itself in a header or as a Basic password."""
+
+    ADDRESS = "address"
+    """The vendor signs nothing and sends no header of ours: the token in the address is all the proof there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +60,18 @@ class Request:
         found = [value for key, value in self.headers if key == name]
         return found[0] if len(found) == 1 else None
 
+    @property
+    def token(self) -> str:
+        """The last part of the address' path, which is the connection's secret token."""
+        return self.url.partition("?")[0].rpartition("/")[2]
+
 
 @dataclass(frozen=True, slots=True)
 class WebhookSecret:
-    """One version of a connection's webhook secret and the time in which it is accepted (`not_after` is excluded)."""
+    """One version of a connection's webhook secret and the time in which it is accepted (`not_after` is excluded).
+
+    For a provider whose proof is the address, the versions are those of the address and the text is its token.
+    """
 
     version: int
     text: str = field(repr=False)
@@ -65,12 +92,13 @@ class Verdict:
     """Whether a request proved itself, and by what.
 
     `reason` is a fixed word: "verified", or why not. `secret_version` is the version that verified it, 0 when none
-    did. `signed` says in words which bytes the proof covers.
+    did. `signed` says in words which bytes the proof covers, `rule` which of the provider's rules decided.
     """
 
     reason: str
     secret_version: int = 0
     signed: str = ""
+    rule: str = ""
 
     @property
     def accepted(self) -> bool:
@@ -78,28 +106,30 @@ class Verdict:
         return self.secret_version > 0
 
     @classmethod
-    def verified_by(cls, secret: WebhookSecret, *, signed: str) -> "Verdict":
+    def verified_by(cls, secret: WebhookSecret, *, signed: str, rule: str = "") -> "Verdict":
         """Return the verdict of a request that `secret` proves; there is no way to accept without one."""
-        return cls("verified", secret.version, signed)
+        return cls("verified", secret.version, signed, rule)
 
     @classmethod
-    def refused(cls, reason: str) -> "Verdict":
+    def refused(cls, reason: str, *, signed: str = "", rule: str = "") -> "Verdict":
         """Return the verdict of a request that did not prove itself."""
-        return cls(reason)
+        return cls(reason, 0, signed, rule)
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """What an authentic request says about itself.
+class Part:
+    """One delivery within an authentic request: most requests are one, a batch holds several.
 
     `accounts` are all the ids by which it names the provider's account; `delivery` identifies it for good among
     everything that comes by the same connection; `conversation` is the provider's ticket that it is about, None when it
-    is about none (then nothing needs to be kept in order).
+    is about none (then nothing needs to be kept in order). `body` is what is kept of the request's body for it: None
+    is all of it, as it came.
     """
 
     accounts: tuple[str, ...]
     delivery: tuple[str, ...]
     conversation: str | None
+    body: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +138,10 @@ class Answer:
 
     content_type: str
     body: bytes
+
+
+ACCEPTED = Answer("application/json", b'{"status":"accepted"}')
+"""The answer to vendors that read only the status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,19 +153,31 @@ class Setting:
 
 
 class Provider(Protocol):
-    """One helpdesk."""
+    """One helpdesk, shop system or other source."""
 
     @property
     def name(self) -> str:
         """The provider's id in addresses, in the API and on the command line."""
 
     @property
+    def proof(self) -> Proof:
+        """By what its requests prove themselves."""
+
+    @property
+    def app_level(self) -> bool:
+        """Whether the vendor signs with one secret for all accounts that installed an app."""
+
+    @property
+    def account_setting(self) -> str | None:
+        """The setting that holds the account's id as `Part.accounts` names it; None when requests name no account."""
+
+    @property
     def settings(self) -> Mapping[str, Setting]:
-        """What a connection may and must configure."""
+        """What a connection may configure."""
 
     @property
     def credentials(self) -> frozenset[str]:
-        """The names of the secrets that a connection may hold beside `webhook_secret`, which it always holds."""
+        """The names of the secrets that a connection may hold beside `webhook_secret`: those of its API's shapes."""
 
     @property
     def public_secrets(self) -> frozenset[str]:
@@ -145,23 +191,44 @@ class Provider(Protocol):
     def retry_horizon(self) -> timedelta:
         """How long the provider goes on repeating a delivery; its deduplication key lives at least as long."""
 
+    @property
+    def api(self) -> Api | None:
+        """How to call the provider; None for a source that has no API."""
+
     def authenticate(self, request: Request, secrets: Sequence[WebhookSecret], now: datetime) -> Verdict:
         """Judge a request by the secrets that are active now. Never raises, whatever the request holds."""
 
     def handshake(self, request: Request) -> Answer | None:
         """Return the answer to a request that comes unsigned by right and makes no work; None for all others."""
 
-    def identify(self, request: Request) -> Identity:
-        """Return what an authentic request says about itself. Never raises: an unreadable body has an identity too."""
+    def pings(self, request: Request) -> bool:
+        """Return whether an authentic request is only a test: it is acknowledged and makes no work."""
+
+    def parts(self, request: Request) -> Sequence[Part]:
+        """Return the deliveries in an authentic request, at most MOST_PARTS.
+
+        Never raises and is never empty: an unreadable body is one delivery too.
+        """
 
     def acknowledge(self, request: Request) -> Answer:
         """Return what the provider wants to hear once the delivery is stored."""
 
-    def events(self, request: Request, received: datetime) -> Sequence[TicketEvent]:
-        """Turn an authentic request into events, oldest first; empty when there is nothing to do.
+    def events(self, request: Request, received: datetime) -> Sequence[Event]:
+        """Turn one delivery (its body is that of its part) into events, oldest first; none when there is nothing to do.
+
+        Where the proof is no signature, what it says is not believed: `hint` names the ticket that is fetched instead.
 
         Raises:
             NotUnderstoodError: the body is not what the provider documents.
+        """
+
+    def hint(self, request: Request) -> str | None:
+        """Return the provider's id of the ticket that a delivery without a signature is about, to be fetched.
+
+        None when there is nothing to do.
+
+        Raises:
+            NotUnderstoodError: the body names no ticket.
         """
 
 
@@ -179,6 +246,6 @@ def judge(provider: Provider, request: Request, secrets: Iterable[WebhookSecret]
     return verdict
 
 
-def account_matches(expected: str | None, identity: Identity) -> bool:
-    """Return whether every account id that a request names is the connection's; an unknown one matches all."""
-    return expected is None or all(account == expected for account in identity.accounts)
+def account_matches(expected: str | None, part: Part) -> bool:
+    """Return whether every account id that a delivery names is the connection's; an unknown one matches all."""
+    return expected is None or all(account == expected for account in part.accounts)

@@ -16,10 +16,13 @@ from typing import Any
 import orjson
 
 from services.crm.events import TicketEvent
+from services.crm.providers.api import Api
 from services.crm.providers.provider import (
+    ACCEPTED,
     Answer,
-    Identity,
     NotUnderstoodError,
+    Part,
+    Proof,
     Request,
     Setting,
     Verdict,
@@ -78,6 +81,9 @@ class Zendesk:
     """Zendesk Support."""
 
     name = "zendesk"
+    proof = Proof.SIGNATURE
+    app_level = False
+    account_setting = "account_id"
     settings: Mapping[str, Setting] = MappingProxyType(
         {
             "subdomain": Setting(
@@ -95,6 +101,7 @@ class Zendesk:
     kept_headers = frozenset({SIGNATURE, TIMESTAMP, INVOCATION, ACCOUNT, "x-zendesk-webhook-id", "content-type"})
     # Three retries within minutes and an activity log of seven days, from which a person may repeat an invocation.
     retry_horizon = timedelta(days=7)
+    api: Api | None = None
 
     def authenticate(self, request: Request, secrets: Sequence[WebhookSecret], now: datetime) -> Verdict:
         """Check the signature with every active secret, then the age of its time."""
@@ -104,23 +111,27 @@ class Zendesk:
             return Verdict.refused("header_missing_or_repeated")
         time = parse_timestamp(timestamp)
         if time is None:
-            return Verdict.refused("timestamp_malformed")
+            return Verdict.refused("timestamp_malformed", signed=_SIGNED)
         claimed = given.encode("utf-8", "replace")
         proof = None
         for secret in secrets:
             if hmac.compare_digest(signature(secret.text, timestamp, request.body), claimed):
                 proof = secret
         if proof is None:
-            return Verdict.refused("signature_mismatch")
+            return Verdict.refused("signature_mismatch", signed=_SIGNED)
         if abs(now - time) > TOLERANCE:
-            return Verdict.refused("timestamp_out_of_tolerance")
+            return Verdict.refused("timestamp_out_of_tolerance", signed=_SIGNED)
         return Verdict.verified_by(proof, signed=_SIGNED)
 
     def handshake(self, _request: Request) -> Answer | None:
         """Zendesk has no handshake."""
         return None
 
-    def identify(self, request: Request) -> Identity:
+    def pings(self, _request: Request) -> bool:
+        """Zendesk's test calls are deliveries like all others."""
+        return False
+
+    def parts(self, request: Request) -> Sequence[Part]:
         """Name the account, the delivery (body `id` of event subscriptions, else the invocation) and the ticket."""
         body = parse_body(request.body) or {}
         header = request.header(ACCOUNT)
@@ -129,11 +140,11 @@ class Zendesk:
         ticket = ""
         if _is_event(body) and isinstance(detail, dict) and text_of(body.get("type")).startswith(_TICKET_TYPE):
             ticket = text_of(detail.get("id"))
-        return Identity(accounts, _delivery_of(request, body), ticket[:_MAX_ID] or None)
+        return (Part(accounts, _delivery_of(request, body), ticket[:_MAX_ID] or None),)
 
     def acknowledge(self, _request: Request) -> Answer:
         """Zendesk reads only the status."""
-        return _ACCEPTED
+        return ACCEPTED
 
     def events(self, request: Request, received: datetime) -> Sequence[TicketEvent]:
         """Turn an event of a subscription into ours.
@@ -154,10 +165,13 @@ class Zendesk:
         key = "/".join(_delivery_of(request, body))
         return ticket_events(kind.removeprefix(_TICKET_TYPE), body, key=key, received=received.astimezone(UTC))
 
+    def hint(self, _request: Request) -> str | None:
+        """What Zendesk signs is believed."""
+        return None
+
 
 _EVENT_TYPE = "zen:event-type:"
 _TICKET_TYPE = "zen:event-type:ticket."
-_ACCEPTED = Answer("application/json", b'{"status":"accepted"}')
 
 
 def _is_event(body: Mapping[str, Any]) -> bool:

@@ -1,0 +1,171 @@
+"""All SQL about connections and their sealed secrets."""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from servicekit.database import Database
+from services.crm.connections import Connection, SecretState
+from services.crm.tables import connection_secrets, connections, webhook_addresses
+
+
+@dataclass(frozen=True, slots=True)
+class SealedSecret:
+    """A version of a secret as it is stored."""
+
+    name: str
+    version: int
+    key_version: int
+    sealed: bytes
+    last_four: str
+    not_before: datetime
+    not_after: datetime | None
+
+
+class ConnectionStore:
+    """The tenants' connections in the database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add_connection(
+        self, tenant_id: UUID, connection: Connection, secrets: Iterable[SealedSecret], token_hash: bytes
+    ) -> None:
+        """Store a new connection, its secrets and the hash of its address."""
+        async with self._database.tenant(tenant_id) as transaction:
+            await transaction.execute(
+                insert(connections).values(
+                    tenant_id=tenant_id,
+                    id=connection.id,
+                    provider=connection.provider,
+                    display_name=connection.display_name,
+                    config=dict(connection.config),
+                    create_time=connection.created,
+                    update_time=connection.updated,
+                )
+            )
+            for secret in secrets:
+                await transaction.execute(_insert_secret(tenant_id, connection.id, secret))
+            await transaction.execute(
+                insert(webhook_addresses).values(
+                    tenant_id=tenant_id, token_hash=token_hash, connection_id=connection.id
+                )
+            )
+
+    async def connection(self, tenant_id: UUID, connection_id: UUID) -> Connection | None:
+        """Return a connection of the tenant."""
+        async with self._database.tenant(tenant_id) as transaction:
+            found = await _read_connections(transaction, tenant_id, connections.c.id == connection_id, limit=1)
+        return found[0] if found else None
+
+    async def connections(self, tenant_id: UUID, *, after: UUID | None, limit: int) -> list[Connection]:
+        """Return connections of the tenant, oldest first, from the one after `after` on."""
+        async with self._database.tenant(tenant_id) as transaction:
+            condition = connections.c.id > after if after else connections.c.tenant_id == tenant_id
+            return await _read_connections(transaction, tenant_id, condition, limit=limit)
+
+    async def delete_connection(self, tenant_id: UUID, connection_id: UUID) -> bool:
+        """Delete a connection with its secrets and its address; tell whether there was one."""
+        statement = delete(connections).where(connections.c.tenant_id == tenant_id, connections.c.id == connection_id)
+        async with self._database.tenant(tenant_id) as transaction:
+            return (await transaction.execute(statement)).rowcount == 1
+
+    @asynccontextmanager
+    async def rotation(self, tenant_id: UUID, connection_id: UUID) -> AsyncIterator["Rotation | None"]:
+        """Hold a connection's webhook secrets for a rotation, one at a time; None when there is no such connection."""
+        async with self._database.tenant(tenant_id) as transaction:
+            lock = (
+                select(connections.c.id)
+                .where(connections.c.tenant_id == tenant_id, connections.c.id == connection_id)
+                .with_for_update()
+            )
+            if (await transaction.execute(lock)).first() is None:
+                yield None
+                return
+            (connection,) = await _read_connections(transaction, tenant_id, connections.c.id == connection_id, limit=1)
+            yield Rotation(transaction, tenant_id, connection)
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """A connection whose webhook secrets are held; `connection` is how it was."""
+
+    _transaction: AsyncConnection
+    _tenant_id: UUID
+    connection: Connection
+
+    async def replace(self, secret: SealedSecret, *, old_end: datetime) -> Connection:
+        """Store the new version, let all older ones end at `old_end` at the latest; return how it is now."""
+        await self._transaction.execute(
+            update(connection_secrets)
+            .where(
+                connection_secrets.c.tenant_id == self._tenant_id,
+                connection_secrets.c.connection_id == self.connection.id,
+                connection_secrets.c.name == secret.name,
+                or_(connection_secrets.c.not_after.is_(None), connection_secrets.c.not_after > old_end),
+            )
+            .values(not_after=old_end)
+        )
+        await self._transaction.execute(_insert_secret(self._tenant_id, self.connection.id, secret))
+        await self._transaction.execute(
+            update(connections)
+            .where(connections.c.tenant_id == self._tenant_id, connections.c.id == self.connection.id)
+            .values(update_time=secret.not_before)
+        )
+        condition = connections.c.id == self.connection.id
+        (connection,) = await _read_connections(self._transaction, self._tenant_id, condition, limit=1)
+        return connection
+
+
+def _insert_secret(tenant_id: UUID, connection_id: UUID, secret: SealedSecret) -> Any:
+    return insert(connection_secrets).values(
+        tenant_id=tenant_id,
+        connection_id=connection_id,
+        name=secret.name,
+        version=secret.version,
+        key_version=secret.key_version,
+        sealed=secret.sealed,
+        last_four=secret.last_four,
+        not_before=secret.not_before,
+        not_after=secret.not_after,
+    )
+
+
+async def _read_connections(
+    transaction: AsyncConnection, tenant_id: UUID, condition: Any, *, limit: int
+) -> list[Connection]:
+    """Read connections in the order of their ids, each with what may be known of its secrets."""
+    rows = await transaction.execute(
+        select(connections)
+        .where(connections.c.tenant_id == tenant_id, condition)
+        .order_by(connections.c.id)
+        .limit(limit)
+    )
+    found = list(rows)
+    secrets: dict[UUID, list[SecretState]] = {row.id: [] for row in found}
+    states = await transaction.execute(
+        select(
+            connection_secrets.c.connection_id,
+            connection_secrets.c.name,
+            connection_secrets.c.version,
+            connection_secrets.c.last_four,
+            connection_secrets.c.not_before,
+            connection_secrets.c.not_after,
+        )
+        .where(connection_secrets.c.tenant_id == tenant_id, connection_secrets.c.connection_id.in_(list(secrets)))
+        .order_by(connection_secrets.c.name, connection_secrets.c.version.desc())
+    )
+    for connection_id, *state in states:
+        secrets[connection_id].append(SecretState(*state))
+    return [
+        Connection(
+            row.id, row.provider, row.display_name, row.config, secrets[row.id], row.create_time, row.update_time
+        )
+        for row in found
+    ]
