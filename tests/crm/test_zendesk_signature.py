@@ -46,7 +46,7 @@ def test_published_vector_passes_at_its_own_time_if_that_is_a_time(vector: dict[
     verdict = judge(ZENDESK, vector_request(vector), [secret(vector["secret"])], time or NOW)
     if time is None:
         assert vector["timestamp"] == "1234"
-        assert verdict == Verdict.refused("timestamp_malformed")
+        assert (verdict.accepted, verdict.reason) == (False, "timestamp_malformed")
     else:
         assert verdict.accepted
         assert verdict.secret_version == 1
@@ -58,7 +58,7 @@ def test_vector_of_the_obsolete_formula_is_refused(vector: dict[str, Any]) -> No
     time = parse_timestamp(vector["timestamp"])
     assert time is not None
     verdict = judge(ZENDESK, vector_request(vector), [secret(vector["secret"])], time)
-    assert verdict == Verdict.refused("signature_mismatch")
+    assert (verdict.accepted, verdict.reason) == (False, "signature_mismatch")
 
 
 @pytest.mark.parametrize("timestamp", ["2026-11-22T12:00:00Z", "2026-11-22T12:00:00.123Z", "2026-11-22T12:00:00.1Z"])
@@ -159,7 +159,7 @@ def test_what_does_not_prove_itself_is_refused(name: str) -> None:
     """Each way of being wrong is refused, with its own reason for our counts and no secret version."""
     make, reason = NEGATIVES[name]
     verdict = judge(ZENDESK, make(event()), [secret()], NOW)
-    assert verdict == Verdict.refused(reason)
+    assert (verdict.accepted, verdict.reason) == (False, reason)
     assert not verdict.accepted
 
 
@@ -174,7 +174,7 @@ def test_old_secret_is_refused_after_the_overlap() -> None:
     """A version that has ended verifies nothing, and not a moment longer."""
     secrets = [secret("the-old-secret-text", 1, until=NOW), secret("the-new-secret-text", 2)]
     verdict = judge(ZENDESK, request(event(), NOW, text="the-old-secret-text"), secrets, NOW)
-    assert verdict == Verdict.refused("signature_mismatch")
+    assert (verdict.accepted, verdict.reason) == (False, "signature_mismatch")
 
 
 def test_secret_before_its_time_is_refused() -> None:
