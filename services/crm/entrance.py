@@ -1,40 +1,52 @@
 """The last step of admission: what comes in at the same time goes to the database together.
 
-A webhook that comes alone is written at once. Those that come while a write is under way wait for it and go with the
-next one, so a busy inbox pays for one round trip and one flush to disk per group instead of per webhook.
+A request that comes alone is written at once. Those that come while a write is under way wait for it and go with the
+next one, so a busy inbox pays for one round trip and one flush to disk per group instead of per request. The deliveries
+of one request are always in one group, which is one transaction: a vendor is answered for all of them or for none.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from services.crm.admission import Admission
 
 LARGEST_GROUP = 64
-"""How many webhooks are written together at most."""
+"""How many deliveries are written together at most, unless a single request holds more."""
 
 MOST_BYTES = 8 * 1024 * 1024
-"""How many bytes are written together at most, unless a single webhook has more."""
+"""How many bytes are written together at most, unless a single request has more."""
 
 Write = Callable[[Sequence[Admission]], Awaitable[list[bool]]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """The deliveries of one request, and whoever waits to hear which of them are new."""
+
+    admissions: Sequence[Admission]
+    done: asyncio.Future[list[bool]]
+
+
 class Entrance:
-    """Groups admissions; `lanes` writes run at the same time at most."""
+    """Groups requests; `lanes` writes run at the same time at most."""
 
     def __init__(self, write: Write, *, lanes: int = 2) -> None:
         self._write = write
         self._free = lanes
-        self._waiting: list[tuple[Admission, asyncio.Future[bool]]] = []
+        self._waiting: list[_Waiting] = []
         self._running: set[asyncio.Task[None]] = set()
 
-    async def admit(self, admission: Admission) -> bool:
-        """Store a webhook durably; return whether it is new and not a copy.
+    async def admit(self, admissions: Sequence[Admission]) -> list[bool]:
+        """Store the deliveries of a request durably, all or none; return for each whether it is new and not a copy.
 
         Raises:
-            DatabaseUnavailableError: it may or may not be stored; the provider is to come again.
+            DatabaseUnavailableError: they may or may not be stored; the provider is to come again.
         """
-        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting.append((admission, done))
+        if not admissions:
+            return []
+        done: asyncio.Future[list[bool]] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(admissions, done))
         if self._free:
             self._start()
         return await done
@@ -53,25 +65,36 @@ class Entrance:
         finally:
             self._free += 1
 
-    def _next_group(self) -> list[tuple[Admission, asyncio.Future[bool]]]:
-        size = count = 0
-        for admission, _ in self._waiting[:LARGEST_GROUP]:
-            size += len(admission.payload)
-            if count and size > MOST_BYTES:
+    def _next_group(self) -> list[_Waiting]:
+        size = count = requests = 0
+        for waiting in self._waiting:
+            size += sum(len(admission.payload) for admission in waiting.admissions)
+            count += len(waiting.admissions)
+            if requests and (size > MOST_BYTES or count > LARGEST_GROUP):
                 break
-            count += 1
-        group, self._waiting = self._waiting[:count], self._waiting[count:]
-        # In one order everywhere, so that two processes that write copies of each other never wait in a circle.
-        return sorted(group, key=lambda entry: (entry[0].tenant_id.bytes, entry[0].dedupe_key))
+            requests += 1
+        group, self._waiting = self._waiting[:requests], self._waiting[requests:]
+        return group
 
-    async def _write_group(self, group: list[tuple[Admission, asyncio.Future[bool]]]) -> None:
+    async def _write_group(self, group: Sequence[_Waiting]) -> None:
+        places = [(request, place) for request, waiting in enumerate(group) for place in range(len(waiting.admissions))]
+        # In one order everywhere, so that two processes that write copies of each other never wait in a circle. Vendors
+        # that send several deliveries in one request promise no order among them.
+        places.sort(key=lambda at: _order(group[at[0]].admissions[at[1]]))
         try:
-            answers = await self._write([admission for admission, _ in group])
+            answers = await self._write([group[request].admissions[place] for request, place in places])
         except Exception as error:  # noqa: BLE001 - each waiting call answers for itself
-            for _, done in group:
-                if not done.done():
-                    done.set_exception(error)
-        else:
-            for (_, done), fresh in zip(group, answers, strict=True):
-                if not done.done():
-                    done.set_result(fresh)
+            for waiting in group:
+                if not waiting.done.done():
+                    waiting.done.set_exception(error)
+            return
+        fresh = [[False] * len(waiting.admissions) for waiting in group]
+        for (request, place), new in zip(places, answers, strict=True):
+            fresh[request][place] = new
+        for waiting, told in zip(group, fresh, strict=True):
+            if not waiting.done.done():
+                waiting.done.set_result(told)
+
+
+def _order(admission: Admission) -> tuple[bytes, bytes]:
+    return admission.tenant_id.bytes, admission.dedupe_key

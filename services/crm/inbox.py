@@ -4,7 +4,6 @@ Before a request has proved itself, nothing of it touches the database but the s
 address, a wrong provider and a bad signature cost the same work and get the same answer.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -98,7 +97,7 @@ class Inbox:
         if not objection and (answer := provider.handshake(request)) is not None:
             return answer
         admissions = self._judged(provider, recipient, request, now, objection)
-        fresh = await asyncio.gather(*(self._entrance.admit(admission) for admission in admissions))
+        fresh = await self._entrance.admit(admissions)
         for new in fresh:
             RECEIVED.labels(provider.name, "admitted" if new else "duplicate").inc()
         if any(fresh):

@@ -40,9 +40,9 @@ async def test_each_caller_gets_its_own_answer_and_groups_stay_small() -> None:
     """Two hundred at once are written in few groups, in one order, and each learns what became of its own."""
     write = Slow()
     entrance = Entrance(write)
-    calls = [asyncio.create_task(entrance.admit(admission(number))) for number in range(200)]
+    calls = [asyncio.create_task(entrance.admit([admission(number)])) for number in range(200)]
     write.go.set()
-    assert await asyncio.gather(*calls) == [number % 2 == 0 for number in range(200)]
+    assert await asyncio.gather(*calls) == [[number % 2 == 0] for number in range(200)]
     assert sum(len(group) for group in write.groups) == 200
     assert len(write.groups) <= 200 // LARGEST_GROUP + 2
     for group in write.groups:
@@ -56,8 +56,8 @@ async def test_one_alone_is_written_at_once() -> None:
     write = Slow()
     write.go.set()
     entrance = Entrance(write)
-    assert await entrance.admit(admission(2))
-    assert await entrance.admit(admission(3)) is False
+    assert await entrance.admit([admission(2)]) == [True]
+    assert await entrance.admit([admission(3)]) == [False]
     assert [len(group) for group in write.groups] == [1, 1]
 
 
@@ -67,9 +67,9 @@ async def test_large_webhooks_are_not_written_all_together() -> None:
     write.go.set()
     entrance = Entrance(write, lanes=1)
     large = b"x" * (MOST_BYTES // 2)
-    await asyncio.gather(*(entrance.admit(admission(number, large)) for number in range(5)))
+    await asyncio.gather(*(entrance.admit([admission(number, large)]) for number in range(5)))
     assert [len(group) for group in write.groups] == [2, 2, 1]
-    await entrance.admit(admission(9, b"x" * (MOST_BYTES + 1)))
+    await entrance.admit([admission(9, b"x" * (MOST_BYTES + 1))])
     assert len(write.groups[-1]) == 1
 
 
@@ -79,20 +79,46 @@ async def test_failed_write_is_told_to_all_of_its_group_and_the_next_goes_on() -
     entrance = Entrance(write, lanes=1)
     write.error = DatabaseUnavailableError("gone")
     write.go.set()
-    answers = await asyncio.gather(*(entrance.admit(admission(number)) for number in range(3)), return_exceptions=True)
+    calls = [entrance.admit([admission(number)]) for number in range(3)]
+    answers = await asyncio.gather(*calls, return_exceptions=True)
     assert all(isinstance(answer, DatabaseUnavailableError) for answer in answers)
     write.error = None
-    assert await entrance.admit(admission(4))
+    assert await entrance.admit([admission(4)]) == [True]
 
 
 async def test_caller_that_gives_up_takes_nothing_from_the_others() -> None:
     """One cancelled call leaves the group as it was."""
     write = Slow()
     entrance = Entrance(write)
-    calls = [asyncio.create_task(entrance.admit(admission(number * 2))) for number in range(3)]
+    calls = [asyncio.create_task(entrance.admit([admission(number * 2)])) for number in range(3)]
     await asyncio.sleep(0)
     calls[1].cancel()
     write.go.set()
-    assert list(await asyncio.gather(calls[0], calls[2])) == [True, True]
+    assert list(await asyncio.gather(calls[0], calls[2])) == [[True], [True]]
     with pytest.raises(asyncio.CancelledError):
         await calls[1]
+
+
+async def test_the_deliveries_of_one_request_are_never_apart() -> None:
+    """Whatever comes beside it, a request is in one group as a whole, and learns of each delivery in its own order."""
+    write = Slow()
+    entrance = Entrance(write)
+    requests = [[admission(size * 1000 + place) for place in range(size)] for size in (1, 40, 3, 63, 100, 2, 64)]
+    calls = [asyncio.create_task(entrance.admit(parts)) for parts in requests]
+    write.go.set()
+    assert await asyncio.gather(*calls) == [
+        [int.from_bytes(part.dedupe_key) % 2 == 0 for part in parts] for parts in requests
+    ]
+    for parts in requests:
+        ids = {part.delivery_id for part in parts}
+        assert [group for group in write.groups if ids & {each.delivery_id for each in group}] == [
+            next(group for group in write.groups if ids <= {each.delivery_id for each in group})
+        ]
+    assert max(len(group) for group in write.groups) == 100
+
+
+async def test_a_request_without_deliveries_writes_nothing() -> None:
+    """There is nothing to wait for."""
+    write = Slow()
+    assert await Entrance(write).admit([]) == []
+    assert write.groups == []
