@@ -51,7 +51,7 @@ class ConnectionStore:
                 )
             )
             for secret in secrets:
-                await transaction.execute(_insert_secret(tenant_id, connection.id, secret))
+                await transaction.execute(insert_secret(tenant_id, connection.id, secret))
             await transaction.execute(
                 insert(webhook_addresses).values(
                     tenant_id=tenant_id, token_hash=token_hash, connection_id=connection.id
@@ -112,7 +112,7 @@ class Rotation:
             )
             .values(not_after=old_end)
         )
-        await self._transaction.execute(_insert_secret(self._tenant_id, self.connection.id, secret))
+        await self._transaction.execute(insert_secret(self._tenant_id, self.connection.id, secret))
         await self._transaction.execute(
             update(connections)
             .where(connections.c.tenant_id == self._tenant_id, connections.c.id == self.connection.id)
@@ -123,7 +123,8 @@ class Rotation:
         return connection
 
 
-def _insert_secret(tenant_id: UUID, connection_id: UUID, secret: SealedSecret) -> Any:
+def insert_secret(tenant_id: UUID, connection_id: UUID, secret: SealedSecret) -> Any:
+    """Return the statement that stores a version of a secret."""
     return insert(connection_secrets).values(
         tenant_id=tenant_id,
         connection_id=connection_id,

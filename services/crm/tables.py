@@ -44,6 +44,23 @@ connection_secrets = Table(
     comment="Sealed secrets; several versions of one may be accepted at once, until not_after.",
 )
 
+connection_calls = Table(
+    "connection_calls",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("connection_id", Uuid, primary_key=True),
+    Column("generation", BigInteger, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("renewing_until", DateTime(timezone=True)),
+    Column("access_expires", DateTime(timezone=True)),
+    Column("success_time", DateTime(timezone=True)),
+    Column("failure_time", DateTime(timezone=True)),
+    Column("failing_since", DateTime(timezone=True)),
+    Column("failure_reason", Text, nullable=False),
+    Column("failure_detail", Text, nullable=False),
+    comment="What is known of the calls of each connection's provider: the life of its access token, and its health.",
+)
+
 webhook_addresses = Table(
     "webhook_addresses",
     metadata,

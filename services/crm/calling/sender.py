@@ -1,0 +1,84 @@
+"""One call over HTTP: bounded in time and size, without redirects, proxies or cookies."""
+
+import asyncio
+from collections.abc import Mapping
+
+import httpcore
+import httpx
+
+from services.crm.calling.failures import CallError, OutOfReachError
+from services.crm.calling.guard import GuardedNetwork
+from services.crm.providers.api import Call, Reply
+
+CONNECT_SECONDS = 5.0
+"""How long a connection may take to be made."""
+
+CALL_SECONDS = 20.0
+"""How long a call may take in all."""
+
+MOST_BYTES = 8 * 1024 * 1024
+"""The largest answer that is read, in bytes."""
+
+_MOST_CONNECTIONS = 100
+_KEEP_SECONDS = 30.0
+_HEADERS = {"user-agent": "rapport", "accept": "application/json", "accept-encoding": "identity"}
+
+
+class Sender:
+    """Sends calls over kept connections."""
+
+    def __init__(self, network: GuardedNetwork, *, seconds: float = CALL_SECONDS) -> None:
+        self._seconds = seconds
+        # The pool keeps connections by the host's name, so that one is only used again for whom its certificate is.
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=httpx.create_ssl_context(),
+            max_connections=_MOST_CONNECTIONS,
+            max_keepalive_connections=_MOST_CONNECTIONS,
+            keepalive_expiry=_KEEP_SECONDS,
+            network_backend=network,
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._pool.aclose()
+
+    async def send(self, call: Call, address: str, headers: Mapping[str, str]) -> Reply:
+        """Send a call to an address; return the reply, whatever its status.
+
+        Raises:
+            CallError: the address may not be connected to, or the answer is too large (`ANSWER_TOO_LARGE`).
+            OutOfReachError: there was no answer.
+        """
+        request = httpx.Request(
+            call.method,
+            httpx.URL(address, params=list(call.query)) if call.query else address,
+            headers={**_HEADERS, **headers, **call.headers},
+            json=call.json,
+            data=dict(call.form) if call.form else None,
+        )
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await self._exchange(request)
+        except (TimeoutError, httpcore.ReadTimeout, httpcore.WriteTimeout) as error:
+            raise OutOfReachError("VENDOR_TOO_SLOW", f"no answer within {self._seconds:g} s", done=True) from error
+        except (httpcore.ConnectTimeout, httpcore.ConnectError, httpcore.PoolTimeout) as error:
+            raise OutOfReachError("VENDOR_UNREACHABLE", "no connection could be made") from error
+        except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+            raise OutOfReachError("ANSWER_LOST", "the connection broke before the answer", done=True) from error
+
+    async def _exchange(self, request: httpx.Request) -> Reply:
+        timeouts = {"connect": CONNECT_SECONDS, "read": self._seconds, "write": self._seconds, "pool": CONNECT_SECONDS}
+        async with self._pool.stream(
+            request.method,
+            str(request.url),
+            headers=request.headers.raw,
+            content=request.content,
+            extensions={"timeout": timeouts},
+        ) as response:
+            body = bytearray()
+            async for chunk in response.aiter_stream():
+                body += chunk
+                if len(body) > MOST_BYTES:
+                    raise CallError("ANSWER_TOO_LARGE", f"the answer has more than {MOST_BYTES} bytes")
+            found = {name.decode("ascii").lower(): value.decode("latin-1") for name, value in response.headers}
+            return Reply(response.status, found, bytes(body))
