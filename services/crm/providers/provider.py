@@ -123,13 +123,14 @@ class Part:
     `accounts` are all the ids by which it names the provider's account; `delivery` identifies it for good among
     everything that comes by the same connection; `conversation` is the provider's ticket that it is about, None when it
     is about none (then nothing needs to be kept in order). `body` is what is kept of the request's body for it: None
-    is all of it, as it came.
+    is all of it, as it came. `spellings` are other ways to write the one account that `accounts` names.
     """
 
     accounts: tuple[str, ...]
     delivery: tuple[str, ...]
     conversation: str | None
     body: bytes | None = field(default=None, repr=False)
+    spellings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,4 +249,5 @@ def judge(provider: Provider, request: Request, secrets: Iterable[WebhookSecret]
 
 def account_matches(expected: str | None, part: Part) -> bool:
     """Return whether every account id that a delivery names is the connection's; an unknown one matches all."""
-    return expected is None or all(account == expected for account in part.accounts)
+    named = all(account == expected for account in part.accounts)
+    return expected is None or named or expected in part.spellings

@@ -1,0 +1,55 @@
+"""A ticket as it stands at a provider, with its messages, as events; and how large its pieces may be."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from services.crm.events import Fields, Message, TicketEvent
+
+MOST_ID = 255
+"""The characters of an id, of a tag, of a customer's id."""
+
+MOST_NAME = 255
+"""The characters of an author's name."""
+
+MOST_EMAIL = 320
+"""The characters of an e-mail address."""
+
+MOST_SUBJECT = 500
+"""The characters of a subject."""
+
+MOST_TAGS = 1000
+"""How many tags a ticket may have."""
+
+MOST_CONTENT = 200_000
+"""The characters of a message that are taken over."""
+
+MOST_MESSAGES = 100
+"""How many messages one event may hold by the contract with tickets."""
+
+_EVENT_CHARACTERS = 400_000
+
+
+def snapshot(
+    ticket: str, changed: datetime, fields: Fields, messages: Iterable[Message], *, key: str = ""
+) -> Sequence[TicketEvent]:
+    """Return the events of a ticket as it stood at `changed`: one, or several where it has many messages.
+
+    Without a `key` of the vendor's it is made of the ticket and its last change, or of a message that is newer than
+    what the vendor calls the last change, so that the same state read twice is the same event.
+    """
+    groups: list[list[Message]] = [[]]
+    size = 0
+    for message in messages:
+        if not message.content:
+            continue
+        changed = max(changed, message.created or changed)
+        if len(groups[-1]) == MOST_MESSAGES or (groups[-1] and size + len(message.content) > _EVENT_CHARACTERS):
+            groups.append([])
+            size = 0
+        groups[-1].append(message)
+        size += len(message.content)
+    name = key or f"snapshot/{ticket}/{changed.astimezone(UTC).isoformat()}"
+    return [
+        TicketEvent(f"{name}/{place}" if place else name, ticket, changed, fields, tuple(group))
+        for place, group in enumerate(groups)
+    ]
