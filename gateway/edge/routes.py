@@ -135,7 +135,10 @@ def _group(method: Method, verb: str, template: templates.Template) -> _Group:
 
 def whole(expression: str, *headers: HeaderMatcher) -> RouteMatch:
     """Return a match of the whole path, without its query, and of headers."""
-    return RouteMatch(safe_regex=RegexMatcher(regex=expression), headers=list(headers))
+    # Headers are looked at first, and one of them is the path: where it begins differently no expression is tried.
+    head = templates.literal_head(expression)
+    begins = [messages.header_starts(":path", head)] if len(head) > 1 else []
+    return RouteMatch(safe_regex=RegexMatcher(regex=expression), headers=[*headers, *begins])
 
 
 def _any_of(expressions: Iterable[str]) -> str:

@@ -6,9 +6,13 @@ end.
 
 import re
 from dataclasses import dataclass
+from os.path import commonprefix
 
 _VERB = re.compile(r":([A-Za-z0-9_-]+)$")
 _PART = re.compile(r"\{(?P<field>[\w.]+)(?:=(?P<pattern>[^{}]+))?\}|(?P<literal>[^{}]+)")
+_ALTERNATIVES = re.compile(r"\(\?:(.*)\)/\*")
+# A character that may be left out or repeated is not certain to be there.
+_LITERAL = re.compile(r"(?:(?:[\w/-]|\\\W)(?![?*+{]))*", re.ASCII)
 SEGMENT = "[^/]+"
 REST = ".+"
 
@@ -55,6 +59,14 @@ def _pattern(pattern: str) -> str:
 def escape(literal: str) -> str:
     """Return an expression that matches the text and nothing else."""
     return re.escape(literal)
+
+
+def literal_head(expression: str) -> str:
+    """Return the text with which every path begins that an expression of routes matches; it may be empty."""
+    several = _ALTERNATIVES.fullmatch(expression)
+    heads = [_LITERAL.match(each) for each in (several[1] if several else expression).split("|")]
+    # Character by character, as a prefix of text and not of folders.
+    return commonprefix([head[0].replace("\\", "") for head in heads if head])  # noqa: RUF071
 
 
 def origin(pattern: str) -> str:

@@ -58,3 +58,19 @@ def test_the_fields_of_a_path_are_named_in_order() -> None:
 def test_an_origin_pattern_stands_for_one_label_or_the_port(pattern: str, origin: str, allowed: bool) -> None:
     """A star never reaches over a dot."""
     assert bool(re.fullmatch(templates.origin(pattern), origin)) is allowed
+
+
+@pytest.mark.parametrize(
+    ("expression", "head"),
+    [
+        ("/docs/?", "/docs"),
+        (r"/openapi\.json/?", "/openapi.json"),
+        ("/(readyz|health/ready)/?", ""),
+        ("(?:/v1/tickets/[^/]+:close|/v1/tickets/[^/]+)/*", "/v1/tickets/"),
+        ("(?:/v1/tickets|/v1/tenants/[^/]+)/*", "/v1/t"),
+        (r"/rapport\.crm\.v1\.A/B|/rapport\.crm\.v1\.C/D", "/rapport.crm.v1."),
+    ],
+)
+def test_head_of_an_expression_is_what_everything_it_matches_begins_with(expression: str, head: str) -> None:
+    """An optional character and an alternative end it, since a path may do without them."""
+    assert templates.literal_head(expression) == head
