@@ -3,10 +3,20 @@
 from types import MappingProxyType
 
 from services.crm.errors import ProviderUnknownError
+from services.crm.providers.helpscout import HELPSCOUT
+from services.crm.providers.hubspot import HUBSPOT
+from services.crm.providers.intercom import INTERCOM
 from services.crm.providers.provider import Provider
 from services.crm.providers.zendesk import ZENDESK
 
-PROVIDERS: MappingProxyType[str, Provider] = MappingProxyType({provider.name: provider for provider in (ZENDESK,)})
+_ALL: tuple[Provider, ...] = (
+    HELPSCOUT,
+    HUBSPOT,
+    INTERCOM,
+    ZENDESK,
+)
+
+PROVIDERS: MappingProxyType[str, Provider] = MappingProxyType({provider.name: provider for provider in _ALL})
 """Every provider by its name."""
 
 

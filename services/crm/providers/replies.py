@@ -1,0 +1,28 @@
+"""What the providers' APIs answer: the object in it, and the vendor's own clock."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from services.crm.providers.api import ApiError, Reply
+from services.crm.providers.signatures import json_object
+
+
+def object_in(reply: Reply) -> Mapping[str, Any]:
+    """Return the JSON object that an answer is.
+
+    Raises:
+        ApiError: it is none (`ANSWER_NOT_UNDERSTOOD`).
+    """
+    found = json_object(reply.body)
+    if found is None:
+        raise ApiError("ANSWER_NOT_UNDERSTOOD", "the answer is no JSON object")
+    return found
+
+
+def clock_of(reply: Reply) -> datetime | None:
+    """Return the time that the answer is of, so that ours does not matter; None when it does not say."""
+    try:
+        return datetime.strptime(reply.headers.get("date", ""), "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
+    except ValueError:
+        return None
