@@ -1,5 +1,4 @@
--- An API key becomes a short-lived token: the tenant service is asked once, its answer is kept for seconds. On the way
--- back the answer learns what is left of the quotas that the token names.
+-- An API key becomes a short-lived token: the tenant service is asked once, its answer is kept for seconds.
 --
 -- A script's globals live per worker thread, so the tables below need no lock. Two generations bound them: when the young
 -- one is full it becomes the old one, and what was not used meanwhile is forgotten.
@@ -159,34 +158,4 @@ function envoy_on_request(handle)
   end
   -- The headers taken before a call of the tenant service are no longer valid after it.
   if entry.authorization then handle:headers():replace("authorization", entry.authorization) end
-end
-
--- What the buckets mean, see gateway/edge/rates.py.
-local FILL, BURST_SECONDS, TENANT_BUCKET, KEY_BUCKET = --@BUCKETS@--
-local DEFAULT_QUOTA, LEAST_QUOTA = --@QUOTAS@--
-local POLICY = '"%s";w=' .. BURST_SECONDS .. ";q=%d"
-
--- The standard headers of draft-ietf-httpapi-ratelimit-headers, made of those that Envoy has: `RateLimit-Policy:
--- "tenant";w=10;q=100` is a burst and the seconds in which it comes back; `RateLimit: "tenant";r=97;t=1` is what is left
--- of it, and the seconds until it is whole again. An answer that no bucket was asked for has none of them.
-function envoy_on_response(handle)
-  local headers = handle:headers()
-  local remaining = tonumber(headers:get("x-ratelimit-remaining"))
-  if not remaining then return end
-  local by_key = headers:get("x-ratelimit-limit") == KEY_BUCKET
-  local checked = handle:streamInfo():dynamicMetadata():get("envoy.filters.http.jwt_authn")
-  local claims = checked and checked.payload or {}
-  local tenant = math.max(claims.quota or DEFAULT_QUOTA, LEAST_QUOTA)
-  local key = claims.key_quota and math.max(claims.key_quota, LEAST_QUOTA)
-  local policy = POLICY:format("tenant", math.floor(tenant * BURST_SECONDS / 60))
-  if key then policy = policy .. ", " .. POLICY:format("key", math.floor(key * BURST_SECONDS / 60)) end
-  local quota = by_key and key or tenant
-  local left = ('"%s";r=%d;t=%d'):format(
-    by_key and "key" or "tenant",
-    math.floor(remaining * quota / (FILL * 60)),
-    math.floor((TENANT_BUCKET - remaining + FILL - 1) / FILL)
-  )
-  headers:replace("ratelimit-policy", policy)
-  headers:replace("ratelimit", left)
-  for _, name in ipairs({ "limit", "remaining", "reset" }) do headers:remove("x-ratelimit-" .. name) end
 end

@@ -1,6 +1,7 @@
 """The HTTP filters of the HTTPS listener, in their order, and what each is there for."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
 from importlib.resources import files
 
 import betterproto2
@@ -43,6 +44,7 @@ CORS = "cors"
 GRPC_WEB = "grpc_web"
 EXCHANGE = "exchange"
 TOKENS = "tokens"
+RATE_HEADERS = "rate_headers"
 TENANT_RATE = "rate.tenant"
 SHARED_RATE = "rate.shared"
 WEBHOOK_RATE = "rate.webhook"
@@ -54,7 +56,7 @@ TIDY = "tidy"
 REFUSE = "refuse"
 BODY_LIMIT = "body_limit"
 PROBLEMS = "problems"
-CREDENTIALS = (EXCHANGE, TOKENS, TENANT_RATE)
+CREDENTIALS = (EXCHANGE, TOKENS, RATE_HEADERS, TENANT_RATE)
 """The filters that public methods do without: what looks like a credential there is the method's own affair."""
 WEBHOOK_RATES = (WEBHOOK_RATE, WEBHOOK_CLIENT_RATE)
 PUBLIC_RATES = (*WEBHOOK_RATES, STRANGER_RATE)
@@ -97,8 +99,9 @@ def https_filters(image: bytes, services: Sequence[str], quotas: Rates) -> list[
         _filter(TIDY, _tidy()),
         # Before whatever waits for another process: a body that piles up there is judged by another limit, or by none.
         _filter(BODY_LIMIT, Buffer(max_request_bytes=LONGEST_BODY)),
-        _filter(EXCHANGE, _script("exchange", rates.script_constants(quotas))),
-        _filter(PROBLEMS, _script("problems", problems.script_constants())),
+        _filter(EXCHANGE, _script("exchange")),
+        _filter(PROBLEMS, _script("problems")),
+        _filter(RATE_HEADERS, rates.headers(quotas)),
         HttpFilter(name=TOKENS, config_discovery=_token_source()),
         ready,
         _filter(TENANT_RATE, rates.tenants_and_keys(quotas)),
@@ -187,12 +190,15 @@ def token_check(jwks: str, *, shared_quotas: bool = False) -> TypedExtensionConf
     return TypedExtensionConfig(name=TOKENS, typed_config=Any.pack(authentication))
 
 
-def _script(name: str, constants: Mapping[str, str]) -> Lua:
+def _script(name: str) -> Lua:
     source = files("gateway.edge").joinpath(f"{name}.lua").read_text(encoding="utf-8")
-    for constant, text in constants.items():
-        source = source.replace(f"--@{constant}@--", text)
+    table = ",".join(
+        f'["{problem.status}"]=[==[{json.dumps(problem.document(), ensure_ascii=False)}]==]'
+        for problem in problems.PROBLEMS
+    )
+    text = DataSource(inline_string=source.replace("--@PROBLEMS@--", table))
     # No route depends on a header that the scripts change, so it need not be looked for once more.
-    return Lua(default_source_code=DataSource(inline_string=source), clear_route_cache=False)
+    return Lua(default_source_code=text, clear_route_cache=False)
 
 
 def _token_source() -> ExtensionConfigSource:

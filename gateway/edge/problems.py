@@ -1,6 +1,5 @@
 """The gateway's own errors as problem details (RFC 9457): one text per status, whoever answers."""
 
-import json
 from dataclasses import dataclass
 
 MEDIA_TYPE = "application/problem+json"
@@ -79,11 +78,3 @@ PASSING = frozenset({503, 504})
 
 BY_STATUS = {problem.status: problem for problem in PROBLEMS}
 OTHER = BY_STATUS[500]
-
-
-def script_constants() -> dict[str, str]:
-    """Return what `problems.lua` must know: the document of each status, as entries of a table."""
-    entries = (
-        f'["{problem.status}"]=[==[{json.dumps(problem.document(), ensure_ascii=False)}]==]' for problem in PROBLEMS
-    )
-    return {"PROBLEMS": ",".join(entries)}

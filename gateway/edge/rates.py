@@ -7,8 +7,10 @@ quota of q costs as much as fills in 60/q seconds. So every number is exact, and
 token. See docs/adr/0007-prices-for-quotas.md.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation as Mutation
 from envoy_data_plane.envoy.config.core.v3 import (
     HeaderValue,
     HeaderValueOption,
@@ -29,6 +31,7 @@ from envoy_data_plane.envoy.extensions.common.ratelimit.v3 import (
     RateLimitDescriptorEntry,
     XRateLimitHeadersRfcVersion,
 )
+from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import HeaderMutation, Mutations
 from envoy_data_plane.envoy.extensions.filters.http.local_ratelimit.v3 import LocalRateLimit
 from envoy_data_plane.envoy.extensions.rate_limit_descriptors.expr import v3 as expr
 from envoy_data_plane.envoy.type.metadata.v3 import MetadataKey, MetadataKeyPathSegment
@@ -53,6 +56,8 @@ MOST_CALLERS = 20_000
 
 _JWT_AUTHN = "envoy.filters.http.jwt_authn"
 _CLAIMS = f"metadata.filter_metadata['{_JWT_AUTHN}'].{PAYLOAD}"
+_REMAINING = "response.headers['x-ratelimit-remaining']"
+_BUCKET = "response.headers['x-ratelimit-limit']"
 
 
 def tenants_and_keys(rates: Rates) -> LocalRateLimit:
@@ -99,12 +104,39 @@ def strangers(rates: Rates) -> LocalRateLimit:
     return _by_client("stranger", rates.stranger)
 
 
-def script_constants(rates: Rates) -> dict[str, str]:
-    """Return what `exchange.lua` must know to tell a client what is left of its quota."""
-    return {
-        "BUCKETS": f'{FILL}, {BURST_SECONDS}, {TENANT_BUCKET}, "{KEY_BUCKET}"',
-        "QUOTAS": f"{rates.tenant}, {LEAST_QUOTA}",
-    }
+def headers(rates: Rates) -> HeaderMutation:
+    """Return the standard headers of draft-ietf-httpapi-ratelimit-headers, made of those that Envoy has.
+
+    `RateLimit-Policy: "tenant";w=10;q=100` is a burst and the seconds in which it comes back; `RateLimit:
+    "tenant";r=97;t=1` is what is left of it, and the seconds until it is whole again. An answer that no bucket was
+    asked for has none of them: each part is empty then, and an empty header is not added.
+    """
+    tenant, key = f"({_tenant_quota(rates)})", f"({_key_quota()})"
+    by_key = f"{_BUCKET} == '{KEY_BUCKET}'"
+    known = "'x-ratelimit-remaining' in response.headers"
+    burst = 60 // BURST_SECONDS
+    policy = [
+        f"""{known} ? '"tenant";w={BURST_SECONDS};q=' : ''""",
+        f"{known} ? int({tenant} / {burst}.0) : ''",
+        f"""{known} && has({_CLAIMS}.key_quota) ? ', "key";w={BURST_SECONDS};q=' : ''""",
+        f"{known} && has({_CLAIMS}.key_quota) ? int({key} / {burst}.0) : ''",
+    ]
+    quota = f"({by_key} ? {key} : {tenant})"
+    left = [
+        f"""{by_key} ? '"key";r=' : '"tenant";r='""",
+        f"int(double({_REMAINING}) * {quota} / {FILL * 60}.0)",
+        f"{known} ? ';t=' : ''",
+        f"({TENANT_BUCKET} - int({_REMAINING}) + {FILL - 1}) / {FILL}",
+    ]
+    return HeaderMutation(
+        mutations=Mutations(
+            response_mutations=[
+                Mutation(append=_header("ratelimit-policy", _cel(policy))),
+                Mutation(append=_header("ratelimit", _cel(left))),
+                *(Mutation(remove=f"x-ratelimit-{name}") for name in ("limit", "remaining", "reset")),
+            ]
+        )
+    )
 
 
 _SECOND = timedelta(seconds=1)
@@ -179,9 +211,20 @@ def _price(quota: str) -> RateLimitHitsAddend:
     return RateLimitHitsAddend(format=f"%CEL(int({FILL * 60}.0 / {quota}))%")
 
 
+def _cel(parts: Sequence[str]) -> str:
+    return "".join(f"%CEL({part})%" for part in parts)
+
+
 def _retry_after(value: str) -> HeaderValueOption:
     return HeaderValueOption(
         header=HeaderValue(key="retry-after", value=value),
+        append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+    )
+
+
+def _header(name: str, value: str) -> HeaderValueOption:
+    return HeaderValueOption(
+        header=HeaderValue(key=name, value=value),
         append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
     )
 
