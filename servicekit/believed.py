@@ -15,7 +15,10 @@ import grpc
 
 from servicekit.authority import identity_uri
 
-ONLY_THE_GATEWAY = frozenset({"x-envoy-original-path", "x-envoy-original-method", "x-rapport-host"})
+CLIENT_HEADER = "x-rapport-client"
+"""The key under which the gateway says the address of the client, behind the proxies that are trusted."""
+
+ONLY_THE_GATEWAY = frozenset({"x-envoy-original-path", "x-envoy-original-method", "x-rapport-host", CLIENT_HEADER})
 """The keys of metadata that nobody else may set."""
 
 _GATEWAY = identity_uri("gateway").encode()

@@ -217,6 +217,16 @@ class Database:
                     raise
                 await connection.execute("COMMIT")
 
+    async def fetch(self, query: str, *arguments: object) -> list[Any]:
+        """Run one statement on the raw driver, which is its own transaction; return its rows.
+
+        Raises:
+            DatabaseUnavailableError, TransactionConflictError: as for `tenant`.
+        """
+        with _translated():
+            async with self._acquired() as connection:
+                return list(await connection.fetch(query, *arguments))
+
     @asynccontextmanager
     async def _acquired(self) -> AsyncIterator[PoolConnectionProxy]:
         """Lend a raw connection; waiting for a free one is bounded."""

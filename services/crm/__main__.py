@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import grpc
-from rapport.crm.v1 import connection_service_pb2_grpc, delivery_service_pb2_grpc, webhook_service_pb2_grpc
+from rapport.crm.v1 import (
+    connection_service_pb2_grpc,
+    data_key_service_pb2_grpc,
+    delivery_service_pb2_grpc,
+    webhook_service_pb2_grpc,
+)
 
 from servicekit.audit import AuditTrail, keeping, remote
 from servicekit.cache import Cache
@@ -16,25 +21,32 @@ from servicekit.channel import open_channel
 from servicekit.command import run
 from servicekit.database import Database
 from servicekit.doorbell import Doorbell
-from servicekit.envelope import KeyEncryptionKeys
 from servicekit.health import Component
 from servicekit.identity import TokenVerifier, TrustWatcher, Workload
+from servicekit.kek import Keks, providers_of
 from servicekit.pages import PageTokens
 from servicekit.server import Registration, serve
 from servicekit.tenant_data import TenantData
 from servicekit.tenant_data_servicer import registration
+from services.crm.call_store import CallStore
+from services.crm.calling.engine import Calling
 from services.crm.connection_book import ConnectionBook
 from services.crm.connection_store import ConnectionStore
+from services.crm.data_key_servicer import DataKeyServicer
 from services.crm.delivery_book import DeliveryBook
-from services.crm.directory import Directory
-from services.crm.entrance import Entrance
+from services.crm.effects import Effects
 from services.crm.export import opened_delivery
-from services.crm.inbox import Inbox
+from services.crm.fetching import Fetching
 from services.crm.ingest import Ingest
+from services.crm.key_jobs import KeyJobs
 from services.crm.key_store import KeyStore
 from services.crm.keyring import Keyring
 from services.crm.memory import Memory
+from services.crm.orders import Orders
+from services.crm.reading import Reader
+from services.crm.receiving import Receiving
 from services.crm.refusals import Refusals
+from services.crm.rotation_store import RotationStore
 from services.crm.service import ConnectionServicer, DeliveryServicer, WebhookServicer
 from services.crm.settings import CrmSettings
 from services.crm.store import Store
@@ -58,6 +70,7 @@ class Peers:
     """What the process reaches over the network, and who it is there."""
 
     tickets: grpc.aio.Channel
+    recommendations: grpc.aio.Channel | None
     workload: Workload
     trust: TrustWatcher
     audit: AuditTrail
@@ -70,14 +83,16 @@ class Work:
     """What goes on in the background, and what the servicers are made of."""
 
     refusals: Refusals
+    calling: Calling
     worker: Worker
     memory: Memory
+    key_jobs: KeyJobs
     servicers: tuple[WebhookServicer, ConnectionServicer, DeliveryServicer]
     data: Registration
 
 
-def check(settings: CrmSettings) -> KeyEncryptionKeys:
-    """Check that nothing is missing; return the key-encryption keys.
+def check(settings: CrmSettings) -> Keks:
+    """Check that nothing is missing; return the providers of the key-encryption keys.
 
     Raises:
         ValueError: a setting that is needed is missing or wrong.
@@ -90,31 +105,37 @@ def check(settings: CrmSettings) -> KeyEncryptionKeys:
             "RAPPORT_CRM_PUBLIC_URL is on a host that is neither RAPPORT_CRM_BASE_DOMAIN nor one of "
             "RAPPORT_CRM_NEUTRAL_HOSTS: every webhook on it would be refused"
         )
-    if settings.kek_file is None:
-        raise ValueError("RAPPORT_CRM_KEK_FILE is not set")
-    return KeyEncryptionKeys.load(settings.kek_file)
+    if settings.provider_base_url and settings.environment == "production":
+        raise ValueError(
+            "RAPPORT_CRM_PROVIDER_BASE_URL is set: in production the providers themselves are called, "
+            "and credentials are sent to nobody else"
+        )
+    return providers_of(settings)
 
 
-def put_together(settings: CrmSettings, database: Database, keks: KeyEncryptionKeys, peers: Peers) -> Work:
+def put_together(settings: CrmSettings, database: Database, keks: Keks, peers: Peers) -> Work:
     """Wire the subject's parts to each other."""
     store = Store(database)
-    keyring = Keyring(KeyStore(database), keks, time.monotonic)
-    directory = Directory(store, keyring, time.monotonic)
-    refusals = Refusals(store, peers.audit)
+    keys = KeyStore(database)
+    keyring = Keyring(keys, keks, time.monotonic)
+    key_jobs = KeyJobs(database, keys, RotationStore(database), keks)
+    calling = Calling(CallStore(database), keyring, base_url=settings.provider_base_url)
+    shops = Orders(peers.recommendations, peers.workload) if peers.recommendations else None
+    most = settings.most_attempts
     worker = Worker(
         store,
-        keyring,
-        Ingest(peers.tickets, peers.workload),
-        most_attempts=settings.most_attempts,
+        Reader(keyring, most_attempts=most),
+        Fetching(calling, most_attempts=most),
+        Effects(Ingest(peers.tickets, peers.workload), shops, most_attempts=most),
         refused_tenants=lambda: peers.trust.refused_tenants,
         concurrency=settings.worker_concurrency,
         doorbell=lambda seconds: peers.doorbell.wait(BELL, seconds),
     )
     waking = Waking(worker.wake, lambda: peers.doorbell.ring(BELL))
-    inbox = Inbox(
-        directory,
-        Entrance(store.admit),
-        refusals,
+    receiving = Receiving.wired(
+        database,
+        keyring,
+        audit=peers.audit,
         threshold=Threshold(
             hosts=settings.host_rules(),
             trust=peers.trust,
@@ -122,17 +143,27 @@ def put_together(settings: CrmSettings, database: Database, keks: KeyEncryptionK
         ),
         public_url=settings.public_url,
         admitted=waking,
+        alert_at=settings.refusal_alert_count,
     )
+    directory = receiving.directory
     connections = ConnectionBook(ConnectionStore(database), keyring, directory, public_url=settings.public_url)
     pages = PageTokens.from_secret(settings.workload_credential())
     servicers = (
-        WebhookServicer(inbox),
+        WebhookServicer(receiving.inbox),
         ConnectionServicer(connections, pages),
         DeliveryServicer(DeliveryBook(store, wake=waking), pages),
     )
     memory = Memory(keyring, directory, lambda: peers.trust.refused_tenants)
     data = TenantData(database, peers.cache, opened={"deliveries": opened_delivery(keyring)}, forget=memory.forget)
-    return Work(refusals, worker, memory, servicers, registration(data, lambda: peers.trust.refused_tenants))
+    return Work(
+        receiving.refusals,
+        calling,
+        worker,
+        memory,
+        key_jobs,
+        servicers,
+        registration(data, lambda: peers.trust.refused_tenants),
+    )
 
 
 def registered(work: Work) -> tuple[Registration, ...]:
@@ -142,6 +173,7 @@ def registered(work: Work) -> tuple[Registration, ...]:
         Registration(webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server, webhooks),
         Registration(connection_service_pb2_grpc.add_ConnectionServiceServicer_to_server, connections),
         Registration(delivery_service_pb2_grpc.add_DeliveryServiceServicer_to_server, deliveries),
+        Registration(data_key_service_pb2_grpc.add_DataKeyServiceServicer_to_server, DataKeyServicer(work.key_jobs)),
         work.data,
     )
 
@@ -153,18 +185,23 @@ async def reaching_out(settings: CrmSettings) -> AsyncIterator[Peers]:
     tls = settings.peer_tls()
     tenants = open_channel(settings.tenant_target, "tenant", tls)
     tickets = open_channel(settings.tickets_target, "tickets", tls)
+    recommendations = None
+    if settings.recommendations_target:
+        recommendations = open_channel(settings.recommendations_target, "recommendations", tls)
     workload = Workload("crm", settings.workload_credential(), tenants)
     trust, doorbell = TrustWatcher(workload, tenants), Doorbell(cache)
     await trust.start()
     try:
         async with keeping(remote(workload, tenants)) as audit:
-            yield Peers(tickets, workload, trust, audit, cache, doorbell)
+            yield Peers(tickets, recommendations, workload, trust, audit, cache, doorbell)
     finally:
         await trust.stop()
         await doorbell.close()
         await cache.close()
         await tenants.close()
         await tickets.close()
+        if recommendations is not None:
+            await recommendations.close()
 
 
 @asynccontextmanager
@@ -186,6 +223,7 @@ async def wired(settings: CrmSettings) -> AsyncIterator[Parts]:
             tasks = [
                 asyncio.create_task(work.refusals.run(), name="refusals"),
                 asyncio.create_task(work.memory.run(), name="memory_of_refused"),
+                asyncio.create_task(work.key_jobs.run(), name="key_jobs"),
             ]
             if settings.worker_concurrency:
                 tasks.append(asyncio.create_task(work.worker.run(), name="worker"))
@@ -196,6 +234,7 @@ async def wired(settings: CrmSettings) -> AsyncIterator[Parts]:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+                await work.calling.close()
                 await work.refusals.flush()
     finally:
         await database.close()

@@ -9,14 +9,17 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 from servicekit.envelope import Sealer
+from services.crm.address_store import Address, Addressee, AddressStore
+from services.crm.apps import DEPLOYMENT
 from services.crm.credentials import open_secret
 from services.crm.errors import AddressesBusyError
+from services.crm.judging import LATELY
 from services.crm.keyring import Keyring
 from services.crm.providers.provider import WebhookSecret
-from services.crm.store import Addressee, Store
 
 KEEP_SECONDS = 1.5
 """How long an answer is believed: a rotated secret or a deleted connection takes effect everywhere within it."""
@@ -33,21 +36,37 @@ MOST_WAITING = 500
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """A connection that webhooks come in for, ready to verify them and to seal what is admitted."""
+    """A connection that webhooks come in for, ready to verify them and to seal what is admitted.
+
+    `secrets` are all versions of its webhook secret but those that ended long ago.
+    """
 
     tenant_id: UUID
     connection_id: UUID
     provider: str
     config: Mapping[str, str]
+    predecessor_until: datetime | None
+    address: Address
     secrets: Sequence[WebhookSecret]
     sealer: Sealer = field(repr=False)
     key_version: int
+
+    @property
+    def is_app(self) -> bool:
+        """Return whether it is a vendor's app, whose deliveries belong to the connections that own their accounts."""
+        return self.tenant_id == DEPLOYMENT
+
+    def proofs(self, token: str, *, by_address: bool) -> Sequence[WebhookSecret]:
+        """Return what proves a request: the secrets, or the token of the address where that is all there is."""
+        if not by_address:
+            return self.secrets
+        return [WebhookSecret(self.address.version, token, self.address.not_before, self.address.not_after)]
 
 
 class Directory:
     """Remembers for a moment who is behind an address, and that nobody is: both cost the same."""
 
-    def __init__(self, store: Store, keyring: Keyring, clock: Callable[[], float]) -> None:
+    def __init__(self, store: AddressStore, keyring: Keyring, clock: Callable[[], float]) -> None:
         self._store = store
         self._keyring = keyring
         self._clock = clock
@@ -106,7 +125,7 @@ class Directory:
     async def _addressee(self, token_hash: bytes) -> Addressee | None:
         """Ask the database, at once for an address that is in use, in turn for any other."""
         if token_hash in self._in_use:
-            addressee = await self._store.addressee(token_hash)
+            addressee = await self._store.addressee(token_hash, lately=LATELY)
         else:
             addressee = await self._in_turn(token_hash)
         if addressee is None:
@@ -127,7 +146,7 @@ class Directory:
         finally:
             self._waiting -= 1
         try:
-            return await self._store.addressee(token_hash)
+            return await self._store.addressee(token_hash, lately=LATELY)
         finally:
             self._unknown.release()
 
@@ -147,5 +166,13 @@ class Directory:
             secrets.append(WebhookSecret(secret.version, text, secret.not_before, secret.not_after))
         version, sealer = await self._keyring.newest(tenant_id)
         return Recipient(
-            tenant_id, addressee.connection_id, addressee.provider, addressee.config, secrets, sealer, version
+            tenant_id=tenant_id,
+            connection_id=addressee.connection_id,
+            provider=addressee.provider,
+            config=addressee.config,
+            predecessor_until=addressee.predecessor_until,
+            address=addressee.address,
+            secrets=secrets,
+            sealer=sealer,
+            key_version=version,
         )

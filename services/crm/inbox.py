@@ -4,39 +4,75 @@ Before a request has proved itself, nothing of it touches the database but the s
 address, a wrong provider and a bad signature cost the same work and get the same answer.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from prometheus_client import Counter
 
+from servicekit.identity import Credential
 from servicekit.ids import uuid7
+from services.crm.accounts import Accounts, Destination
 from services.crm.admission import Admission, conversation_of, dedupe_key, pack
-from services.crm.connections import token_hash
+from services.crm.allowed import SETTING as ALLOWED_ADDRESSES
+from services.crm.allowed import allows
+from services.crm.apps import Account
 from services.crm.credentials import seal_payload
 from services.crm.directory import Directory, Recipient
 from services.crm.entrance import Entrance
 from services.crm.errors import WebhookRefusedError, WebhookTooLargeError
+from services.crm.judging import Judgement, refuse_stranger, weigh
 from services.crm.providers import PROVIDERS
 from services.crm.providers.provider import (
     MAX_BODY_BYTES,
     Answer,
     Part,
+    Proof,
     Provider,
     Request,
-    Verdict,
-    WebhookSecret,
     account_matches,
-    judge,
 )
 from services.crm.providers.zendesk import ZENDESK
+from services.crm.quarantine import Quarantine
 from services.crm.refusals import Refusals
 from services.crm.threshold import Threshold
+from services.crm.usage import PredecessorUses
 
 RECEIVED = Counter("rapport_webhooks_total", "Webhooks received, by provider and outcome.", ("provider", "outcome"))
 
-# What a request to an unknown address is judged by, so that it takes as long as any other. Nobody holds this secret.
-_NOBODYS = [WebhookSecret(1, "unknown address", datetime(2000, 1, 1, tzinfo=UTC))]
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A webhook as it came in.
+
+    `token` is the one in the address (or, at the predecessor's path, in its header), and `found_by` the hash under
+    which a connection is looked for. `path` is the path and query that the provider called; `headers` hold lower-case
+    names; `host` is the host that was called and `client` the address that called, both as the gateway says them, None
+    where it does not. `predecessor` says that it came by the predecessor's path.
+    """
+
+    provider: str
+    token: str = field(repr=False)
+    found_by: bytes
+    method: str
+    path: str = field(repr=False)
+    headers: Sequence[tuple[str, str]] = field(repr=False)
+    body: bytes = field(repr=False)
+    host: str | None = None
+    client: str | None = None
+    predecessor: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A webhook with all that it is decided by."""
+
+    provider: Provider
+    recipient: Recipient
+    request: Request
+    arrival: Arrival
+    judgement: Judgement
+    now: datetime
 
 
 class Inbox:
@@ -48,6 +84,9 @@ class Inbox:
         entrance: Entrance,
         refusals: Refusals,
         *,
+        accounts: Accounts,
+        quarantine: Quarantine,
+        uses: PredecessorUses,
         threshold: Threshold,
         public_url: str,
         admitted: Callable[[], None],
@@ -55,97 +94,168 @@ class Inbox:
         self._directory = directory
         self._entrance = entrance
         self._refusals = refusals
+        self._accounts = accounts
+        self._quarantine = quarantine
+        self._uses = uses
         self._public_url = public_url.rstrip("/")
         self._threshold = threshold
         self._admitted = admitted
 
-    async def receive(
-        self,
-        provider_name: str,
-        token: str,
-        *,
-        method: str,
-        path: str,
-        headers: Sequence[tuple[str, str]],
-        body: bytes,
-        host: str | None = None,
-    ) -> Answer:
+    async def receive(self, arrival: Arrival) -> Answer:
         """Verify a webhook and store it; return what its provider wants to hear.
-
-        `path` is the path and query that the provider called, `headers` hold lower-case names, `host` is the host that
-        was called as the gateway says it, None where it does not.
 
         Raises:
             WebhookTooLargeError: the body is larger than is looked at.
             WebhookRefusedError: the webhook does not prove itself.
             DatabaseUnavailableError: it could not be stored; the provider is to come again.
             AddressesBusyError: too many unknown addresses are looked up; the provider is to come again.
+            AuditUnavailableError: it came as the predecessor's do, and the audit log is out of reach.
             TrustStaleError, grpc.aio.AioRpcError: whether the host is the tenant's is not known now.
         """
-        if len(body) > MAX_BODY_BYTES:
+        if len(arrival.body) > MAX_BODY_BYTES:
             raise WebhookTooLargeError(
                 f"The body is larger than {MAX_BODY_BYTES} bytes.", metadata={"limit": str(MAX_BODY_BYTES)}
             )
         now = datetime.now(UTC)
-        request = Request(method, self._public_url + path, headers, body)
-        recipient = await self._directory.find(token_hash(token))
-        provider = PROVIDERS.get(provider_name)
-        if provider is None or recipient is None or recipient.provider != provider_name:
-            judge(provider or ZENDESK, request, _NOBODYS, now)
+        request = Request(arrival.method, self._public_url + arrival.path, arrival.headers, arrival.body)
+        recipient = await self._directory.find(arrival.found_by)
+        provider = PROVIDERS.get(arrival.provider)
+        if (
+            provider is None
+            or recipient is None
+            or recipient.provider != arrival.provider
+            or not recipient.address.open(now)
+        ):
+            refuse_stranger(provider or ZENDESK, request, now)
             raise _refusal("unknown")
-        objection = await self._threshold.objection(recipient.tenant_id, host)
+        objection = await self._objection(recipient, arrival)
         if not objection and (answer := provider.handshake(request)) is not None:
             return answer
-        admissions = self._judged(provider, recipient, request, now, objection)
-        fresh = await self._entrance.admit(admissions)
-        for new in fresh:
-            RECEIVED.labels(provider.name, "admitted" if new else "duplicate").inc()
-        if any(fresh):
-            self._admitted()
+        case = _Case(provider, recipient, request, arrival, _judged(provider, recipient, request, arrival, now), now)
+        if objection or not case.judgement.verdict.accepted:
+            await self._refuse(case, objection)
+        if not provider.pings(request):
+            await self._admit(case)
         return provider.acknowledge(request)
 
-    def _judged(
-        self, provider: Provider, recipient: Recipient, request: Request, now: datetime, objection: str
-    ) -> list[Admission]:
-        """Return what is to be stored of a request that proves itself and against which there is no other objection.
+    async def _objection(self, recipient: Recipient, arrival: Arrival) -> str:
+        """Return what there is against a request whatever proves it, as a fixed word; "" if nothing.
+
+        An app has no tenant; what there is against those of its deliveries is asked for each.
+        """
+        if not allows(recipient.config.get(ALLOWED_ADDRESSES, ""), arrival.client):
+            return "address_not_allowed"
+        return "" if recipient.is_app else await self._threshold.objection(recipient.tenant_id, arrival.host)
+
+    async def _admit(self, case: _Case) -> None:
+        """Store the deliveries of an authentic request, all together.
 
         Raises:
-            WebhookRefusedError: it does not, or it is about an account that is not the connection's.
+            WebhookRefusedError: they are about accounts that are not the connection's, or nobody's.
         """
-        verdict = judge(provider, request, recipient.secrets, now)
-        reason = verdict.reason
-        if verdict.accepted and not objection:
-            if provider.pings(request):
-                return []
-            parts = provider.parts(request)
-            account = recipient.config.get(provider.account_setting) if provider.account_setting else None
-            if all(account_matches(account, part) for part in parts):
-                return [self._admission(provider, recipient, request, part, verdict, now) for part in parts]
-            reason = "account_mismatch"
-        elif verdict.accepted:
-            reason = objection
-        self._refusals.count(recipient.tenant_id, recipient.connection_id, reason)
-        raise _refusal(provider.name)
+        destined = await self._destined(case)
+        if not destined:
+            self._count(case, "account_mismatch")
+            raise _refusal(case.provider.name)
+        if case.judgement.predecessor or case.arrival.predecessor:
+            await self._uses.note(case.recipient.tenant_id, case.recipient.connection_id, case.provider.name)
+        version = case.judgement.verdict.secret_version
+        fresh = await self._entrance.admit([_admission(case, to, part, version) for to, part in destined])
+        for new in fresh:
+            RECEIVED.labels(case.provider.name, "admitted" if new else "duplicate").inc()
+        if any(fresh):
+            self._admitted()
 
-    @staticmethod
-    def _admission(
-        provider: Provider, recipient: Recipient, request: Request, part: Part, verdict: Verdict, now: datetime
-    ) -> Admission:
-        delivery_id = uuid7()
-        kept = request if part.body is None else replace(request, body=part.body)
-        packed = pack(kept, provider.kept_headers)
-        return Admission(
-            tenant_id=recipient.tenant_id,
-            delivery_id=delivery_id,
-            connection_id=recipient.connection_id,
-            provider=provider.name,
-            dedupe_key=dedupe_key(provider.name, recipient.connection_id, part.delivery),
-            conversation=conversation_of(recipient.connection_id, part, delivery_id),
-            secret_version=verdict.secret_version,
-            key_version=recipient.key_version,
-            payload=seal_payload(recipient.sealer, packed, tenant_id=recipient.tenant_id, delivery=delivery_id),
-            received=now,
-        )
+    async def _refuse(self, case: _Case, objection: str) -> None:
+        """Refuse a request; what is signed by an ended secret or at another time is kept in quarantine.
+
+        Raises:
+            WebhookRefusedError: always.
+        """
+        judgement = case.judgement
+        if judgement.interest and not objection:
+            late = [
+                (
+                    _admission(case, to, replace(part, delivery=("late", *part.delivery)), judgement.late_version),
+                    dedupe_key(case.provider.name, to.connection_id, part.delivery),
+                )
+                for to, part in await self._destined(case)
+            ]
+            await self._quarantine.keep(late, judgement.interest)
+        self._count(case, judgement.verdict.reason if not judgement.verdict.accepted else objection)
+        raise _refusal(case.provider.name)
+
+    async def _destined(self, case: _Case) -> list[tuple[Destination, Part]]:
+        """Return each delivery of an authentic request with the connection it goes to; none when they are foreign.
+
+        Of an app's request those deliveries are left out that are about accounts which nobody here has proved to own;
+        their owners are not ours, or not yet.
+        """
+        recipient, parts = case.recipient, case.provider.parts(case.request)
+        if recipient.is_app:
+            return await self._routed(case, parts)
+        account = recipient.config.get(case.provider.account_setting) if case.provider.account_setting else None
+        if not all(account_matches(account, part) for part in parts):
+            return []
+        here = Destination(recipient.tenant_id, recipient.connection_id, recipient.sealer, recipient.key_version)
+        return [(here, part) for part in parts]
+
+    async def _routed(self, case: _Case, parts: Sequence[Part]) -> list[tuple[Destination, Part]]:
+        name = case.provider.name
+        owners = await self._accounts.owners({Account(name, each) for part in parts for each in _names(part)})
+        destined = []
+        for part in parts:
+            to = _owner_of(part, {account.id: owner for account, owner in owners.items()})
+            if to is None:
+                self._count(case, "account_unknown")
+                continue
+            objection = await self._threshold.objection(to.tenant_id, case.arrival.host, Credential.WEBHOOK_ACCOUNT)
+            if objection:
+                self._refusals.count(to.tenant_id, to.connection_id, objection)
+            else:
+                destined.append((to, part))
+        return destined
+
+    def _count(self, case: _Case, reason: str) -> None:
+        self._refusals.count(case.recipient.tenant_id, case.recipient.connection_id, reason)
+
+
+def _names(part: Part) -> tuple[str, ...]:
+    return (*part.accounts, *part.spellings)
+
+
+def _owner_of(part: Part, owners: Mapping[str, Destination]) -> Destination | None:
+    """Return the one owner of all accounts that a delivery names; None where one is nobody's, or they have several."""
+    found = {owners[each].connection_id: owners[each] for each in _names(part) if each in owners}
+    spelled = any(each in owners for each in part.spellings)
+    if len(found) != 1 or not (spelled or all(each in owners for each in part.accounts)):
+        return None
+    return next(iter(found.values()))
+
+
+def _judged(provider: Provider, recipient: Recipient, request: Request, arrival: Arrival, now: datetime) -> Judgement:
+    """Judge a request by what proves those of its connection, in predecessor mode also by the predecessor's scheme."""
+    proofs = recipient.proofs(arrival.token, by_address=provider.proof is Proof.ADDRESS)
+    mode = recipient.predecessor_until is not None and now < recipient.predecessor_until
+    return weigh(provider, request, proofs, now, predecessor=recipient.secrets if mode else ())
+
+
+def _admission(case: _Case, to: Destination, part: Part, secret_version: int) -> Admission:
+    delivery_id = uuid7()
+    kept = case.request if part.body is None else replace(case.request, body=part.body)
+    packed = pack(kept, case.provider.kept_headers)
+    return Admission(
+        tenant_id=to.tenant_id,
+        delivery_id=delivery_id,
+        connection_id=to.connection_id,
+        provider=case.provider.name,
+        dedupe_key=dedupe_key(case.provider.name, to.connection_id, part.delivery),
+        conversation=conversation_of(to.connection_id, part, delivery_id),
+        secret_version=secret_version,
+        key_version=to.key_version,
+        payload=seal_payload(to.sealer, packed, tenant_id=to.tenant_id, delivery=delivery_id),
+        received=case.now,
+    )
 
 
 def _refusal(provider: str) -> WebhookRefusedError:

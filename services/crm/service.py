@@ -18,12 +18,13 @@ from rapport.crm.v1 import (
     webhook_service_pb2_grpc,
 )
 
-from servicekit.believed import believed_metadata
+from servicekit.believed import CLIENT_HEADER, believed_metadata
 from servicekit.identity import HOST_HEADER, caller_tenant
 from servicekit.pages import PageTokens
 from services.crm.connection_book import ConnectionBook
+from services.crm.connections import token_hash
 from services.crm.delivery_book import DeliveryBook
-from services.crm.inbox import Inbox
+from services.crm.inbox import Arrival, Inbox
 from services.crm.messages import balance_message, connection_message, delivery_message, state_of
 
 _DEFAULT_PAGE = 50
@@ -54,15 +55,18 @@ class WebhookServicer(webhook_service_pb2_grpc.WebhookServiceServicer):
         """Take a webhook in."""
         headers = [(name, value) for name, value in believed_metadata(context) if isinstance(value, str)]
         told = dict(headers)
-        answer = await self._inbox.receive(
+        arrival = Arrival(
             request.provider,
             request.token,
+            token_hash(request.token),
             method=told.get(_ORIGINAL_METHOD, "POST"),
             path=told.get(_ORIGINAL_PATH) or f"/webhooks/{request.provider}/{request.token}",
             headers=headers,
             body=request.body.data,
             host=told.get(HOST_HEADER),
+            client=told.get(CLIENT_HEADER),
         )
+        answer = await self._inbox.receive(arrival)
         return httpbody_pb2.HttpBody(content_type=answer.content_type, data=answer.body)
 
 

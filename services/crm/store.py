@@ -4,23 +4,19 @@ What every webhook passes runs as one statement each on the raw driver; the stat
 migrations make. All else goes through SQLAlchemy.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import orjson
 from sqlalchemy import Row, Select, and_, func, insert, select, update
-from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database import Database, translate
 from servicekit.errors import DatabaseUnavailableError
 from services.crm.admission import Admission
-from services.crm.connection_store import SealedSecret
-from services.crm.connections import WEBHOOK_SECRET
 from services.crm.deliveries import Balance, Delivery, State
 from services.crm.tables import (
     dedupe_keys,
@@ -30,17 +26,6 @@ from services.crm.tables import (
 )
 
 _ACQUIRE_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Addressee:
-    """The connection behind an address, with the sealed versions of its webhook secret that have not ended."""
-
-    tenant_id: UUID
-    connection_id: UUID
-    provider: str
-    config: Mapping[str, str]
-    secrets: Sequence[SealedSecret]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,27 +83,6 @@ class Store:
 
     # The hot paths.
 
-    async def addressee(self, token_hash: bytes) -> Addressee | None:
-        """Return the connection behind an address in one round trip; None when there is none."""
-        rows = await self._fetch("SELECT * FROM crm.connection_by_token($1)", token_hash)
-        if not rows:
-            return None
-        first = rows[0]
-        secrets = [
-            SealedSecret(
-                WEBHOOK_SECRET,
-                row["secret_version"],
-                row["key_version"],
-                row["sealed"],
-                "",
-                row["not_before"],
-                row["not_after"],
-            )
-            for row in rows
-        ]
-        config = orjson.loads(first["config"])
-        return Addressee(first["tenant_id"], first["connection_id"], first["provider"], config, secrets)
-
     async def admit(self, admissions: Sequence[Admission]) -> list[bool]:
         """Store webhooks durably in one round trip and one transaction; tell for each whether it is no copy."""
         rows = await self._fetch(
@@ -167,20 +131,6 @@ class Store:
                 [outcome.next_run for outcome in outcomes],
             )
         return int(settled)
-
-    async def count_refusals(self, tenant_id: UUID, counts: Mapping[tuple[UUID, str], int], now: datetime) -> None:
-        """Add to the refused requests of connections, by reason."""
-        rows = [
-            {"tenant_id": tenant_id, "connection_id": connection, "reason": reason, "count": count, "last_time": now}
-            for (connection, reason), count in sorted(counts.items())
-        ]
-        statement = upsert(refusals)
-        statement = statement.on_conflict_do_update(
-            index_elements=[refusals.c.tenant_id, refusals.c.connection_id, refusals.c.reason],
-            set_={"count": refusals.c.count + statement.excluded.count, "last_time": statement.excluded.last_time},
-        )
-        async with self._database.tenant(tenant_id) as connection:
-            await connection.execute(statement, rows)
 
     # Deliveries.
 

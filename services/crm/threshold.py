@@ -31,10 +31,13 @@ class Threshold:
         self._trust = trust
         self._known_as = known_as
 
-    async def objection(self, tenant_id: UUID, authority: str | None) -> str:
+    async def objection(
+        self, tenant_id: UUID, authority: str | None, credential: Credential = Credential.WEBHOOK_TOKEN
+    ) -> str:
         """Return why a webhook for the tenant is refused on this host (None: not said), as a fixed word; "" if not.
 
-        Only a host that names a tenant costs a question, which is asked of the tenant service about once a minute.
+        `credential` is what the tenant follows from: the address' token, or the account behind an app's signature. Only
+        a host that names a tenant costs a question, which is asked of the tenant service about once a minute.
 
         Raises:
             TrustStaleError: what the answer is judged by is out of date.
@@ -52,7 +55,7 @@ class Threshold:
                 if error.code() not in _NOT_SERVED:
                     raise
                 standing = Standing.UNKNOWN
-        if decide(Credential.WEBHOOK_TOKEN, standing, host) is Verdict.ALLOWED:
+        if decide(credential, standing, host) is Verdict.ALLOWED:
             return ""
         return "tenant_refused" if standing is not Standing.ACTIVE else "host_mismatch"
 

@@ -23,6 +23,7 @@ from rapport.crm.v1 import (
     webhook_service_pb2_grpc,
 )
 
+from servicekit.audit import AuditTrail
 from servicekit.channel import open_channel
 from servicekit.database import Database
 from servicekit.envelope import KeyEncryptionKeys
@@ -30,20 +31,26 @@ from servicekit.identity import HostRules, Principal, TokenVerifier, Workload
 from servicekit.ids import uuid7
 from servicekit.pages import PageTokens
 from servicekit.server import Registration, start_server
+from services.crm.call_store import CallStore
+from services.crm.calling.engine import Calling
 from services.crm.connection_book import ConnectionBook
 from services.crm.connection_store import ConnectionStore
 from services.crm.delivery_book import DeliveryBook
 from services.crm.directory import Directory
-from services.crm.entrance import Entrance
+from services.crm.effects import Effects, Shops
+from services.crm.fetching import Fetching
 from services.crm.inbox import Inbox
 from services.crm.ingest import Ingest
 from services.crm.key_store import KeyStore
 from services.crm.keyring import Keyring
+from services.crm.outcomes import LEASE
+from services.crm.reading import Reader
+from services.crm.receiving import Receiving
 from services.crm.refusals import Refusals
 from services.crm.service import ConnectionServicer, DeliveryServicer, WebhookServicer
 from services.crm.store import Store
 from services.crm.threshold import Threshold
-from services.crm.worker import LEASE, Worker
+from services.crm.worker import Worker
 from tests.crm.fake_tickets import FakeTickets
 from tests.crm.zendesk_requests import SECRET, headers
 from tests.support.servers import DatabaseFor, ServiceDatabase
@@ -77,13 +84,26 @@ class Process:
 
     store: Store
     keyring: Keyring
-    directory: Directory
-    refusals: Refusals
-    entrance: Entrance
-    inbox: Inbox
+    receiving: Receiving
+    calling: Calling
     worker: Worker
     connections: ConnectionBook
     deliveries: DeliveryBook
+
+    @property
+    def inbox(self) -> Inbox:
+        """What takes webhooks in."""
+        return self.receiving.inbox
+
+    @property
+    def directory(self) -> Directory:
+        """Who is behind an address."""
+        return self.receiving.directory
+
+    @property
+    def refusals(self) -> Refusals:
+        """The counts of refused requests."""
+        return self.receiving.refusals
 
 
 @dataclass
@@ -203,37 +223,37 @@ def put_together(
     *,
     most_attempts: int = 3,
     lease: timedelta = LEASE,
+    provider_base_url: str = "",
+    shops: Shops | None = None,
+    audit: AuditTrail | None = None,
 ) -> Process:
     """Wire a process as `__main__` does, without the tenant service's stream."""
     store = Store(database)
     keyring = Keyring(KeyStore(database), keks, time.monotonic)
-    directory = Directory(store, keyring, time.monotonic)
-    refusals = Refusals(store)
-    entrance = Entrance(store.admit)
     channel = open_channel(f"ipv4:{tickets}")
+    calling = Calling(CallStore(database), keyring, base_url=provider_base_url)
+    ingest = Ingest(channel, Workload("crm", "workload-secret", channel))
     worker = Worker(
         store,
-        keyring,
-        Ingest(channel, Workload("crm", "workload-secret", channel)),
-        most_attempts=most_attempts,
+        Reader(keyring, most_attempts=most_attempts),
+        Fetching(calling, most_attempts=most_attempts),
+        Effects(ingest, shops, most_attempts=most_attempts, lease=lease),
         lease=lease,
         refused_tenants=lambda: issuer.trust.refused_tenants,
     )
-    inbox = Inbox(
-        directory,
-        entrance,
-        refusals,
-        threshold=Threshold(
-            hosts=HostRules(),
-            trust=issuer.trust,
-            known_as=known_to(issuer),
-        ),
+    receiving = Receiving.wired(
+        database,
+        keyring,
+        audit=audit,
+        threshold=Threshold(hosts=HostRules(), trust=issuer.trust, known_as=known_to(issuer)),
         public_url=PUBLIC_URL,
         admitted=worker.wake,
+        alert_at=5,
     )
+    directory = receiving.directory
     connections = ConnectionBook(ConnectionStore(database), keyring, directory, public_url=PUBLIC_URL)
     deliveries = DeliveryBook(store, wake=worker.wake)
-    return Process(store, keyring, directory, refusals, entrance, inbox, worker, connections, deliveries)
+    return Process(store, keyring, receiving, calling, worker, connections, deliveries)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from servicekit.envelope import KeyEncryptionKeys
 from servicekit.errors import DomainError
 from servicekit.ids import uuid7
 from servicekit.migrate import upgrade
+from tests.crm.arrivals import arrival
 from tests.crm.conftest import put_together
 from tests.crm.fake_tickets import FakeTickets
 from tests.crm.zendesk_requests import SECRET, event, headers
@@ -60,14 +61,7 @@ async def test_killed_database_loses_nothing_that_was_acknowledged(own_postgres:
             number += 1
             body = event(event_id=f"e-{number}", ticket=str(number))
             try:
-                await process.inbox.receive(
-                    "zendesk",
-                    address.rpartition("/")[2],
-                    method="POST",
-                    path="/webhooks/zendesk/token",
-                    headers=headers(body, datetime.now(UTC)),
-                    body=body,
-                )
+                await process.inbox.receive(arrival(address.rpartition("/")[2], body, headers(body, datetime.now(UTC))))
                 acknowledged.add(number)
             except DomainError:
                 refused += 1

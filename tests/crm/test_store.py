@@ -10,12 +10,13 @@ import pytest
 
 from servicekit.database import Database
 from servicekit.ids import uuid7
+from services.crm.address_store import Addressee, AddressStore
 from services.crm.connections import token_hash
 from services.crm.directory import MOST_WAITING, UNKNOWN_AT_ONCE, Directory
 from services.crm.errors import AddressesBusyError
 from services.crm.key_store import KeyStore
 from services.crm.keyring import Keyring
-from services.crm.store import Addressee, Job, Store
+from services.crm.store import Job
 from tests.crm.conftest import Crm
 from tests.crm.zendesk_requests import event
 
@@ -95,10 +96,10 @@ async def test_unknown_and_known_addresses_cost_one_look_up_each(crm: Crm) -> No
     shop = await crm.shop()
     asked: list[bytes] = []
 
-    class Counting(Store):
-        async def addressee(self, token_hash: bytes) -> Addressee | None:
+    class Counting(AddressStore):
+        async def addressee(self, token_hash: bytes, *, lately: timedelta) -> Addressee | None:
             asked.append(token_hash)
-            return await super().addressee(token_hash)
+            return await super().addressee(token_hash, lately=lately)
 
     store = Counting(crm.databases[0])
     now = 0.0
@@ -117,7 +118,7 @@ async def test_unknown_and_known_addresses_cost_one_look_up_each(crm: Crm) -> No
     assert asked == hashes * 2
 
 
-class Watched(Store):
+class Watched(AddressStore):
     """The store, which counts the look-ups that run at once and can keep those of unknown addresses waiting."""
 
     def __init__(self, database: Database, known: bytes) -> None:
@@ -126,7 +127,7 @@ class Watched(Store):
         self.running = self.most = 0
         self.full, self.open = asyncio.Event(), asyncio.Event()
 
-    async def addressee(self, token_hash: bytes) -> Addressee | None:
+    async def addressee(self, token_hash: bytes, *, lately: timedelta) -> Addressee | None:
         """Look up; an unknown address only once the gate is open."""
         self.running += 1
         self.most = max(self.most, self.running)
@@ -135,7 +136,7 @@ class Watched(Store):
         try:
             if token_hash != self.known:
                 await self.open.wait()
-            return await super().addressee(token_hash)
+            return await super().addressee(token_hash, lately=lately)
         finally:
             self.running -= 1
 

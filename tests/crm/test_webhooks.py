@@ -11,6 +11,7 @@ import pytest
 
 from services.crm.providers.provider import MAX_BODY_BYTES
 from services.crm.providers.zendesk import PUBLIC_TEST_SECRET, SIGNATURE, TIMESTAMP
+from tests.crm.arrivals import arrival
 from tests.crm.conftest import Crm
 from tests.crm.zendesk_requests import SECRET, event, headers
 
@@ -54,14 +55,7 @@ async def test_two_hundred_identical_deliveries_at_once_are_one(crm: Crm) -> Non
     body = event()
     pairs = headers(body, datetime.now(UTC))
     inboxes = [crm.main.inbox, *[(await crm.process()).inbox for _ in range(3)]]
-    await asyncio.gather(
-        *(
-            inboxes[number % 4].receive(
-                "zendesk", shop.token, method="POST", path="/webhooks/zendesk/x", headers=pairs, body=body
-            )
-            for number in range(200)
-        )
-    )
+    await asyncio.gather(*(inboxes[number % 4].receive(arrival(shop.token, body, pairs)) for number in range(200)))
     balance = await crm.balance(shop)
     assert (balance.admitted, balance.pending, balance.duplicate) == (200, 1, 199)
     async with crm.working():

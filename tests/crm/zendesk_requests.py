@@ -8,6 +8,9 @@ import orjson
 from services.crm.providers.provider import Request, WebhookSecret
 from services.crm.providers.zendesk import ACCOUNT, INVOCATION, SIGNATURE, TIMESTAMP, signature
 
+Pairs = tuple[tuple[str, str], ...]
+"""Headers."""
+
 SECRET = "c2VjcmV0LW9mLXRoZS10ZXN0LWNvbm5lY3Rpb24="
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 URL = "https://rapport.example/webhooks/zendesk/token"
@@ -25,7 +28,7 @@ def stamp(time: datetime) -> str:
 
 def headers(
     body: bytes, time: datetime, *, text: str = SECRET, invocation: str = "01HINV", account: str = "777"
-) -> tuple[tuple[str, str], ...]:
+) -> Pairs:
     """Return the headers of a request that is signed at `time`."""
     timestamp = stamp(time)
     return (

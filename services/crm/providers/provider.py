@@ -17,6 +17,9 @@ from services.crm.providers.api import Api
 MAX_BODY_BYTES = 1024 * 1024
 """The largest webhook body that is looked at, in bytes."""
 
+STALE = "timestamp_out_of_tolerance"
+"""The reason of a verdict on a request whose signature is right and whose signed time is too far from ours."""
+
 MOST_PARTS = 100
 """How many deliveries one request may hold."""
 
@@ -233,7 +236,14 @@ class Provider(Protocol):
         """
 
 
-def judge(provider: Provider, request: Request, secrets: Iterable[WebhookSecret], now: datetime) -> Verdict:
+class Scheme(Protocol):
+    """What can judge a request by secrets: a provider, or one of the predecessor's schemes."""
+
+    def authenticate(self, request: Request, secrets: Sequence[WebhookSecret], now: datetime) -> Verdict:
+        """Judge a request, as `Provider.authenticate`."""
+
+
+def judge(scheme: Scheme, request: Request, secrets: Iterable[WebhookSecret], now: datetime) -> Verdict:
     """Judge a request by those of `secrets` that are active at `now`; without any, nothing is accepted.
 
     This is the only way to a verdict: whatever a provider module answers, it counts only with an active secret.
@@ -241,7 +251,7 @@ def judge(provider: Provider, request: Request, secrets: Iterable[WebhookSecret]
     active = [secret for secret in secrets if secret.active(now)]
     if not active:
         return Verdict.refused("no_active_secret")
-    verdict = provider.authenticate(request, active, now)
+    verdict = scheme.authenticate(request, active, now)
     if verdict.accepted and all(secret.version != verdict.secret_version for secret in active):
         return Verdict.refused("secret_not_active")
     return verdict
