@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeAlias
 
-from services.crm.providers.provider import MAX_BODY_BYTES
+from services.crm.providers import PROVIDERS
+from services.crm.providers.provider import MAX_BODY_BYTES, Proof
 
 Headers: TypeAlias = Sequence[tuple[str, str]]
 """Header names and values in order; a name may come twice."""
@@ -72,7 +73,12 @@ class Table:
         return self.cases(secret, now, url, other) + self.forged("another tenant's secret", other, now, url)
 
     def forged(self, how: str, secret: str, now: datetime, url: str) -> list[Case]:
-        """Return every positive that makes deliveries, signed with a secret that must not pass at `url`."""
+        """Return every positive that makes deliveries, signed with a secret that must not pass at `url`.
+
+        There are none where the proof is the address: such requests hold no secret.
+        """
+        if PROVIDERS[self.provider].proof is Proof.ADDRESS:
+            return []
         positives = [case for case in self.cases(secret, now, url, secret) if case.accepted and case.deliveries]
         return [replace(case, name=f"{case.name}: {how}", accepted=False) for case in positives]
 

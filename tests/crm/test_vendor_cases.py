@@ -1,0 +1,135 @@
+"""Every vendor's table of webhooks against the pure functions: what proves itself is accepted, nothing else is."""
+
+from contextlib import suppress
+from datetime import UTC, datetime
+from urllib.parse import urljoin
+
+import pytest
+
+from services.crm.providers import PROVIDERS
+from services.crm.providers.provider import (
+    MAX_BODY_BYTES,
+    MOST_PARTS,
+    NotUnderstoodError,
+    Part,
+    Proof,
+    Provider,
+    Request,
+    Verdict,
+    WebhookSecret,
+    account_matches,
+    judge,
+)
+from tests.support.vendors.cases import Case, Table
+from tests.support.vendors.tables import TABLES
+
+NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+BASE = "https://rapport.example/webhooks"
+
+
+def connection(table: Table) -> tuple[str, str, str]:
+    """Return the secrets of a connection, of one that it had before and of another tenant's; each is fit for a path."""
+    by_address = PROVIDERS[table.provider].proof is Proof.ADDRESS
+    return tuple(f"{who}-0123456789abcdefghij" if by_address else table.secret() for who in ("own", "old", "other"))  # type: ignore[return-value]
+
+
+def address(table: Table, secret: str) -> str:
+    """Return the connection's address; its token is the secret where that is the proof."""
+    token = secret if PROVIDERS[table.provider].proof is Proof.ADDRESS else "token"
+    return f"{BASE}/{table.provider}/{token}"
+
+
+def request_of(case: Case, url: str) -> Request:
+    """Return a case as the inbox sees it."""
+    return Request(case.method, urljoin(url, case.path_query) if case.path_query else url, case.headers, case.body)
+
+
+def outcome(table: Table, case: Case, secrets: list[WebhookSecret], url: str) -> tuple[bool, int, Verdict | None]:
+    """Return whether a request is let in, as how many deliveries, and by which verdict; as the inbox decides it."""
+    provider = PROVIDERS[table.provider]
+    request = request_of(case, url)
+    if len(case.body) > MAX_BODY_BYTES:
+        return False, 0, None
+    if provider.handshake(request) is not None:
+        return True, 0, None
+    verdict = judge(provider, request, secrets, NOW)
+    if not verdict.accepted or provider.pings(request):
+        return verdict.accepted, 0, verdict
+    parts = provider.parts(request)
+    account = table.config.get(provider.account_setting) if provider.account_setting else None
+    owned = all(account_matches(account, part) for part in parts)
+    return owned, len(parts) if owned else 0, verdict
+
+
+def rows(table: Table) -> list[tuple[Case, str, list[WebhookSecret]]]:
+    """Return every case of a vendor with the address and the secrets that it meets; the old secret has ended."""
+    own, old, other = connection(table)
+    url = address(table, own)
+    secrets = [WebhookSecret(1, old, LONG_AGO, NOW), WebhookSecret(2, own, LONG_AGO)]
+    made = table.rows(own, NOW, url, other) + table.forged("the secret before, after its overlap", old, NOW, url)
+    return [(case, url, secrets) for case in made]
+
+
+EVERY = [
+    pytest.param(table, *row, id=f"{table.provider}: {row[0].name}") for table in TABLES.values() for row in rows(table)
+]
+
+
+@pytest.mark.parametrize(("table", "case", "url", "secrets"), EVERY)
+def test_webhook_is_let_in_only_with_its_proof(
+    table: Table, case: Case, url: str, secrets: list[WebhookSecret]
+) -> None:
+    """Each row is decided as the table says, and what is let in was let in by the newest secret."""
+    let_in, deliveries, verdict = outcome(table, case, secrets, url)
+    assert (let_in, deliveries) == (case.accepted, case.deliveries if case.accepted else 0), verdict
+    if case.accepted and case.deliveries:
+        assert verdict is not None
+        assert (verdict.reason, verdict.secret_version) == ("verified", 2)
+        assert verdict.signed
+
+
+@pytest.mark.parametrize(("table", "case", "url", "secrets"), EVERY)
+def test_no_request_makes_a_provider_fail(table: Table, case: Case, url: str, secrets: list[WebhookSecret]) -> None:
+    """Whatever a request holds, it has parts that fit, an acknowledgement, and events or a reason why not."""
+    provider = PROVIDERS[table.provider]
+    request = request_of(case, url)
+    parts = provider.parts(request)
+    assert 0 < len(parts) <= MOST_PARTS
+    assert all(part.delivery for part in parts)
+    assert provider.acknowledge(request).content_type
+    for part in parts:
+        understand(provider, request, part)
+    assert not judge(provider, request, [], NOW).accepted
+    judge(provider, request, secrets, NOW)
+
+
+def understand(provider: Provider, request: Request, part: Part) -> None:
+    """Translate a part; only one exception may come of it."""
+    kept = request if part.body is None else Request(request.method, request.url, request.headers, part.body)
+    for translate in (lambda: provider.events(kept, NOW), lambda: provider.hint(kept)):
+        with suppress(NotUnderstoodError):
+            translate()
+
+
+@pytest.mark.parametrize("provider", TABLES)
+def test_every_provider_has_a_table_that_is_long_enough(provider: str) -> None:
+    """Each provider has at least two positives and twelve negatives, all by different names."""
+    made = [case for case, _, _ in rows(TABLES[provider])]
+    assert sum(case.accepted for case in made) >= 2
+    assert sum(not case.accepted for case in made) >= 12
+    assert len({case.name for case in made}) == len(made)
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_old_secret_is_accepted_during_the_overlap_and_its_version_told(table: Table) -> None:
+    """While two versions are active each verifies what it signed, and the verdict says which it was."""
+    own, old, other = connection(table)
+    secrets = [WebhookSecret(1, old, LONG_AGO), WebhookSecret(2, own, LONG_AGO)]
+    for version, text in ((1, old), (2, own)):
+        url = address(table, text)
+        for case in table.cases(text, NOW, url, other):
+            if case.accepted and case.deliveries:
+                _, _, verdict = outcome(table, case, secrets, url)
+                assert verdict is not None
+                assert (verdict.accepted, verdict.secret_version) == (True, version), case.name
