@@ -3,16 +3,24 @@
 from types import MappingProxyType
 
 from services.crm.errors import ProviderUnknownError
+from services.crm.providers.freshdesk import FRESHDESK
+from services.crm.providers.gorgias import GORGIAS
 from services.crm.providers.helpscout import HELPSCOUT
+from services.crm.providers.helpshift import HELPSHIFT
 from services.crm.providers.hubspot import HUBSPOT
 from services.crm.providers.intercom import INTERCOM
 from services.crm.providers.provider import Provider
+from services.crm.providers.salesforce import SALESFORCE
 from services.crm.providers.zendesk import ZENDESK
 
 _ALL: tuple[Provider, ...] = (
+    FRESHDESK,
+    GORGIAS,
     HELPSCOUT,
+    HELPSHIFT,
     HUBSPOT,
     INTERCOM,
+    SALESFORCE,
     ZENDESK,
 )
 

@@ -1,11 +1,11 @@
-"""What the providers' APIs answer: the object in it, and the vendor's own clock."""
+"""What the providers' APIs answer: the object or array in it, and the vendor's own clock."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from services.crm.providers.api import ApiError, Reply
-from services.crm.providers.signatures import json_object
+from services.crm.providers.signatures import json_object, json_value
 
 
 def object_in(reply: Reply) -> Mapping[str, Any]:
@@ -17,6 +17,18 @@ def object_in(reply: Reply) -> Mapping[str, Any]:
     found = json_object(reply.body)
     if found is None:
         raise ApiError("ANSWER_NOT_UNDERSTOOD", "the answer is no JSON object")
+    return found
+
+
+def list_in(reply: Reply) -> list[Any]:
+    """Return the JSON array that an answer is.
+
+    Raises:
+        ApiError: it is none (`ANSWER_NOT_UNDERSTOOD`).
+    """
+    found = json_value(reply.body)
+    if not isinstance(found, list):
+        raise ApiError("ANSWER_NOT_UNDERSTOOD", "the answer is no JSON array")
     return found
 
 

@@ -1,36 +1,9 @@
-"""Reading what a provider's API answered, and the headers that log in there."""
+"""Logging in at a provider's API: the settings and secrets that it takes, and the headers made of them."""
 
 from base64 import b64encode
 from collections.abc import Mapping
-from typing import Any
 
-import orjson
-
-from services.crm.providers.api import ApiError, Config, Credentials, CredentialShape, Reply
-
-
-def object_in(reply: Reply) -> Mapping[str, Any]:
-    """Return the JSON object that was answered.
-
-    Raises:
-        ApiError: it is none (`ANSWER_NOT_UNDERSTOOD`).
-    """
-    value = _json(reply)
-    if not isinstance(value, dict):
-        raise ApiError("ANSWER_NOT_UNDERSTOOD", "the answer is no JSON object")
-    return value
-
-
-def list_in(reply: Reply) -> list[Any]:
-    """Return the JSON array that was answered.
-
-    Raises:
-        ApiError: it is none (`ANSWER_NOT_UNDERSTOOD`).
-    """
-    value = _json(reply)
-    if not isinstance(value, list):
-        raise ApiError("ANSWER_NOT_UNDERSTOOD", "the answer is no JSON array")
-    return value
+from services.crm.providers.api import ApiError, Config, Credentials, CredentialShape
 
 
 def setting(config: Config, name: str) -> str:
@@ -63,10 +36,3 @@ def bearer(token: str) -> Mapping[str, str]:
 def no_credentials() -> ApiError:
     """Return the error of a connection that cannot log in yet."""
     return ApiError("CREDENTIALS_MISSING", "no way to log in has all its fields")
-
-
-def _json(reply: Reply) -> Any:
-    try:
-        return orjson.loads(reply.body)
-    except orjson.JSONDecodeError as error:
-        raise ApiError("ANSWER_NOT_UNDERSTOOD", "the answer is no JSON") from error
