@@ -5,9 +5,10 @@ of what is authenticated, each part prefixed by its length.
 """
 
 import os
+import re
 import secrets
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 from uuid import UUID
@@ -19,6 +20,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 _FORMAT = b"\x01"
 _NONCE = 12
 _KEY = 32
+_FIRST = "kek-1"
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_NUMBERED = re.compile(r"kek-(\d{1,9})")
 
 
 class SealBrokenError(Exception):
@@ -26,7 +30,7 @@ class SealBrokenError(Exception):
 
 
 def new_data_key() -> bytes:
-    """Return a fresh data key."""
+    """Return a fresh key of 32 bytes."""
     return secrets.token_bytes(_KEY)
 
 
@@ -50,18 +54,60 @@ def _decrypt(key: bytes, sealed: bytes, place: bytes) -> bytes:
         raise SealBrokenError("The ciphertext does not open here.") from error
 
 
+def wrapped_by(wrapped: bytes) -> str:
+    """Return the name of the key-encryption key that wrapped a data key: it stands in front, after its length.
+
+    Raises:
+        SealBrokenError: these bytes are no wrapped key.
+    """
+    try:
+        return wrapped[1 : 1 + wrapped[0]].decode()
+    except (IndexError, UnicodeDecodeError) as error:
+        raise SealBrokenError("The wrapped key has an unknown format.") from error
+
+
+def named_wrap(name: str, rest: bytes) -> bytes:
+    """Return a wrapped key with the name of what wrapped it in front."""
+    encoded = name.encode()
+    return bytes([len(encoded)]) + encoded + rest
+
+
+def wrap_place(name: str, tenant_id: UUID) -> bytes:
+    """Return what is authenticated with a wrapped data key: the wrapping key's name and the tenant."""
+    return _place("data-key", name, str(tenant_id))
+
+
 class KeyEncryptionKeys:
-    """The keys that wrap data keys: one active for new wraps, the others to open old ones until they are re-wrapped."""
+    """Key-encryption keys in this process's memory: one is active and wraps, all open what they have wrapped.
+
+    A provider as `servicekit.kek` describes it.
+    """
 
     def __init__(self, active: str, keys: Mapping[str, bytes]) -> None:
         if active not in keys or any(len(key) != _KEY for key in keys.values()):
             raise ValueError("the active key must be among the keys, and each must have 32 bytes")
-        self.active = active
+        if any(not _NAME.fullmatch(name) for name in keys):
+            raise ValueError("a key's name is made of 1 to 64 letters, digits, dots, hyphens and underscores")
+        self._active = active
         self._keys = dict(keys)
 
     @classmethod
+    def parse(cls, content: bytes) -> Self:
+        """Return the keys of a JSON text: `{"active": "kek-1", "keys": {"kek-1": "<32 bytes in base64>"}}`.
+
+        Raises:
+            ValueError: it does not hold what it must; the error holds nothing of it.
+        """
+        try:
+            found = orjson.loads(content)
+            keys = {name: b64decode(value, validate=True) for name, value in found["keys"].items()}
+            return cls(found["active"], keys)
+        except (KeyError, TypeError, AttributeError, ValueError):
+            raise ValueError("these are no key-encryption keys") from None
+
+    @classmethod
     def load(cls, path: Path) -> Self:
-        """Return the keys of a file: `{"active": "kek-1", "keys": {"kek-1": "<32 bytes in base64>"}}`.
+        """Return the keys of a file.
 
         Raises:
             OSError: the file cannot be read.
@@ -70,10 +116,8 @@ class KeyEncryptionKeys:
         if path.stat().st_mode & 0o077:
             raise ValueError(f"{path} must be readable by its owner only (mode 0600)")
         try:
-            content = orjson.loads(path.read_bytes())
-            keys = {name: b64decode(value, validate=True) for name, value in content["keys"].items()}
-            return cls(content["active"], keys)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            return cls.parse(path.read_bytes())
+        except ValueError as error:
             raise ValueError(f"{path} is not a file of key-encryption keys") from error
 
     @classmethod
@@ -83,36 +127,66 @@ class KeyEncryptionKeys:
         Raises:
             FileExistsError: there is a file already; keys are never overwritten.
         """
-        created = cls("kek-1", {"kek-1": secrets.token_bytes(_KEY)})
-        content = {"active": "kek-1", "keys": {"kek-1": b64encode(created._keys["kek-1"]).decode()}}
+        created = cls(_FIRST, {_FIRST: new_data_key()})
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(orjson.dumps(content) + b"\n")
+            file.write(created.text())
         return created
 
-    def wrap(self, data_key: bytes, tenant_id: UUID) -> bytes:
-        """Return a tenant's data key wrapped by the active key, whose name stands in front."""
-        name = self.active.encode()
-        place = _place("data-key", self.active, str(tenant_id))
-        return bytes([len(name)]) + name + _encrypt(self._keys[self.active], data_key, place)
+    @property
+    def names(self) -> Sequence[str]:
+        """The names of all keys, the oldest first."""
+        return tuple(self._keys)
 
-    def unwrap(self, wrapped: bytes, tenant_id: UUID) -> bytes:
+    @property
+    def active_name(self) -> str:
+        """The name of the key that wraps."""
+        return self._active
+
+    def text(self) -> bytes:
+        """Return the JSON text of the keys. It is as secret as they are."""
+        keys = {name: b64encode(key).decode() for name, key in self._keys.items()}
+        return orjson.dumps({"active": self._active, "keys": keys}) + b"\n"
+
+    def with_new(self) -> "KeyEncryptionKeys":
+        """Return the keys with a new active one; its number is above all others."""
+        numbers = [int(found[1]) for name in self._keys if (found := _NUMBERED.fullmatch(name))]
+        name = f"kek-{max(numbers, default=0) + 1}"
+        return KeyEncryptionKeys(name, {**self._keys, name: new_data_key()})
+
+    def without(self, name: str) -> "KeyEncryptionKeys":
+        """Return the keys without one of them.
+
+        Raises:
+            ValueError: it is the active one, or not among them.
+        """
+        if name not in self._keys or name == self._active:
+            raise ValueError("only a key that is there and not active can be removed")
+        return KeyEncryptionKeys(self._active, {one: key for one, key in self._keys.items() if one != name})
+
+    def holds(self, name: str) -> bool:
+        """Tell whether a key of that name is among them."""
+        return name in self._keys
+
+    async def active(self) -> str:
+        """Return the name of the key that wraps."""
+        return self._active
+
+    async def wrap(self, data_key: bytes, tenant_id: UUID) -> bytes:
+        """Return a tenant's data key wrapped by the active key."""
+        place = wrap_place(self._active, tenant_id)
+        return named_wrap(self._active, _encrypt(self._keys[self._active], data_key, place))
+
+    async def unwrap(self, wrapped: bytes, tenant_id: UUID) -> bytes:
         """Return the data key.
 
         Raises:
             SealBrokenError: it belongs to another tenant, was changed, or its wrapping key is not among ours.
         """
-        name = self.wrapped_by(wrapped)
+        name = wrapped_by(wrapped)
         key = self._keys.get(name)
         if key is None:
             raise SealBrokenError("The key that wrapped this data key is not among the keys.")
-        return _decrypt(key, wrapped[1 + wrapped[0] :], _place("data-key", name, str(tenant_id)))
-
-    def wrapped_by(self, wrapped: bytes) -> str:
-        """Return the name of the key that wrapped a data key, to find those that wait for a rotation."""
-        try:
-            return wrapped[1 : 1 + wrapped[0]].decode()
-        except (IndexError, UnicodeDecodeError) as error:
-            raise SealBrokenError("The wrapped key has an unknown format.") from error
+        return _decrypt(key, wrapped[1 + wrapped[0] :], wrap_place(name, tenant_id))
 
 
 class Sealer:

@@ -42,8 +42,32 @@ class ServiceSettings(PeerSettings):
     neutral_hosts: tuple[str, ...] = ()
     """More hosts that name no tenant (a JSON list); any other host is some tenant's own domain."""
 
+    kek_provider: Literal["file", "environment", "vault"] = "file"
+    """Which provider of key-encryption keys wraps; all that are set unwrap (`servicekit.kek`)."""
+
     kek_file: Path | None = None
-    """The file with the key-encryption keys (`servicekit.envelope`)."""
+    """The file with the key-encryption keys (`servicekit.envelope`); it is read again when it changes."""
+
+    kek_keys: SecretStr = SecretStr("")
+    """Key-encryption keys in the environment: the JSON text that would stand in the file."""
+
+    kek_vault_url: str = ""
+    """HashiCorp Vault, for example `https://vault.internal:8200`; empty means that it is not asked."""
+
+    kek_vault_mount: str = "transit"
+    """Where Vault's transit engine is mounted."""
+
+    kek_vault_key: str = "rapport"
+    """The name of the key in the transit engine."""
+
+    kek_vault_token_file: Path | None = None
+    """The file with Vault's token; it is read for each call, so that an agent may renew it."""
+
+    kek_vault_ca_file: Path | None = None
+    """The certificates (PEM) that vouch for Vault; those of the system without it."""
+
+    kek_vault_namespace: str = ""
+    """Vault's namespace; empty for none."""
 
     metrics_listen: str = ""
     """The address `host:port` of the Prometheus page `/metrics`; empty means none."""

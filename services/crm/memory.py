@@ -24,11 +24,12 @@ class Memory:
         self._directory.forget()
 
     async def run(self) -> None:
-        """Forget the keys of whoever is refused, every few seconds, until cancelled.
+        """Forget the keys of whoever is refused, and those that may not be used any more, every few seconds.
 
         An erasure is told to one process of the service; this is how the others come to drop the keys.
         """
         while True:
             for tenant_id in self._refused_tenants():
                 self._keyring.forget(tenant_id)
+            self._keyring.drop_ended()
             await asyncio.sleep(_SECONDS)

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 from rapport.tenant.v1 import (
     api_key_service_pb2_grpc,
@@ -22,9 +21,10 @@ from servicekit.audit import AuditTrail, keeping
 from servicekit.channel import open_channel
 from servicekit.command import run
 from servicekit.database import Database
-from servicekit.envelope import KeyEncryptionKeys, SealBrokenError, new_data_key
+from servicekit.envelope import SealBrokenError, new_data_key
 from servicekit.health import Component
 from servicekit.identity.trust import MAX_AGE
+from servicekit.kek import Keks, providers_of
 from servicekit.pages import PageTokens
 from servicekit.server import Registration, serve
 from servicekit.tenant_data import TenantData
@@ -44,8 +44,10 @@ from services.tenant.key_uses import KeyUses
 from services.tenant.oauth_servicer import OAuthServicer
 from services.tenant.operators import Operator
 from services.tenant.purging import Eraser, Purge, remote
+from services.tenant.rewrapping import Rewrapping
 from services.tenant.service import TenantServicer
 from services.tenant.settings import TenantSettings
+from services.tenant.signing import OF_NO_TENANT
 from services.tenant.signing_key_servicer import SigningKeyServicer
 from services.tenant.signing_ring import SigningRing
 from services.tenant.store import TenantStore
@@ -74,9 +76,7 @@ async def wired(settings: TenantSettings) -> AsyncIterator[Parts]:
         RoleTooPowerfulError: the database role could read around row-level security.
         DatabaseUnavailableError: the database stayed out of reach.
     """
-    if settings.kek_file is None:
-        raise ValueError("RAPPORT_TENANT_KEK_FILE is not set")
-    keks = KeyEncryptionKeys.load(settings.kek_file)
+    keks = providers_of(settings)
     credentials = Credentials(settings.operators(), settings.workload_secrets())
     settings.domain_hosts()
     async with (
@@ -114,6 +114,7 @@ class Trusted:
     store: TrustStore
     ring: SigningRing
     feed: TrustFeed
+    rewrapping: Rewrapping
 
 
 @asynccontextmanager
@@ -130,7 +131,7 @@ async def opened(settings: TenantSettings) -> AsyncIterator[Database]:
 
 
 @asynccontextmanager
-async def trusting(database: Database, keks: KeyEncryptionKeys, max_age: timedelta) -> AsyncIterator[Trusted]:
+async def trusting(database: Database, keks: Keks, max_age: timedelta) -> AsyncIterator[Trusted]:
     """Keep signing keys and trust set fresh for as long as the context lasts; errors as for `wired`."""
     store = TrustStore(database)
     ring = SigningRing(store, keks, max_age)
@@ -144,7 +145,7 @@ async def trusting(database: Database, keks: KeyEncryptionKeys, max_age: timedel
     feed = TrustFeed(read_trust)
     await feed.refresh()
     async with running(feed.follow(), store.listen_for_trust(feed.ring), ring.follow()):
-        yield Trusted(store, ring, feed)
+        yield Trusted(store, ring, feed, Rewrapping(store, keks))
 
 
 @asynccontextmanager
@@ -189,7 +190,7 @@ def _tokens(
         clock=_now,
         hosts=settings.host_rules(),
     )
-    signing = SigningKeyServicer(trusted.store, trusted.ring)
+    signing = SigningKeyServicer(trusted.store, trusted.ring, trusted.rewrapping)
     return (
         Registration(token_service_pb2_grpc.add_TokenServiceServicer_to_server, TokenServicer(exchange, trusted.feed)),
         Registration(
@@ -227,16 +228,15 @@ def _registry(
     )
 
 
-async def _shared_secret(store: TrustStore, keks: KeyEncryptionKeys, purpose: str) -> bytes:
+async def _shared_secret(store: TrustStore, keks: Keks, purpose: str) -> bytes:
     """Return 32 secret bytes that all processes of this service share, other ones for each purpose.
 
     Raises:
         ValueError: the key-encryption keys do not open what is stored.
     """
-    nobody = UUID(int=0)
-    wrapped = await store.ensure_shared_secret(purpose, lambda: keks.wrap(new_data_key(), nobody))
+    wrapped = await store.ensure_shared_secret(purpose, lambda: keks.wrap(new_data_key(), OF_NO_TENANT))
     try:
-        return keks.unwrap(wrapped, nobody)
+        return await keks.unwrap(wrapped, OF_NO_TENANT)
     except SealBrokenError as error:
         raise ValueError("KEK_FILE does not open the stored secrets; was it replaced?") from error
 

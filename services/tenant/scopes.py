@@ -7,6 +7,7 @@ SHOP = frozenset(
         "audit.read",
         "connections.read",
         "connections.write",
+        "credentials.use",
         "customers.read",
         "customers.write",
         "deliveries.read",
@@ -33,8 +34,11 @@ REGISTRY = frozenset({"tenants.read", "tenants.write"})
 DEPLOYMENT = frozenset(
     {
         "audit.read",
+        "data_keys.read",
+        "data_keys.write",
         "gateway.read",
         "gateway.write",
+        "keks.write",
         "operators.read",
         "signing_keys.read",
         "signing_keys.write",
@@ -46,7 +50,7 @@ DEPLOYMENT = frozenset(
 OPERATOR = REGISTRY | DEPLOYMENT
 """The most that an operator's token without a tenant holds."""
 
-OPERATOR_IN_TENANT = SHOP | REGISTRY
+OPERATOR_IN_TENANT = SHOP | REGISTRY | {"data_keys.write"}
 """The most that an operator's token holds that is bound to a tenant."""
 
 ROLES: Mapping[str, frozenset[str]] = {

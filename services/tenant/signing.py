@@ -17,9 +17,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
-from servicekit.envelope import KeyEncryptionKeys, SealBrokenError, Sealer, new_data_key
+from servicekit.envelope import SealBrokenError, Sealer, new_data_key
+from servicekit.kek import KekProvider
 
-_OF_NO_TENANT = UUID(int=0)
+OF_NO_TENANT = UUID(int=0)
+"""Whose keys these are: the deployment's."""
+
 _FIELD = "private_key"
 _VERSION = 1
 
@@ -85,29 +88,34 @@ def new_signing_key() -> SigningKey:
     return SigningKey(secrets.token_hex(8), ec.generate_private_key(ec.SECP256R1()))
 
 
-def seal(key: SigningKey, slot: str, keks: KeyEncryptionKeys) -> SealedSigningKey:
-    """Return a key pair as it may be stored."""
+async def seal(key: SigningKey, slot: str, keks: KekProvider) -> SealedSigningKey:
+    """Return a key pair as it may be stored.
+
+    Raises:
+        KekUnavailableError: the key-encryption keys are out of reach.
+    """
     data_key = new_data_key()
     return SealedSigningKey(
         kid=key.kid,
         slot=slot,
         jwk=key.jwk,
-        wrapped_data_key=keks.wrap(data_key, _OF_NO_TENANT),
+        wrapped_data_key=await keks.wrap(data_key, OF_NO_TENANT),
         sealed_private_key=Sealer(data_key).seal(
-            _private_bytes(key), tenant_id=_OF_NO_TENANT, record=key.kid, field=_FIELD, version=_VERSION
+            _private_bytes(key), tenant_id=OF_NO_TENANT, record=key.kid, field=_FIELD, version=_VERSION
         ),
     )
 
 
-def open_sealed(sealed: SealedSigningKey, keks: KeyEncryptionKeys) -> SigningKey:
+async def open_sealed(sealed: SealedSigningKey, keks: KekProvider) -> SigningKey:
     """Return the key pair that was stored.
 
     Raises:
         ValueError: the key-encryption keys do not open it, or it is not a key pair of ours.
+        KekUnavailableError: they are out of reach.
     """
     try:
-        private = Sealer(keks.unwrap(sealed.wrapped_data_key, _OF_NO_TENANT)).open(
-            sealed.sealed_private_key, tenant_id=_OF_NO_TENANT, record=sealed.kid, field=_FIELD, version=_VERSION
+        private = Sealer(await keks.unwrap(sealed.wrapped_data_key, OF_NO_TENANT)).open(
+            sealed.sealed_private_key, tenant_id=OF_NO_TENANT, record=sealed.kid, field=_FIELD, version=_VERSION
         )
     except SealBrokenError as error:
         raise ValueError(f"KEK_FILE does not open the stored signing key {sealed.kid}; was it replaced?") from error

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import structlog
 
-from servicekit.envelope import KeyEncryptionKeys
 from servicekit.errors import DomainError
+from servicekit.kek import KekProvider
 from services.tenant.signing import SealedSigningKey, SigningKey, SigningKeyLife, new_signing_key, open_sealed, seal
 from services.tenant.trust_store import TrustStore
 
@@ -19,7 +19,7 @@ _log = structlog.get_logger()
 class SigningRing:
     """Signs with the current key, changes over when the database says so, and rotates a key that has become old."""
 
-    def __init__(self, store: TrustStore, keks: KeyEncryptionKeys, max_age: timedelta) -> None:
+    def __init__(self, store: TrustStore, keks: KekProvider, max_age: timedelta) -> None:
         self._store = store
         self._keks = keks
         self._max_age = max_age
@@ -42,21 +42,21 @@ class SigningRing:
 
         Raises:
             ValueError: the key-encryption keys do not open it.
-            DatabaseUnavailableError: the database is out of reach.
+            DatabaseUnavailableError, KekUnavailableError: the one or the other is out of reach.
         """
         held = await self._store.ensure_signing_keys(lambda slot: seal(new_signing_key(), slot, self._keks))
-        self._current = open_sealed(held["current"], self._keks)
+        self._current = await open_sealed(held["current"], self._keks)
 
     async def keep_up(self, jwks_json: str) -> None:
         """Change over to the current key of the database if the published keys are others than before.
 
         Raises:
-            ValueError, DatabaseUnavailableError: as for `open`; the ring stays as it is.
+            ValueError, DatabaseUnavailableError, KekUnavailableError: as for `open`; the ring stays as it is.
         """
         if jwks_json != self._seen:
             current = await self._store.read_current_signing_key()
             if current.kid != self.current.kid:
-                self._current = open_sealed(current, self._keks)
+                self._current = await open_sealed(current, self._keks)
                 _log.info("signing_key_changed", kid=current.kid)
             self._seen = jwks_json
 
@@ -86,5 +86,5 @@ class SigningRing:
                 _log.error("signing_keys_not_kept", error=type(error).__name__)
             await asyncio.sleep(KEEP_SECONDS)
 
-    def _coming(self) -> SealedSigningKey:
-        return seal(new_signing_key(), "next", self._keks)
+    async def _coming(self) -> SealedSigningKey:
+        return await seal(new_signing_key(), "next", self._keks)

@@ -1,7 +1,7 @@
 """The SQL of what tokens are signed and judged by: the signing keys and the trust set."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from servicekit.database import Database
 from servicekit.errors import DomainError
 from services.tenant.errors import NextSigningKeyTooNewError
+from services.tenant.rewrapping import Wrapped
 from services.tenant.signing import SealedSigningKey, SigningKeyLife, is_due, key_set, time_until_known
 from services.tenant.tables import shared_secrets, signing_keys
 from services.tenant.tokens import LIFETIME
@@ -27,6 +28,11 @@ _REVOKED_WITHIN = 2 * LIFETIME + timedelta(minutes=1)
 # As long is a key published that has signed.
 _SIGNED_WITHIN = _REVOKED_WITHIN
 
+_WRAPPED = (
+    (signing_keys, signing_keys.c.kid, signing_keys.c.wrapped_data_key),
+    (shared_secrets, shared_secrets.c.purpose, shared_secrets.c.wrapped),
+)
+
 
 class TrustStore:
     """Reads and writes the signing keys, and reads the trust set."""
@@ -34,7 +40,9 @@ class TrustStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def ensure_signing_keys(self, make: Callable[[str], SealedSigningKey]) -> Mapping[str, SealedSigningKey]:
+    async def ensure_signing_keys(
+        self, make: Callable[[str], Awaitable[SealedSigningKey]]
+    ) -> Mapping[str, SealedSigningKey]:
         """Return the current and the next signing key by their slots, and make those that are missing.
 
         Processes that start together agree: only one makes them, the others wait for it.
@@ -45,20 +53,36 @@ class TrustStore:
             held = {row["slot"]: _signing_key(row) for row in rows}
             for slot in ("current", "next"):
                 if slot not in held:
-                    held[slot] = make(slot)
+                    held[slot] = await make(slot)
                     await _insert_signing_key(connection, held[slot])
             return held
 
-    async def ensure_shared_secret(self, purpose: str, make: Callable[[], bytes]) -> bytes:
+    async def ensure_shared_secret(self, purpose: str, make: Callable[[], Awaitable[bytes]]) -> bytes:
         """Return the wrapped secret that all processes share for a purpose; the first one makes it."""
         statement = select(shared_secrets.c.wrapped).where(shared_secrets.c.purpose == purpose)
         async with self._database.spanning() as connection:
             await _lock(connection)
             held: bytes | None = (await connection.execute(statement)).scalar_one_or_none()
             if held is None:
-                held = make()
+                held = await make()
                 await connection.execute(shared_secrets.insert().values(purpose=purpose, wrapped=held))
             return held
+
+    async def wrapped(self) -> Sequence[Wrapped]:
+        """Return everything that a key-encryption key wraps."""
+        async with self._database.spanning() as connection:
+            return [
+                Wrapped(table.name, *row)
+                for table, key, column in _WRAPPED
+                for row in await connection.execute(select(key, column))
+            ]
+
+    async def replace_wrap(self, held: Wrapped, wrapped: bytes) -> None:
+        """Store another wrap of the same data key, unless what is stored has changed or gone."""
+        ((key, column),) = ((key, column) for table, key, column in _WRAPPED if table.name == held.table)
+        statement = update(key.table).where(key == held.key, column == held.wrapped).values({column.name: wrapped})
+        async with self._database.spanning() as connection:
+            await connection.execute(statement)
 
     async def read_current_signing_key(self) -> SealedSigningKey:
         """Return the signing key that signs now."""
@@ -71,7 +95,7 @@ class TrustStore:
         async with self._database.spanning() as connection:
             return await _lives(connection)
 
-    async def rotate_signing_key(self, make: Callable[[], SealedSigningKey]) -> SigningKeyLife:
+    async def rotate_signing_key(self, make: Callable[[], Awaitable[SealedSigningKey]]) -> SigningKeyLife:
         """Make the next key the current one, store a new next one, and return the current one.
 
         Raises:
@@ -82,7 +106,7 @@ class TrustStore:
             return await _rotate(connection, make)
 
     async def keep_signing_keys(
-        self, make: Callable[[], SealedSigningKey], max_age: timedelta
+        self, make: Callable[[], Awaitable[SealedSigningKey]], max_age: timedelta
     ) -> SigningKeyLife | None:
         """Forget keys whose last token has ended, and rotate a current key that is old enough; return the new one.
 
@@ -155,7 +179,7 @@ async def _lives(connection: AsyncConnection) -> Sequence[SigningKeyLife]:
     return sorted(lives, key=lambda life: order[life.slot])
 
 
-async def _rotate(connection: AsyncConnection, make: Callable[[], SealedSigningKey]) -> SigningKeyLife:
+async def _rotate(connection: AsyncConnection, make: Callable[[], Awaitable[SealedSigningKey]]) -> SigningKeyLife:
     """Rotate; the lock is held. Errors as for `TrustStore.rotate_signing_key`."""
     current, coming, *_ = await _lives(connection)
     now = (await connection.execute(select(func.now()))).scalar_one()
@@ -166,7 +190,7 @@ async def _rotate(connection: AsyncConnection, make: Callable[[], SealedSigningK
         (coming.kid, {"slot": "current", "activate_time": now}),
     ):
         await connection.execute(update(signing_keys).where(signing_keys.c.kid == kid).values(**values))
-    await _insert_signing_key(connection, make())
+    await _insert_signing_key(connection, await make())
     return replace(coming, slot="current", activate_time=now)
 
 

@@ -29,8 +29,9 @@ MAKES_NO_SECRET = {"rapport.tenant.v1.ApiKeyService.RevokeApiKey"}
 """Methods that answer with such a resource and leave its secret out."""
 
 ADMINISTRATION = {
-    f"{resource}.write" for resource in ("tenants", "keys", "connections", "domains", "signing_keys", "gateway")
-} | {"tenants.export"}
+    f"{resource}.write"
+    for resource in ("tenants", "keys", "connections", "domains", "signing_keys", "gateway", "data_keys", "keks")
+} | {"tenants.export", "credentials.use"}
 
 
 def methods() -> Iterator[tuple[str, descriptor_pb2.MethodDescriptorProto]]:
@@ -63,6 +64,24 @@ def test_a_method_that_only_reads_says_so(name: str) -> None:
         assert level in {descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS, descriptor_pb2.MethodOptions.IDEMPOTENT}
     elif level == descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS:
         assert method.name.startswith("Exchange") or name.endswith("Assistant.GetDraft")
+
+
+def test_no_answer_holds_a_secret_but_those_that_are_told_once() -> None:
+    """Stored credentials have no way out: whatever is marked as secret stands in requests, or was made a moment ago."""
+    messages = {f".{file.package}.{message.name}": message for file in IMAGE.file for message in file.message_type}
+
+    def secrets_in(name: str, seen: set[str]) -> set[str]:
+        message = messages.get(name)
+        if message is None or name in seen:
+            return set()
+        seen.add(name)
+        own = {field.name for field in message.field if field.options.debug_redact}
+        return own.union(*(secrets_in(field.type_name, seen) for field in message.field))
+
+    told = {name: found for name, method in METHODS.items() if (found := secrets_in(method.output_type, set()))}
+    crm = {name: found for name, found in told.items() if name.startswith("rapport.crm.")}
+    assert crm
+    assert set().union(*crm.values()) <= ONE_TIME_SECRETS
 
 
 def test_what_tells_a_secret_once_is_not_repeated_by_the_gateway() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from servicekit.envelope import KeyEncryptionKeys, SealBrokenError, Sealer, new_data_key
+from servicekit.envelope import KeyEncryptionKeys, SealBrokenError, Sealer, new_data_key, wrapped_by
 
 KEY = new_data_key()
 PLACES = st.fixed_dictionaries(
@@ -50,13 +50,13 @@ def test_what_is_no_ciphertext_is_refused(sealed: bytes) -> None:
         Sealer(KEY).open(sealed, tenant_id=UUID(int=1), record="r", field="f", version=1)
 
 
-def test_keys_come_from_a_file_that_only_its_owner_may_read(tmp_path: Path) -> None:
+async def test_keys_come_from_a_file_that_only_its_owner_may_read(tmp_path: Path) -> None:
     """A new file has mode 0600 and is never overwritten; a readable one is refused."""
     path = tmp_path / "kek.json"
     created = KeyEncryptionKeys.create(path)
     assert path.stat().st_mode & 0o777 == 0o600
-    wrapped = created.wrap(KEY, UUID(int=1))
-    assert KeyEncryptionKeys.load(path).unwrap(wrapped, UUID(int=1)) == KEY
+    wrapped = await created.wrap(KEY, UUID(int=1))
+    assert await KeyEncryptionKeys.load(path).unwrap(wrapped, UUID(int=1)) == KEY
     with pytest.raises(FileExistsError):
         KeyEncryptionKeys.create(path)
     path.chmod(0o640)
@@ -79,15 +79,15 @@ def test_a_broken_key_file_is_refused_without_its_content(tmp_path: Path, conten
     assert "c2hvcnQ" not in str(caught.value)
 
 
-def test_a_data_key_opens_for_its_tenant_and_through_a_rotation() -> None:
+async def test_a_data_key_opens_for_its_tenant_and_through_a_rotation() -> None:
     """Another tenant cannot use a stolen wrap; after a rotation old wraps open, until their key is gone."""
     old, new = new_data_key(), new_data_key()
-    wrapped = KeyEncryptionKeys("old", {"old": old}).wrap(KEY, UUID(int=1))
+    wrapped = await KeyEncryptionKeys("old", {"old": old}).wrap(KEY, UUID(int=1))
     rotated = KeyEncryptionKeys("new", {"old": old, "new": new})
-    assert rotated.unwrap(wrapped, UUID(int=1)) == KEY
-    assert rotated.wrapped_by(wrapped) == "old"
-    assert rotated.wrapped_by(rotated.wrap(KEY, UUID(int=1))) == "new"
+    assert await rotated.unwrap(wrapped, UUID(int=1)) == KEY
+    assert wrapped_by(wrapped) == "old"
+    assert wrapped_by(await rotated.wrap(KEY, UUID(int=1))) == "new"
     with pytest.raises(SealBrokenError):
-        rotated.unwrap(wrapped, UUID(int=2))
+        await rotated.unwrap(wrapped, UUID(int=2))
     with pytest.raises(SealBrokenError):
-        KeyEncryptionKeys("new", {"new": new}).unwrap(wrapped, UUID(int=1))
+        await KeyEncryptionKeys("new", {"new": new}).unwrap(wrapped, UUID(int=1))

@@ -152,9 +152,9 @@ async def test_processes_that_start_together_agree_on_the_signing_keys(
     keks = KeyEncryptionKeys.create(tmp_path / "keks")
     made = []
 
-    def make(slot: str) -> SealedSigningKey:
+    async def make(slot: str) -> SealedSigningKey:
         made.append(slot)
-        return seal(new_signing_key(), slot, keks)
+        return await seal(new_signing_key(), slot, keks)
 
     store = TrustStore(database)
     held = await asyncio.gather(*(store.ensure_signing_keys(make) for _ in range(8)))
@@ -164,7 +164,7 @@ async def test_processes_that_start_together_agree_on_the_signing_keys(
     kids = {slot: {keys_held[slot].kid for keys_held in held} for slot in ("current", "next")}
     assert all(len(each) == 1 for each in kids.values())
     published = {entry["kid"]: entry for entry in json.loads(trust.jwks_json)["keys"]}
-    opened = open_sealed(held[0]["current"], keks)
+    opened = await open_sealed(held[0]["current"], keks)
     assert published[opened.kid] == opened.jwk
     assert len(published) == 2
 
@@ -172,12 +172,12 @@ async def test_processes_that_start_together_agree_on_the_signing_keys(
 async def test_a_sealed_signing_key_opens_with_its_keks_and_in_its_place_only(tmp_path: Path) -> None:
     """Another key-encryption key, or another key's row, opens nothing."""
     keks = KeyEncryptionKeys.create(tmp_path / "keks")
-    sealed = seal(new_signing_key(), "current", keks)
+    sealed = await seal(new_signing_key(), "current", keks)
     with pytest.raises(ValueError, match="KEK_FILE"):
-        open_sealed(sealed, KeyEncryptionKeys.create(tmp_path / "others"))
+        await open_sealed(sealed, KeyEncryptionKeys.create(tmp_path / "others"))
     moved = SealedSigningKey("another", "next", sealed.jwk, sealed.wrapped_data_key, sealed.sealed_private_key)
     with pytest.raises(ValueError, match="KEK_FILE"):
-        open_sealed(moved, keks)
+        await open_sealed(moved, keks)
 
 
 async def test_no_secret_stands_in_the_database(database: Database, tenant_database: ServiceDatabase) -> None:

@@ -53,6 +53,9 @@ REQUESTS: dict[str, dict[str, Any]] = {
         **CONNECTION,
         "webhook_secret": "another-secret-0123456789",
     },
+    "rapport.crm.v1.DataKeyService/GetDataKeyStatus": {},
+    "rapport.crm.v1.DataKeyService/RotateDataKeys": {},
+    "rapport.crm.v1.DataKeyService/RotateKek": {},
     "rapport.crm.v1.DeliveryService/ListDeliveries": {},
     "rapport.crm.v1.DeliveryService/GetBalance": {},
     "rapport.crm.v1.DeliveryService/ReplayDelivery": DELIVERY,
@@ -94,6 +97,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
         "customer_id": "cust-8",
         "email": "a@example.com",
     },
+    "rapport.recommendations.v1.CustomerService/EraseCustomer": {"customer_id": "cust-9"},
     "rapport.recommendations.v1.OrderService/ImportOrders": {"lines": [LINE]},
     "rapport.recommendations.v1.OrderService/CreateOrderImport": {},
     "rapport.recommendations.v1.OrderService/AppendOrderLines": {
@@ -129,7 +133,9 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "rapport.tenant.v1.DomainService/ListDomains": {},
     "rapport.tenant.v1.DomainService/VerifyDomain": {"domain": "{domain}"},
     "rapport.tenant.v1.DomainService/DeleteDomain": {"domain": "{domain}"},
+    "rapport.tenant.v1.SigningKeyService/GetKeyWrapping": {},
     "rapport.tenant.v1.SigningKeyService/ListSigningKeys": {},
+    "rapport.tenant.v1.SigningKeyService/RewrapKeys": {},
     "rapport.tenant.v1.SigningKeyService/RotateSigningKey": {},
     "rapport.tenant.v1.TenantService/CreateTenant": {"tenant": {"slug": "intruder", "name": "Intruder"}},
     "rapport.tenant.v1.TenantService/GetTenant": {"tenant": "{slug}"},
@@ -164,14 +170,16 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "rapport.tickets.v1.TicketService/WatchInboxEvents": {},
 }
 # A shop's own key may not do these: they are an operator's or a service's.
-NOT_FOR_SHOPS = {name for name in REQUESTS if "TenantService/" in name} | {
+NOT_FOR_SHOPS = {name for name in REQUESTS if "TenantService/" in name or "DataKeyService/" in name} | {
     "rapport.gateway.v1.GatewayService/GetStatus",
     "rapport.gateway.v1.GatewayService/ShiftTraffic",
     "rapport.recommendations.v1.ChangeService/ListChanges",
     "rapport.tenancy.v1.TenantDataService/EraseTenant",
     "rapport.tenancy.v1.TenantDataService/ExportTenant",
     "rapport.tenant.v1.AuditService/RecordAuditEntries",
+    "rapport.tenant.v1.SigningKeyService/GetKeyWrapping",
     "rapport.tenant.v1.SigningKeyService/ListSigningKeys",
+    "rapport.tenant.v1.SigningKeyService/RewrapKeys",
     "rapport.tenant.v1.SigningKeyService/RotateSigningKey",
     "rapport.tenant.v1.TokenService/WatchTrust",
     "rapport.tickets.v1.IngestService/IngestEvents",

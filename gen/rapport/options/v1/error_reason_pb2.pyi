@@ -72,6 +72,10 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """The audit log is out of reach, and an act that it would not know of is not done; try again (503). Example: CreateApiKey
     while the database of the tenant service restarts.
     """
+    ERROR_REASON_KEK_UNAVAILABLE: _ErrorReason.ValueType  # 52
+    """What keeps the key-encryption keys is out of reach or does not let the service in, and nothing kept can stand in; try
+    again (503). Example: a webhook of a shop that was silent for an hour, while Vault is sealed.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of an error, sent without the prefix "ERROR_REASON_" in google.rpc.ErrorInfo and as `reason` over REST."""
@@ -125,4 +129,8 @@ browser key in a page that another shop serves.
 ERROR_REASON_AUDIT_UNAVAILABLE: ErrorReason.ValueType  # 50
 """The audit log is out of reach, and an act that it would not know of is not done; try again (503). Example: CreateApiKey
 while the database of the tenant service restarts.
+"""
+ERROR_REASON_KEK_UNAVAILABLE: ErrorReason.ValueType  # 52
+"""What keeps the key-encryption keys is out of reach or does not let the service in, and nothing kept can stand in; try
+again (503). Example: a webhook of a shop that was silent for an hour, while Vault is sealed.
 """

@@ -26,7 +26,7 @@ from rapport.options.v1 import options_pb2 as rapport_dot_options_dot_v1_dot_opt
 from rapport.tenant.v1 import signing_key_pb2 as rapport_dot_tenant_dot_v1_dot_signing__key__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+rapport/tenant/v1/signing_key_service.proto\x12\x11rapport.tenant.v1\x1a rapport/options/v1/options.proto\x1a#rapport/tenant/v1/signing_key.proto\"\x18\n\x16ListSigningKeysRequest\"[\n\x17ListSigningKeysResponse\x12@\n\x0csigning_keys\x18\x01 \x03(\x0b\x32\x1d.rapport.tenant.v1.SigningKeyR\x0bsigningKeys\"\x19\n\x17RotateSigningKeyRequest2\x99\x02\n\x11SigningKeyService\x12\x86\x01\n\x0fListSigningKeys\x12).rapport.tenant.v1.ListSigningKeysRequest\x1a*.rapport.tenant.v1.ListSigningKeysResponse\"\x1c\x90\x02\x01\x8a\xb5\x18\x15\n\x11signing_keys.read\x18\x01\x12{\n\x10RotateSigningKey\x12*.rapport.tenant.v1.RotateSigningKeyRequest\x1a\x1d.rapport.tenant.v1.SigningKey\"\x1c\x8a\xb5\x18\x18\n\x12signing_keys.write\x18\x01 \x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+rapport/tenant/v1/signing_key_service.proto\x12\x11rapport.tenant.v1\x1a rapport/options/v1/options.proto\x1a#rapport/tenant/v1/signing_key.proto\"\x18\n\x16ListSigningKeysRequest\"[\n\x17ListSigningKeysResponse\x12@\n\x0csigning_keys\x18\x01 \x03(\x0b\x32\x1d.rapport.tenant.v1.SigningKeyR\x0bsigningKeys\"\x19\n\x17RotateSigningKeyRequest\"\x17\n\x15GetKeyWrappingRequest\"\x13\n\x11RewrapKeysRequest\"g\n\x0bKeyWrapping\x12\x1d\n\nactive_kek\x18\x01 \x01(\tR\tactiveKek\x12\x39\n\x08kek_uses\x18\x02 \x03(\x0b\x32\x1e.rapport.tenant.v1.WrappingUseR\x07kekUses\"5\n\x0bWrappingUse\x12\x10\n\x03kek\x18\x01 \x01(\tR\x03kek\x12\x14\n\x05\x63ount\x18\x02 \x01(\x03R\x05\x63ount2\x80\x04\n\x11SigningKeyService\x12\x86\x01\n\x0fListSigningKeys\x12).rapport.tenant.v1.ListSigningKeysRequest\x1a*.rapport.tenant.v1.ListSigningKeysResponse\"\x1c\x90\x02\x01\x8a\xb5\x18\x15\n\x11signing_keys.read\x18\x01\x12{\n\x10RotateSigningKey\x12*.rapport.tenant.v1.RotateSigningKeyRequest\x1a\x1d.rapport.tenant.v1.SigningKey\"\x1c\x8a\xb5\x18\x18\n\x12signing_keys.write\x18\x01 \x01\x12x\n\x0eGetKeyWrapping\x12(.rapport.tenant.v1.GetKeyWrappingRequest\x1a\x1e.rapport.tenant.v1.KeyWrapping\"\x1c\x90\x02\x01\x8a\xb5\x18\x15\n\x11signing_keys.read\x18\x01\x12k\n\nRewrapKeys\x12$.rapport.tenant.v1.RewrapKeysRequest\x1a\x1e.rapport.tenant.v1.KeyWrapping\"\x17\x90\x02\x02\x8a\xb5\x18\x10\n\nkeks.write\x18\x01 \x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,12 +37,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SIGNINGKEYSERVICE'].methods_by_name['ListSigningKeys']._serialized_options = b'\220\002\001\212\265\030\025\n\021signing_keys.read\030\001'
   _globals['_SIGNINGKEYSERVICE'].methods_by_name['RotateSigningKey']._loaded_options = None
   _globals['_SIGNINGKEYSERVICE'].methods_by_name['RotateSigningKey']._serialized_options = b'\212\265\030\030\n\022signing_keys.write\030\001 \001'
+  _globals['_SIGNINGKEYSERVICE'].methods_by_name['GetKeyWrapping']._loaded_options = None
+  _globals['_SIGNINGKEYSERVICE'].methods_by_name['GetKeyWrapping']._serialized_options = b'\220\002\001\212\265\030\025\n\021signing_keys.read\030\001'
+  _globals['_SIGNINGKEYSERVICE'].methods_by_name['RewrapKeys']._loaded_options = None
+  _globals['_SIGNINGKEYSERVICE'].methods_by_name['RewrapKeys']._serialized_options = b'\220\002\002\212\265\030\020\n\nkeks.write\030\001 \001'
   _globals['_LISTSIGNINGKEYSREQUEST']._serialized_start=137
   _globals['_LISTSIGNINGKEYSREQUEST']._serialized_end=161
   _globals['_LISTSIGNINGKEYSRESPONSE']._serialized_start=163
   _globals['_LISTSIGNINGKEYSRESPONSE']._serialized_end=254
   _globals['_ROTATESIGNINGKEYREQUEST']._serialized_start=256
   _globals['_ROTATESIGNINGKEYREQUEST']._serialized_end=281
-  _globals['_SIGNINGKEYSERVICE']._serialized_start=284
-  _globals['_SIGNINGKEYSERVICE']._serialized_end=565
+  _globals['_GETKEYWRAPPINGREQUEST']._serialized_start=283
+  _globals['_GETKEYWRAPPINGREQUEST']._serialized_end=306
+  _globals['_REWRAPKEYSREQUEST']._serialized_start=308
+  _globals['_REWRAPKEYSREQUEST']._serialized_end=327
+  _globals['_KEYWRAPPING']._serialized_start=329
+  _globals['_KEYWRAPPING']._serialized_end=432
+  _globals['_WRAPPINGUSE']._serialized_start=434
+  _globals['_WRAPPINGUSE']._serialized_end=487
+  _globals['_SIGNINGKEYSERVICE']._serialized_start=490
+  _globals['_SIGNINGKEYSERVICE']._serialized_end=1002
 # @@protoc_insertion_point(module_scope)

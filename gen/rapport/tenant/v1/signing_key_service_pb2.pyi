@@ -70,3 +70,83 @@ class RotateSigningKeyRequest(message.Message):
     _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetKeyWrappingRequest(message.Message):
+    """Asks what wraps the keys."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RewrapKeysRequest(message.Message):
+    """Asks for the keys to be wrapped anew."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class KeyWrapping(message.Message):
+    """What wraps the keys and secrets that this service keeps."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ACTIVE_KEK_FIELD_NUMBER: builtins.int
+    KEK_USES_FIELD_NUMBER: builtins.int
+    active_kek: builtins.str
+    """The name of the key-encryption key that wraps now."""
+    @builtins.property
+    def kek_uses(self) -> containers.RepeatedCompositeFieldContainer[WrappingUse]:
+        """Which key-encryption keys are needed, and for how many keys and secrets."""
+
+    def __init__(
+        self,
+        *,
+        active_kek: builtins.str = ...,
+        kek_uses: abc.Iterable[WrappingUse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["active_kek", b"active_kek", "kek_uses", b"kek_uses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class WrappingUse(message.Message):
+    """What a key-encryption key is needed for."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    KEK_FIELD_NUMBER: builtins.int
+    COUNT_FIELD_NUMBER: builtins.int
+    kek: builtins.str
+    """The key's name."""
+    count: builtins.int
+    """How many keys and secrets it wraps."""
+    def __init__(
+        self,
+        *,
+        kek: builtins.str = ...,
+        count: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["count", b"count", "kek", b"kek"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -47,6 +47,16 @@ class SigningKeyServiceStub:
                 request_serializer=rapport_dot_tenant_dot_v1_dot_signing__key__service__pb2.RotateSigningKeyRequest.SerializeToString,
                 response_deserializer=rapport_dot_tenant_dot_v1_dot_signing__key__pb2.SigningKey.FromString,
                 _registered_method=True)
+        self.GetKeyWrapping = channel.unary_unary(
+                '/rapport.tenant.v1.SigningKeyService/GetKeyWrapping',
+                request_serializer=rapport_dot_tenant_dot_v1_dot_signing__key__service__pb2.GetKeyWrappingRequest.SerializeToString,
+                response_deserializer=rapport_dot_tenant_dot_v1_dot_signing__key__service__pb2.KeyWrapping.FromString,
+                _registered_method=True)
+        self.RewrapKeys = channel.unary_unary(
+                '/rapport.tenant.v1.SigningKeyService/RewrapKeys',
+                request_serializer=rapport_dot_tenant_dot_v1_dot_signing__key__service__pb2.RewrapKeysRequest.SerializeToString,
+                response_deserializer=rapport_dot_tenant_dot_v1_dot_signing__key__service__pb2.KeyWrapping.FromString,
+                _registered_method=True)
 
 
 class SigningKeyServiceServicer:
@@ -71,6 +81,25 @@ class SigningKeyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetKeyWrapping(self, request, context):
+        """Says which key-encryption key wraps how many of the keys and secrets that this service keeps.
+
+        Errors: KEK_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RewrapKeys(self, request, context):
+        """Wraps all of them by the key-encryption key that is active now; they are few, so it is done when this returns. It is
+        safe to repeat.
+
+        Errors: KEK_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SigningKeyServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -83,6 +112,16 @@ def add_SigningKeyServiceServicer_to_server(servicer, server):
                     servicer.RotateSigningKey,
                     request_deserializer=rapport_dot_tenant_dot_v1_dot_signing__key__service__pb2.RotateSigningKeyRequest.FromString,
                     response_serializer=rapport_dot_tenant_dot_v1_dot_signing__key__pb2.SigningKey.SerializeToString,
+            ),
+            'GetKeyWrapping': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetKeyWrapping,
+                    request_deserializer=rapport_dot_tenant_dot_v1_dot_signing__key__service__pb2.GetKeyWrappingRequest.FromString,
+                    response_serializer=rapport_dot_tenant_dot_v1_dot_signing__key__service__pb2.KeyWrapping.SerializeToString,
+            ),
+            'RewrapKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.RewrapKeys,
+                    request_deserializer=rapport_dot_tenant_dot_v1_dot_signing__key__service__pb2.RewrapKeysRequest.FromString,
+                    response_serializer=rapport_dot_tenant_dot_v1_dot_signing__key__service__pb2.KeyWrapping.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -141,6 +180,60 @@ class SigningKeyService:
             '/rapport.tenant.v1.SigningKeyService/RotateSigningKey',
             rapport_dot_tenant_dot_v1_dot_signing__key__service__pb2.RotateSigningKeyRequest.SerializeToString,
             rapport_dot_tenant_dot_v1_dot_signing__key__pb2.SigningKey.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetKeyWrapping(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.tenant.v1.SigningKeyService/GetKeyWrapping',
+            rapport_dot_tenant_dot_v1_dot_signing__key__service__pb2.GetKeyWrappingRequest.SerializeToString,
+            rapport_dot_tenant_dot_v1_dot_signing__key__service__pb2.KeyWrapping.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RewrapKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.tenant.v1.SigningKeyService/RewrapKeys',
+            rapport_dot_tenant_dot_v1_dot_signing__key__service__pb2.RewrapKeysRequest.SerializeToString,
+            rapport_dot_tenant_dot_v1_dot_signing__key__service__pb2.KeyWrapping.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,6 +27,17 @@ class SigningKeyServiceStub:
 
     Errors: NEXT_SIGNING_KEY_TOO_NEW.
     """
+    GetKeyWrapping: _aio.UnaryUnaryMultiCallable[_signing_key_service_pb2.GetKeyWrappingRequest, _signing_key_service_pb2.KeyWrapping]
+    """Says which key-encryption key wraps how many of the keys and secrets that this service keeps.
+
+    Errors: KEK_UNAVAILABLE.
+    """
+    RewrapKeys: _aio.UnaryUnaryMultiCallable[_signing_key_service_pb2.RewrapKeysRequest, _signing_key_service_pb2.KeyWrapping]
+    """Wraps all of them by the key-encryption key that is active now; they are few, so it is done when this returns. It is
+    safe to repeat.
+
+    Errors: KEK_UNAVAILABLE.
+    """
 
 class SigningKeyServiceServicer(metaclass=_abc_1.ABCMeta):
     """Shows and rotates the keys that tokens are signed with. The deployment rotates them by itself once they have signed for
@@ -51,6 +62,29 @@ class SigningKeyServiceServicer(metaclass=_abc_1.ABCMeta):
         the key before stay good until they end. The answer is the new current key.
 
         Errors: NEXT_SIGNING_KEY_TOO_NEW.
+        """
+
+    @_abc_1.abstractmethod
+    def GetKeyWrapping(
+        self,
+        request: _signing_key_service_pb2.GetKeyWrappingRequest,
+        context: _aio.ServicerContext[_signing_key_service_pb2.GetKeyWrappingRequest, _abc.Awaitable[_signing_key_service_pb2.KeyWrapping]],
+    ) -> _abc.Awaitable[_signing_key_service_pb2.KeyWrapping]:
+        """Says which key-encryption key wraps how many of the keys and secrets that this service keeps.
+
+        Errors: KEK_UNAVAILABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def RewrapKeys(
+        self,
+        request: _signing_key_service_pb2.RewrapKeysRequest,
+        context: _aio.ServicerContext[_signing_key_service_pb2.RewrapKeysRequest, _abc.Awaitable[_signing_key_service_pb2.KeyWrapping]],
+    ) -> _abc.Awaitable[_signing_key_service_pb2.KeyWrapping]:
+        """Wraps all of them by the key-encryption key that is active now; they are few, so it is done when this returns. It is
+        safe to repeat.
+
+        Errors: KEK_UNAVAILABLE.
         """
 
 def add_SigningKeyServiceServicer_to_server(servicer: SigningKeyServiceServicer, server: _aio.Server) -> None: ...
