@@ -109,8 +109,9 @@ class TenantData:
         async with self._database.tenant(tenant_id) as connection:
             names = await self._dependent_first(connection)
         for name in names:
+            # In a partitioned table a few rows more may go at once: each partition has rows at the same places.
             removed = _ROWS_AT_ONCE
-            while removed == _ROWS_AT_ONCE and time.monotonic() < end:
+            while removed >= _ROWS_AT_ONCE and time.monotonic() < end:
                 async with self._database.tenant(tenant_id) as connection:
                     removed = await connection.scalar(
                         sa.text(f"SELECT {self._database.schema}.erase_rows(:name, :at_most)"),

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 import grpc
@@ -14,6 +15,7 @@ from rapport.crm.v1 import (
     delivery_service_pb2_grpc,
     webhook_service_pb2_grpc,
 )
+from servicekit.kek import Keks, providers_of
 
 from servicekit.audit import AuditTrail, keeping, remote
 from servicekit.cache import Cache
@@ -23,7 +25,6 @@ from servicekit.database import Database
 from servicekit.doorbell import Doorbell
 from servicekit.health import Component
 from servicekit.identity import TokenVerifier, TrustWatcher, Workload
-from servicekit.kek import Keks, providers_of
 from servicekit.pages import PageTokens
 from servicekit.server import Registration, serve
 from servicekit.tenant_data import TenantData
@@ -34,6 +35,8 @@ from services.crm.connection_book import ConnectionBook
 from services.crm.connection_store import ConnectionStore
 from services.crm.data_key_servicer import DataKeyServicer
 from services.crm.delivery_book import DeliveryBook
+from services.crm.delivery_servicer import DeliveryServicer
+from services.crm.delivery_store import DeliveryStore
 from services.crm.effects import Effects
 from services.crm.export import opened_delivery
 from services.crm.fetching import Fetching
@@ -43,11 +46,14 @@ from services.crm.key_store import KeyStore
 from services.crm.keyring import Keyring
 from services.crm.memory import Memory
 from services.crm.orders import Orders
+from services.crm.providers import PROVIDERS
 from services.crm.reading import Reader
 from services.crm.receiving import Receiving
 from services.crm.refusals import Refusals
+from services.crm.retention import Retention
+from services.crm.retention_store import RetentionStore
 from services.crm.rotation_store import RotationStore
-from services.crm.service import ConnectionServicer, DeliveryServicer, WebhookServicer
+from services.crm.service import ConnectionServicer, WebhookServicer
 from services.crm.settings import CrmSettings
 from services.crm.store import Store
 from services.crm.threshold import Threshold, by_workload
@@ -87,6 +93,7 @@ class Work:
     worker: Worker
     memory: Memory
     key_jobs: KeyJobs
+    retention: Retention
     servicers: tuple[WebhookServicer, ConnectionServicer, DeliveryServicer]
     data: Registration
 
@@ -151,16 +158,19 @@ def put_together(settings: CrmSettings, database: Database, keks: Keks, peers: P
     servicers = (
         WebhookServicer(receiving.inbox),
         ConnectionServicer(connections, pages),
-        DeliveryServicer(DeliveryBook(store, wake=waking), pages),
+        DeliveryServicer(DeliveryBook(DeliveryStore(database), wake=waking), pages),
     )
     memory = Memory(keyring, directory, lambda: peers.trust.refused_tenants)
     data = TenantData(database, peers.cache, opened={"deliveries": opened_delivery(keyring)}, forget=memory.forget)
+    kept = timedelta(days=settings.delivery_retention_days)
+    retention = Retention(RetentionStore(database), kept, [provider.retry_horizon for provider in PROVIDERS.values()])
     return Work(
         receiving.refusals,
         calling,
         worker,
         memory,
         key_jobs,
+        retention,
         servicers,
         registration(data, lambda: peers.trust.refused_tenants),
     )
@@ -224,6 +234,7 @@ async def wired(settings: CrmSettings) -> AsyncIterator[Parts]:
                 asyncio.create_task(work.refusals.run(), name="refusals"),
                 asyncio.create_task(work.memory.run(), name="memory_of_refused"),
                 asyncio.create_task(work.key_jobs.run(), name="key_jobs"),
+                asyncio.create_task(work.retention.run(), name="retention"),
             ]
             if settings.worker_concurrency:
                 tasks.append(asyncio.create_task(work.worker.run(), name="worker"))

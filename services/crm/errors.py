@@ -126,3 +126,7 @@ class PeerUnavailableError(UnavailableError):
         super().__init__(
             f"The service {service} does not answer; try again.", metadata={"service": service}, retry_after=1
         )
+
+
+class DeliveryErasedError(PreconditionError):
+    """What the provider had sent was erased with its customer."""

@@ -1,12 +1,22 @@
 """The contract's messages from the subject's own types, and back."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from rapport.crm.v1 import connection_pb2, delivery_pb2, delivery_service_pb2
 
 from services.crm.connections import Connection, SecretState
-from services.crm.deliveries import Balance, Delivery, State
+from services.crm.deliveries import Balance, Delivery, Replay, State
+
+_DEFAULT_PAGE = 50
+_LONGEST_PAGE = 200
+
+
+def page_size(asked: int) -> int:
+    """Return how many entries a page holds: 0 is "you choose", too many is as many as there may be."""
+    return min(asked or _DEFAULT_PAGE, _LONGEST_PAGE)
 
 
 def state_of(value: "delivery_pb2.Delivery.State.ValueType") -> State | None:
@@ -29,7 +39,7 @@ def connection_message(connection: Connection) -> connection_pb2.Connection:
     )
 
 
-def delivery_message(delivery: Delivery) -> delivery_pb2.Delivery:
+def delivery_message(delivery: Delivery, replays: Sequence[Replay] = ()) -> delivery_pb2.Delivery:
     """Return a delivery as callers see it."""
     return delivery_pb2.Delivery(
         id=str(delivery.id),
@@ -42,21 +52,26 @@ def delivery_message(delivery: Delivery) -> delivery_pb2.Delivery:
         duplicates=delivery.duplicates,
         receive_time=_timestamp(delivery.received),
         state_time=_timestamp(delivery.state_time),
+        replay_count=delivery.replay_count,
+        replay_id=str(delivery.replay_id or ""),
+        replays=[_replay_message(replay) for replay in replays],
+        erase_time=_timestamp(delivery.erased) if delivery.erased else None,
     )
 
 
 def balance_message(balance: Balance) -> delivery_service_pb2.Balance:
     """Return a balance as callers see it."""
-    return delivery_service_pb2.Balance(
-        admitted=balance.admitted,
-        processed=balance.processed,
-        superseded=balance.superseded,
-        duplicate=balance.duplicate,
-        quarantined=balance.quarantined,
-        pending=balance.pending,
-        dead=balance.dead,
-        discarded=balance.discarded,
-        refused=balance.refused,
+    return delivery_service_pb2.Balance(**asdict(balance))
+
+
+def _replay_message(replay: Replay) -> delivery_pb2.Replay:
+    return delivery_pb2.Replay(
+        id=str(replay.id),
+        number=replay.number,
+        state_before=delivery_pb2.Delivery.State.Value(f"STATE_{replay.state_before.name}"),
+        reason_before=replay.reason_before,
+        attempts_before=replay.attempts_before,
+        create_time=_timestamp(replay.created),
     )
 
 

@@ -11,9 +11,6 @@ from rapport.crm.v1 import (
     connection_pb2,
     connection_service_pb2,
     connection_service_pb2_grpc,
-    delivery_pb2,
-    delivery_service_pb2,
-    delivery_service_pb2_grpc,
     webhook_service_pb2,
     webhook_service_pb2_grpc,
 )
@@ -23,12 +20,9 @@ from servicekit.identity import HOST_HEADER, caller_tenant
 from servicekit.pages import PageTokens
 from services.crm.connection_book import ConnectionBook
 from services.crm.connections import token_hash
-from services.crm.delivery_book import DeliveryBook
 from services.crm.inbox import Arrival, Inbox
-from services.crm.messages import balance_message, connection_message, delivery_message, state_of
+from services.crm.messages import connection_message, page_size
 
-_DEFAULT_PAGE = 50
-_LONGEST_PAGE = 200
 _DEFAULT_OVERLAP = timedelta(days=1)
 
 # What Envoy's transcoder says of the request that the provider made.
@@ -36,11 +30,6 @@ _ORIGINAL_PATH = "x-envoy-original-path"
 _ORIGINAL_METHOD = "x-envoy-original-method"
 
 Context = grpc.aio.ServicerContext[Any, Any]
-
-
-def _page_size(asked: int) -> int:
-    """Return how many entries a page holds: 0 is "you choose", too many is as many as there may be."""
-    return min(asked or _DEFAULT_PAGE, _LONGEST_PAGE)
 
 
 class WebhookServicer(webhook_service_pb2_grpc.WebhookServiceServicer):
@@ -102,7 +91,7 @@ class ConnectionServicer(connection_service_pb2_grpc.ConnectionServiceServicer):
         self, request: connection_service_pb2.ListConnectionsRequest, _context: Context
     ) -> connection_service_pb2.ListConnectionsResponse:
         """Return a page of connections."""
-        tenant_id, size = caller_tenant(), _page_size(request.page_size)
+        tenant_id, size = caller_tenant(), page_size(request.page_size)
         scope = ("connections", tenant_id)
         after = UUID(self._pages.open(request.page_token, scope=scope)["id"]) if request.page_token else None
         # One more than asked for tells whether there is another page.
@@ -130,49 +119,3 @@ class ConnectionServicer(connection_service_pb2_grpc.ConnectionServiceServicer):
                 caller_tenant(), UUID(request.connection), secret=request.webhook_secret, overlap=overlap
             )
         )
-
-
-class DeliveryServicer(delivery_service_pb2_grpc.DeliveryServiceServicer):
-    """Implements `rapport.crm.v1.DeliveryService`."""
-
-    def __init__(self, book: DeliveryBook, pages: PageTokens) -> None:
-        self._book = book
-        self._pages = pages
-
-    async def ListDeliveries(
-        self, request: delivery_service_pb2.ListDeliveriesRequest, _context: Context
-    ) -> delivery_service_pb2.ListDeliveriesResponse:
-        """Return a page of deliveries."""
-        tenant_id, size = caller_tenant(), _page_size(request.page_size)
-        scope = ("deliveries", tenant_id, request.state, request.connection)
-        before = UUID(self._pages.open(request.page_token, scope=scope)["id"]) if request.page_token else None
-        found = await self._book.page(
-            tenant_id,
-            state=state_of(request.state),
-            connection_id=UUID(request.connection) if request.connection else None,
-            before=before,
-            limit=size + 1,
-        )
-        page = found[:size]
-        return delivery_service_pb2.ListDeliveriesResponse(
-            deliveries=[delivery_message(delivery) for delivery in page],
-            next_page_token=self._pages.seal({"id": str(page[-1].id)}, scope=scope) if len(found) > size else "",
-        )
-
-    async def GetBalance(
-        self, _request: delivery_service_pb2.GetBalanceRequest, _context: Context
-    ) -> delivery_service_pb2.Balance:
-        """Count everything."""
-        return balance_message(await self._book.balance(caller_tenant()))
-
-    async def ReplayDelivery(
-        self, request: delivery_service_pb2.ReplayDeliveryRequest, _context: Context
-    ) -> delivery_pb2.Delivery:
-        """Process a delivery anew."""
-        return delivery_message(await self._book.replay(caller_tenant(), UUID(request.delivery)))
-
-    async def DiscardDelivery(
-        self, request: delivery_service_pb2.DiscardDeliveryRequest, _context: Context
-    ) -> delivery_pb2.Delivery:
-        """Give up a delivery."""
-        return delivery_message(await self._book.discard(caller_tenant(), UUID(request.delivery)))

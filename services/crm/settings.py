@@ -31,3 +31,6 @@ class CrmSettings(ServiceSettings):
 
     refusal_alert_count: int = Field(default=20, ge=1)
     """How many webhooks of one connection are refused within five minutes before that is told of as an alert."""
+
+    delivery_retention_days: int = Field(default=30, ge=1, le=3650)
+    """How many days deliveries are kept at least; they go in whole weeks, except those that are pending or dead."""

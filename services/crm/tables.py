@@ -146,7 +146,33 @@ deliveries = Table(
     Column("payload", LargeBinary, nullable=False),
     Column("receive_time", DateTime(timezone=True), nullable=False),
     Column("state_time", DateTime(timezone=True), nullable=False),
-    comment="The inbox: what was received, sealed, and what became of it.",
+    Column("replays", Integer, nullable=False),
+    Column("replay_id", Uuid),
+    Column("erase_time", DateTime(timezone=True)),
+    comment="The inbox: what was received, sealed, and what became of it. Partitioned by week: ids tell the time.",
+)
+
+replays = Table(
+    "replays",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("delivery_id", Uuid, primary_key=True),
+    Column("id", Uuid, primary_key=True),
+    Column("number", Integer, nullable=False),
+    Column("state_before", Text, nullable=False),
+    Column("reason_before", Text, nullable=False),
+    Column("attempts_before", Integer, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+    comment="Each replay of a delivery by its own nonce, with what the run before it had come to.",
+)
+
+retired = Table(
+    "retired",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("what", Text, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    comment="What belongs to a tenant's balance and is not stored any more: dropped keys and deliveries, counted.",
 )
 
 jobs = Table(

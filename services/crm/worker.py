@@ -23,7 +23,7 @@ from servicekit.logs import describe_exception
 from services.crm.admission import unpack
 from services.crm.credentials import open_payload
 from services.crm.deliveries import State, retry_delay
-from services.crm.ingest import MOST_EVENTS, SUPERSEDED, TenantRefusedError, event_message
+from services.crm.ingest import DUPLICATE, MOST_EVENTS, SUPERSEDED, TenantRefusedError, event_message
 from services.crm.keyring import Keyring
 from services.crm.providers import PROVIDERS
 from services.crm.providers.provider import NotUnderstoodError
@@ -260,7 +260,9 @@ class Worker:
             mine, results = results[: len(work.events)], results[len(work.events) :]
             late = bool(mine) and all(result == SUPERSEDED for result in mine)
             state = State.SUPERSEDED if late else State.PROCESSED
-            outcomes.append(_final(work.job, state, ""))
+            # A run before this one had got so far, and died before it wrote that down: told, not done again.
+            done_before = bool(mine) and all(result == DUPLICATE for result in mine)
+            outcomes.append(_final(work.job, state, "EFFECT_WAS_THERE" if done_before else ""))
         return outcomes
 
     async def _send_events(self, tenant_id: UUID, events: Sequence[pb.TicketEvent]) -> Sequence[int]:

@@ -22,6 +22,10 @@ from rapport.crm.v1 import (
     webhook_service_pb2,
     webhook_service_pb2_grpc,
 )
+from services.crm.effects import Effects, Shops
+from services.crm.fetching import Fetching
+from services.crm.outcomes import LEASE
+from services.crm.reading import Reader
 
 from servicekit.audit import AuditTrail
 from servicekit.channel import open_channel
@@ -36,18 +40,16 @@ from services.crm.calling.engine import Calling
 from services.crm.connection_book import ConnectionBook
 from services.crm.connection_store import ConnectionStore
 from services.crm.delivery_book import DeliveryBook
+from services.crm.delivery_servicer import DeliveryServicer
+from services.crm.delivery_store import DeliveryStore
 from services.crm.directory import Directory
-from services.crm.effects import Effects, Shops
-from services.crm.fetching import Fetching
 from services.crm.inbox import Inbox
 from services.crm.ingest import Ingest
 from services.crm.key_store import KeyStore
 from services.crm.keyring import Keyring
-from services.crm.outcomes import LEASE
-from services.crm.reading import Reader
 from services.crm.receiving import Receiving
 from services.crm.refusals import Refusals
-from services.crm.service import ConnectionServicer, DeliveryServicer, WebhookServicer
+from services.crm.service import ConnectionServicer, WebhookServicer
 from services.crm.store import Store
 from services.crm.threshold import Threshold
 from services.crm.worker import Worker
@@ -252,7 +254,7 @@ def put_together(
     )
     directory = receiving.directory
     connections = ConnectionBook(ConnectionStore(database), keyring, directory, public_url=PUBLIC_URL)
-    deliveries = DeliveryBook(store, wake=worker.wake)
+    deliveries = DeliveryBook(DeliveryStore(database), wake=worker.wake)
     return Process(store, keyring, receiving, calling, worker, connections, deliveries)
 
 

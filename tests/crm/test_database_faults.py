@@ -84,7 +84,7 @@ async def test_killed_database_loses_nothing_that_was_acknowledged(own_postgres:
 
     await eventually(all_there, within=40)
     assert len(tickets.ids) == len(set(tickets.ids))
-    assert (await process.store.balance(tenant_id)).adds_up
+    assert (await process.deliveries.balance(tenant_id)).adds_up
     for task in working:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -1,8 +1,10 @@
 """Deliveries by RPC: pages, filters, a person's decisions; and the arithmetic of retries."""
 
+import asyncio
 import random
 from datetime import timedelta
 
+import asyncpg
 import grpc
 import pytest
 from hypothesis import given
@@ -66,6 +68,78 @@ async def test_quarantined_delivery_can_be_discarded_and_then_nothing_more(crm: 
         await crm.deliveries.ReplayDelivery(pb.ReplayDeliveryRequest(delivery=delivery.id), metadata=shop.metadata)
 
 
+async def test_replay_has_a_nonce_and_is_one_replay_however_often_it_is_asked_for(crm: Crm) -> None:
+    """Ten requests with one id make one run; the next id makes the next, and each tells what the run before came to."""
+    shop = await crm.shop()
+    await crm.deliver(shop, b"{}")
+    async with crm.working():
+        await crm.settled(shop)
+    (delivery,) = await crm.listed(shop)
+    nonces = [str(uuid7()), str(uuid7())]
+    request = pb.ReplayDeliveryRequest(delivery=delivery.id, request_id=nonces[0])
+    answers = await asyncio.gather(*(crm.deliveries.ReplayDelivery(request, metadata=shop.metadata) for _ in range(10)))
+    assert {(answer.replay_id, answer.replay_count, answer.state) for answer in answers} == {
+        (nonces[0], 1, States.STATE_PENDING)
+    }
+    async with crm.working():
+        await crm.settled(shop)
+        again = await crm.deliveries.ReplayDelivery(request, metadata=shop.metadata)
+        assert (again.state, again.replay_count) == (States.STATE_QUARANTINED, 1)
+        other = pb.ReplayDeliveryRequest(delivery=delivery.id, request_id=nonces[1])
+        await crm.deliveries.ReplayDelivery(other, metadata=shop.metadata)
+        await crm.settled(shop)
+    shown = await crm.deliveries.GetDelivery(pb.GetDeliveryRequest(delivery=delivery.id), metadata=shop.metadata)
+    assert [(replay.id, replay.number) for replay in shown.replays] == [(nonces[1], 2), (nonces[0], 1)]
+    assert {(replay.state_before, replay.reason_before) for replay in shown.replays} == {
+        (States.STATE_QUARANTINED, delivery.reason)
+    }
+    assert shown.duplicates == 0
+    assert (await crm.balance(shop)).admitted == 1
+
+
+async def test_replay_does_what_the_first_run_did_not_and_nothing_twice(crm: Crm) -> None:
+    """Of two dead deliveries one had its effect before its worker died and one had none: afterwards each has one."""
+    shop = await crm.shop()
+    for number in range(2):
+        await crm.deliver(shop, event(event_id=str(number), ticket=str(number)))
+    async with crm.working():
+        await crm.settled(shop)
+    first_run = list(crm.tickets.ids)
+    assert len(first_run) == 2
+    del crm.tickets.applied[0]
+    connection = await asyncpg.connect(crm.database.superuser_url)
+    try:
+        await connection.execute("UPDATE crm.deliveries SET state = 'dead', reason = 'ATTEMPTS_EXHAUSTED'")
+    finally:
+        await connection.close()
+    for delivery in await crm.listed(shop):
+        await crm.deliveries.ReplayDelivery(pb.ReplayDeliveryRequest(delivery=delivery.id), metadata=shop.metadata)
+    async with crm.working():
+        await crm.settled(shop)
+    assert sorted(crm.tickets.ids) == sorted(first_run)
+    reasons = [delivery.reason for delivery in await crm.listed(shop, state=States.STATE_PROCESSED)]
+    assert sorted(reasons) == ["", "EFFECT_WAS_THERE"]
+
+
+async def test_deliveries_are_found_by_provider_reason_and_time(crm: Crm) -> None:
+    """Each filter narrows the list by itself, and a page token belongs to all of them."""
+    shop = await crm.shop()
+    await crm.deliver(shop, b"{}")
+    async with crm.working():
+        await crm.settled(shop)
+    (first,) = await crm.listed(shop)
+    await crm.deliver(shop, event())
+    later = (await crm.listed(shop))[0]
+    assert [each.id for each in await crm.listed(shop, reason=first.reason)] == [first.id]
+    assert await crm.listed(shop, provider="shopify") == []
+    assert len(await crm.listed(shop, provider="zendesk")) == 2
+    assert [each.id for each in await crm.listed(shop, received_from=later.receive_time)] == [later.id]
+    assert [each.id for each in await crm.listed(shop, received_before=later.receive_time)] == [first.id]
+    page = await crm.deliveries.ListDeliveries(pb.ListDeliveriesRequest(page_size=1), metadata=shop.metadata)
+    with require_status(grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID"):
+        await crm.listed(shop, page_token=page.next_page_token, provider="zendesk")
+
+
 async def test_pending_delivery_is_not_replayed(crm: Crm) -> None:
     """What still waits for its turn has no second job."""
     shop = await crm.shop()
@@ -83,6 +157,8 @@ async def test_another_tenants_delivery_looks_like_a_missing_one(crm: Crm) -> No
         await crm.settled(shop)
     (delivery,) = await crm.listed(shop)
     for name in (delivery.id, str(uuid7())):
+        with require_status(grpc.StatusCode.NOT_FOUND, "DELIVERY_NOT_FOUND"):
+            await crm.deliveries.GetDelivery(pb.GetDeliveryRequest(delivery=name), metadata=other.metadata)
         with require_status(grpc.StatusCode.NOT_FOUND, "DELIVERY_NOT_FOUND"):
             await crm.deliveries.ReplayDelivery(pb.ReplayDeliveryRequest(delivery=name), metadata=other.metadata)
         with require_status(grpc.StatusCode.NOT_FOUND, "DELIVERY_NOT_FOUND"):

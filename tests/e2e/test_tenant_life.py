@@ -80,7 +80,7 @@ async def tables(database: asyncpg.Connection) -> list[str]:
     """Return every table with a tenant id."""
     found = await database.fetch(
         "SELECT c.relnamespace::regnamespace || '.' || c.relname AS name FROM pg_class c JOIN pg_attribute a"
-        " ON a.attrelid = c.oid AND a.attname = 'tenant_id' WHERE c.relkind = 'r'"
+        " ON a.attrelid = c.oid AND a.attname = 'tenant_id' WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition"
         " AND c.relnamespace::regnamespace::text = ANY ($1)",
         list(SERVICES),
     )

@@ -57,6 +57,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "rapport.crm.v1.DataKeyService/RotateDataKeys": {},
     "rapport.crm.v1.DataKeyService/RotateKek": {},
     "rapport.crm.v1.DeliveryService/ListDeliveries": {},
+    "rapport.crm.v1.DeliveryService/GetDelivery": DELIVERY,
     "rapport.crm.v1.DeliveryService/GetBalance": {},
     "rapport.crm.v1.DeliveryService/ReplayDelivery": DELIVERY,
     "rapport.crm.v1.DeliveryService/DiscardDelivery": DELIVERY,

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1drapport/crm/v1/delivery.proto\x12\x0erapport.crm.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa1\x04\n\x08\x44\x65livery\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12#\n\rconnection_id\x18\x02 \x01(\tR\x0c\x63onnectionId\x12\x1a\n\x08provider\x18\x03 \x01(\tR\x08provider\x12\x34\n\x05state\x18\x04 \x01(\x0e\x32\x1e.rapport.crm.v1.Delivery.StateR\x05state\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\x12\x1a\n\x08\x61ttempts\x18\x06 \x01(\x05R\x08\x61ttempts\x12%\n\x0esecret_version\x18\x07 \x01(\x05R\rsecretVersion\x12\x1e\n\nduplicates\x18\x08 \x01(\x03R\nduplicates\x12=\n\x0creceive_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0breceiveTime\x12\x39\n\nstate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstateTime\"\x98\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x13\n\x0fSTATE_PROCESSED\x10\x02\x12\x14\n\x10STATE_SUPERSEDED\x10\x03\x12\x15\n\x11STATE_QUARANTINED\x10\x04\x12\x0e\n\nSTATE_DEAD\x10\x05\x12\x13\n\x0fSTATE_DISCARDED\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1drapport/crm/v1/delivery.proto\x12\x0erapport.crm.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xce\x05\n\x08\x44\x65livery\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12#\n\rconnection_id\x18\x02 \x01(\tR\x0c\x63onnectionId\x12\x1a\n\x08provider\x18\x03 \x01(\tR\x08provider\x12\x34\n\x05state\x18\x04 \x01(\x0e\x32\x1e.rapport.crm.v1.Delivery.StateR\x05state\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\x12\x1a\n\x08\x61ttempts\x18\x06 \x01(\x05R\x08\x61ttempts\x12%\n\x0esecret_version\x18\x07 \x01(\x05R\rsecretVersion\x12\x1e\n\nduplicates\x18\x08 \x01(\x03R\nduplicates\x12=\n\x0creceive_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0breceiveTime\x12\x39\n\nstate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstateTime\x12!\n\x0creplay_count\x18\x0b \x01(\x05R\x0breplayCount\x12\x1b\n\treplay_id\x18\x0c \x01(\tR\x08replayId\x12\x30\n\x07replays\x18\r \x03(\x0b\x32\x16.rapport.crm.v1.ReplayR\x07replays\x12\x39\n\nerase_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampR\teraseTime\"\x98\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x13\n\x0fSTATE_PROCESSED\x10\x02\x12\x14\n\x10STATE_SUPERSEDED\x10\x03\x12\x15\n\x11STATE_QUARANTINED\x10\x04\x12\x0e\n\nSTATE_DEAD\x10\x05\x12\x13\n\x0fSTATE_DISCARDED\x10\x06\"\xfe\x01\n\x06Replay\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n\x06number\x18\x02 \x01(\x05R\x06number\x12\x41\n\x0cstate_before\x18\x03 \x01(\x0e\x32\x1e.rapport.crm.v1.Delivery.StateR\x0bstateBefore\x12#\n\rreason_before\x18\x04 \x01(\tR\x0creasonBefore\x12\'\n\x0f\x61ttempts_before\x18\x05 \x01(\x05R\x0e\x61ttemptsBefore\x12;\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTimeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,7 +33,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rapport.crm.v1.delivery_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DELIVERY']._serialized_start=83
-  _globals['_DELIVERY']._serialized_end=628
-  _globals['_DELIVERY_STATE']._serialized_start=476
-  _globals['_DELIVERY_STATE']._serialized_end=628
+  _globals['_DELIVERY']._serialized_end=801
+  _globals['_DELIVERY_STATE']._serialized_start=649
+  _globals['_DELIVERY_STATE']._serialized_end=801
+  _globals['_REPLAY']._serialized_start=804
+  _globals['_REPLAY']._serialized_end=1058
 # @@protoc_insertion_point(module_scope)

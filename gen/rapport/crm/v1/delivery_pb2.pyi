@@ -3,9 +3,11 @@
 isort:skip_file
 A webhook that was admitted."""
 
+from collections import abc as abc
 from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
 from google.protobuf import timestamp_pb2 as timestamp_pb2
+from google.protobuf.internal import containers as containers
 from google.protobuf.internal import enum_type_wrapper as enum_type_wrapper
 import builtins as builtins
 import sys
@@ -73,6 +75,10 @@ class Delivery(message.Message):
     DUPLICATES_FIELD_NUMBER: builtins.int
     RECEIVE_TIME_FIELD_NUMBER: builtins.int
     STATE_TIME_FIELD_NUMBER: builtins.int
+    REPLAY_COUNT_FIELD_NUMBER: builtins.int
+    REPLAY_ID_FIELD_NUMBER: builtins.int
+    REPLAYS_FIELD_NUMBER: builtins.int
+    ERASE_TIME_FIELD_NUMBER: builtins.int
     id: builtins.str
     """The id (UUID)."""
     connection_id: builtins.str
@@ -89,6 +95,10 @@ class Delivery(message.Message):
     """The version of the webhook secret that verified it."""
     duplicates: builtins.int
     """How many further copies of it the provider sent."""
+    replay_count: builtins.int
+    """How often it was replayed."""
+    replay_id: builtins.str
+    """The id (UUID) of its last replay; empty when it was never replayed."""
     @builtins.property
     def receive_time(self) -> timestamp_pb2.Timestamp:
         """When it was received."""
@@ -96,6 +106,16 @@ class Delivery(message.Message):
     @builtins.property
     def state_time(self) -> timestamp_pb2.Timestamp:
         """When it came into its state."""
+
+    @builtins.property
+    def replays(self) -> containers.RepeatedCompositeFieldContainer[Replay]:
+        """Its replays, the newest first, at most 20. Only where one delivery is asked for; lists leave it out."""
+
+    @builtins.property
+    def erase_time(self) -> timestamp_pb2.Timestamp:
+        """When what the provider had sent was erased because a customer was; unset otherwise. Such a delivery cannot be
+        replayed.
+        """
 
     def __init__(
         self,
@@ -110,9 +130,55 @@ class Delivery(message.Message):
         duplicates: builtins.int = ...,
         receive_time: timestamp_pb2.Timestamp | None = ...,
         state_time: timestamp_pb2.Timestamp | None = ...,
+        replay_count: builtins.int = ...,
+        replay_id: builtins.str = ...,
+        replays: abc.Iterable[Replay] | None = ...,
+        erase_time: timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["receive_time", b"receive_time", "state_time", b"state_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["erase_time", b"erase_time", "receive_time", b"receive_time", "state_time", b"state_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["attempts", b"attempts", "connection_id", b"connection_id", "duplicates", b"duplicates", "id", b"id", "provider", b"provider", "reason", b"reason", "receive_time", b"receive_time", "secret_version", b"secret_version", "state", b"state", "state_time", b"state_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["attempts", b"attempts", "connection_id", b"connection_id", "duplicates", b"duplicates", "erase_time", b"erase_time", "id", b"id", "provider", b"provider", "reason", b"reason", "receive_time", b"receive_time", "replay_count", b"replay_count", "replay_id", b"replay_id", "replays", b"replays", "secret_version", b"secret_version", "state", b"state", "state_time", b"state_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Replay(message.Message):
+    """One replay of a delivery. What it came to is the delivery's state, or the `state_before` of the replay after it."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    NUMBER_FIELD_NUMBER: builtins.int
+    STATE_BEFORE_FIELD_NUMBER: builtins.int
+    REASON_BEFORE_FIELD_NUMBER: builtins.int
+    ATTEMPTS_BEFORE_FIELD_NUMBER: builtins.int
+    CREATE_TIME_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    """The replay's own id (UUID): the `request_id` that asked for it, or one that was made for it."""
+    number: builtins.int
+    """Which one it is, from 1."""
+    state_before: Delivery.State.ValueType
+    """What the run before it had come to."""
+    reason_before: builtins.str
+    """Why, as a fixed word; may be empty."""
+    attempts_before: builtins.int
+    """How often that run was tried."""
+    @builtins.property
+    def create_time(self) -> timestamp_pb2.Timestamp:
+        """When it was asked for."""
+
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+        number: builtins.int = ...,
+        state_before: Delivery.State.ValueType = ...,
+        reason_before: builtins.str = ...,
+        attempts_before: builtins.int = ...,
+        create_time: timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["attempts_before", b"attempts_before", "create_time", b"create_time", "id", b"id", "number", b"number", "reason_before", b"reason_before", "state_before", b"state_before"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

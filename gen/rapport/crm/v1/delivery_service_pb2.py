@@ -25,11 +25,12 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from rapport.crm.v1 import delivery_pb2 as rapport_dot_crm_dot_v1_dot_delivery__pb2
 from rapport.options.v1 import options_pb2 as rapport_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%rapport/crm/v1/delivery_service.proto\x12\x0erapport.crm.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1drapport/crm/v1/delivery.proto\x1a rapport/options/v1/options.proto\"\xe3\x01\n\x15ListDeliveriesRequest\x12(\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12+\n\npage_token\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80 R\tpageToken\x12\x42\n\x05state\x18\x03 \x01(\x0e\x32\x1e.rapport.crm.v1.Delivery.StateB\x0c\xe2\x41\x01\x01\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12/\n\nconnection\x18\x04 \x01(\tB\x0f\xe2\x41\x01\x01\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\nconnection\"z\n\x16ListDeliveriesResponse\x12\x38\n\ndeliveries\x18\x01 \x03(\x0b\x32\x18.rapport.crm.v1.DeliveryR\ndeliveries\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x13\n\x11GetBalanceRequest\"\x89\x02\n\x07\x42\x61lance\x12\x1a\n\x08\x61\x64mitted\x18\x01 \x01(\x03R\x08\x61\x64mitted\x12\x1c\n\tprocessed\x18\x02 \x01(\x03R\tprocessed\x12\x1e\n\nsuperseded\x18\x03 \x01(\x03R\nsuperseded\x12\x1c\n\tduplicate\x18\x04 \x01(\x03R\tduplicate\x12 \n\x0bquarantined\x18\x05 \x01(\x03R\x0bquarantined\x12\x18\n\x07pending\x18\x06 \x01(\x03R\x07pending\x12\x12\n\x04\x64\x65\x61\x64\x18\x07 \x01(\x03R\x04\x64\x65\x61\x64\x12\x1c\n\tdiscarded\x18\x08 \x01(\x03R\tdiscarded\x12\x18\n\x07refused\x18\t \x01(\x03R\x07refused\"A\n\x15ReplayDeliveryRequest\x12(\n\x08\x64\x65livery\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01R\x08\x64\x65livery\"B\n\x16\x44iscardDeliveryRequest\x12(\n\x08\x64\x65livery\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01R\x08\x64\x65livery2\xdd\x04\n\x0f\x44\x65liveryService\x12\x8f\x01\n\x0eListDeliveries\x12%.rapport.crm.v1.ListDeliveriesRequest\x1a&.rapport.crm.v1.ListDeliveriesResponse\".\x90\x02\x01\x8a\xb5\x18\x11\n\x0f\x64\x65liveries.read\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/deliveries\x12\x80\x01\n\nGetBalance\x12!.rapport.crm.v1.GetBalanceRequest\x1a\x17.rapport.crm.v1.Balance\"6\x90\x02\x01\x8a\xb5\x18\x11\n\x0f\x64\x65liveries.read\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/deliveries:balance\x12\x97\x01\n\x0eReplayDelivery\x12%.rapport.crm.v1.ReplayDeliveryRequest\x1a\x18.rapport.crm.v1.Delivery\"D\x8a\xb5\x18\x15\n\x11\x63onnections.write \x01\x82\xd3\xe4\x93\x02%\" /v1/deliveries/{delivery}:replay:\x01*\x12\x9a\x01\n\x0f\x44iscardDelivery\x12&.rapport.crm.v1.DiscardDeliveryRequest\x1a\x18.rapport.crm.v1.Delivery\"E\x8a\xb5\x18\x15\n\x11\x63onnections.write \x01\x82\xd3\xe4\x93\x02&\"!/v1/deliveries/{delivery}:discard:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%rapport/crm/v1/delivery_service.proto\x12\x0erapport.crm.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1drapport/crm/v1/delivery.proto\x1a rapport/options/v1/options.proto\"\xef\x03\n\x15ListDeliveriesRequest\x12(\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12+\n\npage_token\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80 R\tpageToken\x12\x42\n\x05state\x18\x03 \x01(\x0e\x32\x1e.rapport.crm.v1.Delivery.StateB\x0c\xe2\x41\x01\x01\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12/\n\nconnection\x18\x04 \x01(\tB\x0f\xe2\x41\x01\x01\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\nconnection\x12\x35\n\x08provider\x18\x05 \x01(\tB\x19\xe2\x41\x01\x01\xbaH\x12r\x10\x18 2\x0c^[a-z0-9_]*$R\x08provider\x12\x31\n\x06reason\x18\x06 \x01(\tB\x19\xe2\x41\x01\x01\xbaH\x12r\x10\x18@2\x0c^[A-Z0-9_]*$R\x06reason\x12M\n\rreceived_from\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0c\xe2\x41\x01\x01\xbaH\x05\xb2\x01\x02\x32\x00R\x0creceivedFrom\x12Q\n\x0freceived_before\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0c\xe2\x41\x01\x01\xbaH\x05\xb2\x01\x02\x32\x00R\x0ereceivedBefore\">\n\x12GetDeliveryRequest\x12(\n\x08\x64\x65livery\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01R\x08\x64\x65livery\"z\n\x16ListDeliveriesResponse\x12\x38\n\ndeliveries\x18\x01 \x03(\x0b\x32\x18.rapport.crm.v1.DeliveryR\ndeliveries\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x13\n\x11GetBalanceRequest\"\xa3\x02\n\x07\x42\x61lance\x12\x1a\n\x08\x61\x64mitted\x18\x01 \x01(\x03R\x08\x61\x64mitted\x12\x1c\n\tprocessed\x18\x02 \x01(\x03R\tprocessed\x12\x1e\n\nsuperseded\x18\x03 \x01(\x03R\nsuperseded\x12\x1c\n\tduplicate\x18\x04 \x01(\x03R\tduplicate\x12 \n\x0bquarantined\x18\x05 \x01(\x03R\x0bquarantined\x12\x18\n\x07pending\x18\x06 \x01(\x03R\x07pending\x12\x12\n\x04\x64\x65\x61\x64\x18\x07 \x01(\x03R\x04\x64\x65\x61\x64\x12\x1c\n\tdiscarded\x18\x08 \x01(\x03R\tdiscarded\x12\x18\n\x07refused\x18\t \x01(\x03R\x07refused\x12\x18\n\x07retired\x18\n \x01(\x03R\x07retired\"q\n\x15ReplayDeliveryRequest\x12(\n\x08\x64\x65livery\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01R\x08\x64\x65livery\x12.\n\nrequest_id\x18\x02 \x01(\tB\x0f\xe2\x41\x01\x01\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\"B\n\x16\x44iscardDeliveryRequest\x12(\n\x08\x64\x65livery\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01R\x08\x64\x65livery2\xe6\x05\n\x0f\x44\x65liveryService\x12\x8f\x01\n\x0eListDeliveries\x12%.rapport.crm.v1.ListDeliveriesRequest\x1a&.rapport.crm.v1.ListDeliveriesResponse\".\x90\x02\x01\x8a\xb5\x18\x11\n\x0f\x64\x65liveries.read\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/deliveries\x12\x86\x01\n\x0bGetDelivery\x12\".rapport.crm.v1.GetDeliveryRequest\x1a\x18.rapport.crm.v1.Delivery\"9\x90\x02\x01\x8a\xb5\x18\x11\n\x0f\x64\x65liveries.read\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/deliveries/{delivery}\x12\x80\x01\n\nGetBalance\x12!.rapport.crm.v1.GetBalanceRequest\x1a\x17.rapport.crm.v1.Balance\"6\x90\x02\x01\x8a\xb5\x18\x11\n\x0f\x64\x65liveries.read\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/deliveries:balance\x12\x97\x01\n\x0eReplayDelivery\x12%.rapport.crm.v1.ReplayDeliveryRequest\x1a\x18.rapport.crm.v1.Delivery\"D\x8a\xb5\x18\x15\n\x11\x63onnections.write \x01\x82\xd3\xe4\x93\x02%\" /v1/deliveries/{delivery}:replay:\x01*\x12\x9a\x01\n\x0f\x44iscardDelivery\x12&.rapport.crm.v1.DiscardDeliveryRequest\x1a\x18.rapport.crm.v1.Delivery\"E\x8a\xb5\x18\x15\n\x11\x63onnections.write \x01\x82\xd3\xe4\x93\x02&\"!/v1/deliveries/{delivery}:discard:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,30 +45,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTDELIVERIESREQUEST'].fields_by_name['state']._serialized_options = b'\342A\001\001\272H\005\202\001\002\020\001'
   _globals['_LISTDELIVERIESREQUEST'].fields_by_name['connection']._loaded_options = None
   _globals['_LISTDELIVERIESREQUEST'].fields_by_name['connection']._serialized_options = b'\342A\001\001\272H\010r\003\260\001\001\330\001\001'
+  _globals['_LISTDELIVERIESREQUEST'].fields_by_name['provider']._loaded_options = None
+  _globals['_LISTDELIVERIESREQUEST'].fields_by_name['provider']._serialized_options = b'\342A\001\001\272H\022r\020\030 2\014^[a-z0-9_]*$'
+  _globals['_LISTDELIVERIESREQUEST'].fields_by_name['reason']._loaded_options = None
+  _globals['_LISTDELIVERIESREQUEST'].fields_by_name['reason']._serialized_options = b'\342A\001\001\272H\022r\020\030@2\014^[A-Z0-9_]*$'
+  _globals['_LISTDELIVERIESREQUEST'].fields_by_name['received_from']._loaded_options = None
+  _globals['_LISTDELIVERIESREQUEST'].fields_by_name['received_from']._serialized_options = b'\342A\001\001\272H\005\262\001\0022\000'
+  _globals['_LISTDELIVERIESREQUEST'].fields_by_name['received_before']._loaded_options = None
+  _globals['_LISTDELIVERIESREQUEST'].fields_by_name['received_before']._serialized_options = b'\342A\001\001\272H\005\262\001\0022\000'
+  _globals['_GETDELIVERYREQUEST'].fields_by_name['delivery']._loaded_options = None
+  _globals['_GETDELIVERYREQUEST'].fields_by_name['delivery']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_REPLAYDELIVERYREQUEST'].fields_by_name['delivery']._loaded_options = None
   _globals['_REPLAYDELIVERYREQUEST'].fields_by_name['delivery']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
+  _globals['_REPLAYDELIVERYREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_REPLAYDELIVERYREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\001\272H\010r\003\260\001\001\330\001\001'
   _globals['_DISCARDDELIVERYREQUEST'].fields_by_name['delivery']._loaded_options = None
   _globals['_DISCARDDELIVERYREQUEST'].fields_by_name['delivery']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_DELIVERYSERVICE'].methods_by_name['ListDeliveries']._loaded_options = None
   _globals['_DELIVERYSERVICE'].methods_by_name['ListDeliveries']._serialized_options = b'\220\002\001\212\265\030\021\n\017deliveries.read\202\323\344\223\002\020\022\016/v1/deliveries'
+  _globals['_DELIVERYSERVICE'].methods_by_name['GetDelivery']._loaded_options = None
+  _globals['_DELIVERYSERVICE'].methods_by_name['GetDelivery']._serialized_options = b'\220\002\001\212\265\030\021\n\017deliveries.read\202\323\344\223\002\033\022\031/v1/deliveries/{delivery}'
   _globals['_DELIVERYSERVICE'].methods_by_name['GetBalance']._loaded_options = None
   _globals['_DELIVERYSERVICE'].methods_by_name['GetBalance']._serialized_options = b'\220\002\001\212\265\030\021\n\017deliveries.read\202\323\344\223\002\030\022\026/v1/deliveries:balance'
   _globals['_DELIVERYSERVICE'].methods_by_name['ReplayDelivery']._loaded_options = None
   _globals['_DELIVERYSERVICE'].methods_by_name['ReplayDelivery']._serialized_options = b'\212\265\030\025\n\021connections.write \001\202\323\344\223\002%\" /v1/deliveries/{delivery}:replay:\001*'
   _globals['_DELIVERYSERVICE'].methods_by_name['DiscardDelivery']._loaded_options = None
   _globals['_DELIVERYSERVICE'].methods_by_name['DiscardDelivery']._serialized_options = b'\212\265\030\025\n\021connections.write \001\202\323\344\223\002&\"!/v1/deliveries/{delivery}:discard:\001*'
-  _globals['_LISTDELIVERIESREQUEST']._serialized_start=215
-  _globals['_LISTDELIVERIESREQUEST']._serialized_end=442
-  _globals['_LISTDELIVERIESRESPONSE']._serialized_start=444
-  _globals['_LISTDELIVERIESRESPONSE']._serialized_end=566
-  _globals['_GETBALANCEREQUEST']._serialized_start=568
-  _globals['_GETBALANCEREQUEST']._serialized_end=587
-  _globals['_BALANCE']._serialized_start=590
-  _globals['_BALANCE']._serialized_end=855
-  _globals['_REPLAYDELIVERYREQUEST']._serialized_start=857
-  _globals['_REPLAYDELIVERYREQUEST']._serialized_end=922
-  _globals['_DISCARDDELIVERYREQUEST']._serialized_start=924
-  _globals['_DISCARDDELIVERYREQUEST']._serialized_end=990
-  _globals['_DELIVERYSERVICE']._serialized_start=993
-  _globals['_DELIVERYSERVICE']._serialized_end=1598
+  _globals['_LISTDELIVERIESREQUEST']._serialized_start=248
+  _globals['_LISTDELIVERIESREQUEST']._serialized_end=743
+  _globals['_GETDELIVERYREQUEST']._serialized_start=745
+  _globals['_GETDELIVERYREQUEST']._serialized_end=807
+  _globals['_LISTDELIVERIESRESPONSE']._serialized_start=809
+  _globals['_LISTDELIVERIESRESPONSE']._serialized_end=931
+  _globals['_GETBALANCEREQUEST']._serialized_start=933
+  _globals['_GETBALANCEREQUEST']._serialized_end=952
+  _globals['_BALANCE']._serialized_start=955
+  _globals['_BALANCE']._serialized_end=1246
+  _globals['_REPLAYDELIVERYREQUEST']._serialized_start=1248
+  _globals['_REPLAYDELIVERYREQUEST']._serialized_end=1361
+  _globals['_DISCARDDELIVERYREQUEST']._serialized_start=1363
+  _globals['_DISCARDDELIVERYREQUEST']._serialized_end=1429
+  _globals['_DELIVERYSERVICE']._serialized_start=1432
+  _globals['_DELIVERYSERVICE']._serialized_end=2174
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ Shows what became of webhooks and lets people decide about those that got stuck.
 from collections import abc as abc
 from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
+from google.protobuf import timestamp_pb2 as timestamp_pb2
 from google.protobuf.internal import containers as containers
 from rapport.crm.v1 import delivery_pb2 as delivery_pb2
 import builtins as builtins
@@ -29,6 +30,10 @@ class ListDeliveriesRequest(message.Message):
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     STATE_FIELD_NUMBER: builtins.int
     CONNECTION_FIELD_NUMBER: builtins.int
+    PROVIDER_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    RECEIVED_FROM_FIELD_NUMBER: builtins.int
+    RECEIVED_BEFORE_FIELD_NUMBER: builtins.int
     page_size: builtins.int
     """How many to return: 0 means 50, more than 200 means 200."""
     page_token: builtins.str
@@ -37,6 +42,18 @@ class ListDeliveriesRequest(message.Message):
     """Only deliveries in this state; unspecified means all."""
     connection: builtins.str
     """Only deliveries of the connection with this id (UUID); empty means all."""
+    provider: builtins.str
+    """Only deliveries of this provider, for example "zendesk"; empty means all."""
+    reason: builtins.str
+    """Only deliveries that stand where they stand for this reason, a fixed word; empty means all."""
+    @builtins.property
+    def received_from(self) -> timestamp_pb2.Timestamp:
+        """Only deliveries that were received at this time or later; unset means all."""
+
+    @builtins.property
+    def received_before(self) -> timestamp_pb2.Timestamp:
+        """Only deliveries that were received before this time; unset means all."""
+
     def __init__(
         self,
         *,
@@ -44,10 +61,34 @@ class ListDeliveriesRequest(message.Message):
         page_token: builtins.str = ...,
         state: delivery_pb2.Delivery.State.ValueType = ...,
         connection: builtins.str = ...,
+        provider: builtins.str = ...,
+        reason: builtins.str = ...,
+        received_from: timestamp_pb2.Timestamp | None = ...,
+        received_before: timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["received_before", b"received_before", "received_from", b"received_from"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["connection", b"connection", "page_size", b"page_size", "page_token", b"page_token", "provider", b"provider", "reason", b"reason", "received_before", b"received_before", "received_from", b"received_from", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetDeliveryRequest(message.Message):
+    """Names a delivery."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    DELIVERY_FIELD_NUMBER: builtins.int
+    delivery: builtins.str
+    """The delivery's id (UUID)."""
+    def __init__(
+        self,
+        *,
+        delivery: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["connection", b"connection", "page_size", b"page_size", "page_token", b"page_token", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["delivery", b"delivery"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -107,6 +148,7 @@ class Balance(message.Message):
     DEAD_FIELD_NUMBER: builtins.int
     DISCARDED_FIELD_NUMBER: builtins.int
     REFUSED_FIELD_NUMBER: builtins.int
+    RETIRED_FIELD_NUMBER: builtins.int
     admitted: builtins.int
     """Webhooks that proved themselves and were stored or recognised as copies; the sum of the seven counts that follow."""
     processed: builtins.int
@@ -127,6 +169,11 @@ class Balance(message.Message):
     """Webhooks to the tenant's addresses that did not prove themselves; not part of `admitted`. Written down within two
     seconds; those of the last two seconds before a crash may be missing.
     """
+    retired: builtins.int
+    """How many of the deliveries that are counted above as done, superseded or discarded are not stored any more because
+    the time for which they are kept is over. Quarantined ones that nobody decided about then count as discarded; those
+    that are pending or dead stay.
+    """
     def __init__(
         self,
         *,
@@ -139,10 +186,11 @@ class Balance(message.Message):
         dead: builtins.int = ...,
         discarded: builtins.int = ...,
         refused: builtins.int = ...,
+        retired: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["admitted", b"admitted", "dead", b"dead", "discarded", b"discarded", "duplicate", b"duplicate", "pending", b"pending", "processed", b"processed", "quarantined", b"quarantined", "refused", b"refused", "superseded", b"superseded"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["admitted", b"admitted", "dead", b"dead", "discarded", b"discarded", "duplicate", b"duplicate", "pending", b"pending", "processed", b"processed", "quarantined", b"quarantined", "refused", b"refused", "retired", b"retired", "superseded", b"superseded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -153,16 +201,20 @@ class ReplayDeliveryRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     DELIVERY_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
     delivery: builtins.str
     """The delivery's id (UUID)."""
+    request_id: builtins.str
+    """The replay's own id (UUID), chosen by the caller so that the request can be repeated; empty has one made."""
     def __init__(
         self,
         *,
         delivery: builtins.str = ...,
+        request_id: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["delivery", b"delivery"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["delivery", b"delivery", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

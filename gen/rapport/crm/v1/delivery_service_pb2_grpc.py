@@ -41,6 +41,11 @@ class DeliveryServiceStub:
                 request_serializer=rapport_dot_crm_dot_v1_dot_delivery__service__pb2.ListDeliveriesRequest.SerializeToString,
                 response_deserializer=rapport_dot_crm_dot_v1_dot_delivery__service__pb2.ListDeliveriesResponse.FromString,
                 _registered_method=True)
+        self.GetDelivery = channel.unary_unary(
+                '/rapport.crm.v1.DeliveryService/GetDelivery',
+                request_serializer=rapport_dot_crm_dot_v1_dot_delivery__service__pb2.GetDeliveryRequest.SerializeToString,
+                response_deserializer=rapport_dot_crm_dot_v1_dot_delivery__pb2.Delivery.FromString,
+                _registered_method=True)
         self.GetBalance = channel.unary_unary(
                 '/rapport.crm.v1.DeliveryService/GetBalance',
                 request_serializer=rapport_dot_crm_dot_v1_dot_delivery__service__pb2.GetBalanceRequest.SerializeToString,
@@ -71,6 +76,15 @@ class DeliveryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetDelivery(self, request, context):
+        """Returns a delivery with its replays.
+
+        Errors: DELIVERY_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetBalance(self, request, context):
         """Accounts for every webhook that was ever admitted, as of one moment:
         admitted = processed + superseded + duplicate + quarantined + pending + dead + discarded.
@@ -81,9 +95,10 @@ class DeliveryServiceServicer:
 
     def ReplayDelivery(self, request, context):
         """Processes a dead or quarantined delivery anew: the same bytes, under the verdict that was recorded when they came.
-        Effects that it already had do not happen again.
+        Effects that it already had do not happen again, those that it did not have happen now. Each replay has an id of its
+        own; a request that is repeated with the same `request_id` is the same replay and starts no other one.
 
-        Errors: DELIVERY_NOT_FOUND, DELIVERY_STATE.
+        Errors: DELIVERY_NOT_FOUND, DELIVERY_STATE, DELIVERY_ERASED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -105,6 +120,11 @@ def add_DeliveryServiceServicer_to_server(servicer, server):
                     servicer.ListDeliveries,
                     request_deserializer=rapport_dot_crm_dot_v1_dot_delivery__service__pb2.ListDeliveriesRequest.FromString,
                     response_serializer=rapport_dot_crm_dot_v1_dot_delivery__service__pb2.ListDeliveriesResponse.SerializeToString,
+            ),
+            'GetDelivery': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDelivery,
+                    request_deserializer=rapport_dot_crm_dot_v1_dot_delivery__service__pb2.GetDeliveryRequest.FromString,
+                    response_serializer=rapport_dot_crm_dot_v1_dot_delivery__pb2.Delivery.SerializeToString,
             ),
             'GetBalance': grpc.unary_unary_rpc_method_handler(
                     servicer.GetBalance,
@@ -150,6 +170,33 @@ class DeliveryService:
             '/rapport.crm.v1.DeliveryService/ListDeliveries',
             rapport_dot_crm_dot_v1_dot_delivery__service__pb2.ListDeliveriesRequest.SerializeToString,
             rapport_dot_crm_dot_v1_dot_delivery__service__pb2.ListDeliveriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDelivery(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.crm.v1.DeliveryService/GetDelivery',
+            rapport_dot_crm_dot_v1_dot_delivery__service__pb2.GetDeliveryRequest.SerializeToString,
+            rapport_dot_crm_dot_v1_dot_delivery__pb2.Delivery.FromString,
             options,
             channel_credentials,
             insecure,

@@ -22,15 +22,21 @@ class DeliveryServiceStub:
 
     Errors: PAGE_TOKEN_INVALID.
     """
+    GetDelivery: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.GetDeliveryRequest, _delivery_pb2.Delivery]
+    """Returns a delivery with its replays.
+
+    Errors: DELIVERY_NOT_FOUND.
+    """
     GetBalance: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.GetBalanceRequest, _delivery_service_pb2.Balance]
     """Accounts for every webhook that was ever admitted, as of one moment:
     admitted = processed + superseded + duplicate + quarantined + pending + dead + discarded.
     """
     ReplayDelivery: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.ReplayDeliveryRequest, _delivery_pb2.Delivery]
     """Processes a dead or quarantined delivery anew: the same bytes, under the verdict that was recorded when they came.
-    Effects that it already had do not happen again.
+    Effects that it already had do not happen again, those that it did not have happen now. Each replay has an id of its
+    own; a request that is repeated with the same `request_id` is the same replay and starts no other one.
 
-    Errors: DELIVERY_NOT_FOUND, DELIVERY_STATE.
+    Errors: DELIVERY_NOT_FOUND, DELIVERY_STATE, DELIVERY_ERASED.
     """
     DiscardDelivery: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.DiscardDeliveryRequest, _delivery_pb2.Delivery]
     """Gives up a dead or quarantined delivery.
@@ -53,6 +59,17 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def GetDelivery(
+        self,
+        request: _delivery_service_pb2.GetDeliveryRequest,
+        context: _aio.ServicerContext[_delivery_service_pb2.GetDeliveryRequest, _abc.Awaitable[_delivery_pb2.Delivery]],
+    ) -> _abc.Awaitable[_delivery_pb2.Delivery]:
+        """Returns a delivery with its replays.
+
+        Errors: DELIVERY_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
     def GetBalance(
         self,
         request: _delivery_service_pb2.GetBalanceRequest,
@@ -69,9 +86,10 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_delivery_service_pb2.ReplayDeliveryRequest, _abc.Awaitable[_delivery_pb2.Delivery]],
     ) -> _abc.Awaitable[_delivery_pb2.Delivery]:
         """Processes a dead or quarantined delivery anew: the same bytes, under the verdict that was recorded when they came.
-        Effects that it already had do not happen again.
+        Effects that it already had do not happen again, those that it did not have happen now. Each replay has an id of its
+        own; a request that is repeated with the same `request_id` is the same replay and starts no other one.
 
-        Errors: DELIVERY_NOT_FOUND, DELIVERY_STATE.
+        Errors: DELIVERY_NOT_FOUND, DELIVERY_STATE, DELIVERY_ERASED.
         """
 
     @_abc_1.abstractmethod

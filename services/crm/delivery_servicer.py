@@ -1,0 +1,79 @@
+"""The servicer of deliveries: a message in, one call, a message out."""
+
+from dataclasses import astuple
+from datetime import UTC
+from typing import Any
+from uuid import UUID
+
+import grpc
+from rapport.crm.v1 import delivery_pb2, delivery_service_pb2, delivery_service_pb2_grpc
+
+from servicekit.identity import caller_tenant
+from servicekit.pages import PageTokens
+from services.crm.deliveries import Sought
+from services.crm.delivery_book import DeliveryBook
+from services.crm.messages import balance_message, delivery_message, page_size, state_of
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class DeliveryServicer(delivery_service_pb2_grpc.DeliveryServiceServicer):
+    """Implements `rapport.crm.v1.DeliveryService`."""
+
+    def __init__(self, book: DeliveryBook, pages: PageTokens) -> None:
+        self._book = book
+        self._pages = pages
+
+    async def ListDeliveries(
+        self, request: delivery_service_pb2.ListDeliveriesRequest, _context: Context
+    ) -> delivery_service_pb2.ListDeliveriesResponse:
+        """Return a page of deliveries."""
+        tenant_id, size, sought = caller_tenant(), page_size(request.page_size), _sought(request)
+        scope = ("deliveries", tenant_id, *map(str, astuple(sought)))
+        before = UUID(self._pages.open(request.page_token, scope=scope)["id"]) if request.page_token else None
+        # One more than asked for tells whether there is another page.
+        found = await self._book.page(tenant_id, sought, before=before, limit=size + 1)
+        page = found[:size]
+        return delivery_service_pb2.ListDeliveriesResponse(
+            deliveries=[delivery_message(delivery) for delivery in page],
+            next_page_token=self._pages.seal({"id": str(page[-1].id)}, scope=scope) if len(found) > size else "",
+        )
+
+    async def GetDelivery(
+        self, request: delivery_service_pb2.GetDeliveryRequest, _context: Context
+    ) -> delivery_pb2.Delivery:
+        """Return a delivery."""
+        return delivery_message(*await self._book.get(caller_tenant(), UUID(request.delivery)))
+
+    async def GetBalance(
+        self, _request: delivery_service_pb2.GetBalanceRequest, _context: Context
+    ) -> delivery_service_pb2.Balance:
+        """Count everything."""
+        return balance_message(await self._book.balance(caller_tenant()))
+
+    async def ReplayDelivery(
+        self, request: delivery_service_pb2.ReplayDeliveryRequest, _context: Context
+    ) -> delivery_pb2.Delivery:
+        """Process a delivery anew."""
+        replay_id = UUID(request.request_id) if request.request_id else None
+        return delivery_message(await self._book.replay(caller_tenant(), UUID(request.delivery), replay_id))
+
+    async def DiscardDelivery(
+        self, request: delivery_service_pb2.DiscardDeliveryRequest, _context: Context
+    ) -> delivery_pb2.Delivery:
+        """Give up a delivery."""
+        return delivery_message(await self._book.discard(caller_tenant(), UUID(request.delivery)))
+
+
+def _sought(request: delivery_service_pb2.ListDeliveriesRequest) -> Sought:
+    """Return which deliveries a request asks for."""
+    since = request.received_from.ToDatetime(UTC) if request.HasField("received_from") else None
+    until = request.received_before.ToDatetime(UTC) if request.HasField("received_before") else None
+    return Sought(
+        state=state_of(request.state),
+        connection_id=UUID(request.connection) if request.connection else None,
+        provider=request.provider or None,
+        reason=request.reason or None,
+        received_from=since,
+        received_before=until,
+    )
