@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, case, delete, func, literal, null, or_, select, update
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
@@ -51,7 +52,7 @@ class CallStore:
                 return None
             newest = (
                 select(connection_secrets)
-                .distinct(connection_secrets.c.name)
+                .ext(distinct_on(connection_secrets.c.name))
                 .where(
                     connection_secrets.c.tenant_id == tenant_id,
                     connection_secrets.c.connection_id == connection_id,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from hashlib import sha256
 from typing import Literal, TypeAlias
 from uuid import UUID
@@ -52,7 +53,49 @@ class TicketEvent:
     messages: Sequence[Message] = ()
 
 
-Event: TypeAlias = TicketEvent
+@dataclass(frozen=True, slots=True)
+class OrderLine:
+    """A line of an order; goods that came back have a negative quantity. `unit_price` is in main units of money."""
+
+    product: str
+    name: str
+    quantity: int
+    unit_price: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class OrderEvent:
+    """An order as it stood at `changed`, all its lines; of two states the one that changed later counts."""
+
+    order: str
+    customer: str
+    placed: datetime
+    changed: datetime
+    currency: str
+    lines: Sequence[OrderLine]
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerEvent:
+    """How a customer could be reached at `changed`; an empty e-mail address or name means that there is none."""
+
+    customer: str
+    changed: datetime
+    email: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerErasure:
+    """A customer is to be forgotten: the shop's owner, or the law, asks for it."""
+
+    customer: str
+
+
+ShopEvent: TypeAlias = OrderEvent | CustomerEvent | CustomerErasure
+"""What a shop system tells; it goes to recommendations."""
+
+Event: TypeAlias = TicketEvent | ShopEvent
 """Anything that a provider can tell."""
 
 

@@ -38,12 +38,19 @@ class Ingest:
     async def send(self, tenant_id: UUID, events: Sequence[pb.TicketEvent]) -> list[int]:
         """Apply events in their order and in one transaction; return what each came to.
 
+        Raises: as for `apply`.
+        """
+        return [result.outcome for result in await self.apply(tenant_id, events)]
+
+    async def apply(self, tenant_id: UUID, events: Sequence[pb.TicketEvent]) -> Sequence[pb.IngestResult]:
+        """Apply events like `send`, and return all that is said of each.
+
         Raises:
             grpc.aio.AioRpcError: tickets refused or is out of reach.
             TenantRefusedError: there is no token for this tenant now.
             UnavailableError: the tenant service gives no token to anybody: it is out of reach or does not know us.
         """
-        metadata = await self._metadata(tenant_id)
+        metadata = await tenant_metadata(self._workload, tenant_id)
         try:
             answer = await self._stub.IngestEvents(
                 pb.IngestEventsRequest(events=events), metadata=metadata, timeout=_DEADLINE_SECONDS
@@ -52,16 +59,22 @@ class Ingest:
             if error.code() == grpc.StatusCode.UNAUTHENTICATED:
                 self._workload.forget()
             raise
-        return [result.outcome for result in answer.results]
+        return list(answer.results)
 
-    async def _metadata(self, tenant_id: UUID) -> tuple[tuple[str, str], ...]:
-        """Return who we are; a refusal of that says nothing about the events, so it never looks like one of tickets."""
-        try:
-            return await self._workload.metadata(tenant_id)
-        except grpc.aio.AioRpcError as error:
-            if error.code() in _TENANT_REFUSALS:
-                raise TenantRefusedError from error
-            raise UnavailableError("The tenant service gives no token.") from error
+
+async def tenant_metadata(workload: Workload, tenant_id: UUID) -> tuple[tuple[str, str], ...]:
+    """Return who we are in the tenant; a refusal of that says nothing about what is sent, so it looks like no other.
+
+    Raises:
+        TenantRefusedError: there is no token for this tenant now.
+        UnavailableError: there is none for anybody.
+    """
+    try:
+        return await workload.metadata(tenant_id)
+    except grpc.aio.AioRpcError as error:
+        if error.code() in _TENANT_REFUSALS:
+            raise TenantRefusedError from error
+        raise UnavailableError("The tenant service gives no token.") from error
 
 
 def event_message(event: TicketEvent, index: int, *, connection_id: UUID, provider: str) -> pb.TicketEvent:

@@ -11,6 +11,8 @@ import pytest
 from rapport.crm.v1 import delivery_pb2, delivery_service_pb2
 from rapport.tickets.v1 import ingest_service_pb2 as pb
 
+from services.crm import deliveries
+from services.crm.outcomes import final
 from tests.crm.conftest import Crm, Shop
 from tests.crm.zendesk_requests import event
 from tests.support.waiting import eventually
@@ -117,7 +119,7 @@ async def test_work_of_a_worker_that_died_is_taken_over(crm: Crm) -> None:
     second = await crm.process()
     async with crm.working(second.worker):
         await crm.settled(shop)
-    late = first.worker._failed(job, grpc.aio.AioRpcError(grpc.StatusCode.INVALID_ARGUMENT, None, None))
+    late = final(job, deliveries.State.DEAD, "TICKETS_INVALID_ARGUMENT")
     assert await first.store.settle(shop.tenant_id, [late]) == 0
     assert (await crm.balance(shop)).processed == 1
 

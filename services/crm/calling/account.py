@@ -56,16 +56,15 @@ async def open_account(store: CallStore, keyring: Keyring, tenant_id: UUID, conn
         raise CallError("PROVIDER_WITHOUT_API", f"{stored.provider} has no API")
     credentials = {}
     for secret in stored.secrets:
-        if secret.name in provider.credentials:
-            sealer = await keyring.sealer(tenant_id, secret.key_version)
-            credentials[secret.name] = open_secret(
-                sealer,
-                secret.sealed,
-                tenant_id=tenant_id,
-                connection=connection_id,
-                name=secret.name,
-                version=secret.version,
-            )
+        sealer = await keyring.sealer(tenant_id, secret.key_version)
+        credentials[secret.name] = open_secret(
+            sealer,
+            secret.sealed,
+            tenant_id=tenant_id,
+            connection=connection_id,
+            name=secret.name,
+            version=secret.version,
+        )
     versions = {secret.name: secret.version for secret in stored.secrets}
     return Account(
         tenant_id,

@@ -35,6 +35,12 @@ PATIENCE = 20.0
 MOST_LANES = 10_000
 """Of how many connections the pace and the breaker are remembered."""
 
+NOT_UNDERSTOOD = "ANSWER_NOT_UNDERSTOOD"
+"""The reason of an answer of another form than the vendor documents."""
+
+# What steps themselves may find that is wrong with the connection, and not with what was asked.
+_OF_THE_CONNECTION = frozenset({NOT_UNDERSTOOD, "CREDENTIALS_MISSING", "CREDENTIALS_REFUSED", "SETTING_MISSING"})
+
 _NOTE_SECONDS = 30.0
 
 
@@ -210,7 +216,11 @@ async def _walk(steps: Steps[Result], send: Callable[[Call], Awaitable[Reply]]) 
                 return result
             except (LookupError, TypeError, ValueError, AttributeError) as error:
                 # What the vendor sent has another form than its documentation says.
-                raise CallError("ANSWER_NOT_UNDERSTOOD", type(error).__name__) from error
+                raise CallError(NOT_UNDERSTOOD, type(error).__name__) from error
+            except ApiError as error:
+                if error.reason in _OF_THE_CONNECTION and not isinstance(error, CallError):
+                    raise CallError(error.reason, error.detail) from error
+                raise
             reply = await send(call)
     finally:
         steps.close()

@@ -5,6 +5,7 @@ Customers and their profiles."""
 
 from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
+from google.protobuf import timestamp_pb2 as timestamp_pb2
 import builtins as builtins
 import sys
 import typing as typing
@@ -15,6 +16,50 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: descriptor.FileDescriptor
+
+@typing.final
+class EraseCustomerRequest(message.Message):
+    """Names the customer to forget."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CUSTOMER_ID_FIELD_NUMBER: builtins.int
+    customer_id: builtins.str
+    """The customer's id in the shop's own words."""
+    def __init__(
+        self,
+        *,
+        customer_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["customer_id", b"customer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class EraseCustomerResponse(message.Message):
+    """What was removed."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ORDER_COUNT_FIELD_NUMBER: builtins.int
+    KNOWN_FIELD_NUMBER: builtins.int
+    order_count: builtins.int
+    """How many orders."""
+    known: builtins.bool
+    """Whether the customer was known."""
+    def __init__(
+        self,
+        *,
+        order_count: builtins.int = ...,
+        known: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["known", b"known", "order_count", b"order_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
 class GetCustomerRequest(message.Message):
@@ -45,21 +90,29 @@ class SetCustomerContactRequest(message.Message):
     CUSTOMER_ID_FIELD_NUMBER: builtins.int
     EMAIL_FIELD_NUMBER: builtins.int
     DISPLAY_NAME_FIELD_NUMBER: builtins.int
+    CHANGE_TIME_FIELD_NUMBER: builtins.int
     customer_id: builtins.str
     """The customer's id in the shop's own words."""
     email: builtins.str
     """The e-mail address; empty removes it."""
     display_name: builtins.str
     """The name; empty removes it."""
+    @builtins.property
+    def change_time(self) -> timestamp_pb2.Timestamp:
+        """When it was changed at its source, for those who may send changes in another order than they came to be: a contact
+        that was changed later is kept, and answered. Absent: it is changed now.
+        """
+
     def __init__(
         self,
         *,
         customer_id: builtins.str = ...,
         email: builtins.str = ...,
         display_name: builtins.str = ...,
+        change_time: timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["change_time", b"change_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["customer_id", b"customer_id", "display_name", b"display_name", "email", b"email"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["change_time", b"change_time", "customer_id", b"customer_id", "display_name", b"display_name", "email", b"email"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

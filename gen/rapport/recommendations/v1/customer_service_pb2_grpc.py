@@ -47,6 +47,11 @@ class CustomerServiceStub:
                 request_serializer=rapport_dot_recommendations_dot_v1_dot_customer__service__pb2.SetCustomerContactRequest.SerializeToString,
                 response_deserializer=rapport_dot_recommendations_dot_v1_dot_customer__pb2.CustomerContact.FromString,
                 _registered_method=True)
+        self.EraseCustomer = channel.unary_unary(
+                '/rapport.recommendations.v1.CustomerService/EraseCustomer',
+                request_serializer=rapport_dot_recommendations_dot_v1_dot_customer__service__pb2.EraseCustomerRequest.SerializeToString,
+                response_deserializer=rapport_dot_recommendations_dot_v1_dot_customer__service__pb2.EraseCustomerResponse.FromString,
+                _registered_method=True)
 
 
 class CustomerServiceServicer:
@@ -69,6 +74,15 @@ class CustomerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseCustomer(self, request, context):
+        """Forgets a customer: contact, orders with their lines and parcels, and profile. By the log of changes every other
+        service drops its copy. A customer that is not known is no error, and whoever is named in a later order is known
+        again. The customer's tickets belong to the helpdesk and stay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CustomerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -81,6 +95,11 @@ def add_CustomerServiceServicer_to_server(servicer, server):
                     servicer.SetCustomerContact,
                     request_deserializer=rapport_dot_recommendations_dot_v1_dot_customer__service__pb2.SetCustomerContactRequest.FromString,
                     response_serializer=rapport_dot_recommendations_dot_v1_dot_customer__pb2.CustomerContact.SerializeToString,
+            ),
+            'EraseCustomer': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseCustomer,
+                    request_deserializer=rapport_dot_recommendations_dot_v1_dot_customer__service__pb2.EraseCustomerRequest.FromString,
+                    response_serializer=rapport_dot_recommendations_dot_v1_dot_customer__service__pb2.EraseCustomerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -138,6 +157,33 @@ class CustomerService:
             '/rapport.recommendations.v1.CustomerService/SetCustomerContact',
             rapport_dot_recommendations_dot_v1_dot_customer__service__pb2.SetCustomerContactRequest.SerializeToString,
             rapport_dot_recommendations_dot_v1_dot_customer__pb2.CustomerContact.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseCustomer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.recommendations.v1.CustomerService/EraseCustomer',
+            rapport_dot_recommendations_dot_v1_dot_customer__service__pb2.EraseCustomerRequest.SerializeToString,
+            rapport_dot_recommendations_dot_v1_dot_customer__service__pb2.EraseCustomerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -25,6 +25,11 @@ class CustomerServiceStub:
     """
     SetCustomerContact: _aio.UnaryUnaryMultiCallable[_customer_service_pb2.SetCustomerContactRequest, _customer_pb2.CustomerContact]
     """Sets how a customer can be reached; a customer that is not known yet becomes known."""
+    EraseCustomer: _aio.UnaryUnaryMultiCallable[_customer_service_pb2.EraseCustomerRequest, _customer_service_pb2.EraseCustomerResponse]
+    """Forgets a customer: contact, orders with their lines and parcels, and profile. By the log of changes every other
+    service drops its copy. A customer that is not known is no error, and whoever is named in a later order is known
+    again. The customer's tickets belong to the helpdesk and stay.
+    """
 
 class CustomerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reads customers' profiles and keeps their contact data."""
@@ -47,5 +52,16 @@ class CustomerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_customer_service_pb2.SetCustomerContactRequest, _abc.Awaitable[_customer_pb2.CustomerContact]],
     ) -> _abc.Awaitable[_customer_pb2.CustomerContact]:
         """Sets how a customer can be reached; a customer that is not known yet becomes known."""
+
+    @_abc_1.abstractmethod
+    def EraseCustomer(
+        self,
+        request: _customer_service_pb2.EraseCustomerRequest,
+        context: _aio.ServicerContext[_customer_service_pb2.EraseCustomerRequest, _abc.Awaitable[_customer_service_pb2.EraseCustomerResponse]],
+    ) -> _abc.Awaitable[_customer_service_pb2.EraseCustomerResponse]:
+        """Forgets a customer: contact, orders with their lines and parcels, and profile. By the log of changes every other
+        service drops its copy. A customer that is not known is no error, and whoever is named in a later order is known
+        again. The customer's tickets belong to the helpdesk and stay.
+        """
 
 def add_CustomerServiceServicer_to_server(servicer: CustomerServiceServicer, server: _aio.Server) -> None: ...

@@ -32,6 +32,7 @@ class OrderLine(message.Message):
     QUANTITY_FIELD_NUMBER: builtins.int
     UNIT_PRICE_FIELD_NUMBER: builtins.int
     CURRENCY_CODE_FIELD_NUMBER: builtins.int
+    CHANGE_TIME_FIELD_NUMBER: builtins.int
     order_id: builtins.str
     """The order's id in the shop's own words."""
     customer_id: builtins.str
@@ -52,6 +53,13 @@ class OrderLine(message.Message):
     def order_time(self) -> timestamp_pb2.Timestamp:
         """When the order was placed."""
 
+    @builtins.property
+    def change_time(self) -> timestamp_pb2.Timestamp:
+        """When the shop last changed the order, for those who may send its states in another order than they came to be: a
+        stored order that was changed later is kept. Absent: the lines replace what is stored. Of the lines of an order the
+        latest time counts.
+        """
+
     def __init__(
         self,
         *,
@@ -63,10 +71,11 @@ class OrderLine(message.Message):
         quantity: builtins.int = ...,
         unit_price: builtins.str = ...,
         currency_code: builtins.str = ...,
+        change_time: timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["order_time", b"order_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["change_time", b"change_time", "order_time", b"order_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["currency_code", b"currency_code", "customer_id", b"customer_id", "order_id", b"order_id", "order_time", b"order_time", "product_id", b"product_id", "product_name", b"product_name", "quantity", b"quantity", "unit_price", b"unit_price"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["change_time", b"change_time", "currency_code", b"currency_code", "customer_id", b"customer_id", "order_id", b"order_id", "order_time", b"order_time", "product_id", b"product_id", "product_name", b"product_name", "quantity", b"quantity", "unit_price", b"unit_price"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,111 @@
+"""How orders and customers of a shop system reach recommendations, in the name of the tenant they belong to."""
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+from uuid import UUID
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+from rapport.recommendations.v1 import customer_service_pb2, order_pb2, order_service_pb2
+from rapport.recommendations.v1.customer_service_pb2_grpc import CustomerServiceStub
+from rapport.recommendations.v1.order_service_pb2_grpc import OrderServiceStub
+
+from servicekit.identity import Workload
+from services.crm.events import CustomerErasure, CustomerEvent, OrderEvent, ShopEvent
+from services.crm.ingest import tenant_metadata
+
+MOST_LINES = 1000
+"""How many lines the contract allows in one call; all lines of an order go in the same one."""
+
+_DEADLINE_SECONDS = 10.0
+
+
+class Orders:
+    """Sends shop events to recommendations as the service crm, bound to the tenant.
+
+    Whatever is sent may be sent again and in any order: an event is a state, of which the one that changed last counts.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, workload: Workload) -> None:
+        self._orders = OrderServiceStub(channel)
+        self._customers = CustomerServiceStub(channel)
+        self._workload = workload
+
+    async def send(self, tenant_id: UUID, events: Sequence[ShopEvent]) -> None:
+        """Apply events in their order; orders that follow each other go together, at most so many lines in a call.
+
+        Raises:
+            grpc.aio.AioRpcError: recommendations refused or is out of reach.
+            TenantRefusedError: there is no token for this tenant now.
+            UnavailableError: the tenant service gives no token to anybody: it is out of reach or does not know us.
+        """
+        for call, request in self._requests(events):
+            metadata = await tenant_metadata(self._workload, tenant_id)
+            try:
+                await call(request, metadata=metadata, timeout=_DEADLINE_SECONDS)
+            except grpc.aio.AioRpcError as error:
+                if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+                    self._workload.forget()
+                raise
+
+    def _requests(self, events: Sequence[ShopEvent]) -> Iterator[tuple[Callable[..., Awaitable[Any]], object]]:
+        """Return what to call, with what."""
+        for _, alike in groupby(events, key=type):
+            group = list(alike)
+            for lines in _batches([event for event in group if isinstance(event, OrderEvent)]):
+                yield self._orders.ImportOrders, order_service_pb2.ImportOrdersRequest(lines=lines)
+            for event in group:
+                if isinstance(event, CustomerEvent):
+                    yield self._customers.SetCustomerContact, _contact(event)
+                elif isinstance(event, CustomerErasure):
+                    request = customer_service_pb2.EraseCustomerRequest(customer_id=event.customer)
+                    yield self._customers.EraseCustomer, request
+
+
+def _batches(orders: Sequence[OrderEvent]) -> Iterator[list[order_pb2.OrderLine]]:
+    """Return the lines of orders, as many whole orders together as fit.
+
+    An order that comes twice goes in two batches: the lines of both would be taken for one order.
+    """
+    lines: list[order_pb2.OrderLine] = []
+    held: set[str] = set()
+    for order in orders:
+        if held and (order.order in held or len(lines) + len(order.lines) > MOST_LINES):
+            yield lines
+            lines, held = [], set()
+        lines += _lines(order)
+        held.add(order.order)
+    if lines:
+        yield lines
+
+
+def _lines(order: OrderEvent) -> Iterator[order_pb2.OrderLine]:
+    for line in order.lines:
+        yield order_pb2.OrderLine(
+            order_id=order.order,
+            customer_id=order.customer,
+            order_time=_timestamp(order.placed),
+            product_id=line.product,
+            product_name=line.name,
+            quantity=line.quantity,
+            unit_price=f"{line.unit_price:f}",
+            currency_code=order.currency,
+            change_time=_timestamp(order.changed),
+        )
+
+
+def _contact(event: CustomerEvent) -> customer_service_pb2.SetCustomerContactRequest:
+    return customer_service_pb2.SetCustomerContactRequest(
+        customer_id=event.customer,
+        email=event.email,
+        display_name=event.name,
+        change_time=_timestamp(event.changed),
+    )
+
+
+def _timestamp(time: datetime) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromDatetime(time)
+    return stamp
