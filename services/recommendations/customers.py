@@ -171,14 +171,34 @@ class Customers:
             raise CustomerNotFoundError("There is no customer with this e-mail address.")
         return found
 
-    async def set_contact(self, tenant_id: UUID, customer_id: str, email: str, display_name: str) -> Contact:
-        """Keep how a customer can be reached; a customer that is new comes to be."""
+    async def set_contact(
+        self, tenant_id: UUID, customer_id: str, email: str, display_name: str, changed: datetime | None = None
+    ) -> Contact:
+        """Keep how a customer can be reached; a customer that is new comes to be.
+
+        With `changed`, when it was changed at its source, a contact that was changed later stays; return what is kept.
+        """
         async with self._database.tenant(tenant_id) as connection:
             await order_store.lock_tenant(connection, tenant_id)
-            contact = await store.set_contact(connection, tenant_id, customer_id, email, display_name)
+            contact = await store.set_contact(connection, tenant_id, customer_id, email, display_name, changed)
             await self.refresh(connection, tenant_id, [customer_id])
         await self.announce()
         return contact
+
+    async def erase(self, tenant_id: UUID, customer_id: str) -> tuple[bool, int]:
+        """Forget a customer; return whether there was one, and how many orders there were.
+
+        The log names the customer in either case: whoever still has a copy drops it.
+        """
+        async with self._database.tenant(tenant_id) as connection:
+            await order_store.lock_tenant(connection, tenant_id)
+            orders = await order_store.erase_orders(connection, tenant_id, customer_id)
+            known, group = await store.erase_customer(connection, tenant_id, customer_id)
+            if group is not None:
+                await store.move_members(connection, tenant_id, [(group, None)])
+            await outbox.append(connection, tenant_id, store.KIND_CUSTOMER, customer_id)
+        await self.announce()
+        return known, orders
 
     async def announce(self) -> None:
         """Ring the bell of this service's log; call it after the commit."""

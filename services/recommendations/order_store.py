@@ -100,10 +100,11 @@ async def stage(
     await connection.exec_driver_sql(
         """
         INSERT INTO order_import_lines (tenant_id, import_id, batch_number, place, order_id, customer_id, order_time,
-                                        product_id, product_name, quantity, unit_price_minor, amount_minor, currency)
+                                        product_id, product_name, quantity, unit_price_minor, amount_minor, currency,
+                                        change_time)
         SELECT $1, $2, $3, line.* FROM unnest(
             $4::integer[], $5::text[], $6::text[], $7::timestamptz[], $8::text[], $9::text[], $10::integer[],
-            $11::bigint[], $12::bigint[], $13::text[]) AS line""",
+            $11::bigint[], $12::bigint[], $13::text[], $14::timestamptz[]) AS line""",
         (
             tenant_id,
             import_id,
@@ -118,6 +119,7 @@ async def stage(
             [line.unit_price_minor for line in lines],
             [line.amount_minor for line in lines],
             [line.currency for line in lines],
+            [line.change_time for line in lines],
         ),
     )
     return True
@@ -138,7 +140,10 @@ async def find_inconsistent(connection: AsyncConnection, tenant_id: UUID, import
 
 
 async def apply(connection: AsyncConnection, tenant_id: UUID, import_id: UUID) -> Applied:
-    """Make the import's orders the tenant's: new ones are added, ones with other lines replaced, equal ones left."""
+    """Make the import's orders the tenant's: new ones are added, ones with other lines replaced, equal ones left.
+
+    Of two states whose times of change are known, the later one stays.
+    """
     result = await connection.exec_driver_sql(_UPSERT_ORDERS, (tenant_id, import_id))
     rows = result.all()
     new = tuple(row.order_id for row in rows if row.before is None)
@@ -212,6 +217,17 @@ async def missing_orders(connection: AsyncConnection, tenant_id: UUID, order_ids
         (tenant_id, list(order_ids)),
     )
     return list(result.scalars())
+
+
+async def erase_orders(connection: AsyncConnection, tenant_id: UUID, customer_id: str) -> int:
+    """Remove a customer's orders with their lines and parcels, staged lines too; return how many orders there were."""
+    await connection.exec_driver_sql(
+        "DELETE FROM order_import_lines WHERE tenant_id = $1 AND customer_id = $2", (tenant_id, customer_id)
+    )
+    result = await connection.exec_driver_sql(
+        "DELETE FROM orders WHERE tenant_id = $1 AND customer_id = $2", (tenant_id, customer_id)
+    )
+    return result.rowcount
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,8 +328,9 @@ FROM orders WHERE tenant_id = $1 AND customer_id = $2
 
 # The digest covers all that an order is made of, so an order that is sent again unchanged touches nobody.
 _UPSERT_ORDERS = """
+WITH stored AS (
 INSERT INTO orders (tenant_id, order_id, customer_id, order_time, currency, spent_minor, returned_minor, purchased,
-                    returned, digest)
+                    returned, digest, change_time)
 SELECT $1::uuid, order_id, min(customer_id), min(order_time), min(currency),
        coalesce(sum(amount_minor) FILTER (WHERE quantity > 0), 0),
        coalesce(-sum(amount_minor) FILTER (WHERE quantity < 0), 0),
@@ -321,14 +338,17 @@ SELECT $1::uuid, order_id, min(customer_id), min(order_time), min(currency),
        bool_or(quantity < 0),
        md5(ROW(min(customer_id), extract(epoch FROM min(order_time)), min(currency))::text
            || string_agg(ROW(product_id, product_name, quantity, unit_price_minor, amount_minor)::text, ''
-                         ORDER BY batch_number, place))
+                         ORDER BY batch_number, place)),
+       max(change_time)
 FROM order_import_lines WHERE tenant_id = $1::uuid AND import_id = $2 GROUP BY order_id
 ON CONFLICT (tenant_id, order_id) DO UPDATE SET customer_id = excluded.customer_id,
     order_time = excluded.order_time, currency = excluded.currency, spent_minor = excluded.spent_minor,
     returned_minor = excluded.returned_minor, purchased = excluded.purchased, returned = excluded.returned,
-    digest = excluded.digest
-WHERE orders.digest <> excluded.digest
-RETURNING new.order_id, new.customer_id, old.customer_id AS before
+    digest = excluded.digest, change_time = excluded.change_time
+WHERE (orders.digest <> excluded.digest OR orders.change_time < excluded.change_time)
+  AND (orders.change_time <= excluded.change_time) IS NOT FALSE
+RETURNING new.order_id, new.customer_id, old.customer_id AS before, old.digest IS DISTINCT FROM new.digest AS touched)
+SELECT order_id, customer_id, before FROM stored WHERE touched
 """
 
 _INSERT_LINES = """

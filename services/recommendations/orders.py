@@ -10,7 +10,10 @@ from services.recommendations.errors import OrderLinesInconsistentError
 
 @dataclass(frozen=True, slots=True)
 class OrderLine:
-    """A line of an order; a negative quantity is goods that came back. Money is in minor units of `currency`."""
+    """A line of an order; a negative quantity is goods that came back. Money is in minor units of `currency`.
+
+    `change_time` is when the order last changed at its source, None where nobody says.
+    """
 
     order_id: str
     customer_id: str
@@ -21,6 +24,7 @@ class OrderLine:
     unit_price_minor: int
     amount_minor: int
     currency: str
+    change_time: datetime | None = None
 
     @classmethod
     def of(
@@ -33,6 +37,7 @@ class OrderLine:
         quantity: int,
         unit_price: str,
         currency: str,
+        change_time: datetime | None = None,
     ) -> "OrderLine":
         """Return a line from a price in decimal text of main units."""
         return cls(
@@ -45,6 +50,7 @@ class OrderLine:
             money.minor_units(unit_price, currency),
             money.line_amount(unit_price, quantity, currency),
             currency,
+            change_time,
         )
 
 

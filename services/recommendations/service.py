@@ -102,8 +102,9 @@ class CustomerServicer(customer_service_pb2_grpc.CustomerServiceServicer):
         self, request: customer_service_pb2.SetCustomerContactRequest, _context: Context
     ) -> customer_pb2.CustomerContact:
         """Set how a customer can be reached."""
+        changed = request.change_time.ToDatetime(tzinfo=UTC) if request.HasField("change_time") else None
         contact = await self._customers.set_contact(
-            caller_tenant(), request.customer_id, request.email, request.display_name
+            caller_tenant(), request.customer_id, request.email, request.display_name, changed
         )
         return customer_pb2.CustomerContact(
             customer_id=contact.customer_id,
@@ -111,6 +112,13 @@ class CustomerServicer(customer_service_pb2_grpc.CustomerServiceServicer):
             display_name=contact.display_name,
             update_time=_timestamp(contact.update_time),
         )
+
+    async def EraseCustomer(
+        self, request: customer_service_pb2.EraseCustomerRequest, _context: Context
+    ) -> customer_service_pb2.EraseCustomerResponse:
+        """Forget a customer."""
+        known, order_count = await self._customers.erase(caller_tenant(), request.customer_id)
+        return customer_service_pb2.EraseCustomerResponse(order_count=order_count, known=known)
 
 
 class ChangeServicer(change_service_pb2_grpc.ChangeServiceServicer):
@@ -166,6 +174,7 @@ def _line(line: order_pb2.OrderLine) -> OrderLine:
         line.quantity,
         line.unit_price,
         line.currency_code,
+        line.change_time.ToDatetime(tzinfo=UTC) if line.HasField("change_time") else None,
     )
 
 

@@ -221,14 +221,35 @@ async def random_customer_id(connection: AsyncConnection, tenant_id: UUID) -> st
 
 
 async def set_contact(
-    connection: AsyncConnection, tenant_id: UUID, customer_id: str, email: str, display_name: str
+    connection: AsyncConnection,
+    tenant_id: UUID,
+    customer_id: str,
+    email: str,
+    display_name: str,
+    changed: datetime | None = None,
 ) -> Contact:
-    """Keep how a customer can be reached; a customer that is new comes to be."""
-    contact = {"email": email, "display_name": display_name, "contact_time": func.now()}
+    """Keep how a customer can be reached; a customer that is new comes to be.
+
+    With `changed`, when it was changed at its source, a contact that was changed later stays; return what is kept.
+    """
+    columns = customers.c
+    contact = {"email": email, "display_name": display_name, "contact_time": changed or func.now()}
     given = insert(customers).values(tenant_id=tenant_id, customer_id=customer_id, **contact)
-    kept = given.on_conflict_do_update(index_elements=["tenant_id", "customer_id"], set_=contact)
-    result = await connection.execute(kept.returning(customers.c.contact_time))
-    return Contact(customer_id, email, display_name, result.scalar_one())
+    older = None if changed is None else func.coalesce(columns.contact_time <= changed, True)
+    await connection.execute(
+        given.on_conflict_do_update(index_elements=["tenant_id", "customer_id"], set_=contact, where=older)
+    )
+    chosen = select(columns.customer_id, columns.email, columns.display_name, columns.contact_time)
+    kept = await connection.execute(chosen.where(columns.tenant_id == tenant_id, columns.customer_id == customer_id))
+    return Contact(*kept.one())
+
+
+async def erase_customer(connection: AsyncConnection, tenant_id: UUID, customer_id: str) -> tuple[bool, str | None]:
+    """Remove a customer; return whether there was one, and the archetype that it belonged to."""
+    columns = customers.c
+    gone = delete(customers).where(columns.tenant_id == tenant_id, columns.customer_id == customer_id)
+    row = (await connection.execute(gone.returning(columns.archetype_id))).one_or_none()
+    return row is not None, None if row is None else row.archetype_id
 
 
 async def find_by_email(connection: AsyncConnection, tenant_id: UUID, email: str) -> Contact | None:

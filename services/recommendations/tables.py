@@ -110,6 +110,7 @@ orders = Table(
     Column("purchased", Boolean, nullable=False),
     Column("returned", Boolean, nullable=False),
     _text("digest"),
+    _moment("change_time", nullable=True),
 )
 
 order_lines = Table(
@@ -177,6 +178,7 @@ order_import_lines = Table(
     _count("unit_price_minor", BigInteger),
     _count("amount_minor", BigInteger),
     _text("currency"),
+    _moment("change_time", nullable=True),
 )
 
 

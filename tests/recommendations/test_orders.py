@@ -1,12 +1,13 @@
 """Orders: taken as a whole or not at all, once, and turned into histories."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import grpc
 import pytest
-from rapport.recommendations.v1 import order_pb2, order_service_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
+from rapport.recommendations.v1 import change_service_pb2, customer_service_pb2, order_pb2, order_service_pb2
 
 from servicekit.ids import uuid7
 from tests.recommendations.conftest import NOW, Caller, line, reason
@@ -213,3 +214,58 @@ async def test_lines_that_make_no_sense_are_refused(shop: Caller, fields: dict[s
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await shop.buy(line("o-1", "c-1", NOW, **fields))
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def changed(when: datetime) -> Timestamp:
+    """Return a time as a message holds it."""
+    stamp = Timestamp()
+    stamp.FromDatetime(when)
+    return stamp
+
+
+async def test_of_two_states_of_an_order_the_one_that_changed_later_stays(shop: Caller) -> None:
+    """A sender that delivers in disorder, as webhooks and their retries do, cannot take an order back in time."""
+    early, middle, late = (changed(NOW + timedelta(hours=hours)) for hours in (1, 2, 3))
+    first = await shop.buy(line("o-1", "anna", NOW, quantity=3, change_time=early))
+    same = await shop.buy(line("o-1", "anna", NOW, quantity=3, change_time=late))
+    stale = await shop.buy(line("o-1", "anna", NOW, quantity=9, change_time=middle))
+    assert [one.new_order_count + one.changed_order_count for one in (first, same, stale)] == [1, 0, 0]
+    assert (await shop.ask("GetCustomer", customer_id="anna"))["business_metrics"]["lifetime_value"] == 90.0
+    await shop.buy(line("o-1", "anna", NOW, quantity=1))
+    assert (await shop.ask("GetCustomer", customer_id="anna"))["business_metrics"]["lifetime_value"] == 30.0
+
+
+async def test_a_forgotten_customer_is_gone_with_all_orders(shop: Caller, other_shop: Caller) -> None:
+    """Contact, orders, parcels and profile go, those who keep copies are told, and nobody else loses anything."""
+    await shop.buy(line("o-1", "anna", NOW), line("o-2", "anna", NOW), line("o-3", "ben", NOW))
+    await other_shop.buy(line("o-1", "anna", NOW))
+    before = await shop.running.changes.ListChanges(
+        change_service_pb2.ListChangesRequest(limit=5000), metadata=shop.issuer.metadata("log.read")
+    )
+    request = customer_service_pb2.EraseCustomerRequest(customer_id="anna")
+    first = await shop.running.customer.EraseCustomer(request, metadata=shop.metadata)
+    again = await shop.running.customer.EraseCustomer(request, metadata=shop.metadata)
+    assert (first.known, first.order_count, again.known, again.order_count) == (True, 2, False, 0)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await shop.ask("GetCustomer", customer_id="anna")
+    assert reason(refused.value) == "CUSTOMER_NOT_FOUND"
+    told = await shop.running.changes.ListChanges(
+        change_service_pb2.ListChangesRequest(cursor=before.cursor), metadata=shop.issuer.metadata("log.read")
+    )
+    assert {change.subject for change in told.changes if change.tenant_id == str(shop.tenant_id)} == {"anna"}
+    async with shop.running.database.tenant(shop.tenant_id) as connection:
+        for table in ("orders", "order_lines"):
+            found = await connection.exec_driver_sql(f"SELECT order_id FROM {table}")  # noqa: S608 - one of two names
+            assert set(found.scalars()) == {"o-3"}
+    assert (await shop.ask("GetCustomer", customer_id="ben"))["business_metrics"]["total_orders"] == 1
+    assert (await other_shop.ask("GetCustomer", customer_id="anna"))["business_metrics"]["total_orders"] == 1
+
+
+async def test_of_two_contacts_the_one_that_changed_later_stays(shop: Caller) -> None:
+    """An old change of a customer that arrives late is answered with what is kept."""
+    for hours, email in ((2, "new@example.com"), (1, "old@example.com")):
+        request = customer_service_pb2.SetCustomerContactRequest(
+            customer_id="anna", email=email, change_time=changed(NOW + timedelta(hours=hours))
+        )
+        kept = await shop.running.customer.SetCustomerContact(request, metadata=shop.metadata)
+        assert kept.email == "new@example.com"
