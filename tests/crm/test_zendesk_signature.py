@@ -17,7 +17,11 @@ from services.crm.providers.zendesk import INVOCATION, SIGNATURE, TIMESTAMP, ZEN
 from tests.crm.zendesk_requests import LONG_AGO, SECRET, URL, event, headers, request, secret, stamp
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
-VECTORS: list[dict[str, Any]] = json.loads((Path(__file__).parent / "data" / "zendesk_vectors.json").read_text())
+VECTORS: list[dict[str, Any]] = [
+    vector
+    for vector in json.loads((Path(__file__).parent / "data" / "webhook_vectors.json").read_text())
+    if vector["scheme"].startswith("zendesk")
+]
 
 
 def vector_request(vector: dict[str, Any]) -> Request:
