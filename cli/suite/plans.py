@@ -179,7 +179,11 @@ def _service_environment(
             "WORKLOAD_SECRETS_FILE": str(secrets.workloads_file),
             **{f"{peer.upper()}_TARGET": addresses.target(peer) for peer in SERVICES if peer != "tenant"},
         },
-        "crm": {"TICKETS_TARGET": addresses.target("tickets"), "PUBLIC_URL": addresses.https_url},
+        "crm": {
+            "TICKETS_TARGET": addresses.target("tickets"),
+            "RECOMMENDATIONS_TARGET": addresses.target("recommendations"),
+            "PUBLIC_URL": addresses.https_url,
+        },
         "tickets": {"RECOMMENDATIONS_TARGET": addresses.target("recommendations")},
         "recommendations": {"TICKETS_TARGET": addresses.target("tickets")},
     }

@@ -15,7 +15,6 @@ from rapport.crm.v1 import (
     delivery_service_pb2_grpc,
     webhook_service_pb2_grpc,
 )
-from servicekit.kek import Keks, providers_of
 
 from servicekit.audit import AuditTrail, keeping, remote
 from servicekit.cache import Cache
@@ -25,6 +24,7 @@ from servicekit.database import Database
 from servicekit.doorbell import Doorbell
 from servicekit.health import Component
 from servicekit.identity import TokenVerifier, TrustWatcher, Workload
+from servicekit.kek import Keks, providers_of
 from servicekit.pages import PageTokens
 from servicekit.server import Registration, serve
 from servicekit.tenant_data import TenantData
@@ -46,6 +46,7 @@ from services.crm.key_store import KeyStore
 from services.crm.keyring import Keyring
 from services.crm.memory import Memory
 from services.crm.orders import Orders
+from services.crm.outgoing import Channels, Outgoing
 from services.crm.providers import PROVIDERS
 from services.crm.reading import Reader
 from services.crm.receiving import Receiving
@@ -94,6 +95,7 @@ class Work:
     memory: Memory
     key_jobs: KeyJobs
     retention: Retention
+    outgoing: Outgoing
     servicers: tuple[WebhookServicer, ConnectionServicer, DeliveryServicer]
     data: Registration
 
@@ -155,6 +157,18 @@ def put_together(settings: CrmSettings, database: Database, keks: Keks, peers: P
     directory = receiving.directory
     connections = ConnectionBook(ConnectionStore(database), keyring, directory, public_url=settings.public_url)
     pages = PageTokens.from_secret(settings.workload_credential())
+    outgoing = Outgoing.wired(
+        database,
+        keyring,
+        calling,
+        Channels(peers.tickets, peers.recommendations),
+        workload=peers.workload,
+        shops=shops,
+        known_as=by_workload(peers.workload, TokenVerifier(peers.trust)),
+        refused_tenants=lambda: peers.trust.refused_tenants,
+        doorbell=peers.doorbell,
+        pages=pages,
+    )
     servicers = (
         WebhookServicer(receiving.inbox),
         ConnectionServicer(connections, pages),
@@ -171,6 +185,7 @@ def put_together(settings: CrmSettings, database: Database, keks: Keks, peers: P
         memory,
         key_jobs,
         retention,
+        outgoing,
         servicers,
         registration(data, lambda: peers.trust.refused_tenants),
     )
@@ -184,6 +199,7 @@ def registered(work: Work) -> tuple[Registration, ...]:
         Registration(connection_service_pb2_grpc.add_ConnectionServiceServicer_to_server, connections),
         Registration(delivery_service_pb2_grpc.add_DeliveryServiceServicer_to_server, deliveries),
         Registration(data_key_service_pb2_grpc.add_DataKeyServiceServicer_to_server, DataKeyServicer(work.key_jobs)),
+        *work.outgoing.registrations,
         work.data,
     )
 
@@ -238,6 +254,7 @@ async def wired(settings: CrmSettings) -> AsyncIterator[Parts]:
             ]
             if settings.worker_concurrency:
                 tasks.append(asyncio.create_task(work.worker.run(), name="worker"))
+                tasks.append(asyncio.create_task(work.outgoing.run(), name="outgoing"))
             try:
                 components: tuple[Component, ...] = (("database", database.ready), ("trust", peers.trust.ready))
                 yield Parts(registered(work), components, peers.trust, peers.audit)

@@ -23,6 +23,7 @@ from services.crm.directory import Directory
 from services.crm.errors import ConnectionNotFoundError
 from services.crm.keyring import Keyring
 from services.crm.providers import provider_named
+from services.crm.syncing import DEFAULT_INTERVAL
 
 
 class ConnectionBook:
@@ -57,7 +58,13 @@ class ConnectionBook:
         ]
         states = [SecretState(secret.name, 1, secret.last_four, now, None) for secret in sealed]
         connection = Connection(connection_id, provider.name, display_name, kept, states, now, now)
-        await self._store.add_connection(tenant_id, connection, sealed, token_hash(token))
+        await self._store.add_connection(
+            tenant_id,
+            connection,
+            sealed,
+            token_hash(token),
+            reconciled_every=DEFAULT_INTERVAL if provider.api else None,
+        )
         self._directory.forget()
         return connection, webhook_url(self._public_url, provider.name, token)
 

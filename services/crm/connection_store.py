@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database import Database
 from services.crm.connections import Connection, SecretState
+from services.crm.sync_store import first_reconciliation
 from services.crm.tables import connection_secrets, connections, webhook_addresses
 
 
@@ -35,9 +36,15 @@ class ConnectionStore:
         self._database = database
 
     async def add_connection(
-        self, tenant_id: UUID, connection: Connection, secrets: Iterable[SealedSecret], token_hash: bytes
+        self,
+        tenant_id: UUID,
+        connection: Connection,
+        secrets: Iterable[SealedSecret],
+        token_hash: bytes,
+        *,
+        reconciled_every: timedelta | None = None,
     ) -> None:
-        """Store a new connection, its secrets and the hash of its address."""
+        """Store a new connection, its secrets, the hash of its address, and when it is reconciled (None: never)."""
         async with self._database.tenant(tenant_id) as transaction:
             await transaction.execute(
                 insert(connections).values(
@@ -57,6 +64,10 @@ class ConnectionStore:
                     tenant_id=tenant_id, token_hash=token_hash, connection_id=connection.id
                 )
             )
+            if reconciled_every is not None:
+                await first_reconciliation(
+                    transaction, tenant_id, connection.id, every=reconciled_every, now=connection.created
+                )
 
     async def connection(self, tenant_id: UUID, connection_id: UUID) -> Connection | None:
         """Return a connection of the tenant."""

@@ -84,6 +84,12 @@ FEATURES: Mapping[str, Feature] = {
             meaning="The shop holds invented data, so that a random customer may be shown to anybody who asks.",
             used_by="recommendations: `GET /api/mcp/customer/random`",
         ),
+        Feature(
+            "write_back",
+            default=False,
+            meaning="Tickets are changed at their helpdesks: priority, tags, internal notes, replies that are sent.",
+            used_by="crm: the write service, and the workers that make its changes",
+        ),
     )
 }
 """All features by name."""

@@ -22,6 +22,8 @@ from services.tickets.tickets import (
     without_nul,
 )
 
+_SEEN = ("customer_id", "subject", "channel", "status", "priority", "tags", "create_time", "entry_count")
+
 
 class Outcome(Enum):
     """What an event came to."""
@@ -56,6 +58,15 @@ class Event:
     fields: Mapping[str, Any]
     created: datetime | None = None
     messages: Sequence[ExternalMessage] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What an event came to, its ticket, and whether it told anything that was not known."""
+
+    outcome: Outcome
+    ticket_id: UUID
+    changed: bool = False
 
 
 def new_ticket(event: Event, ticket_id: UUID, number: int, now: datetime) -> Ticket:
@@ -96,6 +107,11 @@ def applied(ticket: Ticket, event: Event, now: datetime) -> tuple[Ticket, Outcom
         changed = replace(changed, create_time=created, start_time=start)
     outcome = Outcome.SUPERSEDED if moment < newest else Outcome.APPLIED
     return changed, outcome
+
+
+def tells_more(before: Ticket, after: Ticket) -> bool:
+    """Return whether an event changed what people see of a ticket, and not only how recent it is."""
+    return any(getattr(before, name) != getattr(after, name) for name in _SEEN)
 
 
 def _fitting(value: Any) -> Any:

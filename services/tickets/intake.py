@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from uuid import UUID
 
 from servicekit.ids import uuid7
 from services.tickets.alerts import searchable
 from services.tickets.desk import Caller, Clock, utc_now
 from services.tickets.inbox import Inbox
-from services.tickets.ingest import Event, ExternalMessage, Outcome, applied, new_ticket
+from services.tickets.ingest import Event, ExternalMessage, Outcome, Taken, applied, new_ticket, tells_more
 from services.tickets.placing import place
 from services.tickets.store import Shop, Store
 from services.tickets.tickets import Message, Note, Ticket, plausible, touched, with_entry, without_nul
@@ -22,8 +21,8 @@ class Intake:
         self._inbox = inbox
         self._clock = clock
 
-    async def ingest(self, caller: Caller, events: Sequence[Event]) -> list[tuple[Outcome, UUID]]:
-        """Apply events in their order and return what each came to, with its ticket.
+    async def ingest(self, caller: Caller, events: Sequence[Event]) -> list[Taken]:
+        """Apply events in their order and return what each came to.
 
         Raises:
             ConversationFullError: a ticket holds as many messages and notes as it may; nothing of the call is applied.
@@ -32,17 +31,17 @@ class Intake:
         async with self._store.shop(caller.tenant_id) as shop:
             await shop.lock_external({(event.connection_id, event.external_id) for event in events})
             results = [await self._apply(shop, event, now) for event in events]
-        if any(outcome is not Outcome.DUPLICATE for outcome, _ in results):
+        if any(taken.outcome is not Outcome.DUPLICATE for taken in results):
             await self._inbox.changed(caller.tenant_id)
         return results
 
-    async def _apply(self, shop: Shop, event: Event, now: datetime) -> tuple[Outcome, UUID]:
+    async def _apply(self, shop: Shop, event: Event, now: datetime) -> Taken:
         request_id = f"event:{event.event_id}"
         if known := await shop.ticket_of_request(request_id):
-            return Outcome.DUPLICATE, known
+            return Taken(Outcome.DUPLICATE, known)
         before, is_new = await self._ticket(shop, event, now)
         if not await shop.remember_request(request_id, before.id, now):
-            return Outcome.DUPLICATE, await shop.ticket_of_request(request_id) or before.id
+            return Taken(Outcome.DUPLICATE, await shop.ticket_of_request(request_id) or before.id)
         if is_new:
             await shop.insert(before)
         ticket, outcome = applied(before, event, now)
@@ -50,7 +49,7 @@ class Intake:
         subject_changed = ticket.subject != before.subject
         ticket = touched(ticket, plausible(event.occurred, now))
         await place(shop, ticket, added=searchable(texts), search_anew=subject_changed)
-        return outcome, ticket.id
+        return Taken(outcome, ticket.id, is_new or tells_more(before, ticket))
 
     async def _ticket(self, shop: Shop, event: Event, now: datetime) -> tuple[Ticket, bool]:
         """Return the event's ticket, locked, or a new one that is not stored yet."""

@@ -12,7 +12,7 @@ from services.tickets import scoring
 from services.tickets.cards import Filters
 from services.tickets.desk import etag_of
 from services.tickets.errors import FieldNotWritableError, NothingToChangeError
-from services.tickets.ingest import Event, ExternalMessage, Outcome
+from services.tickets.ingest import Event, ExternalMessage, Outcome, Taken
 from services.tickets.rows import Stored
 from services.tickets.tickets import Change, Message, Note, Ticket
 
@@ -190,9 +190,11 @@ def event(given: ingest_service_pb2.TicketEvent) -> Event:
     )
 
 
-def result(outcome: Outcome, ticket_id: UUID) -> ingest_service_pb2.IngestResult:
+def result(taken: Taken) -> ingest_service_pb2.IngestResult:
     """Return what an event came to."""
-    return ingest_service_pb2.IngestResult(outcome=_OUTCOMES[outcome], ticket_id=str(ticket_id))
+    return ingest_service_pb2.IngestResult(
+        outcome=_OUTCOMES[taken.outcome], ticket_id=str(taken.ticket_id), changed=taken.changed
+    )
 
 
 def conversation(one: Ticket, messages: Sequence[Message]) -> conversation_service_pb2.Conversation:
@@ -206,6 +208,8 @@ def conversation(one: Ticket, messages: Sequence[Message]) -> conversation_servi
         status=one.status,
         priority=one.priority,
         version=one.conversation_version,
+        connection_id=str(one.connection_id) if one.connection_id else "",
+        external_ticket_id=one.external_id or "",
         messages=[
             conversation_service_pb2.ConversationMessage(
                 id=str(each.id),

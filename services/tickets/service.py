@@ -219,9 +219,7 @@ class IngestServicer(ingest_service_pb2_grpc.IngestServiceServicer):
         """Apply a helpdesk's events."""
         events = [resources.event(event) for event in request.events]
         results = await self._intake.ingest(present_caller(), events)
-        return ingest_service_pb2.IngestEventsResponse(
-            results=[resources.result(outcome, ticket_id) for outcome, ticket_id in results]
-        )
+        return ingest_service_pb2.IngestEventsResponse(results=[resources.result(taken) for taken in results])
 
 
 class ConversationServicer(conversation_service_pb2_grpc.ConversationServiceServicer):

@@ -154,3 +154,24 @@ async def test_the_conversation_has_a_version_that_moves_with_what_advice_rests_
     await agent.running.tickets.UpdateTicket(edit, metadata=agent.metadata)
     seen.append(await version())
     assert seen == sorted(set(seen))
+
+
+async def test_an_answer_says_whether_an_event_told_anything_new(agent: Agent) -> None:
+    """A later event that repeats what is known is applied without a change; a new message or value is one."""
+    first = event("e1", "42", subject="Order", messages=[message("m1", "hello")])
+    later = datetime.now(UTC)
+    same = event("e2", "42", subject="Order", at=later, messages=[message("m1", "hello")])
+    more = event("e3", "42", at=later, messages=[message("m2", "Are you there?")])
+    other = event("e4", "42", at=later, subject="Orders")
+    request = ingest_service_pb2.IngestEventsRequest(events=[first, same, more, other, first])
+    answer = await agent.running.ingest.IngestEvents(request, metadata=agent.metadata)
+    assert [result.changed for result in answer.results] == [True, False, True, True, False]
+
+
+async def test_a_conversation_names_the_ticket_at_its_helpdesk(agent: Agent) -> None:
+    """Who writes back learns from the conversation where the ticket stands."""
+    told = event("e1", "42", subject="Order")
+    await ingest(agent, told)
+    request = conversation_service_pb2.GetConversationRequest(ticket="T-001")
+    found = await agent.running.conversations.GetConversation(request, metadata=agent.metadata)
+    assert (found.connection_id, found.external_ticket_id) == (told.connection_id, "42")

@@ -64,9 +64,61 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """So many webhooks came for addresses at which nobody was found lately that this one was not looked up; the vendor
     sends it again. Example: UNAVAILABLE "Too many unknown addresses are being looked up."
     """
+    ERROR_REASON_ADDRESS_OVERLAP_FULL: _ErrorReason.ValueType  # 11
+    """The connection or app already has as many open addresses as are allowed. Example: FAILED_PRECONDITION "At most 4
+    addresses may be open at once."
+    """
+    ERROR_REASON_APP_NOT_FOUND: _ErrorReason.ValueType  # 12
+    """The app does not exist. Example: NOT_FOUND "App not found.", metadata app = the id asked for."""
+    ERROR_REASON_APP_UNSUITED: _ErrorReason.ValueType  # 13
+    """The provider has no apps: each connection has a secret of its own. Example: INVALID_ARGUMENT "zendesk has no apps.",
+    metadata provider = "zendesk".
+    """
+    ERROR_REASON_ACCOUNT_TAKEN: _ErrorReason.ValueType  # 14
+    """Another connection, maybe of another shop, has proved before that the account is its own. Example: ALREADY_EXISTS
+    "Another connection has proved that this account is its own."
+    """
+    ERROR_REASON_PREDECESSOR_MODE: _ErrorReason.ValueType  # 15
+    """Predecessor mode is not for this provider, or its end is past or too far away. Example: INVALID_ARGUMENT with a
+    violation of "expire_time".
+    """
+    ERROR_REASON_PREDECESSOR_TOKEN_TAKEN: _ErrorReason.ValueType  # 16
+    """The webhook secret opens the predecessor's path for another connection already. Example: ALREADY_EXISTS "The token
+    is in use; rotate the webhook secret first."
+    """
     ERROR_REASON_DELIVERY_ERASED: _ErrorReason.ValueType  # 20
     """What the provider had sent was erased with its customer, and there is nothing left to process. Example:
     FAILED_PRECONDITION "The delivery's content was erased.", metadata delivery = the id asked for.
+    """
+    ERROR_REASON_WRITE_BACK_OFF: _ErrorReason.ValueType  # 50
+    """The tenant does not write back to its helpdesk: the feature "write_back" is off, as it is by default. Example:
+    FAILED_PRECONDITION "Writing back is off for this shop: the feature write_back turns it on."
+    """
+    ERROR_REASON_WRITE_NOT_FOUND: _ErrorReason.ValueType  # 51
+    """The change does not exist in the caller's tenant. Example: NOT_FOUND "Write not found.", metadata write = the id
+    asked for.
+    """
+    ERROR_REASON_WRITE_STATE: _ErrorReason.ValueType  # 52
+    """Only dead changes are tried again. Example: FAILED_PRECONDITION "The write is done.", metadata state = "done"."""
+    ERROR_REASON_TICKET_NOT_FOUND: _ErrorReason.ValueType  # 53
+    """The ticket does not exist in the caller's tenant. Example: NOT_FOUND "There is no such ticket.", metadata ticket =
+    what was asked for.
+    """
+    ERROR_REASON_TICKET_NOT_EXTERNAL: _ErrorReason.ValueType  # 54
+    """The ticket was made here and stands at no helpdesk. Example: FAILED_PRECONDITION "The ticket stands at no helpdesk." """
+    ERROR_REASON_OPERATION_UNSUPPORTED: _ErrorReason.ValueType  # 55
+    """The provider has no such thing. Example: FAILED_PRECONDITION "salesforce has no tags.", metadata provider =
+    "salesforce".
+    """
+    ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 56
+    """The request id was used for another change. Example: ALREADY_EXISTS "The request id stands for another change." """
+    ERROR_REASON_CREDENTIALS_MISSING: _ErrorReason.ValueType  # 57
+    """The connection lacks the credentials with which the provider is called. Example: FAILED_PRECONDITION "The connection
+    has no credentials for the provider's API."
+    """
+    ERROR_REASON_PEER_UNAVAILABLE: _ErrorReason.ValueType  # 58
+    """Tickets or recommendations, which are asked for this, do not answer. Example: UNAVAILABLE "The service tickets does
+    not answer; try again.", metadata service = "tickets".
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -114,7 +166,59 @@ ERROR_REASON_ADDRESSES_BUSY: ErrorReason.ValueType  # 10
 """So many webhooks came for addresses at which nobody was found lately that this one was not looked up; the vendor
 sends it again. Example: UNAVAILABLE "Too many unknown addresses are being looked up."
 """
+ERROR_REASON_ADDRESS_OVERLAP_FULL: ErrorReason.ValueType  # 11
+"""The connection or app already has as many open addresses as are allowed. Example: FAILED_PRECONDITION "At most 4
+addresses may be open at once."
+"""
+ERROR_REASON_APP_NOT_FOUND: ErrorReason.ValueType  # 12
+"""The app does not exist. Example: NOT_FOUND "App not found.", metadata app = the id asked for."""
+ERROR_REASON_APP_UNSUITED: ErrorReason.ValueType  # 13
+"""The provider has no apps: each connection has a secret of its own. Example: INVALID_ARGUMENT "zendesk has no apps.",
+metadata provider = "zendesk".
+"""
+ERROR_REASON_ACCOUNT_TAKEN: ErrorReason.ValueType  # 14
+"""Another connection, maybe of another shop, has proved before that the account is its own. Example: ALREADY_EXISTS
+"Another connection has proved that this account is its own."
+"""
+ERROR_REASON_PREDECESSOR_MODE: ErrorReason.ValueType  # 15
+"""Predecessor mode is not for this provider, or its end is past or too far away. Example: INVALID_ARGUMENT with a
+violation of "expire_time".
+"""
+ERROR_REASON_PREDECESSOR_TOKEN_TAKEN: ErrorReason.ValueType  # 16
+"""The webhook secret opens the predecessor's path for another connection already. Example: ALREADY_EXISTS "The token
+is in use; rotate the webhook secret first."
+"""
 ERROR_REASON_DELIVERY_ERASED: ErrorReason.ValueType  # 20
 """What the provider had sent was erased with its customer, and there is nothing left to process. Example:
 FAILED_PRECONDITION "The delivery's content was erased.", metadata delivery = the id asked for.
+"""
+ERROR_REASON_WRITE_BACK_OFF: ErrorReason.ValueType  # 50
+"""The tenant does not write back to its helpdesk: the feature "write_back" is off, as it is by default. Example:
+FAILED_PRECONDITION "Writing back is off for this shop: the feature write_back turns it on."
+"""
+ERROR_REASON_WRITE_NOT_FOUND: ErrorReason.ValueType  # 51
+"""The change does not exist in the caller's tenant. Example: NOT_FOUND "Write not found.", metadata write = the id
+asked for.
+"""
+ERROR_REASON_WRITE_STATE: ErrorReason.ValueType  # 52
+"""Only dead changes are tried again. Example: FAILED_PRECONDITION "The write is done.", metadata state = "done"."""
+ERROR_REASON_TICKET_NOT_FOUND: ErrorReason.ValueType  # 53
+"""The ticket does not exist in the caller's tenant. Example: NOT_FOUND "There is no such ticket.", metadata ticket =
+what was asked for.
+"""
+ERROR_REASON_TICKET_NOT_EXTERNAL: ErrorReason.ValueType  # 54
+"""The ticket was made here and stands at no helpdesk. Example: FAILED_PRECONDITION "The ticket stands at no helpdesk." """
+ERROR_REASON_OPERATION_UNSUPPORTED: ErrorReason.ValueType  # 55
+"""The provider has no such thing. Example: FAILED_PRECONDITION "salesforce has no tags.", metadata provider =
+"salesforce".
+"""
+ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 56
+"""The request id was used for another change. Example: ALREADY_EXISTS "The request id stands for another change." """
+ERROR_REASON_CREDENTIALS_MISSING: ErrorReason.ValueType  # 57
+"""The connection lacks the credentials with which the provider is called. Example: FAILED_PRECONDITION "The connection
+has no credentials for the provider's API."
+"""
+ERROR_REASON_PEER_UNAVAILABLE: ErrorReason.ValueType  # 58
+"""Tickets or recommendations, which are asked for this, do not answer. Example: UNAVAILABLE "The service tickets does
+not answer; try again.", metadata service = "tickets".
 """

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from rapport.options.v1 import options_pb2 as rapport_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-rapport/tickets/v1/conversation_service.proto\x12\x12rapport.tickets.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a rapport/options/v1/options.proto\";\n\x16GetConversationRequest\x12!\n\x06ticket\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06ticket\"\xb8\x02\n\x0c\x43onversation\x12\x1b\n\tticket_id\x18\x01 \x01(\tR\x08ticketId\x12#\n\rticket_number\x18\x02 \x01(\tR\x0cticketNumber\x12\x1f\n\x0b\x63ustomer_id\x18\x03 \x01(\tR\ncustomerId\x12\x18\n\x07subject\x18\x04 \x01(\tR\x07subject\x12\x18\n\x07\x63hannel\x18\x05 \x01(\tR\x07\x63hannel\x12\x16\n\x06status\x18\x06 \x01(\tR\x06status\x12\x1a\n\x08priority\x18\x07 \x01(\tR\x08priority\x12\x18\n\x07version\x18\x08 \x01(\x03R\x07version\x12\x43\n\x08messages\x18\t \x03(\x0b\x32\'.rapport.tickets.v1.ConversationMessageR\x08messages\"\xbc\x01\n\x13\x43onversationMessage\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n\nfrom_agent\x18\x02 \x01(\x08R\tfromAgent\x12\x18\n\x07\x63ontent\x18\x03 \x01(\tR\x07\x63ontent\x12\x1f\n\x0b\x61uthor_name\x18\x04 \x01(\tR\nauthorName\x12;\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime2\x8d\x01\n\x13\x43onversationService\x12v\n\x0fGetConversation\x12*.rapport.tickets.v1.GetConversationRequest\x1a .rapport.tickets.v1.Conversation\"\x15\x90\x02\x01\x8a\xb5\x18\x0e\n\x0ctickets.readb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-rapport/tickets/v1/conversation_service.proto\x12\x12rapport.tickets.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a rapport/options/v1/options.proto\";\n\x16GetConversationRequest\x12!\n\x06ticket\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06ticket\"\x8b\x03\n\x0c\x43onversation\x12\x1b\n\tticket_id\x18\x01 \x01(\tR\x08ticketId\x12#\n\rticket_number\x18\x02 \x01(\tR\x0cticketNumber\x12\x1f\n\x0b\x63ustomer_id\x18\x03 \x01(\tR\ncustomerId\x12\x18\n\x07subject\x18\x04 \x01(\tR\x07subject\x12\x18\n\x07\x63hannel\x18\x05 \x01(\tR\x07\x63hannel\x12\x16\n\x06status\x18\x06 \x01(\tR\x06status\x12\x1a\n\x08priority\x18\x07 \x01(\tR\x08priority\x12\x18\n\x07version\x18\x08 \x01(\x03R\x07version\x12\x43\n\x08messages\x18\t \x03(\x0b\x32\'.rapport.tickets.v1.ConversationMessageR\x08messages\x12#\n\rconnection_id\x18\n \x01(\tR\x0c\x63onnectionId\x12,\n\x12\x65xternal_ticket_id\x18\x0b \x01(\tR\x10\x65xternalTicketId\"\xbc\x01\n\x13\x43onversationMessage\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n\nfrom_agent\x18\x02 \x01(\x08R\tfromAgent\x12\x18\n\x07\x63ontent\x18\x03 \x01(\tR\x07\x63ontent\x12\x1f\n\x0b\x61uthor_name\x18\x04 \x01(\tR\nauthorName\x12;\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime2\x8d\x01\n\x13\x43onversationService\x12v\n\x0fGetConversation\x12*.rapport.tickets.v1.GetConversationRequest\x1a .rapport.tickets.v1.Conversation\"\x15\x90\x02\x01\x8a\xb5\x18\x0e\n\x0ctickets.readb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,9 +41,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCONVERSATIONREQUEST']._serialized_start=165
   _globals['_GETCONVERSATIONREQUEST']._serialized_end=224
   _globals['_CONVERSATION']._serialized_start=227
-  _globals['_CONVERSATION']._serialized_end=539
-  _globals['_CONVERSATIONMESSAGE']._serialized_start=542
-  _globals['_CONVERSATIONMESSAGE']._serialized_end=730
-  _globals['_CONVERSATIONSERVICE']._serialized_start=733
-  _globals['_CONVERSATIONSERVICE']._serialized_end=874
+  _globals['_CONVERSATION']._serialized_end=622
+  _globals['_CONVERSATIONMESSAGE']._serialized_start=625
+  _globals['_CONVERSATIONMESSAGE']._serialized_end=813
+  _globals['_CONVERSATIONSERVICE']._serialized_start=816
+  _globals['_CONVERSATIONSERVICE']._serialized_end=957
 # @@protoc_insertion_point(module_scope)

@@ -54,6 +54,8 @@ class Conversation(message.Message):
     PRIORITY_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
     MESSAGES_FIELD_NUMBER: builtins.int
+    CONNECTION_ID_FIELD_NUMBER: builtins.int
+    EXTERNAL_TICKET_ID_FIELD_NUMBER: builtins.int
     ticket_id: builtins.str
     """The ticket's id (UUID)."""
     ticket_number: builtins.str
@@ -72,6 +74,10 @@ class Conversation(message.Message):
     """Rises with every message that is added, hidden or restored, and with a new subject or customer; unchanged
     otherwise.
     """
+    connection_id: builtins.str
+    """The id (UUID) of the connection to the helpdesk where the ticket stands; empty for one that was made here."""
+    external_ticket_id: builtins.str
+    """The helpdesk's id of the ticket; empty for one that was made here."""
     @builtins.property
     def messages(self) -> containers.RepeatedCompositeFieldContainer[ConversationMessage]:
         """The visible messages, oldest first, at most the newest 50, each cut to 10,000 characters."""
@@ -88,10 +94,12 @@ class Conversation(message.Message):
         priority: builtins.str = ...,
         version: builtins.int = ...,
         messages: abc.Iterable[ConversationMessage] | None = ...,
+        connection_id: builtins.str = ...,
+        external_ticket_id: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["channel", b"channel", "customer_id", b"customer_id", "messages", b"messages", "priority", b"priority", "status", b"status", "subject", b"subject", "ticket_id", b"ticket_id", "ticket_number", b"ticket_number", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["channel", b"channel", "connection_id", b"connection_id", "customer_id", b"customer_id", "external_ticket_id", b"external_ticket_id", "messages", b"messages", "priority", b"priority", "status", b"status", "subject", b"subject", "ticket_id", b"ticket_id", "ticket_number", b"ticket_number", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

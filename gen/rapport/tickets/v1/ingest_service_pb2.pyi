@@ -99,19 +99,23 @@ class IngestResult(message.Message):
 
     OUTCOME_FIELD_NUMBER: builtins.int
     TICKET_ID_FIELD_NUMBER: builtins.int
+    CHANGED_FIELD_NUMBER: builtins.int
     outcome: IngestResult.Outcome.ValueType
     """What the event came to."""
     ticket_id: builtins.str
     """The id of the ticket (UUID)."""
+    changed: builtins.bool
+    """True when the event told something that was not known: a new ticket, another value of a field, a message or note."""
     def __init__(
         self,
         *,
         outcome: IngestResult.Outcome.ValueType = ...,
         ticket_id: builtins.str = ...,
+        changed: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["outcome", b"outcome", "ticket_id", b"ticket_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["changed", b"changed", "outcome", b"outcome", "ticket_id", b"ticket_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
