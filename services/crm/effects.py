@@ -12,7 +12,7 @@ from rapport.tickets.v1 import ingest_service_pb2 as pb
 from servicekit.errors import DomainError, UnavailableError
 from services.crm.deliveries import State
 from services.crm.events import ShopEvent
-from services.crm.ingest import MOST_EVENTS, SUPERSEDED, TenantRefusedError
+from services.crm.ingest import DUPLICATE, MOST_EVENTS, SUPERSEDED, TenantRefusedError
 from services.crm.outcomes import LEASE, again, final, given_back, resting
 from services.crm.reading import Work
 from services.crm.store import Outcome
@@ -91,7 +91,10 @@ class Effects:
         for work in group:
             mine, results = results[: len(work.tickets)], results[len(work.tickets) :]
             late = bool(mine) and all(result == SUPERSEDED for result in mine)
-            outcomes.append(final(work.job, State.SUPERSEDED if late else State.PROCESSED))
+            # A run before this one had got so far, and died before it wrote that down: told, not done again.
+            before = bool(mine) and all(result == DUPLICATE for result in mine)
+            state = State.SUPERSEDED if late else State.PROCESSED
+            outcomes.append(final(work.job, state, "EFFECT_WAS_THERE" if before else ""))
         return outcomes
 
     async def _tell_all(self, tenant_id: UUID, work: Work) -> list[Outcome]:
