@@ -34,6 +34,7 @@ from services.recommendations.__main__ import registrations
 from services.recommendations.customers import Customers
 from tests.support.servers import DatabaseFor, ServiceDatabase
 from tests.support.tokens import Issuer
+from tests.support.trail import kept_trail
 
 # A busy machine must not fail a property: how long an example takes is not what these tests are about.
 settings.register_profile("rapport", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -237,7 +238,8 @@ async def running(recommendations_database: ServiceDatabase, valkey_url: str, is
     )
     customers = Customers(database, doorbell, clock)
     async with open_channel(tickets_server.address) as to_tickets:
-        server = await start_server(registrations(database, customers, to_tickets, clock), trust=issuer.trust)
+        served = registrations(database, customers, to_tickets, clock)
+        server = await start_server(served, trust=issuer.trust, audit=kept_trail()[0])
         async with open_channel(server.address) as channel:
             yield Running(database, customers, tickets, tickets_server, clock, doorbell, channel)
         await server.stop()

@@ -230,9 +230,9 @@ async def test_of_two_states_of_an_order_the_one_that_changed_later_stays(shop: 
     same = await shop.buy(line("o-1", "anna", NOW, quantity=3, change_time=late))
     stale = await shop.buy(line("o-1", "anna", NOW, quantity=9, change_time=middle))
     assert [one.new_order_count + one.changed_order_count for one in (first, same, stale)] == [1, 0, 0]
-    assert (await shop.ask("GetCustomer", customer_id="anna"))["business_metrics"]["lifetime_value"] == 90.0
+    assert (await shop.ask("GetCustomerProfile", customer_id="anna"))["business_metrics"]["lifetime_value"] == 90.0
     await shop.buy(line("o-1", "anna", NOW, quantity=1))
-    assert (await shop.ask("GetCustomer", customer_id="anna"))["business_metrics"]["lifetime_value"] == 30.0
+    assert (await shop.ask("GetCustomerProfile", customer_id="anna"))["business_metrics"]["lifetime_value"] == 30.0
 
 
 async def test_a_forgotten_customer_is_gone_with_all_orders(shop: Caller, other_shop: Caller) -> None:
@@ -247,7 +247,7 @@ async def test_a_forgotten_customer_is_gone_with_all_orders(shop: Caller, other_
     again = await shop.running.customer.EraseCustomer(request, metadata=shop.metadata)
     assert (first.known, first.order_count, again.known, again.order_count) == (True, 2, False, 0)
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await shop.ask("GetCustomer", customer_id="anna")
+        await shop.ask("GetCustomerProfile", customer_id="anna")
     assert reason(refused.value) == "CUSTOMER_NOT_FOUND"
     told = await shop.running.changes.ListChanges(
         change_service_pb2.ListChangesRequest(cursor=before.cursor), metadata=shop.issuer.metadata("log.read")
@@ -257,8 +257,8 @@ async def test_a_forgotten_customer_is_gone_with_all_orders(shop: Caller, other_
         for table in ("orders", "order_lines"):
             found = await connection.exec_driver_sql(f"SELECT order_id FROM {table}")  # noqa: S608 - one of two names
             assert set(found.scalars()) == {"o-3"}
-    assert (await shop.ask("GetCustomer", customer_id="ben"))["business_metrics"]["total_orders"] == 1
-    assert (await other_shop.ask("GetCustomer", customer_id="anna"))["business_metrics"]["total_orders"] == 1
+    assert (await shop.ask("GetCustomerProfile", customer_id="ben"))["business_metrics"]["total_orders"] == 1
+    assert (await other_shop.ask("GetCustomerProfile", customer_id="anna"))["business_metrics"]["total_orders"] == 1
 
 
 async def test_of_two_contacts_the_one_that_changed_later_stays(shop: Caller) -> None:
