@@ -60,7 +60,7 @@ ROLES: Mapping[str, frozenset[str]] = {
 """What the roles of operators hold; a token has those that also fit where it works, unbound or in a tenant."""
 
 WORKLOADS: Mapping[str, frozenset[str]] = {
-    "crm": frozenset({"audit.record", "tickets.ingest", "trust.watch"}),
+    "crm": frozenset({"audit.record", "customers.write", "tickets.ingest", "trust.watch"}),
     "tickets": frozenset({"audit.record", "customers.read", "log.read", "recommendations.read", "trust.watch"}),
     "recommendations": frozenset({"audit.record", "log.read", "tickets.read", "trust.watch"}),
     "gateway": frozenset({"audit.record", "gateway.report", "trust.watch"}),
