@@ -110,7 +110,7 @@ class Salesforce:
                 _case_of(each),
                 kept(message, each),
             )
-            for each in message.notifications
+            for each in message.notifications[:MOST_PARTS]
         ]
 
     def acknowledge(self, _request: Request) -> Answer:
