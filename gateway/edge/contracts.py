@@ -13,6 +13,8 @@ FRONTEND_OWNERS = {FRONTEND + "TicketDesk": "tickets", FRONTEND + "Assistant": "
 """The services of the frontend's contract belong to no package of their own: who implements which."""
 
 VERBS = ("get", "put", "post", "delete", "patch")
+CUSTOM_VERBS = ("HEAD",)
+"""HTTP methods for which `google.api.http` has no field of their own."""
 
 
 class ContractError(ValueError):
@@ -120,8 +122,12 @@ def transcodable(files: descriptor_pb2.FileDescriptorSet) -> bytes:
 def _bindings(name: str, rule: http_pb2.HttpRule) -> Iterator[Binding]:
     for one in (rule, *rule.additional_bindings):
         verb = one.WhichOneof("pattern")
-        if verb not in VERBS:
+        if verb == "custom" and one.custom.kind in CUSTOM_VERBS:
+            binding = Binding(one.custom.kind, one.custom.path)
+        elif verb in VERBS:
+            binding = Binding(verb.upper(), getattr(one, verb))
+        else:
             raise ContractError(f"{name}: the http rule has no HTTP method that the gateway routes")
         if one.response_body:
             raise ContractError(f"{name}: Envoy refuses response_body")
-        yield Binding(verb.upper(), getattr(one, verb))
+        yield binding

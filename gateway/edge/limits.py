@@ -78,13 +78,18 @@ may be in any case, so that they work with little load as well."""
 
 def kind_of(*, surface: str, verb: str, method: str, streaming: bool) -> Kind:
     """Return the kind of a REST route: by its first path segment, its verb, the method's name, and if it streams."""
-    if surface == "webhooks":
+    if surface == "webhooks" or takes_webhooks(method):
         return Kind.WEBHOOK
     if streaming:
         return Kind.STREAM
     if verb in {"GET", "DELETE"}:
         return Kind.READ
     return Kind.IMPORT if method.startswith("Import") else Kind.WRITE
+
+
+def takes_webhooks(method: str) -> bool:
+    """Return whether a method takes what vendors send, at an address for webhooks or at the predecessor's path."""
+    return method.startswith("Receive") and method.endswith("Webhook")
 
 
 def circuit_breakers() -> CircuitBreakers:

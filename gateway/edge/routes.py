@@ -26,13 +26,15 @@ from envoy_data_plane.google.protobuf import Any
 
 from gateway.edge import compression, filters, hygiene, messages, problems, shared, templates
 from gateway.edge.contracts import Method
-from gateway.edge.limits import LIMITS, Kind, Limits, kind_of
+from gateway.edge.limits import LIMITS, Kind, Limits, kind_of, takes_webhooks
 
 HTTPS_ROUTES = "https"
 LONGEST_INLINE_BODY = 4 << 20
 JSON = "(?i)application/([a-z0-9.+-]+\\+)?json(;.*)?"
-RAW_SURFACES = frozenset({"webhooks", "oauth2"})
-"""Where bodies are what a standard or a vendor makes of them; everywhere else they are JSON."""
+RAW_SURFACES = frozenset({"oauth2"})
+"""Where bodies are what a standard makes of them; everywhere else but in webhooks they are JSON."""
+CLIENT_ADDRESS = "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"
+"""Of the client itself, behind the proxies that are trusted."""
 RETRY_UNSENT = "connect-failure,refused-stream"
 """When a request goes to another process: it never reached the first, so that this repeats nothing."""
 RETRY_REPEATABLE = f"{RETRY_UNSENT},reset"
@@ -171,12 +173,14 @@ def _rest_route(group: _Group, expression: str) -> Route:
         match=whole(expression, messages.header_is(":method", group.verb)),
         route=_action(group.owner, limits, safe=group.safe),
         # The service learns how long there is somebody who waits; a client of REST cannot say so itself.
-        request_headers_to_add=[messages.header("grpc-timeout", f"{int(limits.timeout.total_seconds())}S")]
-        if limits.timeout
-        else [],
+        request_headers_to_add=[
+            *([messages.header("grpc-timeout", f"{int(limits.timeout.total_seconds())}S")] if limits.timeout else []),
+            # For lists of addresses that a vendor's webhooks may come from; nobody outside can say this header.
+            *([messages.header("x-rapport-client", CLIENT_ADDRESS)] if group.kind is Kind.WEBHOOK else []),
+        ],
         # Of gRPC's encodings a client of REST knows nothing. A vendor's key is its own affair; ours goes no further,
         # also where it is not asked for.
-        request_headers_to_remove=["grpc-encoding", *([] if group.surface == "webhooks" else ["x-api-key"])],
+        request_headers_to_remove=["grpc-encoding", *([] if group.kind is Kind.WEBHOOK else ["x-api-key"])],
         typed_per_filter_config=_off(*off) | {filters.BODY_LIMIT: filters.body_limit(limits)},
     )
 
@@ -185,7 +189,7 @@ def _grpc_routes(methods: Sequence[Method]) -> list[Route]:
     grouped: dict[tuple[str, bool, bool, bool], list[str]] = defaultdict(list)
     for method in methods:
         # A webhook proves itself by the request as it came in over REST; there is no such thing over gRPC.
-        if not any(binding.template.startswith("/webhooks/") for binding in method.bindings):
+        if not takes_webhooks(method.name):
             grouped[method.owner, method.safe, method.streaming, method.public].append(method.path)
     return [
         Route(
@@ -231,7 +235,9 @@ def _unsupported(bindings: Iterable[tuple[_Group, templates.Template]], nobody: 
     expressions = [
         template.expression
         for group, template in bindings
-        if group.verb in {"POST", "PUT", "PATCH"} and group.surface not in RAW_SURFACES
+        if group.verb in {"POST", "PUT", "PATCH"}
+        and group.surface not in RAW_SURFACES
+        and group.kind is not Kind.WEBHOOK
     ]
     match = whole(
         _any_of(expressions),

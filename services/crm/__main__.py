@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import grpc
 from rapport.crm.v1 import (
+    app_service_pb2_grpc,
     connection_service_pb2_grpc,
     data_key_service_pb2_grpc,
     delivery_service_pb2_grpc,
@@ -29,6 +30,8 @@ from servicekit.pages import PageTokens
 from servicekit.server import Registration, serve
 from servicekit.tenant_data import TenantData
 from servicekit.tenant_data_servicer import registration
+from services.crm.app_book import AppBook
+from services.crm.app_servicer import AppServicer
 from services.crm.call_store import CallStore
 from services.crm.calling.engine import Calling
 from services.crm.connection_book import ConnectionBook
@@ -98,6 +101,7 @@ class Work:
     outgoing: Outgoing
     servicers: tuple[WebhookServicer, ConnectionServicer, DeliveryServicer]
     data: Registration
+    apps: AppServicer
 
 
 def check(settings: CrmSettings) -> Keks:
@@ -171,7 +175,7 @@ def put_together(settings: CrmSettings, database: Database, keks: Keks, peers: P
     )
     servicers = (
         WebhookServicer(receiving.inbox),
-        ConnectionServicer(connections, pages),
+        ConnectionServicer(connections, receiving.addresses, pages),
         DeliveryServicer(DeliveryBook(DeliveryStore(database), wake=waking), pages),
     )
     memory = Memory(keyring, directory, lambda: peers.trust.refused_tenants)
@@ -188,6 +192,7 @@ def put_together(settings: CrmSettings, database: Database, keks: Keks, peers: P
         outgoing,
         servicers,
         registration(data, lambda: peers.trust.refused_tenants),
+        AppServicer(AppBook(connections, receiving.addresses), pages),
     )
 
 
@@ -199,6 +204,7 @@ def registered(work: Work) -> tuple[Registration, ...]:
         Registration(connection_service_pb2_grpc.add_ConnectionServiceServicer_to_server, connections),
         Registration(delivery_service_pb2_grpc.add_DeliveryServiceServicer_to_server, deliveries),
         Registration(data_key_service_pb2_grpc.add_DataKeyServiceServicer_to_server, DataKeyServicer(work.key_jobs)),
+        Registration(app_service_pb2_grpc.add_AppServiceServicer_to_server, work.apps),
         *work.outgoing.registrations,
         work.data,
     )

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from servicekit.ids import uuid7
+from services.crm.apps import DEPLOYMENT
 from services.crm.connection_store import ConnectionStore, SealedSecret
 from services.crm.connections import (
     WEBHOOK_SECRET,
@@ -52,6 +53,8 @@ class ConnectionBook:
         provider = provider_named(provider_name)
         kept = check(provider, config, secrets)
         now, connection_id, token = datetime.now(UTC), uuid7(), new_token()
+        # Also one without a secret needs a key: what it receives is sealed.
+        await self._keyring.newest_or_first(tenant_id)
         sealed = [
             await self._sealed(tenant_id, connection_id, name, 1, secret, now)
             for name, secret in sorted(secrets.items())
@@ -63,7 +66,7 @@ class ConnectionBook:
             connection,
             sealed,
             token_hash(token),
-            reconciled_every=DEFAULT_INTERVAL if provider.api else None,
+            reconciled_every=DEFAULT_INTERVAL if provider.api and tenant_id != DEPLOYMENT else None,
         )
         self._directory.forget()
         return connection, webhook_url(self._public_url, provider.name, token)

@@ -1,6 +1,6 @@
 """All SQL about connections and their sealed secrets."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,12 +8,13 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database import Database
-from services.crm.connections import Connection, SecretState
+from services.crm.connections import WEBHOOK_SECRET, Connection, SecretState
 from services.crm.sync_store import first_reconciliation
-from services.crm.tables import connection_secrets, connections, webhook_addresses
+from services.crm.tables import connection_calls, connection_secrets, connections, webhook_addresses
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class ConnectionStore:
 
     @asynccontextmanager
     async def rotation(self, tenant_id: UUID, connection_id: UUID) -> AsyncIterator["Rotation | None"]:
-        """Hold a connection's webhook secrets for a rotation, one at a time; None when there is no such connection."""
+        """Hold a connection for a change, one at a time; None when there is no such connection."""
         async with self._database.tenant(tenant_id) as transaction:
             lock = (
                 select(connections.c.id)
@@ -105,7 +106,7 @@ class ConnectionStore:
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """A connection whose webhook secrets are held; `connection` is how it was."""
+    """A connection that is held while it or one of its secrets changes; `connection` is how it was."""
 
     _transaction: AsyncConnection
     _tenant_id: UUID
@@ -124,14 +125,82 @@ class Rotation:
             .values(not_after=old_end)
         )
         await self._transaction.execute(insert_secret(self._tenant_id, self.connection.id, secret))
+        return await self._changed(update_time=secret.not_before)
+
+    async def credentials(self) -> list[SealedSecret]:
+        """Return the newest version of each secret but the webhook secret."""
+        rows = await self._transaction.execute(newest_credentials(self._tenant_id, self.connection.id))
+        return [sealed_secret(row) for row in rows]
+
+    async def change(
+        self,
+        *,
+        display_name: str,
+        config: Mapping[str, str],
+        replaced: Iterable[SealedSecret],
+        removed: Iterable[str],
+        now: datetime,
+    ) -> Connection:
+        """Store another name, other settings, credentials in place of those of the same name, and without `removed`."""
+        replaced = list(replaced)
+        gone = [secret.name for secret in replaced] + list(removed)
+        if gone:
+            await self._transaction.execute(
+                delete(connection_secrets).where(
+                    connection_secrets.c.tenant_id == self._tenant_id,
+                    connection_secrets.c.connection_id == self.connection.id,
+                    connection_secrets.c.name.in_(gone),
+                )
+            )
+        for secret in replaced:
+            await self._transaction.execute(insert_secret(self._tenant_id, self.connection.id, secret))
+        # Whoever renews the access token just now does so for credentials that are no longer these.
+        await self._transaction.execute(
+            update(connection_calls)
+            .where(
+                connection_calls.c.tenant_id == self._tenant_id,
+                connection_calls.c.connection_id == self.connection.id,
+            )
+            .values(
+                fence=connection_calls.c.fence + 1,
+                generation=connection_calls.c.fence + 1,
+                renewing_until=None,
+                access_expires=None,
+            )
+        )
+        return await self._changed(display_name=display_name, config=dict(config), update_time=now)
+
+    async def _changed(self, **values: Any) -> Connection:
+        """Change the connection's row and return how it is now."""
         await self._transaction.execute(
             update(connections)
             .where(connections.c.tenant_id == self._tenant_id, connections.c.id == self.connection.id)
-            .values(update_time=secret.not_before)
+            .values(**values)
         )
         condition = connections.c.id == self.connection.id
         (connection,) = await _read_connections(self._transaction, self._tenant_id, condition, limit=1)
         return connection
+
+
+def newest_credentials(tenant_id: UUID, connection_id: UUID) -> Any:
+    """Return the query of the newest version of each secret of a connection but the webhook secret."""
+    return (
+        select(connection_secrets)
+        .ext(distinct_on(connection_secrets.c.name))
+        .where(
+            connection_secrets.c.tenant_id == tenant_id,
+            connection_secrets.c.connection_id == connection_id,
+            connection_secrets.c.name != WEBHOOK_SECRET,
+        )
+        .order_by(connection_secrets.c.name, connection_secrets.c.version.desc())
+    )
+
+
+def sealed_secret(row: Any) -> SealedSecret:
+    """Return a stored secret from its row."""
+    return SealedSecret(
+        row.name, row.version, row.key_version, row.sealed, row.last_four, row.not_before, row.not_after
+    )
 
 
 def insert_secret(tenant_id: UUID, connection_id: UUID, secret: SealedSecret) -> Any:
@@ -177,7 +246,14 @@ async def _read_connections(
         secrets[connection_id].append(SecretState(*state))
     return [
         Connection(
-            row.id, row.provider, row.display_name, row.config, secrets[row.id], row.create_time, row.update_time
+            row.id,
+            row.provider,
+            row.display_name,
+            row.config,
+            secrets[row.id],
+            row.create_time,
+            row.update_time,
+            row.predecessor_until,
         )
         for row in found
     ]

@@ -1,19 +1,25 @@
 """Connections to helpdesks: what may be configured, their secret addresses, and the rotation of webhook secrets."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from uuid import UUID
 
 from servicekit.errors import FieldViolation
+from servicekit.etag import etag
+from services.crm.allowed import MOST_NETWORKS, networks
+from services.crm.allowed import SETTING as ALLOWED_ADDRESSES
 from services.crm.errors import ConnectionInvalidError, SecretOverlapFullError, SecretPublicError
-from services.crm.providers.provider import Provider
+from services.crm.providers.provider import Proof, Provider
 
 WEBHOOK_SECRET = "webhook_secret"  # noqa: S105 - the name of the secret that verifies webhooks, not a secret
 SHORTEST_SECRET = 8
 """The fewest characters of any secret."""
+
+SHORTEST_SHARED_TOKEN = 16
+"""The fewest characters of a webhook secret that is sent along as it is, and so may be guessed by anybody."""
 
 MOST_ACTIVE_SECRETS = 4
 """How many webhook secrets of one connection may be accepted at once, the newest included."""
@@ -35,8 +41,23 @@ class SecretState:
 
 
 @dataclass(frozen=True, slots=True)
+class Health:
+    """How calls of a connection's provider went lately; `failing_since` is None while they work or none was made."""
+
+    success: datetime | None = None
+    failure: datetime | None = None
+    failing_since: datetime | None = None
+    reason: str = ""
+    detail: str = ""
+    access_expires: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Connection:
-    """A connection of a tenant to one account of a provider; `config` holds nothing secret."""
+    """A connection of a tenant to one account of a provider; `config` holds nothing secret.
+
+    Until `predecessor_until` it takes what the predecessor's signature schemes prove; None is never.
+    """
 
     id: UUID
     provider: str
@@ -45,6 +66,13 @@ class Connection:
     secrets: Sequence[SecretState]
     created: datetime
     updated: datetime
+    predecessor_until: datetime | None = None
+    health: Health = Health()
+
+    @property
+    def etag(self) -> str:
+        """What changes with every change that a person makes."""
+        return etag(self.id, self.updated.isoformat())
 
 
 def new_token() -> str:
@@ -67,10 +95,13 @@ def last_four(secret: str) -> str:
     return secret[-_SHOWN:] if len(secret) >= _SHORTEST_SHOWN else ""
 
 
-def check(provider: Provider, config: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+def check(
+    provider: Provider, config: Mapping[str, str], given: Mapping[str, str], *, stored: Collection[str] = ()
+) -> dict[str, str]:
     """Return the configuration that is to be stored: without the values that were left empty.
 
-    Receiving needs the webhook secret alone; what serves calls to the provider may come later.
+    Receiving needs the webhook secret alone; what serves calls to the provider may come later. `stored` names the
+    secrets that the connection has already.
 
     Raises:
         ConnectionInvalidError: a name is unknown, the webhook secret is missing, or a value has the wrong form.
@@ -79,23 +110,25 @@ def check(provider: Provider, config: Mapping[str, str], given: Mapping[str, str
     kept = {name: value for name, value in config.items() if value}
     violations = [
         FieldViolation(f"config.{name}", f"{provider.name} has no such setting.")
-        for name in sorted(kept.keys() - provider.settings.keys())
+        for name in sorted(kept.keys() - provider.settings.keys() - {ALLOWED_ADDRESSES})
     ]
     for name, setting in provider.settings.items():
         value = kept.get(name)
         if value is not None and not setting.pattern.fullmatch(value):
             violations.append(FieldViolation(f"config.{name}", f"Must be {setting.description}."))
-    known = provider.credentials | {WEBHOOK_SECRET}
+    violations += _allow_list_violations(kept)
+    known = provider.credentials | ({WEBHOOK_SECRET} if provider.proof is not Proof.ADDRESS else set())
     violations += [
         FieldViolation(f"secrets.{name}", f"{provider.name} has no such secret.")
         for name in sorted(given.keys() - known)
     ]
-    if WEBHOOK_SECRET not in given:
+    # Where the address proves webhooks, or the secret of an app, a connection needs none of its own.
+    if WEBHOOK_SECRET not in {*given, *stored} and provider.proof is not Proof.ADDRESS and not provider.app_level:
         violations.append(FieldViolation(f"secrets.{WEBHOOK_SECRET}", "Is required: it verifies the webhooks."))
     violations += [
-        FieldViolation(f"secrets.{name}", f"Must have at least {SHORTEST_SECRET} characters.")
+        FieldViolation(f"secrets.{name}", f"Must have at least {shortest(provider, name)} characters.")
         for name, secret in sorted(given.items())
-        if name in known and len(secret) < SHORTEST_SECRET
+        if name in known and len(secret) < shortest(provider, name)
     ]
     if violations:
         raise ConnectionInvalidError("The connection does not fit its provider.", violations=violations)
@@ -104,15 +137,35 @@ def check(provider: Provider, config: Mapping[str, str], given: Mapping[str, str
     return kept
 
 
+def _allow_list_violations(config: Mapping[str, str]) -> list[FieldViolation]:
+    try:
+        networks(config.get(ALLOWED_ADDRESSES, "0.0.0.0/0"))
+    except ValueError:
+        words = f"Must be up to {MOST_NETWORKS} addresses or networks, as 203.0.113.7,2001:db8::/32."
+        return [FieldViolation(f"config.{ALLOWED_ADDRESSES}", words)]
+    return []
+
+
+def shortest(provider: Provider, name: str) -> int:
+    """Return the fewest characters that a secret of this name may have."""
+    shared = name == WEBHOOK_SECRET and provider.proof is Proof.SHARED_TOKEN
+    return SHORTEST_SHARED_TOKEN if shared else SHORTEST_SECRET
+
+
 def check_new_secret(provider: Provider, secret: str) -> None:
     """Check a webhook secret that shall replace another.
 
     Raises:
-        ConnectionInvalidError: it is too short.
+        ConnectionInvalidError: it is too short, or the provider's webhooks are proved by their address alone.
         SecretPublicError: it is published.
     """
-    if len(secret) < SHORTEST_SECRET:
-        violation = FieldViolation(WEBHOOK_SECRET, f"Must have at least {SHORTEST_SECRET} characters.")
+    if provider.proof is Proof.ADDRESS:
+        violation = FieldViolation(WEBHOOK_SECRET, f"{provider.name} has none: rotate the address.")
+        raise ConnectionInvalidError("The secret does not fit its provider.", violations=[violation])
+    if len(secret) < shortest(provider, WEBHOOK_SECRET):
+        violation = FieldViolation(
+            WEBHOOK_SECRET, f"Must have at least {shortest(provider, WEBHOOK_SECRET)} characters."
+        )
         raise ConnectionInvalidError("The secret does not fit its provider.", violations=[violation])
     check_not_public(provider, secret)
 

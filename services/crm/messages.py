@@ -5,7 +5,7 @@ from dataclasses import asdict
 from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from rapport.crm.v1 import connection_pb2, delivery_pb2, delivery_service_pb2
+from rapport.crm.v1 import app_pb2, connection_pb2, delivery_pb2, delivery_service_pb2
 
 from services.crm.connections import Connection, SecretState
 from services.crm.deliveries import Balance, Delivery, Replay, State
@@ -36,6 +36,20 @@ def connection_message(connection: Connection) -> connection_pb2.Connection:
         secrets=[_secret_message(secret) for secret in connection.secrets],
         create_time=_timestamp(connection.created),
         update_time=_timestamp(connection.updated),
+        predecessor_expire_time=_timestamp(connection.predecessor_until) if connection.predecessor_until else None,
+    )
+
+
+def app_message(app: Connection) -> app_pb2.App:
+    """Return an app, which is kept as a connection, as callers see it."""
+    return app_pb2.App(
+        id=str(app.id),
+        provider=app.provider,
+        display_name=app.display_name,
+        config=app.config,
+        secrets=[_secret_message(secret) for secret in app.secrets],
+        create_time=_timestamp(app.created),
+        update_time=_timestamp(app.updated),
     )
 
 

@@ -8,6 +8,7 @@ from servicekit.audit import AuditTrail
 from servicekit.database import Database
 from services.crm.account_store import AccountStore
 from services.crm.accounts import Accounts
+from services.crm.address_book import AddressBook
 from services.crm.address_store import AddressStore
 from services.crm.directory import Directory
 from services.crm.entrance import Entrance
@@ -31,6 +32,7 @@ class Receiving:
     accounts: Accounts
     refusals: Refusals
     entrance: Entrance
+    addresses: AddressBook
 
     @classmethod
     def wired(
@@ -61,4 +63,5 @@ class Receiving:
             public_url=public_url,
             admitted=admitted,
         )
-        return cls(inbox, directory, accounts, refusals, entrance)
+        book = AddressBook(addresses, keyring, directory, public_url=public_url)
+        return cls(inbox, directory, accounts, refusals, entrance, book)

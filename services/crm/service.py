@@ -1,6 +1,6 @@
 """The servicers: a message in, one call, a message out."""
 
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -18,10 +18,12 @@ from rapport.crm.v1 import (
 from servicekit.believed import CLIENT_HEADER, believed_metadata
 from servicekit.identity import HOST_HEADER, caller_tenant
 from servicekit.pages import PageTokens
+from services.crm.address_book import AddressBook
 from services.crm.connection_book import ConnectionBook
 from services.crm.connections import token_hash
 from services.crm.inbox import Arrival, Inbox
 from services.crm.messages import connection_message, page_size
+from services.crm.predecessor import ALIAS_HEADER, ALIAS_PROVIDER, alias_hash
 
 _DEFAULT_OVERLAP = timedelta(days=1)
 
@@ -42,28 +44,59 @@ class WebhookServicer(webhook_service_pb2_grpc.WebhookServiceServicer):
         self, request: webhook_service_pb2.ReceiveWebhookRequest, context: Context
     ) -> httpbody_pb2.HttpBody:
         """Take a webhook in."""
-        headers = [(name, value) for name, value in believed_metadata(context) if isinstance(value, str)]
-        told = dict(headers)
-        arrival = Arrival(
-            request.provider,
-            request.token,
-            token_hash(request.token),
-            method=told.get(_ORIGINAL_METHOD, "POST"),
-            path=told.get(_ORIGINAL_PATH) or f"/webhooks/{request.provider}/{request.token}",
-            headers=headers,
-            body=request.body.data,
-            host=told.get(HOST_HEADER),
-            client=told.get(CLIENT_HEADER),
+        headers, told = _said(context)
+        return await self._receive(
+            Arrival(
+                request.provider,
+                request.token,
+                token_hash(request.token),
+                method=told.get(_ORIGINAL_METHOD, "POST"),
+                path=told.get(_ORIGINAL_PATH) or f"/webhooks/{request.provider}/{request.token}",
+                headers=headers,
+                body=request.body.data,
+                host=told.get(HOST_HEADER),
+                client=told.get(CLIENT_HEADER),
+            )
         )
+
+    async def ReceivePredecessorWebhook(
+        self, request: webhook_service_pb2.ReceivePredecessorWebhookRequest, context: Context
+    ) -> httpbody_pb2.HttpBody:
+        """Take a webhook in at the predecessor's path."""
+        headers, told = _said(context)
+        token = told.get(ALIAS_HEADER, "")
+        return await self._receive(
+            Arrival(
+                ALIAS_PROVIDER,
+                token,
+                alias_hash(token),
+                method="POST",
+                path=told.get(_ORIGINAL_PATH) or "/api/gorgias/webhook",
+                headers=headers,
+                body=request.body.data,
+                host=told.get(HOST_HEADER),
+                client=told.get(CLIENT_HEADER),
+                predecessor=True,
+            )
+        )
+
+    async def _receive(self, arrival: Arrival) -> httpbody_pb2.HttpBody:
         answer = await self._inbox.receive(arrival)
         return httpbody_pb2.HttpBody(content_type=answer.content_type, data=answer.body)
+
+
+def _said(context: Context) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    """Return the headers of the request, and those of them that are said by the gateway by their names."""
+    headers = [(name, value) for name, value in believed_metadata(context) if isinstance(value, str)]
+    return headers, dict(headers)
 
 
 class ConnectionServicer(connection_service_pb2_grpc.ConnectionServiceServicer):
     """Implements `rapport.crm.v1.ConnectionService`."""
 
-    def __init__(self, book: ConnectionBook, pages: PageTokens) -> None:
+    def __init__(self, book: ConnectionBook, addresses: AddressBook, pages: PageTokens) -> None:
         self._book = book
+        self._addresses = addresses
         self._pages = pages
 
     async def CreateConnection(
@@ -119,3 +152,20 @@ class ConnectionServicer(connection_service_pb2_grpc.ConnectionServiceServicer):
                 caller_tenant(), UUID(request.connection), secret=request.webhook_secret, overlap=overlap
             )
         )
+
+    async def RotateWebhookAddress(
+        self, request: connection_service_pb2.RotateWebhookAddressRequest, _context: Context
+    ) -> connection_service_pb2.RotateWebhookAddressResponse:
+        """Make a new address."""
+        overlap = request.overlap.ToTimedelta() if request.HasField("overlap") else _DEFAULT_OVERLAP
+        url = await self._addresses.rotate(caller_tenant(), UUID(request.connection), overlap=overlap)
+        return connection_service_pb2.RotateWebhookAddressResponse(webhook_url=url)
+
+    async def SetPredecessorMode(
+        self, request: connection_service_pb2.SetPredecessorModeRequest, _context: Context
+    ) -> connection_pb2.Connection:
+        """Begin or end predecessor mode."""
+        until = request.expire_time.ToDatetime(tzinfo=UTC) if request.HasField("expire_time") else None
+        tenant_id, connection_id = caller_tenant(), UUID(request.connection)
+        await self._addresses.set_predecessor_mode(tenant_id, connection_id, until)
+        return connection_message(await self._book.get(tenant_id, connection_id))

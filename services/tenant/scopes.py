@@ -33,6 +33,8 @@ REGISTRY = frozenset({"tenants.read", "tenants.write"})
 
 DEPLOYMENT = frozenset(
     {
+        "apps.read",
+        "apps.write",
         "audit.read",
         "data_keys.read",
         "data_keys.write",

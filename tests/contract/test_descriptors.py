@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 IMAGE = descriptor_pb2.FileDescriptorSet.FromString((ROOT / "gen" / "rapport.binpb").read_bytes())
 READS = ("Get", "List", "Find", "BatchGet", "Search", "Explain", "Watch")
 PUBLIC = {
+    "rapport.crm.v1.WebhookService.ReceivePredecessorWebhook",
     "rapport.crm.v1.WebhookService.ReceiveWebhook",
     "rapport.tenant.v1.OAuthService.GetAuthorizationServer",
     "rapport.tenant.v1.OAuthService.IssueToken",
@@ -30,7 +31,7 @@ MAKES_NO_SECRET = {"rapport.tenant.v1.ApiKeyService.RevokeApiKey"}
 
 ADMINISTRATION = {
     f"{resource}.write"
-    for resource in ("tenants", "keys", "connections", "domains", "signing_keys", "gateway", "data_keys", "keks")
+    for resource in ("apps", "tenants", "keys", "connections", "domains", "signing_keys", "gateway", "data_keys", "keks")
 } | {"tenants.export", "credentials.use"}
 
 

@@ -15,6 +15,7 @@ import grpc
 import pytest
 from google.api.httpbody_pb2 import HttpBody
 from rapport.crm.v1 import (
+    app_service_pb2_grpc,
     connection_service_pb2,
     connection_service_pb2_grpc,
     delivery_service_pb2,
@@ -22,10 +23,6 @@ from rapport.crm.v1 import (
     webhook_service_pb2,
     webhook_service_pb2_grpc,
 )
-from services.crm.effects import Effects, Shops
-from services.crm.fetching import Fetching
-from services.crm.outcomes import LEASE
-from services.crm.reading import Reader
 
 from servicekit.audit import AuditTrail
 from servicekit.channel import open_channel
@@ -35,6 +32,8 @@ from servicekit.identity import HostRules, Principal, TokenVerifier, Workload
 from servicekit.ids import uuid7
 from servicekit.pages import PageTokens
 from servicekit.server import Registration, start_server
+from services.crm.app_book import AppBook
+from services.crm.app_servicer import AppServicer
 from services.crm.call_store import CallStore
 from services.crm.calling.engine import Calling
 from services.crm.connection_book import ConnectionBook
@@ -43,10 +42,14 @@ from services.crm.delivery_book import DeliveryBook
 from services.crm.delivery_servicer import DeliveryServicer
 from services.crm.delivery_store import DeliveryStore
 from services.crm.directory import Directory
+from services.crm.effects import Effects, Shops
+from services.crm.fetching import Fetching
 from services.crm.inbox import Inbox
 from services.crm.ingest import Ingest
 from services.crm.key_store import KeyStore
 from services.crm.keyring import Keyring
+from services.crm.outcomes import LEASE
+from services.crm.reading import Reader
 from services.crm.receiving import Receiving
 from services.crm.refusals import Refusals
 from services.crm.service import ConnectionServicer, WebhookServicer
@@ -275,7 +278,11 @@ async def crm(fresh_database_for: DatabaseFor) -> AsyncIterator[Crm]:
             Registration(webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server, WebhookServicer(process.inbox)),
             Registration(
                 connection_service_pb2_grpc.add_ConnectionServiceServicer_to_server,
-                ConnectionServicer(process.connections, pages),
+                ConnectionServicer(process.connections, process.receiving.addresses, pages),
+            ),
+            Registration(
+                app_service_pb2_grpc.add_AppServiceServicer_to_server,
+                AppServicer(AppBook(process.connections, process.receiving.addresses), pages),
             ),
             Registration(
                 delivery_service_pb2_grpc.add_DeliveryServiceServicer_to_server,

@@ -10,6 +10,7 @@ import grpc
 TICKET = {"ticket": "{ticket}"}
 CUSTOMER = {"customer_id": "{customer}"}
 CONNECTION = {"connection": "{connection}"}
+APP = {"app": "01890000-0000-7000-8000-0000000000ab"}
 DELIVERY = {"delivery": "{delivery}"}
 LINE = {
     "order_id": "o-9",
@@ -42,6 +43,11 @@ EVENT = {
 
 # What each method is asked; `{name}` stands for the id of something that belongs to the first shop.
 REQUESTS: dict[str, dict[str, Any]] = {
+    "rapport.crm.v1.AppService/CreateApp": {"provider": "hubspot", "webhook_secret": "a-secret-of-an-app-0123456789"},
+    "rapport.crm.v1.AppService/ListApps": {},
+    "rapport.crm.v1.AppService/RotateAppSecret": {**APP, "webhook_secret": "another-secret-of-an-app-0123"},
+    "rapport.crm.v1.AppService/RotateAppAddress": APP,
+    "rapport.crm.v1.AppService/DeleteApp": APP,
     "rapport.crm.v1.ConnectionService/CreateConnection": {
         "provider": "zendesk",
         "secrets": {"webhook_secret": "a-secret-of-its-own-0123456789"},
@@ -56,6 +62,8 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "rapport.crm.v1.DataKeyService/GetDataKeyStatus": {},
     "rapport.crm.v1.DataKeyService/RotateDataKeys": {},
     "rapport.crm.v1.DataKeyService/RotateKek": {},
+    "rapport.crm.v1.ConnectionService/RotateWebhookAddress": CONNECTION,
+    "rapport.crm.v1.ConnectionService/SetPredecessorMode": CONNECTION,
     "rapport.crm.v1.DeliveryService/ListDeliveries": {},
     "rapport.crm.v1.DeliveryService/GetDelivery": DELIVERY,
     "rapport.crm.v1.DeliveryService/GetBalance": {},

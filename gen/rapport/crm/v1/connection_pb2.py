@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1frapport/crm/v1/connection.proto\x12\x0erapport.crm.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x03\n\nConnection\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n\x08provider\x18\x02 \x01(\tR\x08provider\x12!\n\x0c\x64isplay_name\x18\x03 \x01(\tR\x0b\x64isplayName\x12>\n\x06\x63onfig\x18\x04 \x03(\x0b\x32&.rapport.crm.v1.Connection.ConfigEntryR\x06\x63onfig\x12\x35\n\x07secrets\x18\x05 \x03(\x0b\x32\x1b.rapport.crm.v1.SecretStateR\x07secrets\x12;\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x1a\x39\n\x0b\x43onfigEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xd2\x01\n\x0bSecretState\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n\x07version\x18\x02 \x01(\x05R\x07version\x12\x1b\n\tlast_four\x18\x03 \x01(\tR\x08lastFour\x12;\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTimeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1frapport/crm/v1/connection.proto\x12\x0erapport.crm.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa9\x04\n\nConnection\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n\x08provider\x18\x02 \x01(\tR\x08provider\x12!\n\x0c\x64isplay_name\x18\x03 \x01(\tR\x0b\x64isplayName\x12>\n\x06\x63onfig\x18\x04 \x03(\x0b\x32&.rapport.crm.v1.Connection.ConfigEntryR\x06\x63onfig\x12\x35\n\x07secrets\x18\x05 \x03(\x0b\x32\x1b.rapport.crm.v1.SecretStateR\x07secrets\x12;\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x12\n\x04\x65tag\x18\x08 \x01(\tR\x04\x65tag\x12\x38\n\x06health\x18\t \x01(\x0b\x32 .rapport.crm.v1.ConnectionHealthR\x06health\x12R\n\x17predecessor_expire_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x15predecessorExpireTime\x1a\x39\n\x0b\x43onfigEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xd2\x01\n\x0bSecretState\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n\x07version\x18\x02 \x01(\x05R\x07version\x12\x1b\n\tlast_four\x18\x03 \x01(\tR\x08lastFour\x12;\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\"\x80\x04\n\x10\x43onnectionHealth\x12<\n\x05state\x18\x01 \x01(\x0e\x32&.rapport.crm.v1.ConnectionHealth.StateR\x05state\x12=\n\x0csuccess_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bsuccessTime\x12=\n\x0c\x66\x61ilure_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0b\x66\x61ilureTime\x12?\n\rfailing_since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0c\x66\x61ilingSince\x12%\n\x0e\x66\x61ilure_reason\x18\x05 \x01(\tR\rfailureReason\x12%\n\x0e\x66\x61ilure_detail\x18\x06 \x01(\tR\rfailureDetail\x12H\n\x12\x61\x63\x63\x65ss_expire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x10\x61\x63\x63\x65ssExpireTime\"W\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_UNKNOWN\x10\x01\x12\x11\n\rSTATE_HEALTHY\x10\x02\x12\x11\n\rSTATE_FAILING\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,9 +35,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONNECTION_CONFIGENTRY']._loaded_options = None
   _globals['_CONNECTION_CONFIGENTRY']._serialized_options = b'8\001'
   _globals['_CONNECTION']._serialized_start=85
-  _globals['_CONNECTION']._serialized_end=476
-  _globals['_CONNECTION_CONFIGENTRY']._serialized_start=419
-  _globals['_CONNECTION_CONFIGENTRY']._serialized_end=476
-  _globals['_SECRETSTATE']._serialized_start=479
-  _globals['_SECRETSTATE']._serialized_end=689
+  _globals['_CONNECTION']._serialized_end=638
+  _globals['_CONNECTION_CONFIGENTRY']._serialized_start=581
+  _globals['_CONNECTION_CONFIGENTRY']._serialized_end=638
+  _globals['_SECRETSTATE']._serialized_start=641
+  _globals['_SECRETSTATE']._serialized_end=851
+  _globals['_CONNECTIONHEALTH']._serialized_start=854
+  _globals['_CONNECTIONHEALTH']._serialized_end=1366
+  _globals['_CONNECTIONHEALTH_STATE']._serialized_start=1279
+  _globals['_CONNECTIONHEALTH_STATE']._serialized_end=1366
 # @@protoc_insertion_point(module_scope)

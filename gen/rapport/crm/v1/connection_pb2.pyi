@@ -8,6 +8,7 @@ from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
 from google.protobuf import timestamp_pb2 as timestamp_pb2
 from google.protobuf.internal import containers as containers
+from google.protobuf.internal import enum_type_wrapper as enum_type_wrapper
 import builtins as builtins
 import sys
 import typing as typing
@@ -52,12 +53,19 @@ class Connection(message.Message):
     SECRETS_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
     UPDATE_TIME_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
+    HEALTH_FIELD_NUMBER: builtins.int
+    PREDECESSOR_EXPIRE_TIME_FIELD_NUMBER: builtins.int
     id: builtins.str
     """The id (UUID)."""
     provider: builtins.str
     """The provider's name, for example "zendesk"."""
     display_name: builtins.str
     """The name that people see; may be empty."""
+    etag: builtins.str
+    """Changes with every change of the connection, not with its health. Sent back with an update, it makes sure that
+    nobody else changed the connection in between.
+    """
     @builtins.property
     def config(self) -> containers.ScalarMap[builtins.str, builtins.str]:
         """What is configured and not secret, by name. Which names there are depends on the provider: zendesk has `subdomain`
@@ -76,6 +84,14 @@ class Connection(message.Message):
     def update_time(self) -> timestamp_pb2.Timestamp:
         """When the connection or one of its secrets last changed."""
 
+    @builtins.property
+    def health(self) -> ConnectionHealth:
+        """How calls of the provider's API went; absent where the provider has none."""
+
+    @builtins.property
+    def predecessor_expire_time(self) -> timestamp_pb2.Timestamp:
+        """When predecessor mode ends (`SetPredecessorMode`); absent where it is off."""
+
     def __init__(
         self,
         *,
@@ -86,10 +102,13 @@ class Connection(message.Message):
         secrets: abc.Iterable[SecretState] | None = ...,
         create_time: timestamp_pb2.Timestamp | None = ...,
         update_time: timestamp_pb2.Timestamp | None = ...,
+        etag: builtins.str = ...,
+        health: ConnectionHealth | None = ...,
+        predecessor_expire_time: timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "health", b"health", "predecessor_expire_time", b"predecessor_expire_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["config", b"config", "create_time", b"create_time", "display_name", b"display_name", "id", b"id", "provider", b"provider", "secrets", b"secrets", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["config", b"config", "create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "health", b"health", "id", b"id", "predecessor_expire_time", b"predecessor_expire_time", "provider", b"provider", "secrets", b"secrets", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -130,5 +149,84 @@ class SecretState(message.Message):
     _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "last_four", b"last_four", "name", b"name", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ConnectionHealth(message.Message):
+    """How the calls of a connection's provider went lately."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    class _State:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[ConnectionHealth._State.ValueType], builtins.type):
+        DESCRIPTOR: descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: ConnectionHealth._State.ValueType  # 0
+        """Never sent."""
+        STATE_UNKNOWN: ConnectionHealth._State.ValueType  # 1
+        """The provider was not called yet."""
+        STATE_HEALTHY: ConnectionHealth._State.ValueType  # 2
+        """The last call worked."""
+        STATE_FAILING: ConnectionHealth._State.ValueType  # 3
+        """The last call failed; the vendor may be out of reach, or the credentials are no longer good."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """Whether calls work."""
+
+    STATE_UNSPECIFIED: ConnectionHealth.State.ValueType  # 0
+    """Never sent."""
+    STATE_UNKNOWN: ConnectionHealth.State.ValueType  # 1
+    """The provider was not called yet."""
+    STATE_HEALTHY: ConnectionHealth.State.ValueType  # 2
+    """The last call worked."""
+    STATE_FAILING: ConnectionHealth.State.ValueType  # 3
+    """The last call failed; the vendor may be out of reach, or the credentials are no longer good."""
+
+    STATE_FIELD_NUMBER: builtins.int
+    SUCCESS_TIME_FIELD_NUMBER: builtins.int
+    FAILURE_TIME_FIELD_NUMBER: builtins.int
+    FAILING_SINCE_FIELD_NUMBER: builtins.int
+    FAILURE_REASON_FIELD_NUMBER: builtins.int
+    FAILURE_DETAIL_FIELD_NUMBER: builtins.int
+    ACCESS_EXPIRE_TIME_FIELD_NUMBER: builtins.int
+    state: ConnectionHealth.State.ValueType
+    """Whether calls work."""
+    failure_reason: builtins.str
+    """Why they fail, a fixed word as "CREDENTIALS_REFUSED" or "RENEWAL_REFUSED"; empty while they work."""
+    failure_detail: builtins.str
+    """More about it in words, without anything secret; empty while they work."""
+    @builtins.property
+    def success_time(self) -> timestamp_pb2.Timestamp:
+        """When a call last worked."""
+
+    @builtins.property
+    def failure_time(self) -> timestamp_pb2.Timestamp:
+        """When a call last failed."""
+
+    @builtins.property
+    def failing_since(self) -> timestamp_pb2.Timestamp:
+        """Since when calls have been failing in a row; absent while they work."""
+
+    @builtins.property
+    def access_expire_time(self) -> timestamp_pb2.Timestamp:
+        """When the access token that is in use ends; absent where it does not, or nothing is known of it."""
+
+    def __init__(
+        self,
+        *,
+        state: ConnectionHealth.State.ValueType = ...,
+        success_time: timestamp_pb2.Timestamp | None = ...,
+        failure_time: timestamp_pb2.Timestamp | None = ...,
+        failing_since: timestamp_pb2.Timestamp | None = ...,
+        failure_reason: builtins.str = ...,
+        failure_detail: builtins.str = ...,
+        access_expire_time: timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["access_expire_time", b"access_expire_time", "failing_since", b"failing_since", "failure_time", b"failure_time", "success_time", b"success_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["access_expire_time", b"access_expire_time", "failing_since", b"failing_since", "failure_detail", b"failure_detail", "failure_reason", b"failure_reason", "failure_time", b"failure_time", "state", b"state", "success_time", b"success_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -27,11 +27,13 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from rapport.crm.v1 import connection_pb2 as rapport_dot_crm_dot_v1_dot_connection__pb2
 from rapport.options.v1 import options_pb2 as rapport_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'rapport/crm/v1/connection_service.proto\x12\x0erapport.crm.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1frapport/crm/v1/connection.proto\x1a rapport/options/v1/options.proto\"\xc6\x03\n\x17\x43reateConnectionRequest\x12)\n\x08provider\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18 R\x08provider\x12/\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\xc8\x01R\x0b\x64isplayName\x12h\n\x06\x63onfig\x18\x03 \x03(\x0b\x32\x33.rapport.crm.v1.CreateConnectionRequest.ConfigEntryB\x1b\xe2\x41\x01\x02\xbaH\x14\x9a\x01\x11\x10 \"\x06r\x04\x10\x01\x18@*\x05r\x03\x18\x80\x08R\x06\x63onfig\x12n\n\x07secrets\x18\x04 \x03(\x0b\x32\x34.rapport.crm.v1.CreateConnectionRequest.SecretsEntryB\x1e\x80\x01\x01\xe2\x41\x01\x02\xbaH\x14\x9a\x01\x11\x10\x10\"\x06r\x04\x10\x01\x18@*\x05r\x03\x18\x80@R\x07secrets\x1a\x39\n\x0b\x43onfigEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x1a:\n\x0cSecretsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"|\n\x18\x43reateConnectionResponse\x12:\n\nconnection\x18\x01 \x01(\x0b\x32\x1a.rapport.crm.v1.ConnectionR\nconnection\x12$\n\x0bwebhook_url\x18\x02 \x01(\tB\x03\x80\x01\x01R\nwebhookUrl\"D\n\x14GetConnectionRequest\x12,\n\nconnection\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01R\nconnection\"o\n\x16ListConnectionsRequest\x12(\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12+\n\npage_token\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80 R\tpageToken\"\x7f\n\x17ListConnectionsResponse\x12<\n\x0b\x63onnections\x18\x01 \x03(\x0b\x32\x1a.rapport.crm.v1.ConnectionR\x0b\x63onnections\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"G\n\x17\x44\x65leteConnectionRequest\x12,\n\nconnection\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01R\nconnection\"\xcd\x01\n\x1aRotateWebhookSecretRequest\x12,\n\nconnection\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01R\nconnection\x12\x38\n\x0ewebhook_secret\x18\x02 \x01(\tB\x11\x80\x01\x01\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\x80@R\rwebhookSecret\x12G\n\x07overlap\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xe2\x41\x01\x01\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xf5$2\x00R\x07overlap2\xa8\x06\n\x11\x43onnectionService\x12\x9a\x01\n\x10\x43reateConnection\x12\'.rapport.crm.v1.CreateConnectionRequest\x1a(.rapport.crm.v1.CreateConnectionResponse\"3\x8a\xb5\x18\x15\n\x11\x63onnections.write \x01\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/connections:\x01*\x12\x90\x01\n\rGetConnection\x12$.rapport.crm.v1.GetConnectionRequest\x1a\x1a.rapport.crm.v1.Connection\"=\x90\x02\x01\x8a\xb5\x18\x12\n\x10\x63onnections.read\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/connections/{connection}\x12\x94\x01\n\x0fListConnections\x12&.rapport.crm.v1.ListConnectionsRequest\x1a\'.rapport.crm.v1.ListConnectionsResponse\"0\x90\x02\x01\x8a\xb5\x18\x12\n\x10\x63onnections.read\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/connections\x12\x95\x01\n\x10\x44\x65leteConnection\x12\'.rapport.crm.v1.DeleteConnectionRequest\x1a\x16.google.protobuf.Empty\"@\x90\x02\x02\x8a\xb5\x18\x15\n\x11\x63onnections.write \x01\x82\xd3\xe4\x93\x02\x1e*\x1c/v1/connections/{connection}\x12\xb3\x01\n\x13RotateWebhookSecret\x12*.rapport.crm.v1.RotateWebhookSecretRequest\x1a\x1a.rapport.crm.v1.Connection\"T\x8a\xb5\x18\x15\n\x11\x63onnections.write \x01\x82\xd3\xe4\x93\x02\x35\"0/v1/connections/{connection}:rotateWebhookSecret:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'rapport/crm/v1/connection_service.proto\x12\x0erapport.crm.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1frapport/crm/v1/connection.proto\x1a rapport/options/v1/options.proto\"\xc6\x03\n\x17\x43reateConnectionRequest\x12)\n\x08provider\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18 R\x08provider\x12/\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\xc8\x01R\x0b\x64isplayName\x12h\n\x06\x63onfig\x18\x03 \x03(\x0b\x32\x33.rapport.crm.v1.CreateConnectionRequest.ConfigEntryB\x1b\xe2\x41\x01\x02\xbaH\x14\x9a\x01\x11\x10 \"\x06r\x04\x10\x01\x18@*\x05r\x03\x18\x80\x08R\x06\x63onfig\x12n\n\x07secrets\x18\x04 \x03(\x0b\x32\x34.rapport.crm.v1.CreateConnectionRequest.SecretsEntryB\x1e\x80\x01\x01\xe2\x41\x01\x02\xbaH\x14\x9a\x01\x11\x10\x10\"\x06r\x04\x10\x01\x18@*\x05r\x03\x18\x80@R\x07secrets\x1a\x39\n\x0b\x43onfigEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x1a:\n\x0cSecretsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xa8\x01\n\x18\x43reateConnectionResponse\x12:\n\nconnection\x18\x01 \x01(\x0b\x32\x1a.rapport.crm.v1.ConnectionR\nconnection\x12$\n\x0bwebhook_url\x18\x02 \x01(\tB\x03\x80\x01\x01R\nwebhookUrl\x12*\n\x0ewebhook_secret\x18\x03 \x01(\tB\x03\x80\x01\x01R\rwebhookSecret\"D\n\x14GetConnectionRequest\x12,\n\nconnection\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01R\nconnection\"o\n\x16ListConnectionsRequest\x12(\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12+\n\npage_token\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80 R\tpageToken\"\x7f\n\x17ListConnectionsResponse\x12<\n\x0b\x63onnections\x18\x01 \x03(\x0b\x32\x1a.rapport.crm.v1.ConnectionR\x0b\x63onnections\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xf3\x04\n\x17UpdateConnectionRequest\x12,\n\nconnection\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01R\nconnection\x12/\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\xc8\x01R\x0b\x64isplayName\x12h\n\x06\x63onfig\x18\x03 \x03(\x0b\x32\x33.rapport.crm.v1.UpdateConnectionRequest.ConfigEntryB\x1b\xe2\x41\x01\x01\xbaH\x14\x9a\x01\x11\x10 \"\x06r\x04\x10\x01\x18@*\x05r\x03\x18\x80\x08R\x06\x63onfig\x12n\n\x07secrets\x18\x04 \x03(\x0b\x32\x34.rapport.crm.v1.UpdateConnectionRequest.SecretsEntryB\x1e\x80\x01\x01\xe2\x41\x01\x01\xbaH\x14\x9a\x01\x11\x10\x10\"\x06r\x04\x10\x01\x18@*\x05r\x03\x18\x80@R\x07secrets\x12\x85\x01\n\x0bupdate_mask\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskBH\xe2\x41\x01\x01\xbaHA\xba\x01>\n\x10update_mask.size\x12\x11\x61t most 100 paths\x1a\x17size(this.paths) <= 100R\nupdateMask\x12 \n\x04\x65tag\x18\x06 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x01R\x04\x65tag\x1a\x39\n\x0b\x43onfigEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x1a:\n\x0cSecretsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"E\n\x15TestConnectionRequest\x12,\n\nconnection\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01R\nconnection\"\x99\x03\n\x16TestConnectionResponse\x12\x16\n\x06passed\x18\x01 \x01(\x08R\x06passed\x12J\n\x08\x66indings\x18\x02 \x03(\x0b\x32..rapport.crm.v1.TestConnectionResponse.FindingR\x08\x66indings\x1a\x9a\x02\n\x07\x46inding\x12\x14\n\x05\x63heck\x18\x01 \x01(\tR\x05\x63heck\x12P\n\x07outcome\x18\x02 \x01(\x0e\x32\x36.rapport.crm.v1.TestConnectionResponse.Finding.OutcomeR\x07outcome\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\x12\x16\n\x06\x64\x65tail\x18\x04 \x01(\tR\x06\x64\x65tail\x12\x16\n\x06\x61\x64vice\x18\x05 \x01(\tR\x06\x61\x64vice\"_\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x12\n\x0eOUTCOME_PASSED\x10\x01\x12\x12\n\x0eOUTCOME_FAILED\x10\x02\x12\x13\n\x0fOUTCOME_SKIPPED\x10\x03\"G\n\x17\x44\x65leteConnectionRequest\x12,\n\nconnection\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01R\nconnection\"\xcd\x01\n\x1aRotateWebhookSecretRequest\x12,\n\nconnection\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01R\nconnection\x12\x38\n\x0ewebhook_secret\x18\x02 \x01(\tB\x11\x80\x01\x01\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\x80@R\rwebhookSecret\x12G\n\x07overlap\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xe2\x41\x01\x01\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xf5$2\x00R\x07overlap\"\x94\x01\n\x1bRotateWebhookAddressRequest\x12,\n\nconnection\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01R\nconnection\x12G\n\x07overlap\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xe2\x41\x01\x01\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xf5$2\x00R\x07overlap\"D\n\x1cRotateWebhookAddressResponse\x12$\n\x0bwebhook_url\x18\x01 \x01(\tB\x03\x80\x01\x01R\nwebhookUrl\"\x94\x01\n\x19SetPredecessorModeRequest\x12,\n\nconnection\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01R\nconnection\x12I\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0c\xe2\x41\x01\x01\xbaH\x05\xb2\x01\x02\x32\x00R\nexpireTime2\xef\x0b\n\x11\x43onnectionService\x12\x9a\x01\n\x10\x43reateConnection\x12\'.rapport.crm.v1.CreateConnectionRequest\x1a(.rapport.crm.v1.CreateConnectionResponse\"3\x8a\xb5\x18\x15\n\x11\x63onnections.write \x01\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/connections:\x01*\x12\x90\x01\n\rGetConnection\x12$.rapport.crm.v1.GetConnectionRequest\x1a\x1a.rapport.crm.v1.Connection\"=\x90\x02\x01\x8a\xb5\x18\x12\n\x10\x63onnections.read\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/connections/{connection}\x12\x94\x01\n\x0fListConnections\x12&.rapport.crm.v1.ListConnectionsRequest\x1a\'.rapport.crm.v1.ListConnectionsResponse\"0\x90\x02\x01\x8a\xb5\x18\x12\n\x10\x63onnections.read\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/connections\x12\x9c\x01\n\x10UpdateConnection\x12\'.rapport.crm.v1.UpdateConnectionRequest\x1a\x1a.rapport.crm.v1.Connection\"C\x90\x02\x02\x8a\xb5\x18\x15\n\x11\x63onnections.write \x01\x82\xd3\xe4\x93\x02!2\x1c/v1/connections/{connection}:\x01*\x12\xa4\x01\n\x0eTestConnection\x12%.rapport.crm.v1.TestConnectionRequest\x1a&.rapport.crm.v1.TestConnectionResponse\"C\x8a\xb5\x18\x13\n\x0f\x63redentials.use \x01\x82\xd3\xe4\x93\x02&\"!/v1/connections/{connection}:test:\x01*\x12\x95\x01\n\x10\x44\x65leteConnection\x12\'.rapport.crm.v1.DeleteConnectionRequest\x1a\x16.google.protobuf.Empty\"@\x90\x02\x02\x8a\xb5\x18\x15\n\x11\x63onnections.write \x01\x82\xd3\xe4\x93\x02\x1e*\x1c/v1/connections/{connection}\x12\xb3\x01\n\x13RotateWebhookSecret\x12*.rapport.crm.v1.RotateWebhookSecretRequest\x1a\x1a.rapport.crm.v1.Connection\"T\x8a\xb5\x18\x15\n\x11\x63onnections.write \x01\x82\xd3\xe4\x93\x02\x35\"0/v1/connections/{connection}:rotateWebhookSecret:\x01*\x12\xc8\x01\n\x14RotateWebhookAddress\x12+.rapport.crm.v1.RotateWebhookAddressRequest\x1a,.rapport.crm.v1.RotateWebhookAddressResponse\"U\x8a\xb5\x18\x15\n\x11\x63onnections.write \x01\x82\xd3\xe4\x93\x02\x36\"1/v1/connections/{connection}:rotateWebhookAddress:\x01*\x12\xb3\x01\n\x12SetPredecessorMode\x12).rapport.crm.v1.SetPredecessorModeRequest\x1a\x1a.rapport.crm.v1.Connection\"V\x90\x02\x02\x8a\xb5\x18\x15\n\x11\x63onnections.write \x01\x82\xd3\xe4\x93\x02\x34\"//v1/connections/{connection}:setPredecessorMode:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,12 +54,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATECONNECTIONREQUEST'].fields_by_name['secrets']._serialized_options = b'\200\001\001\342A\001\002\272H\024\232\001\021\020\020\"\006r\004\020\001\030@*\005r\003\030\200@'
   _globals['_CREATECONNECTIONRESPONSE'].fields_by_name['webhook_url']._loaded_options = None
   _globals['_CREATECONNECTIONRESPONSE'].fields_by_name['webhook_url']._serialized_options = b'\200\001\001'
+  _globals['_CREATECONNECTIONRESPONSE'].fields_by_name['webhook_secret']._loaded_options = None
+  _globals['_CREATECONNECTIONRESPONSE'].fields_by_name['webhook_secret']._serialized_options = b'\200\001\001'
   _globals['_GETCONNECTIONREQUEST'].fields_by_name['connection']._loaded_options = None
   _globals['_GETCONNECTIONREQUEST'].fields_by_name['connection']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_LISTCONNECTIONSREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTCONNECTIONSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001\272H\004\032\002(\000'
   _globals['_LISTCONNECTIONSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTCONNECTIONSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001\272H\005r\003\030\200 '
+  _globals['_UPDATECONNECTIONREQUEST_CONFIGENTRY']._loaded_options = None
+  _globals['_UPDATECONNECTIONREQUEST_CONFIGENTRY']._serialized_options = b'8\001'
+  _globals['_UPDATECONNECTIONREQUEST_SECRETSENTRY']._loaded_options = None
+  _globals['_UPDATECONNECTIONREQUEST_SECRETSENTRY']._serialized_options = b'8\001'
+  _globals['_UPDATECONNECTIONREQUEST'].fields_by_name['connection']._loaded_options = None
+  _globals['_UPDATECONNECTIONREQUEST'].fields_by_name['connection']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
+  _globals['_UPDATECONNECTIONREQUEST'].fields_by_name['display_name']._loaded_options = None
+  _globals['_UPDATECONNECTIONREQUEST'].fields_by_name['display_name']._serialized_options = b'\342A\001\001\272H\005r\003\030\310\001'
+  _globals['_UPDATECONNECTIONREQUEST'].fields_by_name['config']._loaded_options = None
+  _globals['_UPDATECONNECTIONREQUEST'].fields_by_name['config']._serialized_options = b'\342A\001\001\272H\024\232\001\021\020 \"\006r\004\020\001\030@*\005r\003\030\200\010'
+  _globals['_UPDATECONNECTIONREQUEST'].fields_by_name['secrets']._loaded_options = None
+  _globals['_UPDATECONNECTIONREQUEST'].fields_by_name['secrets']._serialized_options = b'\200\001\001\342A\001\001\272H\024\232\001\021\020\020\"\006r\004\020\001\030@*\005r\003\030\200@'
+  _globals['_UPDATECONNECTIONREQUEST'].fields_by_name['update_mask']._loaded_options = None
+  _globals['_UPDATECONNECTIONREQUEST'].fields_by_name['update_mask']._serialized_options = b'\342A\001\001\272HA\272\001>\n\020update_mask.size\022\021at most 100 paths\032\027size(this.paths) <= 100'
+  _globals['_UPDATECONNECTIONREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_UPDATECONNECTIONREQUEST'].fields_by_name['etag']._serialized_options = b'\342A\001\001\272H\005r\003\030\200\001'
+  _globals['_TESTCONNECTIONREQUEST'].fields_by_name['connection']._loaded_options = None
+  _globals['_TESTCONNECTIONREQUEST'].fields_by_name['connection']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_DELETECONNECTIONREQUEST'].fields_by_name['connection']._loaded_options = None
   _globals['_DELETECONNECTIONREQUEST'].fields_by_name['connection']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_ROTATEWEBHOOKSECRETREQUEST'].fields_by_name['connection']._loaded_options = None
@@ -66,34 +88,72 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROTATEWEBHOOKSECRETREQUEST'].fields_by_name['webhook_secret']._serialized_options = b'\200\001\001\342A\001\002\272H\007r\005\020\001\030\200@'
   _globals['_ROTATEWEBHOOKSECRETREQUEST'].fields_by_name['overlap']._loaded_options = None
   _globals['_ROTATEWEBHOOKSECRETREQUEST'].fields_by_name['overlap']._serialized_options = b'\342A\001\001\272H\013\252\001\010\"\004\010\200\365$2\000'
+  _globals['_ROTATEWEBHOOKADDRESSREQUEST'].fields_by_name['connection']._loaded_options = None
+  _globals['_ROTATEWEBHOOKADDRESSREQUEST'].fields_by_name['connection']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
+  _globals['_ROTATEWEBHOOKADDRESSREQUEST'].fields_by_name['overlap']._loaded_options = None
+  _globals['_ROTATEWEBHOOKADDRESSREQUEST'].fields_by_name['overlap']._serialized_options = b'\342A\001\001\272H\013\252\001\010\"\004\010\200\365$2\000'
+  _globals['_ROTATEWEBHOOKADDRESSRESPONSE'].fields_by_name['webhook_url']._loaded_options = None
+  _globals['_ROTATEWEBHOOKADDRESSRESPONSE'].fields_by_name['webhook_url']._serialized_options = b'\200\001\001'
+  _globals['_SETPREDECESSORMODEREQUEST'].fields_by_name['connection']._loaded_options = None
+  _globals['_SETPREDECESSORMODEREQUEST'].fields_by_name['connection']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
+  _globals['_SETPREDECESSORMODEREQUEST'].fields_by_name['expire_time']._loaded_options = None
+  _globals['_SETPREDECESSORMODEREQUEST'].fields_by_name['expire_time']._serialized_options = b'\342A\001\001\272H\005\262\001\0022\000'
   _globals['_CONNECTIONSERVICE'].methods_by_name['CreateConnection']._loaded_options = None
   _globals['_CONNECTIONSERVICE'].methods_by_name['CreateConnection']._serialized_options = b'\212\265\030\025\n\021connections.write \001\202\323\344\223\002\024\"\017/v1/connections:\001*'
   _globals['_CONNECTIONSERVICE'].methods_by_name['GetConnection']._loaded_options = None
   _globals['_CONNECTIONSERVICE'].methods_by_name['GetConnection']._serialized_options = b'\220\002\001\212\265\030\022\n\020connections.read\202\323\344\223\002\036\022\034/v1/connections/{connection}'
   _globals['_CONNECTIONSERVICE'].methods_by_name['ListConnections']._loaded_options = None
   _globals['_CONNECTIONSERVICE'].methods_by_name['ListConnections']._serialized_options = b'\220\002\001\212\265\030\022\n\020connections.read\202\323\344\223\002\021\022\017/v1/connections'
+  _globals['_CONNECTIONSERVICE'].methods_by_name['UpdateConnection']._loaded_options = None
+  _globals['_CONNECTIONSERVICE'].methods_by_name['UpdateConnection']._serialized_options = b'\220\002\002\212\265\030\025\n\021connections.write \001\202\323\344\223\002!2\034/v1/connections/{connection}:\001*'
+  _globals['_CONNECTIONSERVICE'].methods_by_name['TestConnection']._loaded_options = None
+  _globals['_CONNECTIONSERVICE'].methods_by_name['TestConnection']._serialized_options = b'\212\265\030\023\n\017credentials.use \001\202\323\344\223\002&\"!/v1/connections/{connection}:test:\001*'
   _globals['_CONNECTIONSERVICE'].methods_by_name['DeleteConnection']._loaded_options = None
   _globals['_CONNECTIONSERVICE'].methods_by_name['DeleteConnection']._serialized_options = b'\220\002\002\212\265\030\025\n\021connections.write \001\202\323\344\223\002\036*\034/v1/connections/{connection}'
   _globals['_CONNECTIONSERVICE'].methods_by_name['RotateWebhookSecret']._loaded_options = None
   _globals['_CONNECTIONSERVICE'].methods_by_name['RotateWebhookSecret']._serialized_options = b'\212\265\030\025\n\021connections.write \001\202\323\344\223\0025\"0/v1/connections/{connection}:rotateWebhookSecret:\001*'
-  _globals['_CREATECONNECTIONREQUEST']._serialized_start=280
-  _globals['_CREATECONNECTIONREQUEST']._serialized_end=734
-  _globals['_CREATECONNECTIONREQUEST_CONFIGENTRY']._serialized_start=617
-  _globals['_CREATECONNECTIONREQUEST_CONFIGENTRY']._serialized_end=674
-  _globals['_CREATECONNECTIONREQUEST_SECRETSENTRY']._serialized_start=676
-  _globals['_CREATECONNECTIONREQUEST_SECRETSENTRY']._serialized_end=734
-  _globals['_CREATECONNECTIONRESPONSE']._serialized_start=736
-  _globals['_CREATECONNECTIONRESPONSE']._serialized_end=860
-  _globals['_GETCONNECTIONREQUEST']._serialized_start=862
-  _globals['_GETCONNECTIONREQUEST']._serialized_end=930
-  _globals['_LISTCONNECTIONSREQUEST']._serialized_start=932
-  _globals['_LISTCONNECTIONSREQUEST']._serialized_end=1043
-  _globals['_LISTCONNECTIONSRESPONSE']._serialized_start=1045
-  _globals['_LISTCONNECTIONSRESPONSE']._serialized_end=1172
-  _globals['_DELETECONNECTIONREQUEST']._serialized_start=1174
-  _globals['_DELETECONNECTIONREQUEST']._serialized_end=1245
-  _globals['_ROTATEWEBHOOKSECRETREQUEST']._serialized_start=1248
-  _globals['_ROTATEWEBHOOKSECRETREQUEST']._serialized_end=1453
-  _globals['_CONNECTIONSERVICE']._serialized_start=1456
-  _globals['_CONNECTIONSERVICE']._serialized_end=2264
+  _globals['_CONNECTIONSERVICE'].methods_by_name['RotateWebhookAddress']._loaded_options = None
+  _globals['_CONNECTIONSERVICE'].methods_by_name['RotateWebhookAddress']._serialized_options = b'\212\265\030\025\n\021connections.write \001\202\323\344\223\0026\"1/v1/connections/{connection}:rotateWebhookAddress:\001*'
+  _globals['_CONNECTIONSERVICE'].methods_by_name['SetPredecessorMode']._loaded_options = None
+  _globals['_CONNECTIONSERVICE'].methods_by_name['SetPredecessorMode']._serialized_options = b'\220\002\002\212\265\030\025\n\021connections.write \001\202\323\344\223\0024\"//v1/connections/{connection}:setPredecessorMode:\001*'
+  _globals['_CREATECONNECTIONREQUEST']._serialized_start=347
+  _globals['_CREATECONNECTIONREQUEST']._serialized_end=801
+  _globals['_CREATECONNECTIONREQUEST_CONFIGENTRY']._serialized_start=684
+  _globals['_CREATECONNECTIONREQUEST_CONFIGENTRY']._serialized_end=741
+  _globals['_CREATECONNECTIONREQUEST_SECRETSENTRY']._serialized_start=743
+  _globals['_CREATECONNECTIONREQUEST_SECRETSENTRY']._serialized_end=801
+  _globals['_CREATECONNECTIONRESPONSE']._serialized_start=804
+  _globals['_CREATECONNECTIONRESPONSE']._serialized_end=972
+  _globals['_GETCONNECTIONREQUEST']._serialized_start=974
+  _globals['_GETCONNECTIONREQUEST']._serialized_end=1042
+  _globals['_LISTCONNECTIONSREQUEST']._serialized_start=1044
+  _globals['_LISTCONNECTIONSREQUEST']._serialized_end=1155
+  _globals['_LISTCONNECTIONSRESPONSE']._serialized_start=1157
+  _globals['_LISTCONNECTIONSRESPONSE']._serialized_end=1284
+  _globals['_UPDATECONNECTIONREQUEST']._serialized_start=1287
+  _globals['_UPDATECONNECTIONREQUEST']._serialized_end=1914
+  _globals['_UPDATECONNECTIONREQUEST_CONFIGENTRY']._serialized_start=684
+  _globals['_UPDATECONNECTIONREQUEST_CONFIGENTRY']._serialized_end=741
+  _globals['_UPDATECONNECTIONREQUEST_SECRETSENTRY']._serialized_start=743
+  _globals['_UPDATECONNECTIONREQUEST_SECRETSENTRY']._serialized_end=801
+  _globals['_TESTCONNECTIONREQUEST']._serialized_start=1916
+  _globals['_TESTCONNECTIONREQUEST']._serialized_end=1985
+  _globals['_TESTCONNECTIONRESPONSE']._serialized_start=1988
+  _globals['_TESTCONNECTIONRESPONSE']._serialized_end=2397
+  _globals['_TESTCONNECTIONRESPONSE_FINDING']._serialized_start=2115
+  _globals['_TESTCONNECTIONRESPONSE_FINDING']._serialized_end=2397
+  _globals['_TESTCONNECTIONRESPONSE_FINDING_OUTCOME']._serialized_start=2302
+  _globals['_TESTCONNECTIONRESPONSE_FINDING_OUTCOME']._serialized_end=2397
+  _globals['_DELETECONNECTIONREQUEST']._serialized_start=2399
+  _globals['_DELETECONNECTIONREQUEST']._serialized_end=2470
+  _globals['_ROTATEWEBHOOKSECRETREQUEST']._serialized_start=2473
+  _globals['_ROTATEWEBHOOKSECRETREQUEST']._serialized_end=2678
+  _globals['_ROTATEWEBHOOKADDRESSREQUEST']._serialized_start=2681
+  _globals['_ROTATEWEBHOOKADDRESSREQUEST']._serialized_end=2829
+  _globals['_ROTATEWEBHOOKADDRESSRESPONSE']._serialized_start=2831
+  _globals['_ROTATEWEBHOOKADDRESSRESPONSE']._serialized_end=2899
+  _globals['_SETPREDECESSORMODEREQUEST']._serialized_start=2902
+  _globals['_SETPREDECESSORMODEREQUEST']._serialized_end=3050
+  _globals['_CONNECTIONSERVICE']._serialized_start=3053
+  _globals['_CONNECTIONSERVICE']._serialized_end=4572
 # @@protoc_insertion_point(module_scope)

@@ -6,8 +6,11 @@ Connects shops to helpdesks."""
 from collections import abc as abc
 from google.protobuf import descriptor as descriptor
 from google.protobuf import duration_pb2 as duration_pb2
+from google.protobuf import field_mask_pb2 as field_mask_pb2
 from google.protobuf import message as message
+from google.protobuf import timestamp_pb2 as timestamp_pb2
 from google.protobuf.internal import containers as containers
+from google.protobuf.internal import enum_type_wrapper as enum_type_wrapper
 from rapport.crm.v1 import connection_pb2 as connection_pb2
 import builtins as builtins
 import sys
@@ -80,8 +83,10 @@ class CreateConnectionRequest(message.Message):
 
     @builtins.property
     def secrets(self) -> containers.ScalarMap[builtins.str, builtins.str]:
-        """The secrets, by name. `webhook_secret` verifies the provider's webhooks and is required; the provider's API
-        credentials (zendesk: `api_token`) may come with it. Never returned, never logged.
+        """The secrets, by name. `webhook_secret` verifies the provider's webhooks: it is required where the provider signs with
+        a secret of each connection, made where the provider sends it along and none is given, and not taken where the
+        address is the only proof. The provider's API credentials (zendesk: `api_token`) may come with it or later. Never
+        returned, never logged.
         """
 
     def __init__(
@@ -106,8 +111,13 @@ class CreateConnectionResponse(message.Message):
 
     CONNECTION_FIELD_NUMBER: builtins.int
     WEBHOOK_URL_FIELD_NUMBER: builtins.int
+    WEBHOOK_SECRET_FIELD_NUMBER: builtins.int
     webhook_url: builtins.str
     """The address to enter at the provider. It holds a secret token: it is shown this once and cannot be read again."""
+    webhook_secret: builtins.str
+    """The webhook secret that was made for a provider that sends it along with each webhook, where none was given; empty
+    otherwise. It is shown this once and cannot be read again.
+    """
     @builtins.property
     def connection(self) -> connection_pb2.Connection:
         """The connection."""
@@ -117,10 +127,11 @@ class CreateConnectionResponse(message.Message):
         *,
         connection: connection_pb2.Connection | None = ...,
         webhook_url: builtins.str = ...,
+        webhook_secret: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["connection", b"connection"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["connection", b"connection", "webhook_url", b"webhook_url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["connection", b"connection", "webhook_secret", b"webhook_secret", "webhook_url", b"webhook_url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -195,6 +206,204 @@ class ListConnectionsResponse(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class UpdateConnectionRequest(message.Message):
+    """Asks for a changed connection."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class ConfigEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @typing.final
+    class SecretsEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CONNECTION_FIELD_NUMBER: builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: builtins.int
+    CONFIG_FIELD_NUMBER: builtins.int
+    SECRETS_FIELD_NUMBER: builtins.int
+    UPDATE_MASK_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
+    connection: builtins.str
+    """The connection's id (UUID)."""
+    display_name: builtins.str
+    """The name that people see."""
+    etag: builtins.str
+    """The etag that was read; empty changes the connection whatever happened since."""
+    @builtins.property
+    def config(self) -> containers.ScalarMap[builtins.str, builtins.str]:
+        """Settings by name, see `Connection.config`; an empty value removes one."""
+
+    @builtins.property
+    def secrets(self) -> containers.ScalarMap[builtins.str, builtins.str]:
+        """Credentials of the provider's API by name; an empty value removes one. Never returned, never logged."""
+
+    @builtins.property
+    def update_mask(self) -> field_mask_pb2.FieldMask:
+        """Which fields change: "display_name", "config", "secrets", or single entries as in "config.subdomain" and
+        "secrets.api_token". "config" as a whole replaces all settings. Without a mask every value that the request holds is
+        set and everything else stays.
+        """
+
+    def __init__(
+        self,
+        *,
+        connection: builtins.str = ...,
+        display_name: builtins.str = ...,
+        config: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        secrets: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        update_mask: field_mask_pb2.FieldMask | None = ...,
+        etag: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["config", b"config", "connection", b"connection", "display_name", b"display_name", "etag", b"etag", "secrets", b"secrets", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class TestConnectionRequest(message.Message):
+    """Names the connection to test."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONNECTION_FIELD_NUMBER: builtins.int
+    connection: builtins.str
+    """The connection's id (UUID)."""
+    def __init__(
+        self,
+        *,
+        connection: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["connection", b"connection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class TestConnectionResponse(message.Message):
+    """What a test of a connection found."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class Finding(message.Message):
+        """One thing that was checked."""
+
+        DESCRIPTOR: descriptor.Descriptor
+
+        class _Outcome:
+            ValueType = typing.NewType("ValueType", builtins.int)
+            V: _TypeAlias = ValueType  # noqa: Y015
+
+        class _OutcomeEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[TestConnectionResponse.Finding._Outcome.ValueType], builtins.type):
+            DESCRIPTOR: descriptor.EnumDescriptor
+            OUTCOME_UNSPECIFIED: TestConnectionResponse.Finding._Outcome.ValueType  # 0
+            """Never sent."""
+            OUTCOME_PASSED: TestConnectionResponse.Finding._Outcome.ValueType  # 1
+            """Nothing is wrong."""
+            OUTCOME_FAILED: TestConnectionResponse.Finding._Outcome.ValueType  # 2
+            """Something is wrong."""
+            OUTCOME_SKIPPED: TestConnectionResponse.Finding._Outcome.ValueType  # 3
+            """There was nothing to check, or something before it failed."""
+
+        class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
+            """How a check came out."""
+
+        OUTCOME_UNSPECIFIED: TestConnectionResponse.Finding.Outcome.ValueType  # 0
+        """Never sent."""
+        OUTCOME_PASSED: TestConnectionResponse.Finding.Outcome.ValueType  # 1
+        """Nothing is wrong."""
+        OUTCOME_FAILED: TestConnectionResponse.Finding.Outcome.ValueType  # 2
+        """Something is wrong."""
+        OUTCOME_SKIPPED: TestConnectionResponse.Finding.Outcome.ValueType  # 3
+        """There was nothing to check, or something before it failed."""
+
+        CHECK_FIELD_NUMBER: builtins.int
+        OUTCOME_FIELD_NUMBER: builtins.int
+        REASON_FIELD_NUMBER: builtins.int
+        DETAIL_FIELD_NUMBER: builtins.int
+        ADVICE_FIELD_NUMBER: builtins.int
+        check: builtins.str
+        """What was checked: "settings", "credentials", "login", "account" or "ownership"."""
+        outcome: TestConnectionResponse.Finding.Outcome.ValueType
+        """How it came out."""
+        reason: builtins.str
+        """Why it failed, a fixed word as "CREDENTIALS_REFUSED"; empty otherwise."""
+        detail: builtins.str
+        """What was tried and what came of it, in a sentence."""
+        advice: builtins.str
+        """What to do about it, in a sentence; empty where there is nothing to do."""
+        def __init__(
+            self,
+            *,
+            check: builtins.str = ...,
+            outcome: TestConnectionResponse.Finding.Outcome.ValueType = ...,
+            reason: builtins.str = ...,
+            detail: builtins.str = ...,
+            advice: builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["advice", b"advice", "check", b"check", "detail", b"detail", "outcome", b"outcome", "reason", b"reason"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PASSED_FIELD_NUMBER: builtins.int
+    FINDINGS_FIELD_NUMBER: builtins.int
+    passed: builtins.bool
+    """Whether nothing is wrong."""
+    @builtins.property
+    def findings(self) -> containers.RepeatedCompositeFieldContainer[TestConnectionResponse.Finding]:
+        """What was checked, in this order; after the first failure the rest is skipped."""
+
+    def __init__(
+        self,
+        *,
+        passed: builtins.bool = ...,
+        findings: abc.Iterable[TestConnectionResponse.Finding] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["findings", b"findings", "passed", b"passed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class DeleteConnectionRequest(message.Message):
     """Names the connection to delete."""
 
@@ -241,5 +450,77 @@ class RotateWebhookSecretRequest(message.Message):
     _HasFieldArgType: _TypeAlias = typing.Literal["overlap", b"overlap"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["connection", b"connection", "overlap", b"overlap", "webhook_secret", b"webhook_secret"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RotateWebhookAddressRequest(message.Message):
+    """Asks for a new address."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONNECTION_FIELD_NUMBER: builtins.int
+    OVERLAP_FIELD_NUMBER: builtins.int
+    connection: builtins.str
+    """The connection's id (UUID)."""
+    @builtins.property
+    def overlap(self) -> duration_pb2.Duration:
+        """How long the previous addresses stay open: at most seven days; absent means one day, zero means not at all."""
+
+    def __init__(
+        self,
+        *,
+        connection: builtins.str = ...,
+        overlap: duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["overlap", b"overlap"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["connection", b"connection", "overlap", b"overlap"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RotateWebhookAddressResponse(message.Message):
+    """The new address."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    WEBHOOK_URL_FIELD_NUMBER: builtins.int
+    webhook_url: builtins.str
+    """The address to enter at the provider. It holds a secret token: it is shown this once and cannot be read again."""
+    def __init__(
+        self,
+        *,
+        webhook_url: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["webhook_url", b"webhook_url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SetPredecessorModeRequest(message.Message):
+    """Begins or ends predecessor mode."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONNECTION_FIELD_NUMBER: builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: builtins.int
+    connection: builtins.str
+    """The connection's id (UUID)."""
+    @builtins.property
+    def expire_time(self) -> timestamp_pb2.Timestamp:
+        """When the mode ends, at most 180 days from now; absent ends it at once."""
+
+    def __init__(
+        self,
+        *,
+        connection: builtins.str = ...,
+        expire_time: timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["connection", b"connection", "expire_time", b"expire_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -52,6 +52,16 @@ class ConnectionServiceStub:
                 request_serializer=rapport_dot_crm_dot_v1_dot_connection__service__pb2.ListConnectionsRequest.SerializeToString,
                 response_deserializer=rapport_dot_crm_dot_v1_dot_connection__service__pb2.ListConnectionsResponse.FromString,
                 _registered_method=True)
+        self.UpdateConnection = channel.unary_unary(
+                '/rapport.crm.v1.ConnectionService/UpdateConnection',
+                request_serializer=rapport_dot_crm_dot_v1_dot_connection__service__pb2.UpdateConnectionRequest.SerializeToString,
+                response_deserializer=rapport_dot_crm_dot_v1_dot_connection__pb2.Connection.FromString,
+                _registered_method=True)
+        self.TestConnection = channel.unary_unary(
+                '/rapport.crm.v1.ConnectionService/TestConnection',
+                request_serializer=rapport_dot_crm_dot_v1_dot_connection__service__pb2.TestConnectionRequest.SerializeToString,
+                response_deserializer=rapport_dot_crm_dot_v1_dot_connection__service__pb2.TestConnectionResponse.FromString,
+                _registered_method=True)
         self.DeleteConnection = channel.unary_unary(
                 '/rapport.crm.v1.ConnectionService/DeleteConnection',
                 request_serializer=rapport_dot_crm_dot_v1_dot_connection__service__pb2.DeleteConnectionRequest.SerializeToString,
@@ -60,6 +70,16 @@ class ConnectionServiceStub:
         self.RotateWebhookSecret = channel.unary_unary(
                 '/rapport.crm.v1.ConnectionService/RotateWebhookSecret',
                 request_serializer=rapport_dot_crm_dot_v1_dot_connection__service__pb2.RotateWebhookSecretRequest.SerializeToString,
+                response_deserializer=rapport_dot_crm_dot_v1_dot_connection__pb2.Connection.FromString,
+                _registered_method=True)
+        self.RotateWebhookAddress = channel.unary_unary(
+                '/rapport.crm.v1.ConnectionService/RotateWebhookAddress',
+                request_serializer=rapport_dot_crm_dot_v1_dot_connection__service__pb2.RotateWebhookAddressRequest.SerializeToString,
+                response_deserializer=rapport_dot_crm_dot_v1_dot_connection__service__pb2.RotateWebhookAddressResponse.FromString,
+                _registered_method=True)
+        self.SetPredecessorMode = channel.unary_unary(
+                '/rapport.crm.v1.ConnectionService/SetPredecessorMode',
+                request_serializer=rapport_dot_crm_dot_v1_dot_connection__service__pb2.SetPredecessorModeRequest.SerializeToString,
                 response_deserializer=rapport_dot_crm_dot_v1_dot_connection__pb2.Connection.FromString,
                 _registered_method=True)
 
@@ -96,6 +116,29 @@ class ConnectionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateConnection(self, request, context):
+        """Changes a connection: its name, single settings, and the credentials of the provider's API. A credential that is not
+        the one that is stored becomes its next version and replaces it at once; the webhook secret has a rotation of its
+        own. Where a setting changes which host is called, the credentials must be given again: they go to no host that they
+        were not entered for.
+
+        Errors: CONNECTION_NOT_FOUND, CONNECTION_INVALID, SECRET_PUBLIC, ETAG_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TestConnection(self, request, context):
+        """Calls the provider with the connection's credentials and says what works and what does not, and what to do about it.
+        It changes nothing at the provider. A connection that is found to speak for its account is remembered as the
+        account's owner, so that what the provider signs with the secret of an app comes to it.
+
+        Errors: CONNECTION_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteConnection(self, request, context):
         """Deletes a connection with its address and its secrets, at once and for good. What was admitted before is still
         processed.
@@ -111,6 +154,28 @@ class ConnectionServiceServicer:
         switched without losing a webhook. The address stays.
 
         Errors: CONNECTION_NOT_FOUND, CONNECTION_INVALID, SECRET_PUBLIC, SECRET_OVERLAP_FULL.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateWebhookAddress(self, request, context):
+        """Makes a new secret address. The previous ones stay open for the overlap, so that the provider can be switched without
+        losing a webhook. Secrets stay.
+
+        Errors: CONNECTION_NOT_FOUND, ADDRESS_OVERLAP_FULL.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetPredecessorMode(self, request, context):
+        """Takes what the predecessor's signature schemes prove as well, until a date, or ends that. It is for the time of a
+        migration and off for every new connection. Each webhook that only this lets in is written in the audit log. A
+        connection to gorgias then takes webhooks at `POST /api/gorgias/webhook` too, where the webhook secret in the header
+        `X-Webhook-Token` names it; after a rotation of the secret this must be called again.
+
+        Errors: CONNECTION_NOT_FOUND, PREDECESSOR_MODE, PREDECESSOR_TOKEN_TAKEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -134,6 +199,16 @@ def add_ConnectionServiceServicer_to_server(servicer, server):
                     request_deserializer=rapport_dot_crm_dot_v1_dot_connection__service__pb2.ListConnectionsRequest.FromString,
                     response_serializer=rapport_dot_crm_dot_v1_dot_connection__service__pb2.ListConnectionsResponse.SerializeToString,
             ),
+            'UpdateConnection': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateConnection,
+                    request_deserializer=rapport_dot_crm_dot_v1_dot_connection__service__pb2.UpdateConnectionRequest.FromString,
+                    response_serializer=rapport_dot_crm_dot_v1_dot_connection__pb2.Connection.SerializeToString,
+            ),
+            'TestConnection': grpc.unary_unary_rpc_method_handler(
+                    servicer.TestConnection,
+                    request_deserializer=rapport_dot_crm_dot_v1_dot_connection__service__pb2.TestConnectionRequest.FromString,
+                    response_serializer=rapport_dot_crm_dot_v1_dot_connection__service__pb2.TestConnectionResponse.SerializeToString,
+            ),
             'DeleteConnection': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteConnection,
                     request_deserializer=rapport_dot_crm_dot_v1_dot_connection__service__pb2.DeleteConnectionRequest.FromString,
@@ -142,6 +217,16 @@ def add_ConnectionServiceServicer_to_server(servicer, server):
             'RotateWebhookSecret': grpc.unary_unary_rpc_method_handler(
                     servicer.RotateWebhookSecret,
                     request_deserializer=rapport_dot_crm_dot_v1_dot_connection__service__pb2.RotateWebhookSecretRequest.FromString,
+                    response_serializer=rapport_dot_crm_dot_v1_dot_connection__pb2.Connection.SerializeToString,
+            ),
+            'RotateWebhookAddress': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateWebhookAddress,
+                    request_deserializer=rapport_dot_crm_dot_v1_dot_connection__service__pb2.RotateWebhookAddressRequest.FromString,
+                    response_serializer=rapport_dot_crm_dot_v1_dot_connection__service__pb2.RotateWebhookAddressResponse.SerializeToString,
+            ),
+            'SetPredecessorMode': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetPredecessorMode,
+                    request_deserializer=rapport_dot_crm_dot_v1_dot_connection__service__pb2.SetPredecessorModeRequest.FromString,
                     response_serializer=rapport_dot_crm_dot_v1_dot_connection__pb2.Connection.SerializeToString,
             ),
     }
@@ -238,6 +323,60 @@ class ConnectionService:
             _registered_method=True)
 
     @staticmethod
+    def UpdateConnection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.crm.v1.ConnectionService/UpdateConnection',
+            rapport_dot_crm_dot_v1_dot_connection__service__pb2.UpdateConnectionRequest.SerializeToString,
+            rapport_dot_crm_dot_v1_dot_connection__pb2.Connection.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TestConnection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.crm.v1.ConnectionService/TestConnection',
+            rapport_dot_crm_dot_v1_dot_connection__service__pb2.TestConnectionRequest.SerializeToString,
+            rapport_dot_crm_dot_v1_dot_connection__service__pb2.TestConnectionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def DeleteConnection(request,
             target,
             options=(),
@@ -280,6 +419,60 @@ class ConnectionService:
             target,
             '/rapport.crm.v1.ConnectionService/RotateWebhookSecret',
             rapport_dot_crm_dot_v1_dot_connection__service__pb2.RotateWebhookSecretRequest.SerializeToString,
+            rapport_dot_crm_dot_v1_dot_connection__pb2.Connection.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateWebhookAddress(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.crm.v1.ConnectionService/RotateWebhookAddress',
+            rapport_dot_crm_dot_v1_dot_connection__service__pb2.RotateWebhookAddressRequest.SerializeToString,
+            rapport_dot_crm_dot_v1_dot_connection__service__pb2.RotateWebhookAddressResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetPredecessorMode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.crm.v1.ConnectionService/SetPredecessorMode',
+            rapport_dot_crm_dot_v1_dot_connection__service__pb2.SetPredecessorModeRequest.SerializeToString,
             rapport_dot_crm_dot_v1_dot_connection__pb2.Connection.FromString,
             options,
             channel_credentials,

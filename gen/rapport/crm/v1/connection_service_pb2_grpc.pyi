@@ -34,6 +34,21 @@ class ConnectionServiceStub:
 
     Errors: PAGE_TOKEN_INVALID.
     """
+    UpdateConnection: _aio.UnaryUnaryMultiCallable[_connection_service_pb2.UpdateConnectionRequest, _connection_pb2.Connection]
+    """Changes a connection: its name, single settings, and the credentials of the provider's API. A credential that is not
+    the one that is stored becomes its next version and replaces it at once; the webhook secret has a rotation of its
+    own. Where a setting changes which host is called, the credentials must be given again: they go to no host that they
+    were not entered for.
+
+    Errors: CONNECTION_NOT_FOUND, CONNECTION_INVALID, SECRET_PUBLIC, ETAG_MISMATCH.
+    """
+    TestConnection: _aio.UnaryUnaryMultiCallable[_connection_service_pb2.TestConnectionRequest, _connection_service_pb2.TestConnectionResponse]
+    """Calls the provider with the connection's credentials and says what works and what does not, and what to do about it.
+    It changes nothing at the provider. A connection that is found to speak for its account is remembered as the
+    account's owner, so that what the provider signs with the secret of an app comes to it.
+
+    Errors: CONNECTION_NOT_FOUND.
+    """
     DeleteConnection: _aio.UnaryUnaryMultiCallable[_connection_service_pb2.DeleteConnectionRequest, _empty_pb2.Empty]
     """Deletes a connection with its address and its secrets, at once and for good. What was admitted before is still
     processed.
@@ -45,6 +60,20 @@ class ConnectionServiceStub:
     switched without losing a webhook. The address stays.
 
     Errors: CONNECTION_NOT_FOUND, CONNECTION_INVALID, SECRET_PUBLIC, SECRET_OVERLAP_FULL.
+    """
+    RotateWebhookAddress: _aio.UnaryUnaryMultiCallable[_connection_service_pb2.RotateWebhookAddressRequest, _connection_service_pb2.RotateWebhookAddressResponse]
+    """Makes a new secret address. The previous ones stay open for the overlap, so that the provider can be switched without
+    losing a webhook. Secrets stay.
+
+    Errors: CONNECTION_NOT_FOUND, ADDRESS_OVERLAP_FULL.
+    """
+    SetPredecessorMode: _aio.UnaryUnaryMultiCallable[_connection_service_pb2.SetPredecessorModeRequest, _connection_pb2.Connection]
+    """Takes what the predecessor's signature schemes prove as well, until a date, or ends that. It is for the time of a
+    migration and off for every new connection. Each webhook that only this lets in is written in the audit log. A
+    connection to gorgias then takes webhooks at `POST /api/gorgias/webhook` too, where the webhook secret in the header
+    `X-Webhook-Token` names it; after a rotation of the secret this must be called again.
+
+    Errors: CONNECTION_NOT_FOUND, PREDECESSOR_MODE, PREDECESSOR_TOKEN_TAKEN.
     """
 
 class ConnectionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -85,6 +114,33 @@ class ConnectionServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def UpdateConnection(
+        self,
+        request: _connection_service_pb2.UpdateConnectionRequest,
+        context: _aio.ServicerContext[_connection_service_pb2.UpdateConnectionRequest, _abc.Awaitable[_connection_pb2.Connection]],
+    ) -> _abc.Awaitable[_connection_pb2.Connection]:
+        """Changes a connection: its name, single settings, and the credentials of the provider's API. A credential that is not
+        the one that is stored becomes its next version and replaces it at once; the webhook secret has a rotation of its
+        own. Where a setting changes which host is called, the credentials must be given again: they go to no host that they
+        were not entered for.
+
+        Errors: CONNECTION_NOT_FOUND, CONNECTION_INVALID, SECRET_PUBLIC, ETAG_MISMATCH.
+        """
+
+    @_abc_1.abstractmethod
+    def TestConnection(
+        self,
+        request: _connection_service_pb2.TestConnectionRequest,
+        context: _aio.ServicerContext[_connection_service_pb2.TestConnectionRequest, _abc.Awaitable[_connection_service_pb2.TestConnectionResponse]],
+    ) -> _abc.Awaitable[_connection_service_pb2.TestConnectionResponse]:
+        """Calls the provider with the connection's credentials and says what works and what does not, and what to do about it.
+        It changes nothing at the provider. A connection that is found to speak for its account is remembered as the
+        account's owner, so that what the provider signs with the secret of an app comes to it.
+
+        Errors: CONNECTION_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
     def DeleteConnection(
         self,
         request: _connection_service_pb2.DeleteConnectionRequest,
@@ -106,6 +162,32 @@ class ConnectionServiceServicer(metaclass=_abc_1.ABCMeta):
         switched without losing a webhook. The address stays.
 
         Errors: CONNECTION_NOT_FOUND, CONNECTION_INVALID, SECRET_PUBLIC, SECRET_OVERLAP_FULL.
+        """
+
+    @_abc_1.abstractmethod
+    def RotateWebhookAddress(
+        self,
+        request: _connection_service_pb2.RotateWebhookAddressRequest,
+        context: _aio.ServicerContext[_connection_service_pb2.RotateWebhookAddressRequest, _abc.Awaitable[_connection_service_pb2.RotateWebhookAddressResponse]],
+    ) -> _abc.Awaitable[_connection_service_pb2.RotateWebhookAddressResponse]:
+        """Makes a new secret address. The previous ones stay open for the overlap, so that the provider can be switched without
+        losing a webhook. Secrets stay.
+
+        Errors: CONNECTION_NOT_FOUND, ADDRESS_OVERLAP_FULL.
+        """
+
+    @_abc_1.abstractmethod
+    def SetPredecessorMode(
+        self,
+        request: _connection_service_pb2.SetPredecessorModeRequest,
+        context: _aio.ServicerContext[_connection_service_pb2.SetPredecessorModeRequest, _abc.Awaitable[_connection_pb2.Connection]],
+    ) -> _abc.Awaitable[_connection_pb2.Connection]:
+        """Takes what the predecessor's signature schemes prove as well, until a date, or ends that. It is for the time of a
+        migration and off for every new connection. Each webhook that only this lets in is written in the audit log. A
+        connection to gorgias then takes webhooks at `POST /api/gorgias/webhook` too, where the webhook secret in the header
+        `X-Webhook-Token` names it; after a rotation of the secret this must be called again.
+
+        Errors: CONNECTION_NOT_FOUND, PREDECESSOR_MODE, PREDECESSOR_TOKEN_TAKEN.
         """
 
 def add_ConnectionServiceServicer_to_server(servicer: ConnectionServiceServicer, server: _aio.Server) -> None: ...

@@ -29,7 +29,7 @@ from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from rapport.options.v1 import options_pb2 as rapport_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$rapport/crm/v1/webhook_service.proto\x12\x0erapport.crm.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/httpbody.proto\x1a rapport/options/v1/options.proto\"\x98\x01\n\x15ReceiveWebhookRequest\x12(\n\x08provider\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\x18\x80\x08R\x08provider\x12%\n\x05token\x18\x02 \x01(\tB\x0f\x80\x01\x01\xe2\x41\x01\x02\xbaH\x05r\x03\x18\x80\x08R\x05token\x12.\n\x04\x62ody\x18\x03 \x01(\x0b\x32\x14.google.api.HttpBodyB\x04\xe2\x41\x01\x01R\x04\x62ody2\x95\x01\n\x0eWebhookService\x12\x82\x01\n\x0eReceiveWebhook\x12%.rapport.crm.v1.ReceiveWebhookRequest\x1a\x14.google.api.HttpBody\"3\x90\x02\x02\x8a\xb5\x18\x02\x10\x01\x82\xd3\xe4\x93\x02$\"\x1c/webhooks/{provider}/{token}:\x04\x62odyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$rapport/crm/v1/webhook_service.proto\x12\x0erapport.crm.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/httpbody.proto\x1a rapport/options/v1/options.proto\"\x98\x01\n\x15ReceiveWebhookRequest\x12(\n\x08provider\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\x18\x80\x08R\x08provider\x12%\n\x05token\x18\x02 \x01(\tB\x0f\x80\x01\x01\xe2\x41\x01\x02\xbaH\x05r\x03\x18\x80\x08R\x05token\x12.\n\x04\x62ody\x18\x03 \x01(\x0b\x32\x14.google.api.HttpBodyB\x04\xe2\x41\x01\x01R\x04\x62ody\"R\n ReceivePredecessorWebhookRequest\x12.\n\x04\x62ody\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBodyB\x04\xe2\x41\x01\x01R\x04\x62ody2\xf0\x02\n\x0eWebhookService\x12\xca\x01\n\x0eReceiveWebhook\x12%.rapport.crm.v1.ReceiveWebhookRequest\x1a\x14.google.api.HttpBody\"{\x90\x02\x02\x8a\xb5\x18\x02\x10\x01\x82\xd3\xe4\x93\x02l\"\x1c/webhooks/{provider}/{token}:\x04\x62odyZ\x1e\x12\x1c/webhooks/{provider}/{token}Z&B$\n\x04HEAD\x12\x1c/webhooks/{provider}/{token}\x12\x90\x01\n\x19ReceivePredecessorWebhook\x12\x30.rapport.crm.v1.ReceivePredecessorWebhookRequest\x1a\x14.google.api.HttpBody\"+\x90\x02\x02\x8a\xb5\x18\x02\x10\x01\x82\xd3\xe4\x93\x02\x1c\"\x14/api/gorgias/webhook:\x04\x62odyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,10 +42,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECEIVEWEBHOOKREQUEST'].fields_by_name['token']._serialized_options = b'\200\001\001\342A\001\002\272H\005r\003\030\200\010'
   _globals['_RECEIVEWEBHOOKREQUEST'].fields_by_name['body']._loaded_options = None
   _globals['_RECEIVEWEBHOOKREQUEST'].fields_by_name['body']._serialized_options = b'\342A\001\001'
+  _globals['_RECEIVEPREDECESSORWEBHOOKREQUEST'].fields_by_name['body']._loaded_options = None
+  _globals['_RECEIVEPREDECESSORWEBHOOKREQUEST'].fields_by_name['body']._serialized_options = b'\342A\001\001'
   _globals['_WEBHOOKSERVICE'].methods_by_name['ReceiveWebhook']._loaded_options = None
-  _globals['_WEBHOOKSERVICE'].methods_by_name['ReceiveWebhook']._serialized_options = b'\220\002\002\212\265\030\002\020\001\202\323\344\223\002$\"\034/webhooks/{provider}/{token}:\004body'
+  _globals['_WEBHOOKSERVICE'].methods_by_name['ReceiveWebhook']._serialized_options = b'\220\002\002\212\265\030\002\020\001\202\323\344\223\002l\"\034/webhooks/{provider}/{token}:\004bodyZ\036\022\034/webhooks/{provider}/{token}Z&B$\n\004HEAD\022\034/webhooks/{provider}/{token}'
+  _globals['_WEBHOOKSERVICE'].methods_by_name['ReceivePredecessorWebhook']._loaded_options = None
+  _globals['_WEBHOOKSERVICE'].methods_by_name['ReceivePredecessorWebhook']._serialized_options = b'\220\002\002\212\265\030\002\020\001\202\323\344\223\002\034\"\024/api/gorgias/webhook:\004body'
   _globals['_RECEIVEWEBHOOKREQUEST']._serialized_start=210
   _globals['_RECEIVEWEBHOOKREQUEST']._serialized_end=362
-  _globals['_WEBHOOKSERVICE']._serialized_start=365
-  _globals['_WEBHOOKSERVICE']._serialized_end=514
+  _globals['_RECEIVEPREDECESSORWEBHOOKREQUEST']._serialized_start=364
+  _globals['_RECEIVEPREDECESSORWEBHOOKREQUEST']._serialized_end=446
+  _globals['_WEBHOOKSERVICE']._serialized_start=449
+  _globals['_WEBHOOKSERVICE']._serialized_end=817
 # @@protoc_insertion_point(module_scope)

@@ -46,3 +46,25 @@ class ReceiveWebhookRequest(message.Message):
     _ClearFieldArgType: _TypeAlias = typing.Literal["body", b"body", "provider", b"provider", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ReceivePredecessorWebhookRequest(message.Message):
+    """A webhook as it came in at the predecessor's path."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    BODY_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def body(self) -> httpbody_pb2.HttpBody:
+        """The raw body, at most 1 MiB: a larger one is refused with WEBHOOK_TOO_LARGE before anything else is looked at."""
+
+    def __init__(
+        self,
+        *,
+        body: httpbody_pb2.HttpBody | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["body", b"body"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["body", b"body"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...

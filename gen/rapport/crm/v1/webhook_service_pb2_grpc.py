@@ -41,6 +41,11 @@ class WebhookServiceStub:
                 request_serializer=rapport_dot_crm_dot_v1_dot_webhook__service__pb2.ReceiveWebhookRequest.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
+        self.ReceivePredecessorWebhook = channel.unary_unary(
+                '/rapport.crm.v1.WebhookService/ReceivePredecessorWebhook',
+                request_serializer=rapport_dot_crm_dot_v1_dot_webhook__service__pb2.ReceivePredecessorWebhookRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
 
 
 class WebhookServiceServicer:
@@ -50,9 +55,21 @@ class WebhookServiceServicer:
     def ReceiveWebhook(self, request, context):
         """Verifies a webhook and stores it; a success means that it is stored durably and will be processed, or that it is a
         copy of one that was. The credential is the secret token in the address together with the provider's own signature
-        in the headers, which reach the method as metadata. The body is taken byte for byte.
+        in the headers, which reach the method as metadata. The body is taken byte for byte. What a provider sends only to
+        see whether somebody is there, by HEAD or GET too, is answered and makes no work.
 
         Errors: WEBHOOK_REFUSED for everything that does not prove itself, WEBHOOK_TOO_LARGE, ADDRESSES_BUSY.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReceivePredecessorWebhook(self, request, context):
+        """Takes a webhook at the one path on which the predecessor took any. The token in the header `X-Webhook-Token` is the
+        credential: the webhook secret of a connection in predecessor mode. Each use is written in the audit log first.
+
+        Errors: WEBHOOK_REFUSED for everything that does not prove itself, WEBHOOK_TOO_LARGE, ADDRESSES_BUSY,
+        AUDIT_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -64,6 +81,11 @@ def add_WebhookServiceServicer_to_server(servicer, server):
             'ReceiveWebhook': grpc.unary_unary_rpc_method_handler(
                     servicer.ReceiveWebhook,
                     request_deserializer=rapport_dot_crm_dot_v1_dot_webhook__service__pb2.ReceiveWebhookRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'ReceivePredecessorWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReceivePredecessorWebhook,
+                    request_deserializer=rapport_dot_crm_dot_v1_dot_webhook__service__pb2.ReceivePredecessorWebhookRequest.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
     }
@@ -94,6 +116,33 @@ class WebhookService:
             target,
             '/rapport.crm.v1.WebhookService/ReceiveWebhook',
             rapport_dot_crm_dot_v1_dot_webhook__service__pb2.ReceiveWebhookRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReceivePredecessorWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.crm.v1.WebhookService/ReceivePredecessorWebhook',
+            rapport_dot_crm_dot_v1_dot_webhook__service__pb2.ReceivePredecessorWebhookRequest.SerializeToString,
             google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,

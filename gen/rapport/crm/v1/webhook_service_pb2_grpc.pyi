@@ -20,9 +20,17 @@ class WebhookServiceStub:
     ReceiveWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.ReceiveWebhookRequest, _httpbody_pb2.HttpBody]
     """Verifies a webhook and stores it; a success means that it is stored durably and will be processed, or that it is a
     copy of one that was. The credential is the secret token in the address together with the provider's own signature
-    in the headers, which reach the method as metadata. The body is taken byte for byte.
+    in the headers, which reach the method as metadata. The body is taken byte for byte. What a provider sends only to
+    see whether somebody is there, by HEAD or GET too, is answered and makes no work.
 
     Errors: WEBHOOK_REFUSED for everything that does not prove itself, WEBHOOK_TOO_LARGE, ADDRESSES_BUSY.
+    """
+    ReceivePredecessorWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.ReceivePredecessorWebhookRequest, _httpbody_pb2.HttpBody]
+    """Takes a webhook at the one path on which the predecessor took any. The token in the header `X-Webhook-Token` is the
+    credential: the webhook secret of a connection in predecessor mode. Each use is written in the audit log first.
+
+    Errors: WEBHOOK_REFUSED for everything that does not prove itself, WEBHOOK_TOO_LARGE, ADDRESSES_BUSY,
+    AUDIT_UNAVAILABLE.
     """
 
 class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -36,9 +44,23 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_httpbody_pb2.HttpBody]:
         """Verifies a webhook and stores it; a success means that it is stored durably and will be processed, or that it is a
         copy of one that was. The credential is the secret token in the address together with the provider's own signature
-        in the headers, which reach the method as metadata. The body is taken byte for byte.
+        in the headers, which reach the method as metadata. The body is taken byte for byte. What a provider sends only to
+        see whether somebody is there, by HEAD or GET too, is answered and makes no work.
 
         Errors: WEBHOOK_REFUSED for everything that does not prove itself, WEBHOOK_TOO_LARGE, ADDRESSES_BUSY.
+        """
+
+    @_abc_1.abstractmethod
+    def ReceivePredecessorWebhook(
+        self,
+        request: _webhook_service_pb2.ReceivePredecessorWebhookRequest,
+        context: _aio.ServicerContext[_webhook_service_pb2.ReceivePredecessorWebhookRequest, _abc.Awaitable[_httpbody_pb2.HttpBody]],
+    ) -> _abc.Awaitable[_httpbody_pb2.HttpBody]:
+        """Takes a webhook at the one path on which the predecessor took any. The token in the header `X-Webhook-Token` is the
+        credential: the webhook secret of a connection in predecessor mode. Each use is written in the audit log first.
+
+        Errors: WEBHOOK_REFUSED for everything that does not prove itself, WEBHOOK_TOO_LARGE, ADDRESSES_BUSY,
+        AUDIT_UNAVAILABLE.
         """
 
 def add_WebhookServiceServicer_to_server(servicer: WebhookServiceServicer, server: _aio.Server) -> None: ...
