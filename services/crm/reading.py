@@ -35,7 +35,8 @@ class Work:
 class Hint:
     """A claimed job that only names a ticket, which has to be fetched.
 
-    `instead` is what the delivery itself says, where a signature proves it: it counts when nothing can be fetched.
+    `instead` is what the delivery itself says, where a signature proves it: it counts when nothing can be fetched. None
+    where that is nothing.
     """
 
     job: Job
@@ -83,7 +84,8 @@ def _meaning(job: Job, delivery: StoredDelivery, provider: Provider, request: Re
     ticket = provider.hint(request)
     believed = provider.proof is Proof.SIGNATURE
     if ticket is not None:
-        return Hint(job, delivery, ticket, provider.events(request, delivery.received) if believed else None)
+        said = provider.events(request, delivery.received) if believed else ()
+        return Hint(job, delivery, ticket, said or None)
     return work_of(job, delivery, provider.events(request, delivery.received) if believed else ())
 
 

@@ -93,16 +93,14 @@ class HelpScout:
         """Turn a conversation into ours; what is about customers and ratings means nothing to us.
 
         Raises:
-            NotUnderstoodError: the body is no JSON object, or only the address of a conversation, to be fetched.
+            NotUnderstoodError: the body is no JSON object.
         """
         body = json_object(request.body)
         if body is None:
             raise NotUnderstoodError("BODY_NOT_A_JSON_OBJECT")
-        if is_conversation(body):
-            return conversation_events(body, received, key="/".join(self.parts(request)[0].delivery))
-        if _named(request):
-            raise NotUnderstoodError("CREDENTIALS_MISSING")
-        return ()
+        if not is_conversation(body):
+            return ()
+        return conversation_events(body, received, key="/".join(self.parts(request)[0].delivery))
 
     def hint(self, request: Request) -> str | None:
         """Return the conversation of a notification that says only where it is; all others say everything."""

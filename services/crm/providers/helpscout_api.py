@@ -30,6 +30,7 @@ from services.crm.providers.helpscout_events import changed_of, conversation_eve
 from services.crm.providers.markup import holds, html_of_text, watermark
 from services.crm.providers.replies import object_in
 from services.crm.providers.signatures import list_of, object_of, text_of
+from services.crm.providers.timed_walk import following, opened
 
 _NOT_FOUND = frozenset({404})
 _WINDOW_SECONDS = 60.0
@@ -76,11 +77,15 @@ class HelpScoutApi:
         return _events((yield from _fetch(ticket)))
 
     def changes(self, _config: Config, since: datetime, cursor: str | None) -> Steps[Changes]:
-        """List what was modified, oldest first, with the threads in it."""
-        page = int(cursor) if cursor and cursor.isdecimal() else 1
+        """List what was modified, oldest first, with the threads in it.
+
+        What a conversation tells of its times is never later than its modification, so that a walk which goes on at the
+        last such time passes over none.
+        """
+        begin, page = opened(cursor, since)
         query = (
             ("status", "all"),
-            ("modifiedSince", since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")),
+            ("modifiedSince", begin.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")),
             ("sortField", "modifiedAt"),
             ("sortOrder", "asc"),
             ("embed", "threads"),
@@ -88,11 +93,12 @@ class HelpScoutApi:
         )
         reply = yield Call("GET", "/conversations", query=query, repeatable=True)
         answer = object_in(reply)
-        events: list[Event] = []
-        for body in map(object_of, list_of(object_of(answer.get("_embedded")).get("conversations"))):
-            events += _events(body)
+        found = [object_of(each) for each in list_of(object_of(answer.get("_embedded")).get("conversations"))]
+        events = [event for body in found for event in _events(body)]
         pages = object_of(answer.get("page")).get("totalPages")
-        return Changes(events, str(page + 1) if isinstance(pages, int) and page < pages else None)
+        if not isinstance(pages, int) or page >= pages:
+            return Changes(events, None)
+        return Changes(events, following(begin, page, [time for body in found if (time := changed_of(body))]))
 
     def write(self, _config: Config, ticket: str, change: Change) -> Steps[bool]:
         """Make a change, after looking whether it is there."""
