@@ -9,6 +9,7 @@ from cli import (
     audit_command,
     certificate_commands,
     connection_commands,
+    delivery_commands,
     demo_command,
     deployment_commands,
     domain_commands,
@@ -35,6 +36,7 @@ commands.add_typer(key_commands.commands, name="key")
 commands.add_typer(key_commands.signing_commands, name="signing-key")
 commands.add_typer(domain_commands.commands, name="domain")
 commands.add_typer(connection_commands.commands, name="connection")
+commands.add_typer(delivery_commands.commands, name="deliveries")
 commands.add_typer(order_commands.commands, name="orders")
 commands.add_typer(gateway_commands.commands, name="gateway")
 commands.add_typer(deployment_commands.commands, name="deployment")
