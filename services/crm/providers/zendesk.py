@@ -13,8 +13,6 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-import orjson
-
 from services.crm.events import TicketEvent
 from services.crm.providers.api import Api
 from services.crm.providers.provider import (
@@ -28,6 +26,8 @@ from services.crm.providers.provider import (
     Verdict,
     WebhookSecret,
 )
+from services.crm.providers.signatures import json_object, text_of
+from services.crm.providers.zendesk_api import ZENDESK_API
 from services.crm.providers.zendesk_events import ticket_events
 
 SIGNATURE = "x-zendesk-webhook-signature"
@@ -44,6 +44,7 @@ PUBLIC_TEST_SECRET = "dGhpc19zZWNyZXRfaXNfZm9yX3Rlc3Rpbmdfb25seQ=="  # noqa: S10
 _ISO_8601 = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?Z", re.ASCII)
 _MAX_ID = 255
 _SIGNED = "timestamp + body"
+_RULE = "HMAC-SHA256 of timestamp and body in base64, at most five minutes from now"
 
 
 def signature(secret: str, timestamp: str, body: bytes) -> bytes:
@@ -61,22 +62,6 @@ def parse_timestamp(text: str) -> datetime | None:
         return None
 
 
-def parse_body(body: bytes) -> Mapping[str, Any] | None:
-    """Return the JSON object that the body is; None when it is none."""
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def text_of(value: object) -> str:
-    """Return an id or a word as text; Zendesk writes ids as numbers or strings. All else is the empty text."""
-    if isinstance(value, str):
-        return value
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
-
-
 class Zendesk:
     """Zendesk Support."""
 
@@ -92,36 +77,37 @@ class Zendesk:
             ),
             "account_id": Setting(re.compile(r"[0-9]{1,20}", re.ASCII), "the account's number"),
             "email": Setting(
-                re.compile(r"[^@\s]{1,64}@[^@\s]{1,255}"), "the e-mail address that the API token belongs to"
+                re.compile(r"[^@\s:]{1,64}@[^@\s:]{1,255}"), "the e-mail address that the API token belongs to"
             ),
+            "client_id": Setting(re.compile(r"[A-Za-z0-9_.-]{1,255}", re.ASCII), "the OAuth client's identifier"),
         }
     )
-    credentials = frozenset({"api_token"})
+    credentials = frozenset({"api_token", "client_secret", "refresh_token", "access_token"})
     public_secrets = frozenset({PUBLIC_TEST_SECRET})
     kept_headers = frozenset({SIGNATURE, TIMESTAMP, INVOCATION, ACCOUNT, "x-zendesk-webhook-id", "content-type"})
     # Three retries within minutes and an activity log of seven days, from which a person may repeat an invocation.
     retry_horizon = timedelta(days=7)
-    api: Api | None = None
+    api: Api | None = ZENDESK_API
 
     def authenticate(self, request: Request, secrets: Sequence[WebhookSecret], now: datetime) -> Verdict:
         """Check the signature with every active secret, then the age of its time."""
         given = request.header(SIGNATURE)
         timestamp = request.header(TIMESTAMP)
         if given is None or timestamp is None:
-            return Verdict.refused("header_missing_or_repeated")
+            return Verdict.refused("header_missing_or_repeated", signed=_SIGNED, rule=_RULE)
         time = parse_timestamp(timestamp)
         if time is None:
-            return Verdict.refused("timestamp_malformed", signed=_SIGNED)
+            return Verdict.refused("timestamp_malformed", signed=_SIGNED, rule=_RULE)
         claimed = given.encode("utf-8", "replace")
         proof = None
         for secret in secrets:
             if hmac.compare_digest(signature(secret.text, timestamp, request.body), claimed):
                 proof = secret
         if proof is None:
-            return Verdict.refused("signature_mismatch", signed=_SIGNED)
+            return Verdict.refused("signature_mismatch", signed=_SIGNED, rule=_RULE)
         if abs(now - time) > TOLERANCE:
-            return Verdict.refused("timestamp_out_of_tolerance", signed=_SIGNED)
-        return Verdict.verified_by(proof, signed=_SIGNED)
+            return Verdict.refused("timestamp_out_of_tolerance", signed=_SIGNED, rule=_RULE)
+        return Verdict.verified_by(proof, signed=_SIGNED, rule=_RULE)
 
     def handshake(self, _request: Request) -> Answer | None:
         """Zendesk has no handshake."""
@@ -133,7 +119,7 @@ class Zendesk:
 
     def parts(self, request: Request) -> Sequence[Part]:
         """Name the account, the delivery (body `id` of event subscriptions, else the invocation) and the ticket."""
-        body = parse_body(request.body) or {}
+        body = json_object(request.body) or {}
         header = request.header(ACCOUNT)
         accounts = tuple(account for account in (text_of(body.get("account_id")), header or "") if account)
         detail = body.get("detail")
@@ -152,7 +138,7 @@ class Zendesk:
         Raises:
             NotUnderstoodError: the body is no JSON object, has no event type (a trigger's template) or no ticket.
         """
-        body = parse_body(request.body)
+        body = json_object(request.body)
         if body is None:
             raise NotUnderstoodError("BODY_NOT_A_JSON_OBJECT")
         kind = text_of(body.get("type"))

@@ -11,7 +11,7 @@ from typing import Any
 from services.crm.events import Channel, Fields, Message, Priority, Status, TicketEvent
 from services.crm.providers.provider import NotUnderstoodError
 
-_STATUSES: Mapping[str, Status] = MappingProxyType(
+STATUSES: Mapping[str, Status] = MappingProxyType(
     {
         "new": "open",
         "open": "open",
@@ -23,10 +23,14 @@ _STATUSES: Mapping[str, Status] = MappingProxyType(
         "deleted": "closed",
     }
 )
-_PRIORITIES: Mapping[str, Priority] = MappingProxyType(
+"""Zendesk's words for a ticket's state, in lower case."""
+
+PRIORITIES: Mapping[str, Priority] = MappingProxyType(
     {"urgent": "urgent", "high": "high", "normal": "normal", "low": "low"}
 )
-_CHANNELS: Mapping[str, Channel] = MappingProxyType(
+"""Zendesk's words for priorities, in lower case."""
+
+CHANNELS: Mapping[str, Channel] = MappingProxyType(
     {
         "email": "email",
         "mail": "email",
@@ -46,6 +50,8 @@ _CHANNELS: Mapping[str, Channel] = MappingProxyType(
         "facebook": "chat",
     }
 )
+"""Where a ticket can come from, in the words of Zendesk's `via.channel`, in lower case."""
+
 _ENDED = frozenset({"soft_deleted", "permanently_deleted", "merged", "marked_as_spam"})
 _CHANGES = frozenset(
     {
@@ -95,9 +101,9 @@ def _fields(change: str, detail: Mapping[str, Any], event: Mapping[str, Any]) ->
     return Fields(
         customer_id=_text(detail.get("requester_id"))[:_MAX_ID] or None,
         subject=_text(subject)[:_MAX_SUBJECT] or None,
-        channel=_CHANNELS.get(_text(_object(detail.get("via")).get("channel")).lower()),
-        status="closed" if change in _ENDED else _STATUSES.get(_text(status).lower()),
-        priority=_PRIORITIES.get(_text(priority).lower()),
+        channel=CHANNELS.get(_text(_object(detail.get("via")).get("channel")).lower()),
+        status="closed" if change in _ENDED else STATUSES.get(_text(status).lower()),
+        priority=PRIORITIES.get(_text(priority).lower()),
         tags=_tags(change, detail, event),
         created=_time(detail.get("created_at")),
     )

@@ -1,6 +1,6 @@
 """Carries out the steps of an API half against a simulated vendor, without a network between them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import urlencode, urlsplit
@@ -18,7 +18,7 @@ class Stepping:
     """A connection to a simulated vendor. `calls` are those that were sent.
 
     `lost` names how many of the next calls that change something are done by the vendor, but end the steps as if the
-    process had died before it read the answer.
+    process had died before it read the answer. `before` is called before each call: what happens meanwhile.
     """
 
     vendor: Vendor
@@ -27,6 +27,7 @@ class Stepping:
     credentials: dict[str, str] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     lost: int = 0
+    before: Callable[[Call], None] = lambda _: None
 
     def run(self, steps: Steps[Result]) -> Result:
         """Carry out steps, logged in, and return what they end with.
@@ -55,6 +56,7 @@ class Stepping:
             except StopIteration as end:
                 result: Result = end.value
                 return result
+            self.before(call)
             self.calls.append(call)
             reply = self._answered(call, headers)
             if self.lost and _changes(call):

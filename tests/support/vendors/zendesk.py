@@ -180,7 +180,10 @@ class ZendeskSimulator:
             time, _, number = base64.b64decode(cursor).decode().partition("|")
             left = [ticket for ticket in ordered if (ticket["updated_at"], ticket["id"]) > (time, int(number))]
         else:
-            since = stamp(datetime.fromtimestamp(int(asked.query["start_time"]), UTC))
+            start = datetime.fromtimestamp(int(asked.query["start_time"]), UTC)
+            if start > self.now:
+                return self._answered({"error": "StartTimeTooRecent", "description": "Too recent start_time."}, 422)
+            since = stamp(start)
             left = [ticket for ticket in ordered if ticket["updated_at"] >= since]
         page = left[: min(int(asked.query.get("per_page", "1000")), self.page_size)]
         last = base64.b64encode(f"{page[-1]['updated_at']}|{page[-1]['id']}".encode()).decode() if page else cursor
