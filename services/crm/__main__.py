@@ -61,6 +61,7 @@ from services.crm.service import ConnectionServicer, WebhookServicer
 from services.crm.settings import CrmSettings
 from services.crm.store import Store
 from services.crm.threshold import Threshold, by_workload
+from services.crm.trial import Trial
 from services.crm.waking import BELL, Waking
 from services.crm.worker import Worker
 
@@ -175,7 +176,7 @@ def put_together(settings: CrmSettings, database: Database, keks: Keks, peers: P
     )
     servicers = (
         WebhookServicer(receiving.inbox),
-        ConnectionServicer(connections, receiving.addresses, pages),
+        ConnectionServicer(connections, receiving.addresses, Trial(calling, receiving.accounts), pages),
         DeliveryServicer(DeliveryBook(DeliveryStore(database), wake=waking), pages),
     )
     memory = Memory(keyring, directory, lambda: peers.trust.refused_tenants)

@@ -7,13 +7,11 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, case, delete, func, literal, null, or_, select, update
-from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
 from servicekit.database import Database
-from services.crm.connection_store import SealedSecret, insert_secret
-from services.crm.connections import WEBHOOK_SECRET
+from services.crm.connection_store import SealedSecret, insert_secret, newest_credentials, sealed_secret
 from services.crm.tables import connection_calls, connection_secrets, connections
 
 
@@ -50,17 +48,8 @@ class CallStore:
             row = (await transaction.execute(query)).first()
             if row is None:
                 return None
-            newest = (
-                select(connection_secrets)
-                .ext(distinct_on(connection_secrets.c.name))
-                .where(
-                    connection_secrets.c.tenant_id == tenant_id,
-                    connection_secrets.c.connection_id == connection_id,
-                    connection_secrets.c.name != WEBHOOK_SECRET,
-                )
-                .order_by(connection_secrets.c.name, connection_secrets.c.version.desc())
-            )
-            secrets = [_sealed(found) for found in await transaction.execute(newest)]
+            found = await transaction.execute(newest_credentials(tenant_id, connection_id))
+            secrets = [sealed_secret(each) for each in found]
         return StoredAccount(row.provider, row.config, secrets, row.generation, row.access_expires)
 
     async def begin_renewal(
@@ -165,10 +154,4 @@ def _of(tenant_id: UUID, connection_id: UUID) -> ColumnElement[bool]:
 def _same_connection() -> ColumnElement[bool]:
     return and_(
         connection_calls.c.tenant_id == connections.c.tenant_id, connection_calls.c.connection_id == connections.c.id
-    )
-
-
-def _sealed(row: Any) -> SealedSecret:
-    return SealedSecret(
-        row.name, row.version, row.key_version, row.sealed, row.last_four, row.not_before, row.not_after
     )

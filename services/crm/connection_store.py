@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database import Database
-from services.crm.connections import WEBHOOK_SECRET, Connection, SecretState
+from services.crm.connections import WEBHOOK_SECRET, Connection, Health, SecretState
 from services.crm.sync_store import first_reconciliation
 from services.crm.tables import connection_calls, connection_secrets, connections, webhook_addresses
 
@@ -244,6 +244,18 @@ async def _read_connections(
     )
     for connection_id, *state in states:
         secrets[connection_id].append(SecretState(*state))
+    calls = await transaction.execute(
+        select(
+            connection_calls.c.connection_id,
+            connection_calls.c.success_time,
+            connection_calls.c.failure_time,
+            connection_calls.c.failing_since,
+            connection_calls.c.failure_reason,
+            connection_calls.c.failure_detail,
+            connection_calls.c.access_expires,
+        ).where(connection_calls.c.tenant_id == tenant_id, connection_calls.c.connection_id.in_(list(secrets)))
+    )
+    health = {connection_id: Health(*state) for connection_id, *state in calls}
     return [
         Connection(
             row.id,
@@ -253,7 +265,7 @@ async def _read_connections(
             secrets[row.id],
             row.create_time,
             row.update_time,
-            row.predecessor_until,
+            health=health.get(row.id, Health()),
         )
         for row in found
     ]

@@ -5,10 +5,12 @@ from dataclasses import asdict
 from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from rapport.crm.v1 import app_pb2, connection_pb2, delivery_pb2, delivery_service_pb2
+from rapport.crm.v1 import app_pb2, connection_pb2, connection_service_pb2, delivery_pb2, delivery_service_pb2
 
-from services.crm.connections import Connection, SecretState
+from services.crm.connections import Connection, Health, SecretState
 from services.crm.deliveries import Balance, Delivery, Replay, State
+from services.crm.providers import PROVIDERS
+from services.crm.trial import Finding, Result
 
 _DEFAULT_PAGE = 50
 _LONGEST_PAGE = 200
@@ -37,6 +39,45 @@ def connection_message(connection: Connection) -> connection_pb2.Connection:
         create_time=_timestamp(connection.created),
         update_time=_timestamp(connection.updated),
         predecessor_expire_time=_timestamp(connection.predecessor_until) if connection.predecessor_until else None,
+        etag=connection.etag,
+        health=_health_message(connection.health) if _is_called(connection.provider) else None,
+    )
+
+
+def trial_message(findings: Sequence[Finding]) -> connection_service_pb2.TestConnectionResponse:
+    """Return what a test of a connection found as callers see it."""
+    kind = connection_service_pb2.TestConnectionResponse.Finding
+    return connection_service_pb2.TestConnectionResponse(
+        passed=all(finding.outcome is not Result.FAILED for finding in findings),
+        findings=[
+            kind(
+                check=finding.check,
+                outcome=kind.Outcome.Value(f"OUTCOME_{finding.outcome.name}"),
+                reason=finding.reason,
+                detail=finding.detail,
+                advice=finding.advice,
+            )
+            for finding in findings
+        ],
+    )
+
+
+def _is_called(provider: str) -> bool:
+    known = PROVIDERS.get(provider)
+    return known is not None and known.api is not None
+
+
+def _health_message(health: Health) -> connection_pb2.ConnectionHealth:
+    kind = connection_pb2.ConnectionHealth
+    state = kind.STATE_UNKNOWN if health.success is None else kind.STATE_HEALTHY
+    return kind(
+        state=kind.STATE_FAILING if health.failing_since else state,
+        success_time=_timestamp(health.success) if health.success else None,
+        failure_time=_timestamp(health.failure) if health.failure else None,
+        failing_since=_timestamp(health.failing_since) if health.failing_since else None,
+        failure_reason=health.reason,
+        failure_detail=health.detail,
+        access_expire_time=_timestamp(health.access_expires) if health.access_expires else None,
     )
 
 

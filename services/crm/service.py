@@ -20,10 +20,12 @@ from servicekit.identity import HOST_HEADER, caller_tenant
 from servicekit.pages import PageTokens
 from services.crm.address_book import AddressBook
 from services.crm.connection_book import ConnectionBook
+from services.crm.connection_updates import Wishes
 from services.crm.connections import token_hash
 from services.crm.inbox import Arrival, Inbox
-from services.crm.messages import connection_message, page_size
+from services.crm.messages import connection_message, page_size, trial_message
 from services.crm.predecessor import ALIAS_HEADER, ALIAS_PROVIDER, alias_hash
+from services.crm.trial import Trial
 
 _DEFAULT_OVERLAP = timedelta(days=1)
 
@@ -94,8 +96,9 @@ def _said(context: Context) -> tuple[list[tuple[str, str]], dict[str, str]]:
 class ConnectionServicer(connection_service_pb2_grpc.ConnectionServiceServicer):
     """Implements `rapport.crm.v1.ConnectionService`."""
 
-    def __init__(self, book: ConnectionBook, addresses: AddressBook, pages: PageTokens) -> None:
+    def __init__(self, book: ConnectionBook, addresses: AddressBook, trial: Trial, pages: PageTokens) -> None:
         self._book = book
+        self._trial = trial
         self._addresses = addresses
         self._pages = pages
 
@@ -103,7 +106,7 @@ class ConnectionServicer(connection_service_pb2_grpc.ConnectionServiceServicer):
         self, request: connection_service_pb2.CreateConnectionRequest, _context: Context
     ) -> connection_service_pb2.CreateConnectionResponse:
         """Make a connection."""
-        connection, url = await self._book.create(
+        made = await self._book.create(
             caller_tenant(),
             provider_name=request.provider,
             display_name=request.display_name,
@@ -111,7 +114,7 @@ class ConnectionServicer(connection_service_pb2_grpc.ConnectionServiceServicer):
             secrets=dict(request.secrets),
         )
         return connection_service_pb2.CreateConnectionResponse(
-            connection=connection_message(connection), webhook_url=url
+            connection=connection_message(made.connection), webhook_url=made.url, webhook_secret=made.webhook_secret
         )
 
     async def GetConnection(
@@ -134,6 +137,25 @@ class ConnectionServicer(connection_service_pb2_grpc.ConnectionServiceServicer):
             connections=[connection_message(connection) for connection in page],
             next_page_token=self._pages.seal({"id": str(page[-1].id)}, scope=scope) if len(found) > size else "",
         )
+
+    async def UpdateConnection(
+        self, request: connection_service_pb2.UpdateConnectionRequest, _context: Context
+    ) -> connection_pb2.Connection:
+        """Change a connection."""
+        connection = await self._book.update(
+            caller_tenant(),
+            UUID(request.connection),
+            wishes=Wishes(request.display_name, dict(request.config), dict(request.secrets)),
+            paths=tuple(request.update_mask.paths),
+            given_etag=request.etag,
+        )
+        return connection_message(connection)
+
+    async def TestConnection(
+        self, request: connection_service_pb2.TestConnectionRequest, _context: Context
+    ) -> connection_service_pb2.TestConnectionResponse:
+        """Call the provider and say what works."""
+        return trial_message(await self._trial.of(caller_tenant(), UUID(request.connection)))
 
     async def DeleteConnection(
         self, request: connection_service_pb2.DeleteConnectionRequest, _context: Context

@@ -55,6 +55,7 @@ from services.crm.refusals import Refusals
 from services.crm.service import ConnectionServicer, WebhookServicer
 from services.crm.store import Store
 from services.crm.threshold import Threshold
+from services.crm.trial import Trial
 from services.crm.worker import Worker
 from tests.crm.fake_tickets import FakeTickets
 from tests.crm.zendesk_requests import SECRET, headers
@@ -278,7 +279,12 @@ async def crm(fresh_database_for: DatabaseFor) -> AsyncIterator[Crm]:
             Registration(webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server, WebhookServicer(process.inbox)),
             Registration(
                 connection_service_pb2_grpc.add_ConnectionServiceServicer_to_server,
-                ConnectionServicer(process.connections, process.receiving.addresses, pages),
+                ConnectionServicer(
+                    process.connections,
+                    process.receiving.addresses,
+                    Trial(process.calling, process.receiving.accounts),
+                    pages,
+                ),
             ),
             Registration(
                 app_service_pb2_grpc.add_AppServiceServicer_to_server,

@@ -43,7 +43,7 @@ async def test_killed_database_loses_nothing_that_was_acknowledged(own_postgres:
     database = await Database.connect(url, schema="crm")
     process = put_together(database, KeyEncryptionKeys("k", {"k": secrets.token_bytes(32)}), tickets.address, issuer)
     tenant_id = uuid7()
-    _, address = await process.connections.create(
+    made = await process.connections.create(
         tenant_id,
         provider_name="zendesk",
         display_name="",
@@ -61,7 +61,8 @@ async def test_killed_database_loses_nothing_that_was_acknowledged(own_postgres:
             number += 1
             body = event(event_id=f"e-{number}", ticket=str(number))
             try:
-                await process.inbox.receive(arrival(address.rpartition("/")[2], body, headers(body, datetime.now(UTC))))
+                token = made.url.rpartition("/")[2]
+                await process.inbox.receive(arrival(token, body, headers(body, datetime.now(UTC))))
                 acknowledged.add(number)
             except DomainError:
                 refused += 1

@@ -74,10 +74,27 @@ class Calling:
         """Close all connections to vendors."""
         await self._sender.close()
 
+    async def account(self, tenant_id: UUID, connection_id: UUID) -> Account:
+        """Return a connection as its calls are made.
+
+        Raises:
+            ConnectionNotFoundError: the tenant has no such connection.
+            CallError: its provider has no API (`PROVIDER_WITHOUT_API`).
+        """
+        return await open_account(self._store, self._keyring, tenant_id, connection_id)
+
     async def run(
-        self, tenant_id: UUID, connection_id: UUID, make_steps: MakeSteps[Result], *, patience: float = PATIENCE
+        self,
+        tenant_id: UUID,
+        connection_id: UUID,
+        make_steps: MakeSteps[Result],
+        *,
+        patience: float = PATIENCE,
+        afresh: bool = False,
     ) -> Result:
         """Carry out steps for a connection and return what they end with.
+
+        `afresh` forgets first how calls went before, for somebody who has put right what was wrong.
 
         Raises:
             ConnectionNotFoundError: the tenant has no such connection.
@@ -85,8 +102,11 @@ class Calling:
             ApiError: the vendor, the settings or the credentials do not allow it; `reason` says why. Those that are
                 `CallError`s say something about the connection, the others about what was asked.
         """
+        if afresh:
+            self._lanes.pop((tenant_id, connection_id), None)
+            self._renewals.forget(tenant_id, connection_id)
         try:
-            account = await open_account(self._store, self._keyring, tenant_id, connection_id)
+            account = await self.account(tenant_id, connection_id)
             result = await self._walk_as(account, make_steps, patience)
         except CallError as error:
             await self._note(tenant_id, connection_id, error)

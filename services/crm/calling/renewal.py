@@ -63,6 +63,10 @@ class Renewals:
         # One caller that gives up must not take the new token away from the others.
         return await asyncio.shield(task)
 
+    def forget(self, tenant_id: UUID, connection_id: UUID) -> None:
+        """Ask the vendor again although it has refused lately."""
+        self._refused.pop((tenant_id, connection_id), None)
+
     def _ended(self, key: tuple[UUID, UUID, int], task: asyncio.Task[Account]) -> None:
         self._running.pop(key, None)
         if task.cancelled() or (error := task.exception()) is None:

@@ -54,6 +54,8 @@ REQUESTS: dict[str, dict[str, Any]] = {
     },
     "rapport.crm.v1.ConnectionService/GetConnection": CONNECTION,
     "rapport.crm.v1.ConnectionService/ListConnections": {},
+    "rapport.crm.v1.ConnectionService/UpdateConnection": {**CONNECTION, "display_name": "Renamed"},
+    "rapport.crm.v1.ConnectionService/TestConnection": CONNECTION,
     "rapport.crm.v1.ConnectionService/DeleteConnection": CONNECTION,
     "rapport.crm.v1.ConnectionService/RotateWebhookSecret": {
         **CONNECTION,
