@@ -18,6 +18,7 @@ from cli import (
     order_commands,
     suite_commands,
     tenant_commands,
+    webhook_commands,
 )
 from cli.errors import CommandError
 from cli.output import print_error
@@ -36,6 +37,7 @@ commands.add_typer(key_commands.commands, name="key")
 commands.add_typer(key_commands.signing_commands, name="signing-key")
 commands.add_typer(domain_commands.commands, name="domain")
 commands.add_typer(connection_commands.commands, name="connection")
+commands.add_typer(webhook_commands.commands, name="webhook")
 commands.add_typer(delivery_commands.commands, name="deliveries")
 commands.add_typer(order_commands.commands, name="orders")
 commands.add_typer(gateway_commands.commands, name="gateway")
