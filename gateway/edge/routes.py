@@ -166,6 +166,9 @@ def _rest_route(group: _Group, expression: str) -> Route:
     off += filters.PUBLIC_RATES if not group.public else filters.CREDENTIALS
     if group.kind is Kind.STREAM:
         off += compression.FILTERS
+    if group.verb == "HEAD":
+        # What answers HEAD has no body: a document in it would be read as the beginning of the next answer.
+        off.append(filters.PROBLEMS)
     if group.public:
         off += [filters.STRANGER_RATE] if group.kind is Kind.WEBHOOK else filters.WEBHOOK_RATES
     return Route(
