@@ -74,13 +74,13 @@ class Walk:
         self.calls.append(call)
         base = urlsplit(self.api.origin(self.config)).path
         query = dict(parse_qsl(urlencode(list(call.query)), keep_blank_values=True))
-        body = urlencode(list(call.form)).encode() if call.form else orjson.dumps(call.json) if call.json else b""
+        body = urlencode(list(call.form)).encode() if call.form else _json(call.json)
         # A body is copied by its bytes, as it is on a wire: what a vendor keeps is not what we hold.
         asked = Asked(self.vendor.name, call.method, base + call.path, query, {**headers, **call.headers}, body)
         answered = self._answered(asked)
         if self.crashes(call):
             raise CrashError
-        reply = Reply(answered.status, dict(answered.headers), orjson.dumps(answered.json) if answered.json else b"")
+        reply = Reply(answered.status, dict(answered.headers), _json(answered.json))
         self.replies.append(reply)
         if reply.status >= 300 and reply.status not in call.expects:
             raise ApiError("UNEXPECTED", f"{call.method} {call.path} was answered with {reply.status}")
@@ -95,3 +95,7 @@ class Walk:
                     Asked(asked.vendor, asked.method, asked.path, asked.query, asked.headers, asked.body, found)
                 )
         return Answered(404)
+
+
+def _json(value: object) -> bytes:
+    return b"" if value is None else orjson.dumps(value)
