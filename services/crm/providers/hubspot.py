@@ -22,6 +22,7 @@ from services.crm.providers.hubspot_events import change_event, is_about_tickets
 from services.crm.providers.provider import (
     ACCEPTED,
     MOST_PARTS,
+    STALE,
     Answer,
     NotUnderstoodError,
     Part,
@@ -160,7 +161,7 @@ def _by_v3(request: Request, secrets: Sequence[WebhookSecret], now: datetime) ->
     if proof is None:
         return Verdict.refused("signature_mismatch", signed=signed, rule=rule)
     if abs(now - datetime.fromtimestamp(int(timestamp) / 1000, UTC)) > TOLERANCE:
-        return Verdict.refused("timestamp_out_of_tolerance", signed=signed, rule=rule)
+        return Verdict.refused(STALE, signed=signed, rule=rule)
     return Verdict.verified_by(proof, signed=signed, rule=rule)
 
 
