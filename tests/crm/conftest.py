@@ -79,6 +79,11 @@ class Shop:
     secret: str = SECRET
 
     @property
+    def connection_id(self) -> UUID:
+        """The connection's id."""
+        return UUID(self.connection)
+
+    @property
     def token(self) -> str:
         """The secret token in the connection's address."""
         return self.url.rpartition("/")[2]
@@ -123,6 +128,7 @@ class Crm:
     keks: KeyEncryptionKeys
     channel: grpc.aio.Channel
     databases: list[Database] = field(default_factory=list)
+    callings: list[Calling] = field(default_factory=list)
 
     @property
     def webhooks(self) -> Any:
@@ -181,7 +187,9 @@ class Crm:
         """Put another process of the service together, with a database pool of its own."""
         database = await Database.connect(self.database.app_url, schema="crm")
         self.databases.append(database)
-        return put_together(database, self.keks, self.tickets.address, self.issuer, **settings)
+        made = put_together(database, self.keks, self.tickets.address, self.issuer, **settings)
+        self.callings.append(made.calling)
+        return made
 
     async def settled(self, shop: Shop, *, within: float = 15.0) -> delivery_service_pb2.Balance:
         """Wait until nothing of the shop is pending; return the balance."""
@@ -263,7 +271,13 @@ def put_together(
 
 
 @pytest.fixture
-async def crm(fresh_database_for: DatabaseFor) -> AsyncIterator[Crm]:
+def provider_base_url() -> str:
+    """What is called in the place of all vendors; tests with simulators say theirs."""
+    return ""
+
+
+@pytest.fixture
+async def crm(fresh_database_for: DatabaseFor, provider_base_url: str) -> AsyncIterator[Crm]:
     """The service on a database of its own, listening, with its worker at rest."""
     made = fresh_database_for("crm")
     tickets = FakeTickets()
@@ -272,7 +286,7 @@ async def crm(fresh_database_for: DatabaseFor) -> AsyncIterator[Crm]:
     keks = KeyEncryptionKeys("kek-1", {"kek-1": secrets.token_bytes(32)})
     database = await Database.connect(made.app_url, schema="crm")
     await database.check_role()
-    process = put_together(database, keks, tickets.address, issuer)
+    process = put_together(database, keks, tickets.address, issuer, provider_base_url=provider_base_url)
     pages = PageTokens.from_secret("workload-secret")
     server = await start_server(
         [
@@ -303,5 +317,7 @@ async def crm(fresh_database_for: DatabaseFor) -> AsyncIterator[Crm]:
         yield under_test
     await server.stop()
     await tickets.stop()
+    for calling in (process.calling, *under_test.callings):
+        await calling.close()
     for pool in under_test.databases:
         await pool.close()
