@@ -17,6 +17,7 @@ from servicekit.database import Database
 from servicekit.envelope import SealBrokenError, new_data_key, wrapped_by
 from servicekit.errors import DomainError
 from servicekit.kek import KekProvider
+from servicekit.logs import describe_exception
 from services.crm.data_keys import OpenKeys, WrappedKey, open_all, wrap_older
 from services.crm.key_store import KeyStore
 from services.crm.keyring import LONGEST_SECONDS
@@ -97,7 +98,7 @@ class KeyJobs:
             except DomainError as error:
                 _log.warning("key_rotation_waits", reason=error.reason)
             except Exception as error:  # noqa: BLE001 - whatever happens, it is tried again
-                _log.error("key_rotation_failed", error=type(error).__name__)
+                _log.error("key_rotation_failed", error=describe_exception(error))
             try:
                 async with asyncio.timeout(_LOOK_SECONDS):
                     await self._bell.wait()
@@ -205,7 +206,7 @@ class KeyJobs:
             sealers = opened.sealers()
 
             def anew(sealed: SealedTable, row: Mapping[str, Any]) -> bytes:
-                content = sealed.open(sealers[row["key_version"]], row[sealed.column], tenant_id, row)
+                content = sealed.open(sealers[row["key_version"]], tenant_id, row)
                 return sealed.seal(sealers[opened.newest], content, tenant_id, row)
 
             while await self._keys.reseal(tenant_id, opened.newest, anew):

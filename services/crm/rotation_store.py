@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Uuid, cast, func, insert, select, text, update
+from sqlalchemy import Uuid, cast, column, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database import Database
@@ -118,7 +118,11 @@ async def _count(connection: AsyncConnection, function: str, first: str | dateti
 
 def _tenants(function: str, first: str | datetime, after: UUID | None, limit: int) -> Any:
     """Return a call of one of the functions that find tenants, as something to select from."""
-    return getattr(func.crm, function)(first, cast(after, Uuid), limit).table_valued("tenant_id")
+    return (
+        getattr(func.crm, function)(first, cast(after, Uuid), limit)
+        .table_valued(column("tenant_id", Uuid))
+        .render_derived()
+    )
 
 
 def _rotation(row: Any) -> Rotation:

@@ -5,13 +5,20 @@ A table with a column `key_version` must stand here (a test asks the catalogue),
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from servicekit.envelope import Sealer
-from services.crm.credentials import open_payload, open_secret, seal_payload, seal_secret
 
 Row = Mapping[str, Any]
+
+
+class Place(NamedTuple):
+    """Where something is sealed, beside its tenant."""
+
+    record: str
+    field: str
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +27,10 @@ class SealedTable:
 
     Attributes:
         name: the table.
-        column: the column with the sealed bytes; `key_version` beside it says under which data key.
-        keys: the columns that, with the tenant, name a row; among them are those that `open` and `seal` need.
-        open: opens a row's bytes with the sealer of its version.
-        seal: seals an opened row anew for its place.
+        column: the column with the sealed bytes, empty where there is nothing any more; `key_version` beside it says
+            under which data key.
+        keys: the columns that, with the tenant, name a row.
+        place: the place of a row's bytes, as whoever seals them names it.
         resealed: whether a rotation of the data key seals the rows anew. Deliveries are not: there may be gigabytes of
             them in the busiest table, and retention removes them; their data key is kept for as long as one is there.
     """
@@ -31,34 +38,20 @@ class SealedTable:
     name: str
     column: str
     keys: tuple[str, ...]
-    open: Callable[[Sealer, bytes, UUID, Row], bytes]
-    seal: Callable[[Sealer, bytes, UUID, Row], bytes]
+    place: Callable[[Row], Place]
     resealed: bool
 
+    def open(self, sealer: Sealer, tenant_id: UUID, row: Row) -> bytes:
+        """Return what is sealed in a row, with the sealer of its version.
 
-def _secret_place(tenant_id: UUID, row: Row) -> dict[str, Any]:
-    return {
-        "tenant_id": tenant_id,
-        "connection": row["connection_id"],
-        "name": row["name"],
-        "version": row["version"],
-    }
+        Raises:
+            servicekit.envelope.SealBrokenError: it was not sealed for this row, or by this key.
+        """
+        return sealer.open(row[self.column], tenant_id=tenant_id, **self.place(row)._asdict())
 
-
-def _open_secret(sealer: Sealer, sealed: bytes, tenant_id: UUID, row: Row) -> bytes:
-    return open_secret(sealer, sealed, **_secret_place(tenant_id, row)).encode()
-
-
-def _seal_secret(sealer: Sealer, secret: bytes, tenant_id: UUID, row: Row) -> bytes:
-    return seal_secret(sealer, secret.decode(), **_secret_place(tenant_id, row))
-
-
-def _open_payload(sealer: Sealer, sealed: bytes, tenant_id: UUID, row: Row) -> bytes:
-    return open_payload(sealer, sealed, tenant_id=tenant_id, delivery=row["id"])
-
-
-def _seal_payload(sealer: Sealer, packed: bytes, tenant_id: UUID, row: Row) -> bytes:
-    return seal_payload(sealer, packed, tenant_id=tenant_id, delivery=row["id"])
+    def seal(self, sealer: Sealer, content: bytes, tenant_id: UUID, row: Row) -> bytes:
+        """Return content sealed for a row."""
+        return sealer.seal(content, tenant_id=tenant_id, **self.place(row)._asdict())
 
 
 SEALED: tuple[SealedTable, ...] = (
@@ -66,9 +59,9 @@ SEALED: tuple[SealedTable, ...] = (
         "connection_secrets",
         "sealed",
         ("connection_id", "name", "version"),
-        _open_secret,
-        _seal_secret,
+        lambda row: Place(str(row["connection_id"]), row["name"], row["version"]),
         resealed=True,
     ),
-    SealedTable("deliveries", "payload", ("id",), _open_payload, _seal_payload, resealed=False),
+    SealedTable("writes", "payload", ("id",), lambda row: Place(str(row["id"]), "write", 1), resealed=True),
+    SealedTable("deliveries", "payload", ("id",), lambda row: Place(str(row["id"]), "payload", 1), resealed=False),
 )

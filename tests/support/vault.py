@@ -4,6 +4,7 @@ It keeps named AES-256-GCM keys with versions, and counts the calls. Sealed, it 
 takes requests and does not answer.
 """
 
+import contextlib
 import json
 import secrets
 import threading
@@ -116,7 +117,10 @@ class Vault:
                     status, content = 200, vault._decide(self.command, self.path, dict(self.headers.items()), body)
                 except RefusedError as refusal:
                     status, content = refusal.status, {"errors": refusal.errors}
-                answer = json.dumps(content).encode()
+                with contextlib.suppress(ConnectionError):  # whoever asked may have been killed
+                    self._send(status, json.dumps(content).encode())
+
+            def _send(self, status: int, answer: bytes) -> None:
                 self.send_response(status)
                 self.send_header("content-type", "application/json")
                 self.send_header("content-length", str(len(answer)))
@@ -138,6 +142,10 @@ class Vault:
     def silence(self) -> None:
         """Take requests from now on without answering."""
         self._speaking.clear()
+
+    def speak(self) -> None:
+        """Answer again."""
+        self._speaking.set()
 
     def write_token(self, path: Path) -> Path:
         """Write the token as an agent would; return the file."""
