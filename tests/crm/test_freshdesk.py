@@ -1,7 +1,7 @@
 """Freshdesk: what its webhooks name, and what its API is asked and told."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
@@ -115,6 +115,17 @@ def test_ticket_is_fetched_with_its_conversations(walk: Walk, vendor: FreshdeskS
         (True, True),
     ]
     assert [message.content for message in event.messages[:2]] == ["It came like that.", "Any news?"]
+
+
+def test_two_states_within_one_second_are_two_events(walk: Walk, vendor: FreshdeskSimulator) -> None:
+    """The vendor's clock has whole seconds: what came in the same one as the last look is not taken for a copy."""
+    first = only(walk.run(FRESHDESK_API.ticket(CONFIG, "701")))
+    vendor.now -= timedelta(seconds=1)
+    vendor.receive("701", "One more thing")
+    second = only(walk.run(FRESHDESK_API.ticket(CONFIG, "701")))
+    again = only(walk.run(FRESHDESK_API.ticket(CONFIG, "701")))
+    assert first.occurred == second.occurred
+    assert first.key != second.key == again.key
 
 
 def test_all_pages_of_conversations_are_read(walk: Walk, vendor: FreshdeskSimulator) -> None:

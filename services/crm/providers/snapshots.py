@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from hashlib import sha256
 
 from services.crm.events import Fields, Message, TicketEvent
 
@@ -27,6 +28,7 @@ MOST_MESSAGES = 100
 """How many messages one event may hold by the contract with tickets."""
 
 _EVENT_CHARACTERS = 400_000
+_DIGITS = 16
 
 
 def snapshot(
@@ -34,8 +36,9 @@ def snapshot(
 ) -> Sequence[TicketEvent]:
     """Return the events of a ticket as it stood at `changed`: one, or several where it has many messages.
 
-    Without a `key` of the vendor's it is made of the ticket and its last change, or of a message that is newer than
-    what the vendor calls the last change, so that the same state read twice is the same event.
+    Without a `key` of the vendor's it is made of the ticket, its last change, or a message that is newer than what the
+    vendor calls the last change, and of what was read: the same state read twice is the same event, and two states
+    within the second that a vendor's clock has are two.
     """
     groups: list[list[Message]] = [[]]
     size = 0
@@ -48,7 +51,8 @@ def snapshot(
             size = 0
         groups[-1].append(message)
         size += len(message.content)
-    name = key or f"snapshot/{ticket}/{changed.astimezone(UTC).isoformat()}"
+    state = sha256(repr((fields, groups)).encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
+    name = key or f"snapshot/{ticket}/{changed.astimezone(UTC).isoformat()}/{state}"
     return [
         TicketEvent(f"{name}/{place}" if place else name, ticket, changed, fields, tuple(group))
         for place, group in enumerate(groups)
