@@ -9,7 +9,7 @@ from servicekit.errors import FieldViolation
 from services.crm.address_book import AddressBook
 from services.crm.allowed import SETTING as ALLOWED_ADDRESSES
 from services.crm.apps import DEPLOYMENT
-from services.crm.connection_book import ConnectionBook
+from services.crm.connection_book import ConnectionBook, Made
 from services.crm.connections import WEBHOOK_SECRET, Connection
 from services.crm.errors import AppNotFoundError, AppUnsuitedError, ConnectionInvalidError, ConnectionNotFoundError
 from services.crm.providers import provider_named
@@ -24,8 +24,8 @@ class AppBook:
 
     async def create(
         self, *, provider_name: str, display_name: str, config: Mapping[str, str], secret: str
-    ) -> tuple[Connection, str]:
-        """Make an app; return it and the address for its vendor, which cannot be had again.
+    ) -> Made:
+        """Make an app; return it with the address for its vendor, which cannot be had again.
 
         Raises:
             ProviderUnknownError, AppUnsuitedError, ConnectionInvalidError, SecretPublicError: as their names say.

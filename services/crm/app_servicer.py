@@ -31,13 +31,13 @@ class AppServicer(app_service_pb2_grpc.AppServiceServicer):
         self, request: app_service_pb2.CreateAppRequest, _context: Context
     ) -> app_service_pb2.CreateAppResponse:
         """Make an app."""
-        app, url = await self._book.create(
+        made = await self._book.create(
             provider_name=request.provider,
             display_name=request.display_name,
             config=request.config,
             secret=request.webhook_secret,
         )
-        return app_service_pb2.CreateAppResponse(app=app_message(app), webhook_url=url)
+        return app_service_pb2.CreateAppResponse(app=app_message(made.connection), webhook_url=made.url)
 
     async def ListApps(
         self, request: app_service_pb2.ListAppsRequest, _context: Context
