@@ -11,6 +11,7 @@ from services.crm.providers.hubspot import HUBSPOT
 from services.crm.providers.intercom import INTERCOM
 from services.crm.providers.provider import Provider
 from services.crm.providers.salesforce import SALESFORCE
+from services.crm.providers.standard import STANDARD
 from services.crm.providers.zendesk import ZENDESK
 
 _ALL: tuple[Provider, ...] = (
@@ -21,6 +22,7 @@ _ALL: tuple[Provider, ...] = (
     HUBSPOT,
     INTERCOM,
     SALESFORCE,
+    STANDARD,
     ZENDESK,
 )
 
