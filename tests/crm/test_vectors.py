@@ -76,7 +76,6 @@ def ours() -> list[Any]:
         for vector in VECTORS
         if vector["scheme"] in SCHEMES
         for name, make in [SCHEMES[vector["scheme"]]]
-        if name in PROVIDERS
     ]
 
 

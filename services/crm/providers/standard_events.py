@@ -5,6 +5,7 @@ leaves out is unknown and stays as it is. Names that do not exist are refused, s
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Literal, TypeAlias
 
@@ -40,6 +41,15 @@ def _without_nul(text: str) -> str:
     return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
+def _in_utc(time: datetime) -> datetime:
+    """Return a time in UTC, in which the last and the first ones that can be written do not all exist."""
+    try:
+        return time.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("must be a time between the years 1 and 9999 in UTC") from error
+
+
+_Time: TypeAlias = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 _Text: TypeAlias = Annotated[str, AfterValidator(_without_nul)]
 _Id: TypeAlias = Annotated[_Text, Field(min_length=1, max_length=MOST_ID)]
 
@@ -57,7 +67,7 @@ class MessageShape(_Shape):
     internal: bool = False
     author_name: Annotated[_Text, Field(max_length=MOST_NAME)] = ""
     author_email: Annotated[_Text, Field(max_length=MOST_EMAIL)] = ""
-    created: AwareDatetime | None = None
+    created: _Time | None = None
 
 
 class TicketShape(_Shape):
@@ -70,7 +80,7 @@ class TicketShape(_Shape):
     status: Status | None = None
     priority: Priority | None = None
     tags: Annotated[list[_Id], Field(max_length=MOST_TAGS)] | None = None
-    created: AwareDatetime | None = None
+    created: _Time | None = None
     messages: Annotated[list[MessageShape], Field(max_length=MOST_MESSAGES)] = []
 
 
@@ -88,7 +98,7 @@ class OrderShape(_Shape):
 
     order: _Id
     customer: _Id
-    placed: AwareDatetime
+    placed: _Time
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
     lines: Annotated[list[LineShape], Field(min_length=1, max_length=1000)]
 
@@ -111,7 +121,7 @@ class TicketUpdated(_Shape):
     """A ticket came to be or changed."""
 
     type: Literal["ticket.updated"]
-    timestamp: AwareDatetime
+    timestamp: _Time
     data: TicketShape
 
 
@@ -119,7 +129,7 @@ class OrderUpdated(_Shape):
     """An order came to be or changed."""
 
     type: Literal["order.updated"]
-    timestamp: AwareDatetime
+    timestamp: _Time
     data: OrderShape
 
 
@@ -127,7 +137,7 @@ class CustomerUpdated(_Shape):
     """A customer came to be or changed."""
 
     type: Literal["customer.updated"]
-    timestamp: AwareDatetime
+    timestamp: _Time
     data: CustomerShape
 
 
@@ -135,7 +145,7 @@ class CustomerErased(_Shape):
     """A customer is to be forgotten."""
 
     type: Literal["customer.erased"]
-    timestamp: AwareDatetime
+    timestamp: _Time
     data: ErasedShape
 
 
