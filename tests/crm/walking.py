@@ -21,7 +21,8 @@ class CrashError(Exception):
 class Walk:
     """A connection to a simulated vendor. `calls` has every call, `replies` every reply, in order.
 
-    `crashes` says of a call whether the process ends after the vendor has done it and before the answer is read.
+    `before` is what happens at the vendor's side just before a call comes in. `crashes` says of a call whether the
+    process ends after the vendor has done it and before the answer is read.
     """
 
     api: Api
@@ -30,6 +31,7 @@ class Walk:
     credentials: dict[str, str]
     calls: list[Call] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
+    before: Callable[[Call], object] = lambda _: None
     crashes: Callable[[Call], bool] = lambda _: False
 
     def run(self, steps: Steps[Result]) -> Result:
@@ -71,6 +73,7 @@ class Walk:
             return result
 
     def _reply(self, call: Call, headers: Mapping[str, str]) -> Reply:
+        self.before(call)
         self.calls.append(call)
         base = urlsplit(self.api.origin(self.config)).path
         query = dict(parse_qsl(urlencode(list(call.query)), keep_blank_values=True))

@@ -7,7 +7,6 @@ moves from one to the other makes it malformed.
 
 import hmac
 import re
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -17,6 +16,7 @@ from services.crm.events import TicketEvent
 from services.crm.providers.api import Api
 from services.crm.providers.provider import (
     ACCEPTED,
+    STALE,
     Answer,
     NotUnderstoodError,
     Part,
@@ -26,7 +26,7 @@ from services.crm.providers.provider import (
     Verdict,
     WebhookSecret,
 )
-from services.crm.providers.signatures import json_object, text_of
+from services.crm.providers.signatures import base64_of, claimed_bytes, json_object, proving, text_of
 from services.crm.providers.zendesk_api import ZENDESK_API
 from services.crm.providers.zendesk_events import ticket_events
 
@@ -49,7 +49,7 @@ _RULE = "HMAC-SHA256 of timestamp and body in base64, at most five minutes from 
 
 def signature(secret: str, timestamp: str, body: bytes) -> bytes:
     """Return the base64 signature that Zendesk sends for these bytes."""
-    return b64encode(hmac.digest(secret.encode(), timestamp.encode("utf-8", "replace") + body, "sha256"))
+    return base64_of(hmac.digest(secret.encode(), timestamp.encode("utf-8", "replace") + body, "sha256"))
 
 
 def parse_timestamp(text: str) -> datetime | None:
@@ -91,22 +91,18 @@ class Zendesk:
 
     def authenticate(self, request: Request, secrets: Sequence[WebhookSecret], now: datetime) -> Verdict:
         """Check the signature with every active secret, then the age of its time."""
-        given = request.header(SIGNATURE)
+        claimed = claimed_bytes(request, SIGNATURE)
         timestamp = request.header(TIMESTAMP)
-        if given is None or timestamp is None:
+        if claimed is None or timestamp is None:
             return Verdict.refused("header_missing_or_repeated", signed=_SIGNED, rule=_RULE)
         time = parse_timestamp(timestamp)
         if time is None:
             return Verdict.refused("timestamp_malformed", signed=_SIGNED, rule=_RULE)
-        claimed = given.encode("utf-8", "replace")
-        proof = None
-        for secret in secrets:
-            if hmac.compare_digest(signature(secret.text, timestamp, request.body), claimed):
-                proof = secret
+        proof = proving(secrets, claimed, lambda text: signature(text, timestamp, request.body))
         if proof is None:
             return Verdict.refused("signature_mismatch", signed=_SIGNED, rule=_RULE)
         if abs(now - time) > TOLERANCE:
-            return Verdict.refused("timestamp_out_of_tolerance", signed=_SIGNED, rule=_RULE)
+            return Verdict.refused(STALE, signed=_SIGNED, rule=_RULE)
         return Verdict.verified_by(proof, signed=_SIGNED, rule=_RULE)
 
     def handshake(self, _request: Request) -> Answer | None:

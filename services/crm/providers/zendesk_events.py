@@ -4,12 +4,13 @@
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
 from services.crm.events import Channel, Fields, Message, Priority, Status, TicketEvent
 from services.crm.providers.provider import NotUnderstoodError
+from services.crm.providers.signatures import list_of, object_of, text_of, time_of
 
 STATUSES: Mapping[str, Status] = MappingProxyType(
     {
@@ -79,12 +80,12 @@ def ticket_events(change: str, body: Mapping[str, Any], *, key: str, received: d
     """
     if change not in _CHANGES | _ENDED:
         return ()
-    detail = _object(body.get("detail"))
-    event = _object(body.get("event"))
-    ticket = _text(detail.get("id")) or _text(body.get("subject")).removeprefix("zen:ticket:")
+    detail = object_of(body.get("detail"))
+    event = object_of(body.get("event"))
+    ticket = text_of(detail.get("id")) or text_of(body.get("subject")).removeprefix("zen:ticket:")
     if not ticket or len(ticket) > _MAX_ID:
         raise NotUnderstoodError("TICKET_ID_MISSING")
-    occurred = _time(body.get("time")) or _time(detail.get("updated_at")) or received
+    occurred = time_of(body.get("time")) or time_of(detail.get("updated_at")) or received
     fields = _fields(change, detail, event)
     return (TicketEvent(key, ticket, occurred, fields, _messages(change, detail, event, occurred)),)
 
@@ -99,13 +100,13 @@ def _fields(change: str, detail: Mapping[str, Any], event: Mapping[str, Any]) ->
     elif change == "subject_changed":
         subject = event.get("current", subject)
     return Fields(
-        customer_id=_text(detail.get("requester_id"))[:_MAX_ID] or None,
-        subject=_text(subject)[:_MAX_SUBJECT] or None,
-        channel=CHANNELS.get(_text(_object(detail.get("via")).get("channel")).lower()),
-        status="closed" if change in _ENDED else STATUSES.get(_text(status).lower()),
-        priority=PRIORITIES.get(_text(priority).lower()),
+        customer_id=text_of(detail.get("requester_id"))[:_MAX_ID] or None,
+        subject=text_of(subject)[:_MAX_SUBJECT] or None,
+        channel=CHANNELS.get(text_of(object_of(detail.get("via")).get("channel")).lower()),
+        status="closed" if change in _ENDED else STATUSES.get(text_of(status).lower()),
+        priority=PRIORITIES.get(text_of(priority).lower()),
         tags=_tags(change, detail, event),
-        created=_time(detail.get("created_at")),
+        created=time_of(detail.get("created_at")),
     )
 
 
@@ -114,12 +115,12 @@ def _tags(change: str, detail: Mapping[str, Any], event: Mapping[str, Any]) -> t
     tags = detail.get("tags")
     if not isinstance(tags, list):
         return None
-    found = dict.fromkeys(_text(tag)[:_MAX_TAG] for tag in tags)
+    found = dict.fromkeys(text_of(tag)[:_MAX_TAG] for tag in tags)
     if change == "tags_changed":
         # The detail was seen both before and after the change: what the event says is right in either case.
-        found |= dict.fromkeys(_text(tag)[:_MAX_TAG] for tag in _list(event.get("tags_added")))
-        for tag in _list(event.get("tags_removed")):
-            found.pop(_text(tag)[:_MAX_TAG], None)
+        found |= dict.fromkeys(text_of(tag)[:_MAX_TAG] for tag in list_of(event.get("tags_added")))
+        for tag in list_of(event.get("tags_removed")):
+            found.pop(text_of(tag)[:_MAX_TAG], None)
     found.pop("", None)
     return tuple(found)[:_MAX_TAGS]
 
@@ -128,56 +129,32 @@ def _messages(
     change: str, detail: Mapping[str, Any], event: Mapping[str, Any], occurred: datetime
 ) -> tuple[Message, ...]:
     """Return the message that the event brought: a new ticket's description or the comment that was added."""
-    if change == "created" and (text := _text(detail.get("description"))):
-        submitter, requester = _text(detail.get("submitter_id")), _text(detail.get("requester_id"))
+    if change == "created" and (text := text_of(detail.get("description"))):
+        submitter, requester = text_of(detail.get("submitter_id")), text_of(detail.get("requester_id"))
         return (
             Message(
                 key="description",
                 content=text,
                 from_agent=bool(submitter and requester and submitter != requester),
                 internal=detail.get("is_public") is False,
-                created=_time(detail.get("created_at")) or occurred,
+                created=time_of(detail.get("created_at")) or occurred,
             ),
         )
-    comment = _object(event.get("comment"))
-    if change != "comment_added" or not (text := _text(comment.get("body"))) or not (key := _text(comment.get("id"))):
+    comment = object_of(event.get("comment"))
+    if (
+        change != "comment_added"
+        or not (text := text_of(comment.get("body")))
+        or not (key := text_of(comment.get("id")))
+    ):
         return ()
-    author = _object(comment.get("author"))
+    author = object_of(comment.get("author"))
     return (
         Message(
             key=key[:_MAX_ID],
             content=text,
             from_agent=author.get("is_staff") is True,
             internal=comment.get("is_public") is False,
-            author_name=_text(author.get("name"))[:_MAX_ID],
+            author_name=text_of(author.get("name"))[:_MAX_ID],
             created=occurred,
         ),
     )
-
-
-def _object(value: object) -> Mapping[str, Any]:
-    """Return a JSON object, an empty one in place of anything else."""
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> list[Any]:
-    """Return a JSON array, an empty one in place of anything else."""
-    return value if isinstance(value, list) else []
-
-
-def _text(value: object) -> str:
-    """Return a text or a number as text, without the NUL character, which a database cannot hold; else empty."""
-    if isinstance(value, str):
-        return value.replace("\x00", "\N{REPLACEMENT CHARACTER}")
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
-
-
-def _time(value: object) -> datetime | None:
-    """Return an ISO 8601 time, one without a zone as UTC; None for anything else."""
-    try:
-        time = datetime.fromisoformat(value) if isinstance(value, str) else None
-        if time is None:
-            return None
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
