@@ -1,7 +1,7 @@
 """Gorgias: HTTP integrations, which sign nothing. They send a header of ours, and a body that is our own template.
 
-The template (see the README of this folder's service) has the ticket's id and the account; nothing else in it is used,
-since the ticket is fetched back before anything is believed.
+The template (docs/unsigned-providers.md) has the ticket's id and the account; nothing else in it is used, since the
+ticket is fetched back before anything is believed.
 """
 
 import re

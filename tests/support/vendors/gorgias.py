@@ -68,7 +68,7 @@ class GorgiasSimulator:
         return {"content-type": "application/json", "x-webhook-token": secret}
 
     def webhook(self, ticket: str, event: str = "ticket-created") -> bytes:
-        """Return what the template of our README makes of a ticket."""
+        """Return what the documented template makes of a ticket."""
         held = self.tickets[ticket]
         last = held["messages"][-1]["id"] if held["messages"] else ""
         return orjson.dumps(
