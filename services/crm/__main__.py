@@ -36,11 +36,13 @@ from services.crm.call_store import CallStore
 from services.crm.calling.engine import Calling
 from services.crm.connection_book import ConnectionBook
 from services.crm.connection_store import ConnectionStore
+from services.crm.customer_erasure import CustomerErasure
 from services.crm.data_key_servicer import DataKeyServicer
 from services.crm.delivery_book import DeliveryBook
 from services.crm.delivery_servicer import DeliveryServicer
 from services.crm.delivery_store import DeliveryStore
 from services.crm.effects import Effects
+from services.crm.erasure_store import ErasureStore
 from services.crm.export import opened_delivery
 from services.crm.fetching import Fetching
 from services.crm.ingest import Ingest
@@ -174,10 +176,11 @@ def put_together(settings: CrmSettings, database: Database, keks: Keks, peers: P
         doorbell=peers.doorbell,
         pages=pages,
     )
+    erasure = CustomerErasure(ErasureStore(database), keyring)
     servicers = (
         WebhookServicer(receiving.inbox),
         ConnectionServicer(connections, receiving.addresses, Trial(calling, receiving.accounts), pages),
-        DeliveryServicer(DeliveryBook(DeliveryStore(database), wake=waking), pages),
+        DeliveryServicer(DeliveryBook(DeliveryStore(database), wake=waking), erasure, pages),
     )
     memory = Memory(keyring, directory, lambda: peers.trust.refused_tenants)
     data = TenantData(database, peers.cache, opened={"deliveries": opened_delivery(keyring)}, forget=memory.forget)

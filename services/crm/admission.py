@@ -52,10 +52,17 @@ def conversation_of(connection: UUID, part: Part, delivery: UUID) -> int:
 
     Deliveries about no ticket share none. Two tickets with the same number would merely wait for each other.
     """
-    if part.conversation is None:
-        parts = [b"delivery", delivery.bytes]
-    else:
-        parts = [b"ticket", connection.bytes, part.conversation.encode("utf-8", "surrogatepass")]
+    if part.conversation is not None:
+        return conversation_number(connection, part.conversation)
+    return _number([b"delivery", delivery.bytes])
+
+
+def conversation_number(connection: UUID, ticket: str) -> int:
+    """Return the number of the conversation about a ticket, by the provider's id of it."""
+    return _number([b"ticket", connection.bytes, ticket.encode("utf-8", "surrogatepass")])
+
+
+def _number(parts: Sequence[bytes]) -> int:
     return int.from_bytes(sha256(length_prefixed(parts)).digest()[:8]) >> 1
 
 

@@ -22,9 +22,7 @@ class AppBook:
         self._connections = connections
         self._addresses = addresses
 
-    async def create(
-        self, *, provider_name: str, display_name: str, config: Mapping[str, str], secret: str
-    ) -> Made:
+    async def create(self, *, provider_name: str, display_name: str, config: Mapping[str, str], secret: str) -> Made:
         """Make an app; return it with the address for its vendor, which cannot be had again.
 
         Raises:

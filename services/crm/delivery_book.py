@@ -52,8 +52,8 @@ class DeliveryBook:
                 raise _not_found(delivery_id)
             if replay_id is not None and await decision.is_replay(replay_id):
                 return decision.delivery
-            require_stuck(decision.delivery.state)
             require_content(decision.delivery)
+            require_stuck(decision.delivery.state)
             delivery = await decision.replay(replay_id or uuid7(), datetime.now(UTC))
         self._wake()
         return delivery

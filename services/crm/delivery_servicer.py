@@ -10,6 +10,7 @@ from rapport.crm.v1 import delivery_pb2, delivery_service_pb2, delivery_service_
 
 from servicekit.identity import caller_tenant
 from servicekit.pages import PageTokens
+from services.crm.customer_erasure import CustomerErasure
 from services.crm.deliveries import Sought
 from services.crm.delivery_book import DeliveryBook
 from services.crm.messages import balance_message, delivery_message, page_size, state_of
@@ -20,8 +21,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class DeliveryServicer(delivery_service_pb2_grpc.DeliveryServiceServicer):
     """Implements `rapport.crm.v1.DeliveryService`."""
 
-    def __init__(self, book: DeliveryBook, pages: PageTokens) -> None:
+    def __init__(self, book: DeliveryBook, erasure: CustomerErasure, pages: PageTokens) -> None:
         self._book = book
+        self._erasure = erasure
         self._pages = pages
 
     async def ListDeliveries(
@@ -63,6 +65,21 @@ class DeliveryServicer(delivery_service_pb2_grpc.DeliveryServiceServicer):
     ) -> delivery_pb2.Delivery:
         """Give up a delivery."""
         return delivery_message(await self._book.discard(caller_tenant(), UUID(request.delivery)))
+
+    async def EraseCustomerDeliveries(
+        self, request: delivery_service_pb2.EraseCustomerDeliveriesRequest, _context: Context
+    ) -> delivery_service_pb2.EraseCustomerDeliveriesResponse:
+        """Erase a customer from deliveries."""
+        tenant_id = caller_tenant()
+        tickets = {(UUID(ticket.connection), ticket.external_id) for ticket in request.tickets}
+        scope = ("erase-customer", tenant_id, *sorted(request.mentioned), *sorted(map(str, tickets)))
+        after = UUID(self._pages.open(request.page_token, scope=scope)["id"]) if request.page_token else None
+        done = await self._erasure.erase(tenant_id, tickets=tickets, mentioned=request.mentioned, after=after)
+        return delivery_service_pb2.EraseCustomerDeliveriesResponse(
+            erased=done.erased,
+            seen=done.seen,
+            next_page_token=self._pages.seal({"id": str(done.after)}, scope=scope) if done.after else "",
+        )
 
 
 def _sought(request: delivery_service_pb2.ListDeliveriesRequest) -> Sought:

@@ -38,11 +38,13 @@ from services.crm.call_store import CallStore
 from services.crm.calling.engine import Calling
 from services.crm.connection_book import ConnectionBook
 from services.crm.connection_store import ConnectionStore
+from services.crm.customer_erasure import CustomerErasure
 from services.crm.delivery_book import DeliveryBook
 from services.crm.delivery_servicer import DeliveryServicer
 from services.crm.delivery_store import DeliveryStore
 from services.crm.directory import Directory
 from services.crm.effects import Effects, Shops
+from services.crm.erasure_store import ErasureStore
 from services.crm.fetching import Fetching
 from services.crm.inbox import Inbox
 from services.crm.ingest import Ingest
@@ -306,7 +308,7 @@ async def crm(fresh_database_for: DatabaseFor, provider_base_url: str) -> AsyncI
             ),
             Registration(
                 delivery_service_pb2_grpc.add_DeliveryServiceServicer_to_server,
-                DeliveryServicer(process.deliveries, pages),
+                DeliveryServicer(process.deliveries, CustomerErasure(ErasureStore(database), process.keyring), pages),
             ),
         ],
         trust=issuer.trust,

@@ -69,6 +69,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "rapport.crm.v1.DeliveryService/ListDeliveries": {},
     "rapport.crm.v1.DeliveryService/GetDelivery": DELIVERY,
     "rapport.crm.v1.DeliveryService/GetBalance": {},
+    "rapport.crm.v1.DeliveryService/EraseCustomerDeliveries": {"mentioned": ["nobody@example.com"]},
     "rapport.crm.v1.DeliveryService/ReplayDelivery": DELIVERY,
     "rapport.crm.v1.DeliveryService/DiscardDelivery": DELIVERY,
     "rapport.crm.v1.SyncService/StartSync": CONNECTION,

@@ -237,3 +237,87 @@ class DiscardDeliveryRequest(message.Message):
     _ClearFieldArgType: _TypeAlias = typing.Literal["delivery", b"delivery"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class EraseCustomerDeliveriesRequest(message.Message):
+    """Names a customer by what is known of them."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    MENTIONED_FIELD_NUMBER: builtins.int
+    TICKETS_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    page_token: builtins.str
+    """The `next_page_token` of the call before; empty for the first one."""
+    @builtins.property
+    def mentioned(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Ids and e-mail addresses by which providers speak of the customer."""
+
+    @builtins.property
+    def tickets(self) -> containers.RepeatedCompositeFieldContainer[ExternalTicket]:
+        """The customer's tickets."""
+
+    def __init__(
+        self,
+        *,
+        mentioned: abc.Iterable[builtins.str] | None = ...,
+        tickets: abc.Iterable[ExternalTicket] | None = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["mentioned", b"mentioned", "page_token", b"page_token", "tickets", b"tickets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ExternalTicket(message.Message):
+    """A ticket as its provider knows it."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONNECTION_FIELD_NUMBER: builtins.int
+    EXTERNAL_ID_FIELD_NUMBER: builtins.int
+    connection: builtins.str
+    """The id (UUID) of the connection that it came by."""
+    external_id: builtins.str
+    """The provider's id of it."""
+    def __init__(
+        self,
+        *,
+        connection: builtins.str = ...,
+        external_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["connection", b"connection", "external_id", b"external_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class EraseCustomerDeliveriesResponse(message.Message):
+    """What one call erased."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ERASED_FIELD_NUMBER: builtins.int
+    SEEN_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    erased: builtins.int
+    """How many deliveries lost their content."""
+    seen: builtins.int
+    """How many were looked at."""
+    next_page_token: builtins.str
+    """Goes on from there; empty when all were looked at."""
+    def __init__(
+        self,
+        *,
+        erased: builtins.int = ...,
+        seen: builtins.int = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["erased", b"erased", "next_page_token", b"next_page_token", "seen", b"seen"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...

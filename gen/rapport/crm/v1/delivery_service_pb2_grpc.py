@@ -61,6 +61,11 @@ class DeliveryServiceStub:
                 request_serializer=rapport_dot_crm_dot_v1_dot_delivery__service__pb2.DiscardDeliveryRequest.SerializeToString,
                 response_deserializer=rapport_dot_crm_dot_v1_dot_delivery__pb2.Delivery.FromString,
                 _registered_method=True)
+        self.EraseCustomerDeliveries = channel.unary_unary(
+                '/rapport.crm.v1.DeliveryService/EraseCustomerDeliveries',
+                request_serializer=rapport_dot_crm_dot_v1_dot_delivery__service__pb2.EraseCustomerDeliveriesRequest.SerializeToString,
+                response_deserializer=rapport_dot_crm_dot_v1_dot_delivery__service__pb2.EraseCustomerDeliveriesResponse.FromString,
+                _registered_method=True)
 
 
 class DeliveryServiceServicer:
@@ -113,6 +118,18 @@ class DeliveryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseCustomerDeliveries(self, request, context):
+        """Erases what providers sent about a customer: the content of every delivery that belongs to one of these tickets,
+        that mentions one of these ids or addresses as a whole word, or that belongs to the same ticket as one that does.
+        The deliveries themselves stay in the balance; those that waited are discarded with the reason CUSTOMER_ERASED. Works
+        for a few seconds: call it again with `next_page_token` until that is empty. What a provider sends later counts anew.
+
+        Errors: PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DeliveryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -140,6 +157,11 @@ def add_DeliveryServiceServicer_to_server(servicer, server):
                     servicer.DiscardDelivery,
                     request_deserializer=rapport_dot_crm_dot_v1_dot_delivery__service__pb2.DiscardDeliveryRequest.FromString,
                     response_serializer=rapport_dot_crm_dot_v1_dot_delivery__pb2.Delivery.SerializeToString,
+            ),
+            'EraseCustomerDeliveries': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseCustomerDeliveries,
+                    request_deserializer=rapport_dot_crm_dot_v1_dot_delivery__service__pb2.EraseCustomerDeliveriesRequest.FromString,
+                    response_serializer=rapport_dot_crm_dot_v1_dot_delivery__service__pb2.EraseCustomerDeliveriesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -278,6 +300,33 @@ class DeliveryService:
             '/rapport.crm.v1.DeliveryService/DiscardDelivery',
             rapport_dot_crm_dot_v1_dot_delivery__service__pb2.DiscardDeliveryRequest.SerializeToString,
             rapport_dot_crm_dot_v1_dot_delivery__pb2.Delivery.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseCustomerDeliveries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.crm.v1.DeliveryService/EraseCustomerDeliveries',
+            rapport_dot_crm_dot_v1_dot_delivery__service__pb2.EraseCustomerDeliveriesRequest.SerializeToString,
+            rapport_dot_crm_dot_v1_dot_delivery__service__pb2.EraseCustomerDeliveriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,14 @@ class DeliveryServiceStub:
 
     Errors: DELIVERY_NOT_FOUND, DELIVERY_STATE.
     """
+    EraseCustomerDeliveries: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.EraseCustomerDeliveriesRequest, _delivery_service_pb2.EraseCustomerDeliveriesResponse]
+    """Erases what providers sent about a customer: the content of every delivery that belongs to one of these tickets,
+    that mentions one of these ids or addresses as a whole word, or that belongs to the same ticket as one that does.
+    The deliveries themselves stay in the balance; those that waited are discarded with the reason CUSTOMER_ERASED. Works
+    for a few seconds: call it again with `next_page_token` until that is empty. What a provider sends later counts anew.
+
+    Errors: PAGE_TOKEN_INVALID.
+    """
 
 class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps account of the deliveries of the caller's tenant."""
@@ -101,6 +109,20 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         """Gives up a dead or quarantined delivery.
 
         Errors: DELIVERY_NOT_FOUND, DELIVERY_STATE.
+        """
+
+    @_abc_1.abstractmethod
+    def EraseCustomerDeliveries(
+        self,
+        request: _delivery_service_pb2.EraseCustomerDeliveriesRequest,
+        context: _aio.ServicerContext[_delivery_service_pb2.EraseCustomerDeliveriesRequest, _abc.Awaitable[_delivery_service_pb2.EraseCustomerDeliveriesResponse]],
+    ) -> _abc.Awaitable[_delivery_service_pb2.EraseCustomerDeliveriesResponse]:
+        """Erases what providers sent about a customer: the content of every delivery that belongs to one of these tickets,
+        that mentions one of these ids or addresses as a whole word, or that belongs to the same ticket as one that does.
+        The deliveries themselves stay in the balance; those that waited are discarded with the reason CUSTOMER_ERASED. Works
+        for a few seconds: call it again with `next_page_token` until that is empty. What a provider sends later counts anew.
+
+        Errors: PAGE_TOKEN_INVALID.
         """
 
 def add_DeliveryServiceServicer_to_server(servicer: DeliveryServiceServicer, server: _aio.Server) -> None: ...
