@@ -265,6 +265,7 @@ async def _read_connections(
             secrets[row.id],
             row.create_time,
             row.update_time,
+            row.predecessor_until,
             health=health.get(row.id, Health()),
         )
         for row in found

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import structlog
 from prometheus_client import Counter
 
-from servicekit.errors import UnavailableError
 from services.crm.admission import Admission
 from services.crm.quarantine_store import Late, QuarantineStore
 
@@ -35,7 +34,7 @@ class Quarantine:
         for some in of_tenants.values():
             try:
                 kept = await self._store.keep(some[0].admission.tenant_id, some, reason=reason, most=self._most)
-            except UnavailableError as error:
-                _log.warning("quarantine_not_written", reason=error.reason)
+            except Exception as error:  # noqa: BLE001 - a refusal is answered as one, whatever happens to its copy
+                _log.warning("quarantine_not_written", error=type(error).__name__)
             else:
                 _KEPT.labels(reason).inc(kept)

@@ -20,7 +20,7 @@ async def connected(crm: Crm, provider: str, secrets: dict[str, str] | None = No
 
 async def proved(crm: Crm, provider: str, account: str, **config: str) -> Shop:
     """Make a tenant with a connection that proved that an account is its own."""
-    shop = await connected(crm, provider, **config)
+    shop = await connected(crm, provider, {}, **config)
     await crm.main.receiving.accounts.prove(shop.tenant_id, shop.connection_id, Account(provider, account))
     return shop
 
