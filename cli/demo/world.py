@@ -104,7 +104,7 @@ class DemoWorld:
             self._save()
         if not record.webhook_url:
             record.webhook_secret = secrets.token_urlsafe(32)
-            _, record.webhook_url = await create_connection(
+            made = await create_connection(
                 self._folder,
                 shop.slug,
                 "zendesk",
@@ -112,6 +112,7 @@ class DemoWorld:
                 {"webhook_secret": record.webhook_secret},
                 f"{shop.name} on Zendesk",
             )
+            record.webhook_url = made["webhook_url"]
             self._save()
 
     async def _import(self, shop: DemoShop, record: ShopRecord, customers: list[DemoCustomer]) -> None:
