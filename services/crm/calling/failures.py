@@ -3,11 +3,12 @@
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from services.crm.providers.api import ApiError, Call, Reply
+from services.crm.providers.api import ApiError, Call, Pace, Reply
 
 LONGEST_WAIT = 3600.0
 """The longest time that a vendor's `Retry-After` is believed, in seconds."""
 
+_FORBIDDEN = 403
 _TOO_MANY = 429
 _UNAVAILABLE = 503
 _SERVER_ERRORS = 500
@@ -55,14 +56,18 @@ def retry_after(reply: Reply, now: datetime) -> float | None:
     return min(max((aware - now).total_seconds(), 0.0), LONGEST_WAIT)
 
 
-def failure_of(call: Call, reply: Reply, now: datetime) -> CallError | None:
-    """Return what is wrong with a reply; None when the call's steps are to see it."""
+def failure_of(call: Call, reply: Reply, now: datetime, pace: Pace | None = None) -> CallError | None:
+    """Return what is wrong with a reply; None when the call's steps are to see it.
+
+    `pace` is what the reply says about the limit: a refusal with nothing left is for that, as Salesforce's is.
+    """
     status = reply.status
     if 200 <= status < 300 or status in call.expects:  # noqa: PLR2004 - the statuses of success
         return None
     detail = f"{call.method} {call.path or 'the next page'} was answered with {status}"
     wait = retry_after(reply, now)
-    if status == _TOO_MANY:
+    used_up = status == _FORBIDDEN and pace is not None and pace.remaining <= 0
+    if status == _TOO_MANY or used_up:
         return OutOfReachError("RATE_LIMITED", detail, retry_after=wait)
     if status >= _SERVER_ERRORS:
         # A 503 that says when to come again was not worked on; of all others nobody knows.

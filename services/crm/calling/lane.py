@@ -58,8 +58,9 @@ class Lane:
             except OutOfReachError:
                 self._breaker.failed()
                 raise
-        self._pacer.note(api.pace(reply))
-        failure = failure_of(call, reply, datetime.now(UTC))
+        pace = api.pace(reply)
+        self._pacer.note(pace)
+        failure = failure_of(call, reply, datetime.now(UTC), pace)
         if failure is not None and failure.reason == "VENDOR_FAILING":
             self._breaker.failed()
         else:
