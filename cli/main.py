@@ -6,6 +6,7 @@ import sys
 import typer
 
 from cli import (
+    app_commands,
     audit_command,
     certificate_commands,
     connection_commands,
@@ -16,6 +17,7 @@ from cli import (
     gateway_commands,
     key_commands,
     order_commands,
+    sealing_commands,
     suite_commands,
     tenant_commands,
     webhook_commands,
@@ -35,8 +37,10 @@ suite_commands.register(commands)
 commands.add_typer(tenant_commands.commands, name="tenant")
 commands.add_typer(key_commands.commands, name="key")
 commands.add_typer(key_commands.signing_commands, name="signing-key")
+commands.add_typer(sealing_commands.commands, name="keys")
 commands.add_typer(domain_commands.commands, name="domain")
 commands.add_typer(connection_commands.commands, name="connection")
+commands.add_typer(app_commands.commands, name="app")
 commands.add_typer(webhook_commands.commands, name="webhook")
 commands.add_typer(delivery_commands.commands, name="deliveries")
 commands.add_typer(order_commands.commands, name="orders")

@@ -50,6 +50,11 @@ class SuiteFolder:
         return self.root / "certificates"
 
     @property
+    def backups(self) -> Path:
+        """Backups of the database; there only when one was made."""
+        return self.root / "backups"
+
+    @property
     def demo(self) -> Path:
         """The demo world's tenants and API keys."""
         return self.root / "demo.json"

@@ -13,6 +13,9 @@ _ALPHABET = string.ascii_letters + string.digits
 _LENGTH = 43
 """Characters of a secret: 256 bits of base 62."""
 
+KEY_ENCRYPTION_KEYS = "key-encryption-keys.json"
+"""The file of the key-encryption keys in the folder of the secrets."""
+
 WORKLOADS = ("crm", "tickets", "recommendations", "gateway")
 """What proves itself to the tenant service with a workload secret."""
 
@@ -49,7 +52,7 @@ def suite_secrets(folder: Path) -> SuiteSecrets:
     for name, secret in workloads.items():
         files[name] = folder / f"workload-{name}"
         write_private(files[name], secret)
-    key_encryption_file = folder / "key-encryption-keys.json"
+    key_encryption_file = folder / KEY_ENCRYPTION_KEYS
     if not key_encryption_file.exists():
         from servicekit.envelope import KeyEncryptionKeys
 

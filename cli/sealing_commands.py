@@ -1,0 +1,267 @@
+"""`rapport keys …`: the keys that seal credentials: see, rotate, back up, and prove that the backup can be opened."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.errors import CommandError
+from cli.options import Data, Json
+from cli.output import print_json, print_lines, print_table, say
+from cli.suite.folder import suite_folder
+
+commands = typer.Typer(
+    help="See, rotate, back up and recover the keys that seal credentials (API keys: `rapport key`).",
+    no_args_is_help=True,
+)
+
+_SHARES = re.compile(r"(\d{1,2})-of-(\d{1,2})", re.ASCII)
+
+PassphraseFile = Annotated[
+    Path | None,
+    typer.Option("--passphrase-file", metavar="FILE", help="The file with the passphrase; else it is asked for."),
+]
+
+
+@commands.command()
+def status(*, as_json: Json = False, data: Data = None) -> None:
+    """Say which key-encryption key is active, what each one is needed for, and how the latest rotations stand."""
+    from cli.operator import run
+    from cli.sealing import key_status
+
+    found = run(key_status(suite_folder(data)))
+    if as_json:
+        print_json(found)
+        return
+    _show_uses(found)
+    print_lines(f"{found['older_data_keys']} replaced data keys are kept for deliveries that are sealed under them.")
+    columns = [(name, "left") for name in ("rotation", "state", "to", "done", "began", "ended", "problem")]
+    rows = [
+        [
+            one["kind"],
+            one["state"],
+            one["target"],
+            f"{one['done']} of {one['total']}",
+            one["began"],
+            one["ended"] or "",
+            one["problem"],
+        ]
+        for one in found["rotations"]
+    ]
+    print_table("", columns, rows)
+
+
+@commands.command("rotate-kek")
+def rotate_kek_(*, as_json: Json = False, data: Data = None) -> None:
+    """Wrap all data keys by a new key-encryption key while everything runs; repeated, it goes on where it stopped.
+
+    In Vault, rotate the key there first; this wraps everything by its newest version.
+    """
+    from cli.operator import run
+    from cli.sealing import rotate_kek
+
+    with _progress("wrapping data keys") as progress:
+        done = run(rotate_kek(suite_folder(data), progress))
+    if as_json:
+        print_json(done)
+        return
+    print_lines(f"{done['kek']} wraps everything now: {done['rotation']['done']} data keys were wrapped anew.")
+    _show_uses({"active_kek": done["kek"], "kek_uses": done["kek_uses"]})
+    say("Make a new sealed copy now (`rapport keys escrow`): those from before do not hold the new key.")
+
+
+@commands.command("rotate-data-keys")
+def rotate_data_keys_(
+    *,
+    tenant: Annotated[str, typer.Option(help="Only this shop's, by its slug; else all.")] = "",
+    as_json: Json = False,
+    data: Data = None,
+) -> None:
+    """Give every shop a new data key and seal its credentials anew, while everything runs."""
+    from cli.operator import run
+    from cli.sealing import rotate_data_keys
+
+    with _progress("replacing data keys") as progress:
+        done = run(rotate_data_keys(suite_folder(data), tenant, progress))
+    if as_json:
+        print_json({"rotation": done})
+        return
+    print_lines(f"{done['done']} of {done['total']} shops have a new data key, and their credentials are sealed by it.")
+
+
+@commands.command("remove-kek")
+def remove_kek_(
+    name: Annotated[str, typer.Argument(help="The key's name, e.g. kek-1.")],
+    *,
+    as_json: Json = False,
+    data: Data = None,
+) -> None:
+    """Remove a key-encryption key from the suite's file, if nothing needs it; backups from before still do."""
+    from cli.operator import run
+    from cli.sealing import remove_kek
+
+    found = run(remove_kek(suite_folder(data), name))
+    if as_json:
+        print_json(found)
+        return
+    print_lines(f"Removed {name}.")
+    _show_uses(found)
+    say(f"Backups from before the rotation open with {name} only: keep a sealed copy that holds it as long as them.")
+
+
+@commands.command()
+def escrow(
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="The sealed copy to write.")],
+    *,
+    shares: Annotated[
+        str, typer.Option(metavar="K-of-N", help="Split what opens it into shares, e.g. 3-of-5, in files beside it.")
+    ] = "",
+    passphrase_file: PassphraseFile = None,
+    as_json: Json = False,
+    data: Data = None,
+) -> None:
+    """Write the key-encryption keys as a sealed copy to keep elsewhere: by a passphrase, or by k of n shares."""
+    from cli.recovery import write_escrow
+    from cli.sealing import key_file, load_keys
+
+    keys = load_keys(key_file(suite_folder(data)))
+    if shares:
+        found = _SHARES.fullmatch(shares)
+        if not found:
+            raise CommandError("--shares: write K-of-N, e.g. 3-of-5.", reason="USAGE")
+        made = write_escrow(keys, to, shares=(int(found[1]), int(found[2])))
+    else:
+        made = write_escrow(keys, to, passphrase=_passphrase(passphrase_file, confirm=True))
+    if as_json:
+        print_json(made)
+        return
+    print_lines(f"Wrote {made['escrow']}, which holds {', '.join(made['keks'])}.")
+    if made["shares"]:
+        print_lines(*made["shares"])
+        say("Give each share to somebody else and remove the files. The copy itself may lie beside the backups.")
+    say("Prove that it works: `rapport keys backup`, then `rapport keys recover --drill`.")
+
+
+@commands.command()
+def backup(
+    *,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FILE", help="The file to write.", show_default="DATA/backups/…")
+    ] = None,
+    as_json: Json = False,
+    data: Data = None,
+) -> None:
+    """Write the running suite's database into a file, as `pg_dump` makes it; the keys are not in it."""
+    from cli.operator import run
+    from cli.suite.backups import make_backup
+
+    made = run(make_backup(suite_folder(data), to))
+    if as_json:
+        print_json({"backup": str(made), "bytes": made.stat().st_size})
+        return
+    print_lines(f"Wrote {made} ({made.stat().st_size} bytes).")
+
+
+@commands.command()
+def recover(
+    escrow_file: Annotated[Path, typer.Option("--escrow", metavar="FILE", help="The sealed copy of the keys.")],
+    *,
+    drill: Annotated[
+        bool, typer.Option("--drill", help="Restore a backup into a scratch server and open every sealed row in it.")
+    ] = False,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FILE", help="Write the recovered keys for a new suite.")
+    ] = None,
+    backup_file: Annotated[
+        Path | None, typer.Option("--backup", metavar="FILE", help="The backup to open; else the newest.")
+    ] = None,
+    share_file: Annotated[
+        list[Path] | None, typer.Option("--share-file", metavar="FILE", help="A share; repeat it for each.")
+    ] = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: Json = False,
+    data: Data = None,
+) -> None:
+    """Recover the key-encryption keys from a sealed copy; with --drill prove that they open the newest backup."""
+    from cli import recovery
+    from cli.operator import run
+    from cli.suite.backups import newest_backup
+    from cli.suite.secret_files import write_private
+
+    if drill == (to is not None):
+        raise CommandError("Say either --drill or --to FILE.", reason="USAGE")
+    if share_file:
+        keys = recovery.open_escrow(escrow_file, shares=[_text(path) for path in share_file])
+    elif recovery.needs_passphrase(escrow_file):
+        keys = recovery.open_escrow(escrow_file, passphrase=_passphrase(passphrase_file, confirm=False))
+    else:
+        raise CommandError("This copy is opened by shares: name them with --share-file.", reason="USAGE")
+    if to is not None:
+        if to.exists():
+            raise CommandError(f"{to} exists: keys are never overwritten.", reason="FILE_EXISTS")
+        write_private(to, keys.text().decode())
+        if as_json:
+            print_json({"key_file": str(to), "keks": list(keys.names)})
+        else:
+            print_lines(f"Wrote {to} with {', '.join(keys.names)}.")
+        return
+    result = run(recovery.drill(keys, backup_file or newest_backup(suite_folder(data)), say))
+    if as_json:
+        print_json(result)
+        return
+    rows = [[name, str(count["rows"]), str(count["opened"])] for name, count in result["tables"].items()]
+    print_table("", [("table", "left"), ("sealed rows", "right"), ("opened", "right")], rows)
+    print_lines(
+        f"{result['opened']} sealed rows of {result['backup']} opened with {', '.join(result['keks'])}, "
+        f"{result['failed']} did not, in {result['seconds']} s."
+    )
+
+
+def _show_uses(found: dict[str, Any]) -> None:
+    names = sorted({found["active_kek"], *(name for uses in found["kek_uses"].values() for name in uses)})
+    columns = [
+        ("key-encryption key", "left"),
+        ("active", "left"),
+        ("data keys of shops", "right"),
+        ("own keys", "right"),
+    ]
+    rows = [
+        [
+            name,
+            "yes" if name == found["active_kek"] else "",
+            str(found["kek_uses"]["crm"].get(name, 0)),
+            str(found["kek_uses"]["tenant"].get(name, 0)),
+        ]
+        for name in names
+    ]
+    print_table("", columns, rows)
+
+
+def _passphrase(file: Path | None, *, confirm: bool) -> str:
+    if file is not None:
+        return _text(file)
+    return str(typer.prompt("Passphrase", hide_input=True, confirmation_prompt=confirm, err=True))
+
+
+def _text(path: Path) -> str:
+    """Return what a file holds, without the end of line at its end."""
+    try:
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        text = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise CommandError(f"Cannot read {path}: {text}.", reason="FILE_UNREADABLE") from error
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Give what draws a progress bar on standard error."""
+    from rich import progress as bars
+    from rich.console import Console
+
+    columns = (bars.TextColumn("  {task.description}"), bars.BarColumn(), bars.MofNCompleteColumn())
+    with bars.Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -1,0 +1,142 @@
+"""Backups of the suite's database: made while it runs, and restored into a scratch server of their own."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cli.errors import CommandError
+from cli.suite.control import require_running
+from cli.suite.folder import SuiteFolder
+from cli.suite.launch import start_command
+from cli.suite.names import DATABASE, SERVICES
+from cli.suite.postgres import SUPERUSER, THROWAWAY, PostgresServer, prepare_postgres, wait_for_postgres
+from cli.suite.provision import create_database, provision_roles
+from cli.suite.secret_files import suite_secrets
+
+_START_SECONDS = 60.0
+_STOP_SECONDS = 30.0
+
+
+async def make_backup(folder: SuiteFolder, to: Path | None) -> Path:
+    """Write the running suite's whole database into a file of Postgres' custom format; return it.
+
+    It is one moment of the database, taken without stopping anything. The file is private and appears whole or not at
+    all. Without `to` it gets a name with the time in the folder for backups.
+
+    Raises:
+        CommandError: no suite runs on the folder, the file exists, or `pg_dump` failed.
+    """
+    require_running(folder)
+    if to is None:
+        folder.backups.mkdir(mode=0o700, exist_ok=True)
+        to = folder.backups / f"rapport-{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z.dump"
+    if to.exists():
+        raise CommandError(f"{to} exists: a backup is never overwritten.", reason="FILE_EXISTS")
+    password = suite_secrets(folder.secrets).postgres[SUPERUSER]
+    server = await asyncio.to_thread(prepare_postgres, folder.root / "postgres", folder.root / "pg", password)
+    partial = to.with_name(f".{to.name}.partial")
+    try:
+        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+        await _run(server, password, "pg_dump", "--format=custom", "--compress=zstd:3", f"--file={partial}")
+        partial.replace(to)
+    except OSError as error:
+        raise CommandError(f"Cannot write {to}: {error.strerror}.", reason="FILE_NOT_WRITABLE") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return to
+
+
+def newest_backup(folder: SuiteFolder) -> Path:
+    """Return the newest backup in the suite's folder.
+
+    Raises:
+        CommandError: there is none.
+    """
+    found = sorted(folder.backups.glob("rapport-*.dump"))
+    if not found:
+        raise CommandError(
+            f"There is no backup in {folder.backups}: make one with `rapport keys backup`, or name one with --backup.",
+            reason="BACKUP_MISSING",
+        )
+    return found[-1]
+
+
+@contextlib.asynccontextmanager
+async def restored(backup: Path) -> AsyncIterator[str]:
+    """Restore a backup into a Postgres of its own that ends with the context; gives a superuser's URL of it.
+
+    Nothing of any suite is needed or touched: this is what a new machine would do.
+
+    Raises:
+        CommandError: the server does not start, or the backup is none.
+    """
+    home, password = await asyncio.to_thread(_scratch_folder), secrets.token_urlsafe(24)
+    try:
+        server = await asyncio.to_thread(prepare_postgres, home / "postgres", home / "pg", password, settings=THROWAWAY)
+        process = await asyncio.create_subprocess_exec(
+            *start_command(server.command(), server.account, server.death_signal),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,
+        )
+        try:
+            await wait_for_postgres(server, password, _START_SECONDS)
+            await _restore(server, password, backup)
+            yield server.url(SUPERUSER, password, DATABASE)
+        finally:
+            process.send_signal(server.death_signal)
+            try:
+                await asyncio.wait_for(process.wait(), _STOP_SECONDS)
+            except TimeoutError:
+                process.kill()
+    finally:
+        await asyncio.to_thread(shutil.rmtree, home, ignore_errors=True)
+
+
+def _scratch_folder() -> Path:
+    """Return a new folder that the servers' account may pass through; everything in it is that account's own."""
+    home = Path(tempfile.mkdtemp(prefix="rapport-drill-"))
+    home.chmod(0o711)
+    return home
+
+
+async def _restore(server: PostgresServer, password: str, backup: Path) -> None:
+    """Make the roles and the database, and read the backup into it."""
+    url = server.url(SUPERUSER, password)
+    names = [f"{service}_{kind}" for service in SERVICES for kind in ("owner", "app")]
+    await provision_roles(url, {name: secrets.token_urlsafe(24) for name in names})
+    await create_database(url, DATABASE)
+    await _run(server, password, "pg_restore", "--exit-on-error", f"--dbname={DATABASE}", str(backup))
+
+
+async def _run(server: PostgresServer, password: str, program: str, *arguments: str) -> None:
+    """Run one of Postgres' programs on a server; the password goes by the environment, which others cannot read."""
+    environment = {
+        "PATH": os.defpath,
+        "LANG": "C.UTF-8",
+        "PGHOST": str(server.sockets),
+        "PGPORT": "5432",
+        "PGUSER": SUPERUSER,
+        "PGPASSWORD": password,
+        "PGDATABASE": DATABASE,
+    }
+    process = await asyncio.create_subprocess_exec(
+        str(server.programs / program),
+        *arguments,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, errors = await process.communicate()
+    if process.returncode != 0:
+        reason = (errors.decode(errors="replace").strip().splitlines() or ["no message"])[0]
+        raise CommandError(f"{program} failed: {reason}", reason=f"{program.upper()}_FAILED")
