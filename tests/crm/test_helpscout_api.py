@@ -120,6 +120,19 @@ def test_a_deleted_conversation_is_closed(vendor: HelpScoutSimulator) -> None:
     assert event.fields.status == "closed"
 
 
+def test_an_id_alone_closes_the_conversation_that_the_header_calls_deleted() -> None:
+    """Only an id is sent of what was deleted: it is looked for, and closed where that is not possible."""
+    body = b'{"id":701}'
+    told = request(body, "convo.deleted")
+    assert HELPSCOUT.hint(told) == HELPSCOUT.parts(told)[0].conversation == "701"
+    (event,) = HELPSCOUT.events(told, NOW)
+    assert isinstance(event, TicketEvent)
+    assert (event.ticket, event.fields.status) == ("701", "closed")
+    customer = request(body, "customer.deleted")
+    assert (HELPSCOUT.hint(customer), list(HELPSCOUT.events(customer, NOW))) == (None, [])
+    assert HELPSCOUT.parts(customer)[0].delivery != HELPSCOUT.parts(told)[0].delivery
+
+
 def test_an_address_alone_names_the_conversation_to_be_fetched() -> None:
     """With the webhook's option `notification` only an address is sent; one at another host names nothing."""
     body = orjson.dumps({"resourceUri": "https://api.helpscout.net/v2/conversations/701"})

@@ -1,8 +1,8 @@
 """Help Scout: webhooks signed with a secret of at most 40 characters that the shop chose.
 
 `X-HelpScout-Signature` is the base64 HMAC-SHA1 of the raw body. Nothing else is signed: the event's name stands in a
-header that anybody on the way may change, so that the body alone says what happened. It names neither an account nor
-a delivery; the body itself identifies it.
+header that anybody on the way may change, so that the body says what happened wherever it can. It names neither an
+account nor a delivery; the body itself identifies it.
 """
 
 import hmac
@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from types import MappingProxyType
 
-from services.crm.events import Event
+from services.crm.events import Event, Fields, TicketEvent
 from services.crm.providers.api import Api
 from services.crm.providers.helpscout_api import HELPSCOUT_API
 from services.crm.providers.helpscout_events import conversation_events, is_conversation
@@ -35,6 +35,7 @@ EVENT = "x-helpscout-event"
 _SIGNED = "body"
 _RULE = "base64 HMAC-SHA1 with the webhook's secret"
 _TEST = "helpscout.test"
+_DELETED = "convo.deleted"
 _ADDRESS = re.compile(r"https://api\.helpscout\.net/v2/conversations/([0-9]{1,20})", re.ASCII)
 
 
@@ -82,8 +83,12 @@ class HelpScout:
     def parts(self, request: Request) -> Sequence[Part]:
         """Name the conversation; the signed bytes identify the delivery."""
         body = json_object(request.body) or {}
-        ticket = text_of(body.get("id"), 255) if is_conversation(body) else _named(request)
-        return (Part((), ("body", sha256(request.body).hexdigest()), ticket or None),)
+        delivery = ("body", sha256(request.body).hexdigest())
+        if deleted := _deleted(request):
+            # A deleted customer of the same number has the same body.
+            return (Part((), (*delivery, _DELETED), deleted),)
+        ticket = text_of(body.get("id"), MOST_ID) if is_conversation(body) else _named(request)
+        return (Part((), delivery, ticket or None),)
 
     def acknowledge(self, _request: Request) -> Answer:
         """Help Scout reads only the status."""
@@ -98,13 +103,17 @@ class HelpScout:
         body = json_object(request.body)
         if body is None:
             raise NotUnderstoodError("BODY_NOT_A_JSON_OBJECT")
-        if not is_conversation(body):
-            return ()
-        return conversation_events(body, received, key="/".join(self.parts(request)[0].delivery))
+        key = "/".join(self.parts(request)[0].delivery)
+        if deleted := _deleted(request):
+            return (TicketEvent(key, deleted, received, Fields(status="closed")),)
+        return conversation_events(body, received, key=key) if is_conversation(body) else ()
 
     def hint(self, request: Request) -> str | None:
-        """Return the conversation of a notification that says only where it is; all others say everything."""
-        return _named(request) or None
+        """Return the conversation of a webhook that says only where it was or is; all others say everything.
+
+        That one is deleted says the header alone, so that it is looked for as well.
+        """
+        return _named(request) or _deleted(request) or None
 
 
 def _named(request: Request) -> str:
@@ -114,6 +123,12 @@ def _named(request: Request) -> str:
         return ""
     found = _ADDRESS.fullmatch(text_of(body.get("resourceUri")) or text_of(body.get("uri")))
     return found[1] if found else ""
+
+
+def _deleted(request: Request) -> str:
+    """Return the conversation that was deleted: nothing but its id is sent, and the header says what the id is of."""
+    body = json_object(request.body) or {}
+    return text_of(body.get("id"), MOST_ID) if request.header(EVENT) == _DELETED and body.keys() == {"id"} else ""
 
 
 HELPSCOUT = HelpScout()
