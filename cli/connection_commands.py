@@ -51,7 +51,7 @@ def create(
     from cli.connections import create_connection
     from cli.operator import run
 
-    secrets = _secrets(secret or [], secret_file or [], secret_stdin)
+    secrets = collect_secrets(secret or [], secret_file or [], secret_stdin)
     made = run(create_connection(suite_folder(data), tenant, provider, _pairs("--config", config or []), secrets, name))
     if as_json:
         print_json({name: value for name, value in made.items() if value})
@@ -136,7 +136,7 @@ def update(
     from cli.connections import update_connection
     from cli.operator import run
 
-    secrets = _secrets(secret or [], secret_file or [], secret_stdin) | dict.fromkeys(remove_secret or [], "")
+    secrets = collect_secrets(secret or [], secret_file or [], secret_stdin) | dict.fromkeys(remove_secret or [], "")
     settings = _pairs("--config", config or [])
     if name is None and not settings and not secrets:
         raise CommandError("Nothing to change: give --name, --config or a secret.", reason="USAGE")
@@ -201,7 +201,7 @@ def rotate(
         say(f"It is shown this once: enter it at the provider within {overlap_hours:g} hours.")
         return
     files = [f"{_WEBHOOK_SECRET}={secret_file}"] if secret_file else []
-    secret = _secrets([], files, _WEBHOOK_SECRET if secret_stdin else None)[_WEBHOOK_SECRET]
+    secret = collect_secrets([], files, _WEBHOOK_SECRET if secret_stdin else None)[_WEBHOOK_SECRET]
     found = run(rotate_secret(folder, tenant, connection, secret, overlap))
     if as_json:
         print_json({"connection": found})
@@ -248,7 +248,7 @@ def _health(health: dict[str, Any]) -> str:
     return f"  API: {state}" + (f", last used {health['success_time']}" if health.get("success_time") else "")
 
 
-def _secrets(given: list[str], files: list[str], from_input: str | None) -> dict[str, str]:
+def collect_secrets(given: list[str], files: list[str], from_input: str | None) -> dict[str, str]:
     """Collect the secrets; an end of line at the end of a file or of the input does not belong to them."""
     found = _pairs("--secret", given)
     for name, path in _pairs("--secret-file", files).items():
