@@ -28,6 +28,7 @@ from services.crm.providers.provider import (
     WebhookSecret,
 )
 from services.crm.providers.signatures import base64_of, claimed_bytes, json_object, proving, text_of
+from services.crm.providers.snapshots import MOST_ID
 
 SIGNATURE = "x-helpscout-signature"
 EVENT = "x-helpscout-event"
