@@ -1,6 +1,7 @@
 """Salesforce: what its outbound messages hold and what is kept of them, and what its API is asked and told."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from xml.etree.ElementTree import fromstring
 
@@ -119,6 +120,20 @@ def test_session_is_dropped_whatever_it_is(session: str) -> None:
     assert message is not None
     assert mark not in (part.body or b"").decode()
     assert "session-" not in (part.body or b"").decode()
+
+
+@given(place=st.integers(0, 1200), byte=st.integers(0, 255))
+def test_one_wrong_byte_neither_makes_it_fail_nor_keeps_the_session(place: int, byte: int) -> None:
+    """Whatever is broken in a message, it is read or not understood, and no session is kept."""
+    vendor = SalesforceSimulator()
+    body = vendor.outbound(vendor.open_case(1, "s", "t"), session=SESSION)
+    place %= len(body)
+    changed = request(body[:place] + bytes([byte]) + body[place + 1 :])
+    judge(SALESFORCE, changed, [WebhookSecret(1, "token", LONG_AGO)], NOW)
+    for part in SALESFORCE.parts(changed):
+        assert b"live.credential" not in (part.body or b"")
+        with suppress(NotUnderstoodError):
+            SALESFORCE.hint(request(part.body or b""))
 
 
 def test_acknowledgement_is_the_envelope_that_salesforce_wants() -> None:
