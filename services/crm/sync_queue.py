@@ -31,7 +31,6 @@ from services.crm.syncing import (
     Sync,
     advanced,
     begun,
-    reads_since,
     reconciles_since,
 )
 
@@ -139,7 +138,7 @@ class SyncQueue:
 
     async def _next_page(self, source: Source, sync: Sync) -> Sync:
         """Read a page, have it taken in, and return how far the run is then."""
-        since, cursor = reads_since(sync), sync.cursor
+        since, cursor = sync.since or sync.started or datetime.now(UTC), sync.cursor
         page: Changes = await self._calls.run(
             source.tenant_id,
             source.connection_id,

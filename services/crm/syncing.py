@@ -18,17 +18,16 @@ BACKFILL_REACH = timedelta(days=90)
 DEFAULT_INTERVAL = timedelta(hours=1)
 LEAST_LOOK_BACK = timedelta(days=1)
 
-OVERLAP = timedelta(minutes=5)
-"""How far a run that lost its cursor goes back behind the last change that it read."""
-
 MOST_ATTEMPTS = 12
 """How often one page is tried before a run has failed."""
 
 CURSOR_ATTEMPTS = 4
-"""After how many failures a cursor is given up: the vendor may have forgotten it."""
+"""After how many failures a cursor is given up, and all is read once more: the vendor may have forgotten it."""
 
 MOST_BYTES = 1_000_000
 """About how large the messages in one call may be together; one takes 2 MiB."""
+
+_ALMOST = 0.99
 
 
 class Kind(StrEnum):
@@ -93,12 +92,15 @@ class Sync:
 
     @property
     def progress(self) -> float:
-        """How much of the time between `since` and the start of the run was read, from 0 to 1."""
+        """About how much of the time between `since` and the start of the run was read, from 0 to 1.
+
+        A vendor that lists several kinds of things comes to its newest change more than once.
+        """
         if self.state is State.DONE:
             return 1.0
         if self.since is None or self.started is None or self.cursor_time is None or self.started <= self.since:
             return 0.0
-        return min(1.0, max(0.0, (self.cursor_time - self.since) / (self.started - self.since)))
+        return min(_ALMOST, max(0.0, (self.cursor_time - self.since) / (self.started - self.since)))
 
 
 def begun(sync: Sync, now: datetime, since: datetime) -> Sync:
@@ -141,19 +143,6 @@ def advanced(sync: Sync, page: Counts, newest: datetime | None, cursor: str | No
     if cursor is not None:
         return moved
     return replace(moved, state=State.DONE, ended=now, covered=moved.started)
-
-
-def reads_since(sync: Sync) -> datetime:
-    """Return since when changes are asked for: where there is no cursor, from a little before the last one read on.
-
-    Raises:
-        ValueError: the sync has not begun.
-    """
-    if sync.since is None:
-        raise ValueError("a sync that has not begun reads nothing")
-    if sync.cursor is not None or sync.cursor_time is None:
-        return sync.since
-    return max(sync.cursor_time - OVERLAP, sync.since)
 
 
 def reconciles_since(sync: Sync, now: datetime) -> datetime:

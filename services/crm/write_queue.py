@@ -20,7 +20,7 @@ from services.crm.keyring import Keyring
 from services.crm.outcomes import REFUSED_TENANT_WAIT
 from services.crm.providers.api import ApiError
 from services.crm.write_store import Outcome, Sealed, WriteStore
-from services.crm.writing import FEATURE, MOST_ATTEMPTS, State, Write, change_of, next_try, open_content
+from services.crm.writing import AFTERMATH, FEATURE, MOST_ATTEMPTS, State, Write, change_of, next_try, open_content
 
 _log = structlog.get_logger(__name__)
 
@@ -53,12 +53,14 @@ class WriteQueue:
         *,
         known_as: Callable[[UUID], Awaitable[Principal]],
         refused_tenants: Callable[[], Collection[UUID]] = frozenset,
+        aftermath: timedelta = AFTERMATH,
     ) -> None:
         self._store = store
         self._keyring = keyring
         self._calls = calls
         self._known_as = known_as
         self._refused_tenants = refused_tenants
+        self._aftermath = aftermath
         self._chance = random.Random()  # noqa: S311 - spreads retries, guards nothing
         self._last_tenant = UUID(int=0)
 
@@ -138,7 +140,8 @@ class WriteQueue:
         counted = errand.attempts - 1 if reason in NOT_COUNTED else errand.attempts
         if counted >= MOST_ATTEMPTS:
             return _final(errand, State.DEAD, reason)
-        wait = next_try(max(counted, 1), chance=self._chance, asked=asked, doubtful=doubtful)
+        least = self._aftermath if doubtful else timedelta(seconds=asked or 0)
+        wait = max(next_try(max(counted, 1), chance=self._chance), least)
         return Outcome(State.PENDING, reason, counted, datetime.now(UTC) + wait)
 
 

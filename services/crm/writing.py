@@ -160,13 +160,9 @@ def require_dead(state: State) -> None:
         raise WriteStateError(f"The write is {state}.", metadata={"state": state})
 
 
-def next_try(attempts: int, *, chance: random.Random, asked: float | None, doubtful: bool) -> timedelta:
-    """Return how long to wait after failed attempt number `attempts` (from 1).
-
-    `asked` is what the vendor asks for, in seconds; `doubtful` says that the vendor may have made the change.
-    """
-    wait = max(retry_delay(attempts, chance=chance), _FIRST_RETRY, timedelta(seconds=asked or 0.0))
-    return max(wait, AFTERMATH) if doubtful else wait
+def next_try(attempts: int, *, chance: random.Random) -> timedelta:
+    """Return how long to wait after failed attempt number `attempts` (from 1), if the vendor says nothing of it."""
+    return max(retry_delay(attempts, chance=chance), _FIRST_RETRY)
 
 
 def recommendation_text(recommendation: Mapping[str, Any]) -> str:

@@ -51,9 +51,13 @@ class FakeTickets(ingest_service_pb2_grpc.IngestServiceServicer):
         )
         tokens = grpc.method_handlers_generic_handler("rapport.tenant.v1.TokenService", {"ExchangeWorkload": exchange})
         self._server.add_generic_rpc_handlers((tokens,))
+        self.add_services(self._server)
         port = self._server.add_insecure_port(self.address or "127.0.0.1:0")
         self.address = f"127.0.0.1:{port}"
         await self._server.start()
+
+    def add_services(self, server: grpc.aio.Server) -> None:
+        """Serve more than this, where a test wants it."""
 
     async def stop(self) -> None:
         """Be gone, as a killed process is."""
@@ -100,5 +104,17 @@ class FakeTickets(ingest_service_pb2_grpc.IngestServiceServicer):
     def _apply(self, token: str, event: pb.TicketEvent) -> pb.IngestResult:
         if event.event_id in self.ids:
             return pb.IngestResult(outcome=DUPLICATE)
+        changed = self._tells_more(event)
         self.applied.append((token, event))
-        return pb.IngestResult(outcome=SUPERSEDED if event.external_ticket_id in self.superseded else APPLIED)
+        outcome = SUPERSEDED if event.external_ticket_id in self.superseded else APPLIED
+        return pb.IngestResult(outcome=outcome, changed=changed)
+
+    def _tells_more(self, event: pb.TicketEvent) -> bool:
+        """Say whether the event differs from the last one of its ticket, or brings a message."""
+        known = [each for _, each in self.applied if each.external_ticket_id == event.external_ticket_id]
+        messages = {message.external_message_id for each in known for message in each.messages}
+        return (
+            not known
+            or known[-1].fields != event.fields
+            or any(message.external_message_id not in messages for message in event.messages)
+        )
