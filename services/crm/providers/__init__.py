@@ -11,6 +11,7 @@ from services.crm.providers.hubspot import HUBSPOT
 from services.crm.providers.intercom import INTERCOM
 from services.crm.providers.provider import Provider
 from services.crm.providers.salesforce import SALESFORCE
+from services.crm.providers.shopify import SHOPIFY
 from services.crm.providers.standard import STANDARD
 from services.crm.providers.zendesk import ZENDESK
 
@@ -22,6 +23,7 @@ _ALL: tuple[Provider, ...] = (
     HUBSPOT,
     INTERCOM,
     SALESFORCE,
+    SHOPIFY,
     STANDARD,
     ZENDESK,
 )

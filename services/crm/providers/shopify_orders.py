@@ -1,0 +1,197 @@
+"""Orders and customers as Shopify writes them: in webhooks as its REST resources, in its API as GraphQL objects.
+
+Both come to the same events, so that a state that arrives both ways is one. An order is its lines, and what came back,
+was removed or was cancelled once more with a negative quantity. All money is in the shop's own currency.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from services.crm.events import CustomerEvent, OrderEvent, OrderLine
+from services.crm.providers.signatures import list_of, object_of, text_of, time_of
+from services.crm.providers.snapshots import MOST_EMAIL, MOST_ID, MOST_NAME
+
+_MOST_DECIMALS = 6
+_MOST_TITLE = 500
+_MOST_QUANTITY = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A line as it was bought: `price` is of one piece, `discount` of all; `left` of them were not given back."""
+
+    product: str
+    name: str
+    quantity: int
+    left: int
+    price: Decimal
+    discount: Decimal
+
+
+def order_lines(items: Iterable[Item], *, cancelled: bool) -> Sequence[OrderLine]:
+    """Return the lines of an order: what was bought, then what of it came back."""
+    bought: list[OrderLine] = []
+    returned: list[OrderLine] = []
+    for item in items:
+        prices = _pieces(item)
+        bought += [OrderLine(item.product, item.name, count, price) for count, price in prices]
+        back = item.quantity if cancelled else item.quantity - max(0, min(item.left, item.quantity))
+        for count, price in prices:
+            if taken := min(back, count):
+                returned.append(OrderLine(item.product, item.name, -taken, price))
+                back -= taken
+    return [*bought, *returned]
+
+
+def _pieces(item: Item) -> Sequence[tuple[int, Decimal]]:
+    """Return how many pieces cost how much, so that the sum is that of the line to its last digit.
+
+    A discount on three pieces may not be divisible by three: some pieces then cost one unit more than the others.
+    """
+    total = max(Decimal(0), item.price * item.quantity - item.discount)
+    places = min(_MOST_DECIMALS, max(_decimals(item.price), _decimals(item.discount)))
+    each, more = divmod(int(total.scaleb(places)), item.quantity)
+    counts = ((item.quantity - more, each), (more, each + 1))
+    return [(count, Decimal(units).scaleb(-places)) for count, units in counts if count]
+
+
+def _decimals(amount: Decimal) -> int:
+    exponent = amount.as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0
+
+
+def order_of_webhook(order: Mapping[str, Any]) -> OrderEvent | None:
+    """Return the order that a webhook holds; None when it is none, or of nobody who could be named."""
+    refunded = _refunded(order)
+    items = []
+    for line in map(object_of, list_of(order.get("line_items"))):
+        quantity = _count(line.get("quantity"))
+        left = line.get("current_quantity")
+        items.append(
+            Item(
+                product=_product(line.get("product_id"), line.get("id")),
+                name=text_of(line.get("name") or line.get("title"), _MOST_TITLE),
+                quantity=quantity,
+                left=_count(left) if isinstance(left, int) else quantity - refunded.get(text_of(line.get("id")), 0),
+                price=_amount(line.get("price")),
+                discount=sum(
+                    (_amount(object_of(one).get("amount")) for one in list_of(line.get("discount_allocations"))),
+                    Decimal(0),
+                ),
+            )
+        )
+    return _order(
+        order.get("id"),
+        object_of(order.get("customer")).get("id"),
+        (order.get("created_at"), order.get("updated_at")),
+        order.get("currency"),
+        items,
+        cancelled=bool(order.get("cancelled_at")),
+    )
+
+
+def order_of_api(order: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> OrderEvent | None:
+    """Return the order that the API shows, with all its lines; None when it is of nobody who could be named."""
+    items = [
+        Item(
+            product=_product(number_of(object_of(line.get("product")).get("id")), number_of(line.get("id"))),
+            name=text_of(line.get("name"), _MOST_TITLE),
+            quantity=_count(line.get("quantity")),
+            left=_count(line.get("currentQuantity")),
+            price=_shop_money(line.get("originalUnitPriceSet")),
+            discount=sum(
+                (
+                    _shop_money(object_of(one).get("allocatedAmountSet"))
+                    for one in list_of(line.get("discountAllocations"))
+                ),
+                Decimal(0),
+            ),
+        )
+        for line in lines
+    ]
+    return _order(
+        number_of(order.get("id")),
+        number_of(object_of(order.get("customer")).get("id")),
+        (order.get("createdAt"), order.get("updatedAt")),
+        order.get("currencyCode"),
+        items,
+        cancelled=bool(order.get("cancelledAt")),
+    )
+
+
+def customer_of_webhook(customer: Mapping[str, Any]) -> CustomerEvent | None:
+    """Return the customer that a webhook holds; None when it is none."""
+    names = (customer.get("first_name"), customer.get("last_name"))
+    return _customer(customer.get("id"), customer.get("updated_at"), customer.get("email"), names)
+
+
+def customer_of_api(customer: Mapping[str, Any]) -> CustomerEvent | None:
+    """Return the customer that the API shows; None when it is none."""
+    email = object_of(customer.get("defaultEmailAddress")).get("emailAddress")
+    names = (customer.get("firstName"), customer.get("lastName"))
+    return _customer(number_of(customer.get("id")), customer.get("updatedAt"), email, names)
+
+
+def number_of(gid: object) -> str:
+    """Return the number at the end of a global id, `gid://shopify/Order/1`; empty when it is none."""
+    number = text_of(gid).rpartition("/")[2]
+    return number if number.isascii() and number.isdecimal() else ""
+
+
+def _order(
+    number: object,
+    customer: object,
+    times: tuple[object, object],
+    currency: object,
+    items: Iterable[Item],
+    *,
+    cancelled: bool,
+) -> OrderEvent | None:
+    order, buyer, code = text_of(number, MOST_ID), text_of(customer, MOST_ID), text_of(currency)
+    placed, changed = map(time_of, times)
+    lines = order_lines((item for item in items if item.quantity), cancelled=cancelled)
+    if not (order and buyer and placed and len(code) == len("EUR") and lines):
+        return None
+    return OrderEvent(order, buyer, placed, changed or placed, code, lines)
+
+
+def _customer(number: object, changed: object, email: object, names: Iterable[object]) -> CustomerEvent | None:
+    customer, time = text_of(number, MOST_ID), time_of(changed)
+    if not customer or time is None:
+        return None
+    name = " ".join(text for text in (text_of(each).strip() for each in names) if text)
+    return CustomerEvent(customer, time, text_of(email, MOST_EMAIL), name[:MOST_NAME])
+
+
+def _refunded(order: Mapping[str, Any]) -> Mapping[str, int]:
+    """Return how many pieces of each line were refunded; older versions of the API say it only there."""
+    counts: dict[str, int] = {}
+    for refund in map(object_of, list_of(order.get("refunds"))):
+        for line in map(object_of, list_of(refund.get("refund_line_items"))):
+            of = text_of(line.get("line_item_id"))
+            counts[of] = counts.get(of, 0) + _count(line.get("quantity"))
+    return counts
+
+
+def _product(product: object, line: object) -> str:
+    """Return the product's number; an item that is none of the catalogue is known by its line."""
+    return text_of(product, MOST_ID) or f"line-{text_of(line, MOST_ID - 5)}"
+
+
+def _count(value: object) -> int:
+    return min(value, _MOST_QUANTITY) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def _shop_money(bag: object) -> Decimal:
+    return _amount(object_of(object_of(bag).get("shopMoney")).get("amount"))
+
+
+def _amount(value: object) -> Decimal:
+    """Return an amount of money, zero for what is none."""
+    try:
+        amount = Decimal(text_of(value))
+    except InvalidOperation:
+        return Decimal(0)
+    return amount if amount.is_finite() and 0 <= amount < Decimal(10) ** 10 else Decimal(0)
