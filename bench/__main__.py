@@ -1,6 +1,6 @@
 """Run every benchmark, one after the other."""
 
-from bench import edge, inbox, webhook
+from bench import edge, inbox, queues, webhook
 
 
 def main() -> None:
@@ -8,6 +8,7 @@ def main() -> None:
     inbox.main()
     webhook.main()
     edge.main()
+    queues.main()
 
 
 if __name__ == "__main__":

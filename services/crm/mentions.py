@@ -12,8 +12,8 @@ _WORD = rb"[A-Za-z0-9_]"
 def mentioning(texts: Collection[str]) -> re.Pattern[bytes] | None:
     """Return what finds any of these texts in bytes; None when there is none.
 
-    A text is found in clear and as JSON escapes it, whatever the case of plain letters, and not as a part of a longer word: the
-    customer 17 is not mentioned by order 1738.
+    A text is found in clear and as JSON escapes it, whatever the case of plain letters, and not as a part of a longer
+    word: the customer 17 is not mentioned by order 1738.
     """
     forms = {form for text in texts for form in (text.encode(), json.dumps(text)[1:-1].encode())}
     if not forms:
