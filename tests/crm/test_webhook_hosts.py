@@ -17,7 +17,7 @@ from tests.crm.zendesk_requests import event, headers
 from tests.support.routing import TABLE, Row, name_of
 from tests.support.tokens import Issuer
 
-WEBHOOKS = [row for row in TABLE if row[0] is Credential.WEBHOOK_TOKEN]
+WEBHOOKS = [row for row in TABLE if row[0] in {Credential.WEBHOOK_TOKEN, Credential.WEBHOOK_ACCOUNT}]
 
 
 async def answer(crm: Crm, shop: Shop, host: str, *, token: str = "") -> tuple[grpc.StatusCode, Any, bytes]:
@@ -65,8 +65,8 @@ async def test_a_suspension_is_felt_at_once_and_so_is_its_end(crm: Crm) -> None:
 
 @pytest.mark.parametrize("row", WEBHOOKS, ids=name_of)
 async def test_webhooks_are_decided_as_the_table_says(row: Row) -> None:
-    """The ingress asks the one decision, in every combination that a webhook can be in."""
-    _, standing, host = row
+    """The ingress asks the one decision, in every combination that a webhook or an app's delivery can be in."""
+    credential, standing, host = row
     issuer, tenant_id = Issuer(), uuid7()
     gone = grpc.aio.AioRpcError(grpc.StatusCode.NOT_FOUND, grpc.aio.Metadata(), grpc.aio.Metadata())
 
@@ -81,7 +81,7 @@ async def test_webhooks_are_decided_as_the_table_says(row: Row) -> None:
         known_as=unknown if standing is Standing.UNKNOWN else known_to(issuer),
     )
     authority = f"{slug_of(tenant_id)}.localhost" if host is Host.AGREES else "another.localhost"
-    objection = await threshold.objection(tenant_id, authority)
+    objection = await threshold.objection(tenant_id, authority, credential)
     assert (objection == "") is (TABLE[row] is Verdict.ALLOWED)
 
 
