@@ -229,7 +229,8 @@ async def test_suspended_shop_waits_and_loses_nothing(desk: Desk) -> None:
 
         async def resting() -> bool:
             async with desk.crm.databases[0].driver_tenant(desk.tenant_id) as connection:
-                return tuple(await connection.fetchrow(query, desk.tenant_id)) == ("TENANT_REFUSED", 0, "pending")
+                rows = [tuple(row) for row in await connection.fetch(query, desk.tenant_id)]
+                return rows == [("TENANT_REFUSED", 0, "pending")]
 
         await eventually(resting)
     assert desk.notes() == []
