@@ -10,6 +10,7 @@ from urllib.parse import urljoin
 import httpx
 import pytest
 
+from services.crm.judging import INTERESTS
 from services.crm.providers import PROVIDERS
 from services.crm.providers.provider import Proof
 from tests.support.vendors.cases import Case, Table
@@ -58,9 +59,15 @@ class Connected:
         )
 
     async def admitted(self, suite: SuiteUnderTest) -> int:
-        """Return how many deliveries the shop's balance has, copies included."""
-        balance: Any = await call(suite.grpc["crm"], "rapport.crm.v1.DeliveryService/GetBalance", {}, self.token)
-        return int(balance.admitted)
+        """Return how many deliveries were let in, copies included: those that were refused and kept are left out."""
+        service = "rapport.crm.v1.DeliveryService"
+        balance: Any = await call(suite.grpc["crm"], f"{service}/GetBalance", {}, self.token)
+        kept = 0
+        for reason in INTERESTS:
+            wanted = {"reason": reason, "page_size": 100}
+            page: Any = await call(suite.grpc["crm"], f"{service}/ListDeliveries", wanted, self.token)
+            kept += sum(1 + delivery.duplicates for delivery in page.deliveries)
+        return int(balance.admitted) - kept
 
 
 async def status_of(client: httpx.AsyncClient, case: Case, url: str) -> int:

@@ -50,6 +50,7 @@ def cases(secret: str, now: datetime, url: str, other: str) -> list[Case]:
         refused("no JSON, signed", signed(b"events"), b"events"),
         refused("not UTF-8, signed", signed(b"\xff\xfe[]"), b"\xff\xfe[]"),
         refused("another portal", *events(created | {"portalId": 99})),
+        refused("two events, one of another portal", *events(created, priority | {"portalId": 99})),
         refused("no portal", *events({name: value for name, value in created.items() if name != "portalId"})),
         refused("too large", signed(b"x" * LARGE), b"x" * LARGE, status=413),
         *_wrong_in_v3(vendor, secret, now, url, other),

@@ -38,9 +38,11 @@ def cases(secret: str, now: datetime, url: str, _other: str) -> list[Case]:
     good = signed(body)
     time = dict(good)[_TIME]
     trigger = b'{"ticket": "35436", "said": "hello"}'
+    largest = trigger + b" " * (LARGE - 1 - len(trigger))
     return [
         accepted("ticket created", good, body),
         accepted("trigger with the shop's own body", signed(trigger), trigger),
+        accepted("the largest body", signed(largest), largest),
         accepted("empty body, signed", signed(b""), b""),
         accepted("at the edge of the tolerance", signed(body, now - timedelta(minutes=4, seconds=30)), body),
         refused("flipped bit", good, flipped(body)),
