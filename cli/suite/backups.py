@@ -43,7 +43,7 @@ async def make_backup(folder: SuiteFolder, to: Path | None) -> Path:
     partial = to.with_name(f".{to.name}.partial")
     try:
         os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
-        await _run(server, password, "pg_dump", "--format=custom", "--compress=zstd:3", f"--file={partial}")
+        await _run(server, password, "pg_dump", "--format=custom", f"--file={partial}")
         partial.replace(to)
     except OSError as error:
         raise CommandError(f"Cannot write {to}: {error.strerror}.", reason="FILE_NOT_WRITABLE") from error
