@@ -5,8 +5,8 @@ others: of each tenant one batch is fetched at a time, and the rest is put off f
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -36,6 +36,9 @@ LONGEST_OUTAGE = timedelta(days=1)
 MOST_BATCHES = 16
 """How many tenants' batches a process fetches at the same time."""
 
+MOST_AT_ONCE = 8
+"""How many tickets of a batch are fetched at the same time."""
+
 _SHORTEST_WAIT = timedelta(seconds=1)
 _LONGEST_WAIT = timedelta(minutes=5)
 _SHARE_OF_AGE = 0.1
@@ -54,11 +57,12 @@ class Fetching:
     async def fetch(self, hints: Sequence[Hint], *, until: datetime) -> list[Work | Outcome]:
         """Return what the named tickets are now; those that are not there by `until` are given back."""
         left = max(0.0, (until - datetime.now(UTC)).total_seconds())
-        return list(await asyncio.gather(*(self._within(hint, left) for hint in hints)))
+        slots = asyncio.Semaphore(MOST_AT_ONCE)
+        return list(await asyncio.gather(*(self._within(hint, left, slots) for hint in hints)))
 
-    async def _within(self, hint: Hint, seconds: float) -> Work | Outcome:
+    async def _within(self, hint: Hint, seconds: float, slots: asyncio.Semaphore) -> Work | Outcome:
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds), slots:
                 return await self._fetch(hint)
         except TimeoutError:
             return given_back(hint.job, "VENDOR_TOO_SLOW", _wait(hint))
@@ -105,11 +109,12 @@ class Fetching:
 
 
 class Turns:
-    """Whose batches are fetched now, and how long the others wait for theirs."""
+    """Whose batches are fetched now, and how long the others wait for theirs; `clock` gives seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._busy: set[UUID] = set()
-        self._behind: Counter[UUID] = Counter()
+        self._next: dict[UUID, float] = {}
         self._seconds = _SHORTEST_WAIT.total_seconds()
 
     def take(self, tenant_id: UUID) -> bool:
@@ -121,16 +126,16 @@ class Turns:
 
     def put_off(self, tenant_id: UUID) -> timedelta:
         """Return after which time another batch of the tenant may come: behind all that were put off before it."""
-        self._behind[tenant_id] += 1
-        return timedelta(seconds=self._seconds * self._behind[tenant_id])
+        now = self._clock()
+        self._next[tenant_id] = max(self._next.get(tenant_id, now), now) + self._seconds
+        return timedelta(seconds=self._next[tenant_id] - now)
 
     def end(self, tenant_id: UUID, seconds: float) -> None:
         """Note that the tenant's batch is over, and how long it took."""
         self._busy.discard(tenant_id)
-        self._behind[tenant_id] -= 1
-        if self._behind[tenant_id] <= 0:
-            del self._behind[tenant_id]
         self._seconds = max(seconds, _SHORTEST_WAIT.total_seconds())
+        now = self._clock()
+        self._next = {tenant: moment for tenant, moment in self._next.items() if moment > now}
 
 
 def _age(hint: Hint) -> timedelta:

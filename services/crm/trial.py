@@ -44,6 +44,8 @@ _ADVICE: Mapping[str, str] = {
     "HOST_NOT_ALLOWED": "Correct the setting that names the host; only the provider's own hosts are called.",
     "HOST_UNKNOWN": "Check the spelling of the account's name in the settings, and this machine's name server.",
     "ADDRESS_NOT_PUBLIC": "Check the name server of this machine: the provider's host must lead to a public address.",
+    "CERTIFICATE_INVALID": "Check this machine's network: something stands between it and the vendor.",
+    "CREDENTIALS_MALFORMED": "Store the credential again, without line ends or blanks around it.",
     "VENDOR_UNREACHABLE": "Check that this machine may connect to the internet, then the vendor's status page.",
     "VENDOR_TOO_SLOW": "Try again later; check the vendor's status page.",
     "VENDOR_FAILING": "Try again later; check the vendor's status page.",

@@ -13,10 +13,10 @@ import pytest
 from servicekit.database import Database
 from servicekit.ids import uuid7
 from services.crm.call_store import CallStore
-from services.crm.calling.account import open_account
 from services.crm.calling.breaker import MOST_FAILURES
 from services.crm.calling.engine import Calling
 from services.crm.calling.failures import CallError, OutOfReachError
+from services.crm.connection_updates import Wishes
 from services.crm.errors import ConnectionNotFoundError
 from services.crm.providers.api import AddNote, ApiError
 from tests.crm.conftest import Crm
@@ -227,6 +227,14 @@ async def test_missing_credentials_are_told_without_a_call(place: Place) -> None
     assert place.server.asked == []
 
 
+async def test_credential_that_no_header_may_hold_is_told_apart(place: Place) -> None:
+    """A line end in a token is a mistake of entering it, and reaches nobody as another header."""
+    await place.connect({"private_app_token": "pat-private-app-token\r\nx-other: header"})
+    with pytest.raises(CallError, match="CREDENTIALS_MALFORMED"):
+        await place.account()
+    assert place.server.asked == []
+
+
 async def test_first_access_token_is_got_by_the_refresh_token(place: Place) -> None:
     """A connection that was given no access token gets one, keeps it sealed, and uses it from then on."""
     await place.connect(OAUTH)
@@ -275,11 +283,29 @@ async def test_token_that_comes_after_another_was_let_in_is_not_stored(place: Pl
     assert await place.account() == "62515"
     place.server.release()
     assert await late == "62515"
-    account = await open_account(
-        CallStore(place.crm.databases[0]), place.crm.main.keyring, place.tenant_id, place.connection_id
-    )
+    account = await place.calling.account(place.tenant_id, place.connection_id)
     assert account.credentials["access_token"] == "hubspot-access-token-1"
     assert account.generation == 2
+
+
+async def test_token_renewed_for_replaced_credentials_is_not_stored(place: Place) -> None:
+    """What a person enters while a renewal is under way stays; the renewal was for what is no longer there."""
+    await place.connect({**OAUTH, "refresh_token": "old-refresh-token"})
+    late = Answered(200, {"access_token": "for-the-old-refresh-token", "expires_in": 1800})
+    place.server.fail(Fault(lambda asked: asked.path == "/oauth/v1/token", answer=late, held=True))
+    asked = asyncio.create_task(place.account())
+    await place.server.wait_until(lambda: bool(place.server.asked))
+    await place.crm.main.connections.update(
+        place.tenant_id,
+        place.connection_id,
+        wishes=Wishes("", {}, {"refresh_token": OAUTH["refresh_token"]}),
+        paths=(),
+        given_etag="",
+    )
+    place.server.release()
+    assert await asked == "62515"
+    account = await place.calling.account(place.tenant_id, place.connection_id)
+    assert account.credentials == {**OAUTH, "access_token": "hubspot-access-token-1"}
 
 
 async def test_refused_renewal_is_seen_in_the_health_and_not_asked_for_again_at_once(place: Place) -> None:

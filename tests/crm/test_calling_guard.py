@@ -1,11 +1,15 @@
 """Where calls may go: hosts of the vendor only, at public addresses, and nowhere that an answer names."""
 
+import asyncio
+import ssl
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpcore
 import pytest
 
+from servicekit.certificates import make_authority
 from services.crm.calling.breaker import FIRST_REST, LONGEST_REST, MOST_FAILURES, Breaker
 from services.crm.calling.failures import CallError, OutOfReachError, retry_after
 from services.crm.calling.guard import GuardedNetwork, is_public
@@ -96,6 +100,30 @@ async def test_guard_stands_in_the_way_of_real_calls() -> None:
         await sender.send(Call("GET", "/"), "https://acme.zendesk.com/api", {"authorization": "Bearer x"})
     assert wires.connected == []
     await sender.close()
+
+
+async def test_host_that_does_not_prove_who_it_is_gets_no_credentials(tmp_path: Path) -> None:
+    """Whoever answers in the vendor's place without its certificate sees nothing of the call."""
+    own = make_authority("Somebody", now=datetime.now(UTC), life=timedelta(hours=1))
+    (tmp_path / "cert.pem").write_bytes(own.certificate_pem)
+    (tmp_path / "key.pem").write_bytes(own.key_pem)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    heard: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read(1))
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    sender = Sender(GuardedNetwork(exempt=[("127.0.0.1", port)]))
+    with pytest.raises(CallError, match="CERTIFICATE_INVALID"):
+        await sender.send(Call("GET", "/"), f"https://127.0.0.1:{port}/", {"authorization": "Bearer x"})
+    assert heard == []
+    await sender.close()
+    server.close()
+    await server.wait_closed()
 
 
 async def test_name_without_an_address_may_have_one_later() -> None:

@@ -269,11 +269,13 @@ def hubspot_body(hubspot: HubSpotSimulator) -> bytes:
 
 def test_batches_that_were_put_off_come_one_after_the_other() -> None:
     """The more batches wait, the later the next one comes, so that a long queue is not looked at all the time."""
-    turns, tenant = Turns(), uuid7()
+    moment, tenant = 100.0, uuid7()
+    turns = Turns(lambda: moment)
     assert turns.take(tenant)
     assert not turns.take(tenant)
-    waits = [turns.put_off(tenant) for _ in range(3)]
-    assert waits == sorted(waits)
-    assert waits[2] > waits[0]
+    assert [turns.put_off(tenant).total_seconds() for _ in range(3)] == [1, 2, 3]
     turns.end(tenant, 5.0)
     assert turns.take(tenant)
+    assert turns.put_off(tenant).total_seconds() == 8
+    moment += 60
+    assert turns.put_off(tenant).total_seconds() == 5

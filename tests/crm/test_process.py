@@ -61,3 +61,13 @@ def test_public_url_is_one_that_providers_can_call(url: str) -> None:
     """Only http and https addresses without query are taken."""
     with pytest.raises(ValidationError):
         CrmSettings(public_url=url)
+
+
+async def test_production_calls_nobody_in_the_place_of_vendors(tmp_path: Path) -> None:
+    """A setting for tests would send the shops' credentials to somebody else."""
+    keks = tmp_path / "kek.json"
+    KeyEncryptionKeys.create(keks)
+    values = GOOD | {"provider_base_url": "http://127.0.0.1:9000/{provider}", "kek_file": keks}
+    with pytest.raises(ValueError, match="RAPPORT_CRM_PROVIDER_BASE_URL"):
+        async with wired(CrmSettings(**values, environment="production")):
+            pass

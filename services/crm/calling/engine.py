@@ -155,7 +155,7 @@ class Calling:
     def _lane(self, account: Account) -> Lane:
         lane = self._lanes.get(account.key)
         if lane is None:
-            lane = self._lanes[account.key] = Lane(self._sender, self._clock)
+            lane = self._lanes[account.key] = Lane(self._sender, account.provider, self._clock)
             while len(self._lanes) > MOST_LANES:
                 self._lanes.popitem(last=False)
         self._lanes.move_to_end(account.key)
@@ -207,7 +207,14 @@ class _Session:
             return False
         self._may_renew = False
         self._account = await self._renewals.after(self._account)
-        self.headers = self._authorization()
+        try:
+            self.headers = self._authorization()
+        except CallError as error:
+            # Somebody replaced the credentials meanwhile, and nobody has got a token by the new ones yet.
+            if error.reason != "CREDENTIALS_MISSING" or not self._is_renewable():
+                raise
+            self._account = await self._renewals.after(self._account)
+            self.headers = self._authorization()
         return True
 
     def _is_renewable(self) -> bool:

@@ -5,10 +5,11 @@ import random
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
+from prometheus_client import Counter
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, stop_before_delay
 
 from services.crm.calling.breaker import Breaker
-from services.crm.calling.failures import OutOfReachError, failure_of
+from services.crm.calling.failures import CallError, OutOfReachError, failure_of
 from services.crm.calling.pace import Pacer
 from services.crm.calling.sender import Sender
 from services.crm.providers.api import Api, Call, Reply
@@ -19,6 +20,12 @@ MOST_ATTEMPTS = 4
 MOST_AT_ONCE = 4
 """How many calls of one connection are under way in this process at the same time."""
 
+CALLS = Counter(
+    "rapport_provider_calls_total",
+    "Calls of vendors' APIs, by provider and what came of them.",
+    ("provider", "outcome"),
+)
+
 _FIRST_WAIT = 0.25
 _LONGEST_WAIT = 8.0
 
@@ -26,8 +33,9 @@ _LONGEST_WAIT = 8.0
 class Lane:
     """The calls of one connection in this process."""
 
-    def __init__(self, sender: Sender, clock: Callable[[], float]) -> None:
+    def __init__(self, sender: Sender, provider: str, clock: Callable[[], float]) -> None:
         self._sender = sender
+        self._provider = provider
         self._slots = asyncio.Semaphore(MOST_AT_ONCE)
         self._pacer = Pacer(clock)
         self._breaker = Breaker(clock)
@@ -55,8 +63,10 @@ class Lane:
                 raise OutOfReachError("CIRCUIT_OPEN", "the last calls all failed", retry_after=rest)
             try:
                 reply = await self._sender.send(call, address, headers)
-            except OutOfReachError:
-                self._breaker.failed()
+            except CallError as error:
+                CALLS.labels(self._provider, error.reason).inc()
+                if isinstance(error, OutOfReachError):
+                    self._breaker.failed()
                 raise
         pace = api.pace(reply)
         self._pacer.note(pace)

@@ -1,6 +1,7 @@
 """One call over HTTP: bounded in time and size, without redirects, proxies or cookies."""
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 
 import httpcore
@@ -46,7 +47,7 @@ class Sender:
         """Send a call to an address; return the reply, whatever its status.
 
         Raises:
-            CallError: the address may not be connected to, or the answer is too large (`ANSWER_TOO_LARGE`).
+            CallError: the address may not be connected to or does not prove who it is, or the answer is too large.
             OutOfReachError: there was no answer.
         """
         request = httpx.Request(
@@ -61,7 +62,13 @@ class Sender:
                 return await self._exchange(request)
         except (TimeoutError, httpcore.ReadTimeout, httpcore.WriteTimeout) as error:
             raise OutOfReachError("VENDOR_TOO_SLOW", f"no answer within {self._seconds:g} s", done=True) from error
+        except httpcore.LocalProtocolError as error:
+            raise CallError("CREDENTIALS_MALFORMED", "a credential holds characters that no header may have") from error
         except (httpcore.ConnectTimeout, httpcore.ConnectError, httpcore.PoolTimeout) as error:
+            if _is_distrust(error):
+                raise CallError(
+                    "CERTIFICATE_INVALID", "the host does not prove by its certificate who it is"
+                ) from error
             raise OutOfReachError("VENDOR_UNREACHABLE", "no connection could be made") from error
         except (httpcore.NetworkError, httpcore.ProtocolError) as error:
             raise OutOfReachError("ANSWER_LOST", "the connection broke before the answer", done=True) from error
@@ -82,3 +89,12 @@ class Sender:
                     raise CallError("ANSWER_TOO_LARGE", f"the answer has more than {MOST_BYTES} bytes")
             found = {name.decode("ascii").lower(): value.decode("latin-1") for name, value in response.headers}
             return Reply(response.status, found, bytes(body))
+
+
+def _is_distrust(error: BaseException | None) -> bool:
+    """Return whether a connection failed because of the other side's certificate."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
