@@ -176,7 +176,12 @@ class Inbox:
         if judgement.interest and not objection:
             late = [
                 (
-                    _admission(case, to, replace(part, delivery=("late", *part.delivery)), judgement.late_version),
+                    _admission(
+                        case,
+                        to,
+                        replace(part, delivery=part.delivery and ("late", *part.delivery)),
+                        judgement.late_version,
+                    ),
                     dedupe_key(case.provider.name, to.connection_id, part.delivery),
                 )
                 for to, part in await self._destined(case)
@@ -249,7 +254,7 @@ def _admission(case: _Case, to: Destination, part: Part, secret_version: int) ->
         delivery_id=delivery_id,
         connection_id=to.connection_id,
         provider=case.provider.name,
-        dedupe_key=dedupe_key(case.provider.name, to.connection_id, part.delivery),
+        dedupe_key=dedupe_key(case.provider.name, to.connection_id, part.delivery or (f"arrival-{delivery_id}",)),
         conversation=conversation_of(to.connection_id, part, delivery_id),
         secret_version=secret_version,
         key_version=to.key_version,

@@ -289,3 +289,12 @@ def test_answer_of_another_form_is_told(answer: bytes) -> None:
     next(steps)
     with pytest.raises(ApiError, match="ANSWER_NOT_UNDERSTOOD"):
         steps.send(Reply(200, {}, answer))
+
+
+def test_body_without_a_time_identifies_nothing(vendor: FreshdeskSimulator) -> None:
+    """The simple form says the same of two changes; the documented template tells them apart, and knows copies."""
+    vague = (vendor.simple("701"), b'{"updated":"{{ticket.updated_at}}"}', b'{"updated":"Fri, 20 Nov at 10:00"}')
+    assert [FRESHDESK.parts(request(body))[0].delivery for body in vague] == [(), (), ()]
+    first, again = (FRESHDESK.parts(request(vendor.webhook("701")))[0].delivery for _ in range(2))
+    vendor.receive("701", "Any news?")
+    assert first == again != FRESHDESK.parts(request(vendor.webhook("701")))[0].delivery

@@ -73,7 +73,7 @@ def freshdesk() -> Source:
         {"domain": "acme"},
         {"api_key": vendor.api_key},
         {"webhook_secret": TOKEN},
-        (b"The zip is broken", b"A lie"),
+        (b'"event"', b'"ticket_subject":"A lie","event"'),
         (b"acme.freshdesk.com", b"evil.freshdesk.com"),
         "/api/v2/tickets/701",
     )
@@ -172,6 +172,20 @@ async def test_same_webhook_twice_is_one_delivery(crm: Crm, source: Source) -> N
     assert (balance.admitted, balance.duplicate, balance.pending) == (3, 2, 1)
     expected = ACK if source.vendor.name == "salesforce" else b'{"status":"accepted"}'
     assert set(answers) == {expected}
+
+
+@pytest.mark.parametrize("source", ["freshdesk"], indirect=True)
+async def test_change_that_looks_like_the_one_before_is_not_lost(crm: Crm, source: Source) -> None:
+    """Where a body has no time in it, the customer's second message makes the same webhook: it is fetched as well."""
+    assert isinstance(source.vendor, FreshdeskSimulator)
+    shop = await connect(crm, source)
+    async with crm.working():
+        await send(crm, source, shop, source.vendor.simple("701"))
+        await crm.settled(shop)
+        source.vendor.receive("701", "Any news?")
+        await send(crm, source, shop, source.vendor.simple("701"))
+        assert (await crm.settled(shop)).processed == 2
+    assert [message.content for _, event in crm.tickets.applied for message in event.messages][-1] == "Any news?"
 
 
 async def test_webhook_of_another_account_is_refused(crm: Crm, source: Source) -> None:

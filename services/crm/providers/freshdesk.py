@@ -8,7 +8,6 @@ anything is believed.
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from hashlib import sha256
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,7 +26,7 @@ from services.crm.providers.provider import (
     Verdict,
     WebhookSecret,
 )
-from services.crm.providers.shared_token import by_header_or_basic
+from services.crm.providers.shared_token import by_header_or_basic, dated_body
 from services.crm.providers.signatures import json_object, object_of, text_of
 
 _TICKET = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
@@ -70,11 +69,10 @@ class Freshdesk:
         return False
 
     def parts(self, request: Request) -> Sequence[Part]:
-        """Name the account by the host of the ticket's address, and the ticket; the body's bytes are the delivery."""
+        """Name the account by the host of the ticket's address, and the ticket; a body with a time is the delivery."""
         body = _fields(json_object(request.body) or {})
         account = _account_of(text_of(body.get("ticket_url")))
-        delivery = ("body", sha256(request.body).hexdigest())
-        return (Part((account,) if account else (), delivery, _ticket_of(body)),)
+        return (Part((account,) if account else (), dated_body(request, body), _ticket_of(body)),)
 
     def acknowledge(self, _request: Request) -> Answer:
         """Freshdesk reads only the status."""

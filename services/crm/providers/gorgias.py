@@ -7,7 +7,6 @@ ticket is fetched back before anything is believed.
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from hashlib import sha256
 from types import MappingProxyType
 
 from services.crm.events import Event
@@ -24,7 +23,7 @@ from services.crm.providers.provider import (
     Verdict,
     WebhookSecret,
 )
-from services.crm.providers.shared_token import by_header
+from services.crm.providers.shared_token import by_header, dated_body
 from services.crm.providers.signatures import json_object, text_of
 
 _TICKET = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
@@ -55,7 +54,7 @@ class Gorgias:
     public_secrets: frozenset[str] = frozenset()
     kept_headers = frozenset({"content-type"})
     # Sources conflict on how often Gorgias tries again, but not that it is over within minutes; a day is on the safe
-    # side. What the body says stays the same over retries, so that it is known by its bytes.
+    # side.
     retry_horizon = timedelta(days=1)
     api: Api | None = GORGIAS_API
 
@@ -72,11 +71,10 @@ class Gorgias:
         return False
 
     def parts(self, request: Request) -> Sequence[Part]:
-        """Name the account that the template names, and the ticket; the body's bytes are the delivery."""
+        """Name the account that the template names, and the ticket; with a time in it the body is the delivery."""
         body = json_object(request.body) or {}
         account = text_of(body.get("account")).lower().removesuffix(_HOST)
-        delivery = ("body", sha256(request.body).hexdigest())
-        return (Part((account,) if account else (), delivery, _ticket_of(body)),)
+        return (Part((account,) if account else (), dated_body(request, body), _ticket_of(body)),)
 
     def acknowledge(self, _request: Request) -> Answer:
         """Gorgias reads only the status."""

@@ -123,10 +123,12 @@ class Verdict:
 class Part:
     """One delivery within an authentic request: most requests are one, a batch holds several.
 
-    `accounts` are all the ids by which it names the provider's account; `delivery` identifies it for good among
-    everything that comes by the same connection; `conversation` is the provider's ticket that it is about, None when it
-    is about none (then nothing needs to be kept in order). `body` is what is kept of the request's body for it: None
-    is all of it, as it came. `spellings` are other ways to write the one account that `accounts` names.
+    `accounts` are all the ids by which it names the provider's account; `spellings` are other ways to write the one
+    that `accounts` names. `delivery` identifies it for good among everything that comes by the same connection; it is
+    empty where nothing tells it from a later one that says the same: then each arrival is a delivery of its own, so
+    that none is lost as a copy. `conversation` is the provider's ticket that it is about, None when it is about none
+    (then nothing needs to be kept in order). `body` is what is kept of the request's body for it: None is all of it,
+    as it came.
     """
 
     accounts: tuple[str, ...]

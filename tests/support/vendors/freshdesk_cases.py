@@ -23,7 +23,8 @@ def cases(secret: str, now: datetime, url: str, other: str) -> list[Case]:
     basic = _basic("rapport", secret)
     own = orjson.dumps({"ticket_id": "701", "event": "{priority:{from:1,to:4}}"})
     return [
-        accepted("simple form", good, body),
+        accepted("documented template", good, body),
+        accepted("simple form", good, vendor.simple("701")),
         accepted("token as the Basic password", basic, body),
         accepted("both", [*good, *basic], body),
         accepted("the shop's own form", good, own),
