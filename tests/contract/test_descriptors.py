@@ -23,7 +23,7 @@ PUBLIC = {
 }
 INTERNAL_SCOPES = {"audit.record", "log.read", "tickets.ingest", "tenants.erase", "tenants.export", "trust.watch"}
 
-ONE_TIME_SECRETS = {"api_key", "key", "webhook_url"}
+ONE_TIME_SECRETS = {"api_key", "key", "webhook_secret", "webhook_url"}
 """The fields of answers that hold a secret which is told once and cannot be read again."""
 
 MAKES_NO_SECRET = {"rapport.tenant.v1.ApiKeyService.RevokeApiKey"}
@@ -31,7 +31,17 @@ MAKES_NO_SECRET = {"rapport.tenant.v1.ApiKeyService.RevokeApiKey"}
 
 ADMINISTRATION = {
     f"{resource}.write"
-    for resource in ("apps", "tenants", "keys", "connections", "domains", "signing_keys", "gateway", "data_keys", "keks")
+    for resource in (
+        "apps",
+        "tenants",
+        "keys",
+        "connections",
+        "domains",
+        "signing_keys",
+        "gateway",
+        "data_keys",
+        "keks",
+    )
 } | {"tenants.export", "credentials.use"}
 
 
@@ -95,9 +105,12 @@ def test_what_tells_a_secret_once_is_not_repeated_by_the_gateway() -> None:
     } - MAKES_NO_SECRET
     assert {name.rpartition(".")[2] for name in telling} == {
         "CreateApiKey",
+        "CreateApp",
         "CreateConnection",
         "CreateTenant",
         "RotateApiKey",
+        "RotateAppAddress",
+        "RotateWebhookAddress",
     }
     repeated = {name for name in telling if METHODS[name].options.HasField("idempotency_level")}
     assert repeated == set()
@@ -134,7 +147,7 @@ def test_rest_routes_are_unique() -> None:
         for each in (rule, *rule.additional_bindings):
             verb = each.WhichOneof("pattern")
             if verb:
-                key = (verb, getattr(each, verb))
+                key = (each.custom.kind, each.custom.path) if verb == "custom" else (verb, getattr(each, verb))
                 assert key not in seen, f"{name} and {seen[key]} both claim {key}"
                 seen[key] = name
 

@@ -27,6 +27,7 @@ WITHOUT_SHAPE = {
     "Assistant_ListCustomerOrders",
     "Assistant_RegenerateDraft",
     "CustomerService_GetCustomer",
+    "WebhookService_ReceivePredecessorWebhook",
     "WebhookService_ReceiveWebhook",
 }
 """Methods whose JSON answer is a body that only their comment describes."""
