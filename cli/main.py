@@ -19,7 +19,9 @@ from cli import (
     order_commands,
     sealing_commands,
     suite_commands,
+    sync_commands,
     tenant_commands,
+    ticket_commands,
     webhook_commands,
 )
 from cli.errors import CommandError
@@ -43,6 +45,8 @@ commands.add_typer(connection_commands.commands, name="connection")
 commands.add_typer(app_commands.commands, name="app")
 commands.add_typer(webhook_commands.commands, name="webhook")
 commands.add_typer(delivery_commands.commands, name="deliveries")
+commands.add_typer(sync_commands.commands, name="sync")
+commands.add_typer(ticket_commands.commands, name="ticket")
 commands.add_typer(order_commands.commands, name="orders")
 commands.add_typer(gateway_commands.commands, name="gateway")
 commands.add_typer(deployment_commands.commands, name="deployment")

@@ -169,7 +169,8 @@ class SyncQueue:
                 await self._give_up(errand, sync, error.reason)
             case ApiError():
                 asked = error.retry_after if isinstance(error, OutOfReachError) else None
-                if tries >= CURSOR_ATTEMPTS and not isinstance(error, OutOfReachError):
+                old = error.reason == "CURSOR_INVALID" or tries >= CURSOR_ATTEMPTS
+                if old and not isinstance(error, OutOfReachError):
                     sync = replace(sync, cursor=None)
                 await self._put_off(errand, sync, error.reason, max(delay, timedelta(seconds=asked or 0)), tries)
             case ConnectionNotFoundError():

@@ -29,8 +29,8 @@ SETTLED = Counter("rapport_writes_settled_total", "Changes at helpdesks that a w
 NOT_COUNTED = frozenset({"RATE_LIMITED", "CIRCUIT_OPEN"})
 """Reasons that say nothing about the change: it was not even tried."""
 
-WORTH_REPEATING = frozenset({"CONFLICT"})
-"""Refusals that pass: somebody else changed the ticket between our reading and our writing."""
+WORTH_REPEATING = frozenset({"ANSWER_NOT_UNDERSTOOD", "CONFLICT", "TICKET_BUSY"})
+"""Refusals that may pass: somebody else changed the ticket between our reading and our writing, for example."""
 
 _NOT_SERVED = frozenset({grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION})
 
