@@ -191,7 +191,8 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "rapport.tickets.v1.TicketService/WatchInboxEvents": {},
 }
 # A shop's own key may not do these: they are an operator's or a service's.
-NOT_FOR_SHOPS = {name for name in REQUESTS if "TenantService/" in name or "DataKeyService/" in name} | {
+OPERATORS = ("TenantService/", "DataKeyService/", "AppService/")
+NOT_FOR_SHOPS = {name for name in REQUESTS if any(service in name for service in OPERATORS)} | {
     "rapport.gateway.v1.GatewayService/GetStatus",
     "rapport.gateway.v1.GatewayService/ShiftTraffic",
     "rapport.recommendations.v1.ChangeService/ListChanges",
