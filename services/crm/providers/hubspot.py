@@ -114,14 +114,13 @@ class HubSpot:
     def parts(self, request: Request) -> Sequence[Part]:
         """Split the list: each event is a delivery of its own portal.
 
-        The app's secret signs for every portal, so that an event that names none belongs to none.
+        The app's secret signs for every portal: of an app, an event that names none is nobody's.
         """
         events = _events_of(request.body)
         if 0 < len(events) <= MOST_PARTS:
             with suppress(orjson.JSONEncodeError):  # Nested deeper than it can be written: kept as it came.
                 return tuple(_part(event) for event in events)
-        accounts = tuple(dict.fromkeys(text_of(event.get("portalId")) for event in events)) or ("",)
-        return (Part(accounts, ("body", sha256(request.body).hexdigest()), None),)
+        return (Part(_portals(events), ("body", sha256(request.body).hexdigest()), None),)
 
     def acknowledge(self, _request: Request) -> Answer:
         """HubSpot reads only the status."""
@@ -201,9 +200,14 @@ def _events_of(body: bytes) -> list[Mapping[str, Any]]:
     return value
 
 
+def _portals(events: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the portals that events name, each once."""
+    return tuple(dict.fromkeys(portal for event in events if (portal := text_of(event.get("portalId")))))
+
+
 def _part(event: Mapping[str, Any]) -> Part:
     ticket = ticket_of(event) if is_about_tickets(event) else ""
-    return Part((text_of(event.get("portalId")),), _delivery(event), ticket or None, orjson.dumps([event]))
+    return Part(_portals([event]), _delivery(event), ticket or None, orjson.dumps([event]))
 
 
 def _delivery(event: Mapping[str, Any]) -> tuple[str, ...]:

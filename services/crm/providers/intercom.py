@@ -96,7 +96,7 @@ class Intercom:
     def parts(self, request: Request) -> Sequence[Part]:
         """Name the workspace, the notification and the ticket.
 
-        The app's secret signs for every workspace, so that a body that names none belongs to none.
+        The app's secret signs for every workspace: of an app, what names none is nobody's.
         """
         body = json_object(request.body) or {}
         notification = text_of(body.get("id"))
@@ -105,7 +105,8 @@ class Intercom:
         ticket = ""
         if topic.startswith(_TOPICS):
             ticket, _ = subject_of(topic, object_of(object_of(body.get("data")).get("item")))
-        return (Part((text_of(body.get("app_id")),), delivery, ticket or None),)
+        workspace = text_of(body.get("app_id"))
+        return (Part((workspace,) if workspace else (), delivery, ticket or None),)
 
     def acknowledge(self, _request: Request) -> Answer:
         """Intercom reads only the status."""
