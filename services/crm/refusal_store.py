@@ -50,7 +50,7 @@ class RefusalStore:
 
 def _in_window(
     tenant_id: UUID, connection_id: UUID, count: int, now: datetime, window: timedelta
-) -> ReturningInsert[tuple[int]]:
+) -> ReturningInsert[int]:
     """Return the statement that counts in a connection's window, or opens a new one."""
     windows = refusal_windows.c
     new = upsert(refusal_windows).values(tenant_id=tenant_id, connection_id=connection_id, start_time=now, count=count)
