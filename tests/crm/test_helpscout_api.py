@@ -134,10 +134,14 @@ def test_an_id_alone_closes_the_conversation_that_the_header_calls_deleted() -> 
 
 
 def test_an_address_alone_names_the_conversation_to_be_fetched() -> None:
-    """With the webhook's option `notification` only an address is sent; one at another host names nothing."""
+    """With the webhook's option `notification` only an address is sent, the same one for every change.
+
+    One at another host names nothing.
+    """
     body = orjson.dumps({"resourceUri": "https://api.helpscout.net/v2/conversations/701"})
     assert HELPSCOUT.hint(request(body)) == "701"
-    assert HELPSCOUT.parts(request(body))[0].conversation == "701"
+    (part,) = HELPSCOUT.parts(request(body))
+    assert (part.conversation, part.delivery) == ("701", ())
     assert list(HELPSCOUT.events(request(body), NOW)) == []
     assert HELPSCOUT.hint(request(body.replace(b"helpscout.net", b"helpscout.evil"))) is None
 

@@ -82,14 +82,16 @@ class HelpScout:
         return request.header(EVENT) == _TEST and not is_conversation(body) and not _named(request)
 
     def parts(self, request: Request) -> Sequence[Part]:
-        """Name the conversation; the signed bytes identify the delivery."""
+        """Name the conversation; the signed bytes identify the delivery, if they are a state and no mere address."""
         body = json_object(request.body) or {}
         delivery = ("body", sha256(request.body).hexdigest())
         if deleted := _deleted(request):
             # A deleted customer of the same number has the same body.
             return (Part((), (*delivery, _DELETED), deleted),)
-        ticket = text_of(body.get("id"), MOST_ID) if is_conversation(body) else _named(request)
-        return (Part((), delivery, ticket or None),)
+        if named := _named(request):
+            # The next change of the conversation looks the same: a copy costs one fetch, a lost change would cost more.
+            return (Part((), (), named),)
+        return (Part((), delivery, text_of(body.get("id"), MOST_ID) or None if is_conversation(body) else None),)
 
     def acknowledge(self, _request: Request) -> Answer:
         """Help Scout reads only the status."""
