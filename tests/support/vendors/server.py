@@ -230,10 +230,10 @@ async def _read(reader: asyncio.StreamReader) -> Asked:
 
 
 @asynccontextmanager
-async def vendor_server(*vendors: Vendor) -> AsyncIterator[VendorServer]:
-    """Run a server with these vendors on a free port of this machine."""
+async def vendor_server(*vendors: Vendor, port: int = 0) -> AsyncIterator[VendorServer]:
+    """Run a server with these vendors on a port of this machine, by default a free one."""
     made = VendorServer(vendors)
-    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(made.serve, "127.0.0.1", port)
     host, port = server.sockets[0].getsockname()[:2]
     made.address = f"{host}:{port}"
     try:
