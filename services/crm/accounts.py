@@ -9,7 +9,7 @@ from uuid import UUID
 
 from servicekit.envelope import Sealer
 from services.crm.account_store import AccountStore
-from services.crm.address_store import AddressStore
+from services.crm.address_store import AccountOwner, AddressStore
 from services.crm.apps import Account
 from services.crm.directory import KEEP_SECONDS
 from services.crm.errors import AccountTakenError
@@ -39,7 +39,7 @@ class Accounts:
         self._store = store
         self._keyring = keyring
         self._clock = clock
-        self._kept: OrderedDict[bytes, tuple[float, Destination | None]] = OrderedDict()
+        self._kept: OrderedDict[bytes, tuple[float, AccountOwner | None]] = OrderedDict()
 
     async def owners(self, accounts: Iterable[Account]) -> Mapping[Account, Destination]:
         """Return where deliveries of the accounts go; those that nobody proved to own are missing.
@@ -52,7 +52,11 @@ class Accounts:
         known = {each: kept[1] for each in wanted.values() if (kept := self._kept.get(each)) and kept[0] > now}
         if missing := [each for each in wanted.values() if each not in known]:
             known |= await self._look_up(missing)
-        return {account: found for account, each in wanted.items() if (found := known[each]) is not None}
+        found = {account: owner for account, each in wanted.items() if (owner := known[each]) is not None}
+        owners = set(found.values())
+        ready = await asyncio.gather(*(self._destination(owner) for owner in owners))
+        destinations = dict(zip(owners, ready, strict=True))
+        return {account: destinations[owner] for account, owner in found.items()}
 
     async def prove(self, tenant_id: UUID, connection_id: UUID, account: Account) -> None:
         """Write down that a connection's own credentials answered that the account is its own; the first one has it.
@@ -72,16 +76,17 @@ class Accounts:
         """Forget everything in this process."""
         self._kept.clear()
 
-    async def _look_up(self, hashes: list[bytes]) -> dict[bytes, Destination | None]:
-        owners = await self._addresses.owners(hashes)
-        keys = await asyncio.gather(*(self._keyring.newest(owner.tenant_id) for owner in owners.values()))
-        found: dict[bytes, Destination | None] = dict.fromkeys(hashes)
-        for (each, owner), (version, sealer) in zip(owners.items(), keys, strict=True):
-            found[each] = Destination(owner.tenant_id, owner.connection_id, sealer, version)
+    async def _look_up(self, hashes: list[bytes]) -> dict[bytes, AccountOwner | None]:
+        found = dict.fromkeys(hashes) | await self._addresses.owners(hashes)
         until = self._clock() + KEEP_SECONDS
-        for each, destination in found.items():
-            self._kept[each] = (until, destination)
+        for each, owner in found.items():
+            self._kept[each] = (until, owner)
             self._kept.move_to_end(each)
         while len(self._kept) > MOST_KEPT:
             self._kept.popitem(last=False)
         return found
+
+    async def _destination(self, owner: AccountOwner) -> Destination:
+        # Keys are the keyring's to keep, and to forget.
+        version, sealer = await self._keyring.newest(owner.tenant_id)
+        return Destination(owner.tenant_id, owner.connection_id, sealer, version)
