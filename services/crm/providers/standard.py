@@ -118,7 +118,8 @@ class Standard:
             if _proves(secret.text, signed, signatures) and (proof is None or secret.version > proof.version):
                 proof = secret
         if proof is None:
-            return Verdict.refused("signature_mismatch", signed=_SIGNED)
+            usable = any(symmetric_key(secret.text) or public_key(secret.text) for secret in secrets)
+            return Verdict.refused("signature_mismatch" if usable else "secret_malformed", signed=_SIGNED)
         if abs(now - time) > TOLERANCE:
             return Verdict.refused("timestamp_out_of_tolerance", signed=_SIGNED)
         return Verdict.verified_by(proof, signed=_SIGNED, rule=f"{name}-signature")
