@@ -102,6 +102,8 @@ def show(connection: Id, *, tenant: Tenant, as_json: Json = False, data: Data = 
     print_lines(f"{found['provider']} {found['id']} {found['display_name']}".rstrip())
     print_lines(*(f"  {name}: {value}" for name, value in sorted(found["config"].items())))
     print_lines(*(_secret(one) for one in found["secrets"]))
+    if end := found.get("predecessor_expire_time"):
+        print_lines(f"  Predecessor mode: on until {end}")
     if health := found.get("health"):
         print_lines(_health(health))
 
