@@ -57,18 +57,13 @@ def decoded_url(url: str) -> str:
 
 def signature_v3(secret: str, method: str, url: str, body: bytes, timestamp: str) -> bytes:
     """Return the signature of version 3."""
-    signed = f"{method}{decoded_url(url)}".encode() + body + timestamp.encode()
+    signed = _bytes(method + decoded_url(url)) + body + timestamp.encode()
     return base64_of(hmac.digest(secret.encode(), signed, "sha256"))
 
 
-def signature_v2(secret: str, method: str, url: str, body: bytes) -> bytes:
-    """Return the signature of version 2."""
-    return hex_of(sha256(f"{secret}{method}{url}".encode() + body).digest())
-
-
-def signature_v1(secret: str, body: bytes) -> bytes:
-    """Return the signature of version 1."""
-    return hex_of(sha256(secret.encode() + body).digest())
+def signature_by_hash(secret: str, lead: bytes, body: bytes) -> bytes:
+    """Return the signature of version 1, and with method and address as `lead` that of version 2."""
+    return hex_of(sha256(secret.encode() + lead + body).digest())
 
 
 class HubSpot:
@@ -167,12 +162,16 @@ def _by_v3(request: Request, secrets: Sequence[WebhookSecret], now: datetime) ->
 def _by_hash(request: Request, secrets: Sequence[WebhookSecret], claimed: bytes, version: str) -> Verdict:
     """Judge by a hash of the secret and what follows it."""
     signed = _SIGNED[version]
-    lead = f"{request.method}{request.url}" if version == "v2" else ""
-
-    proof = proving(secrets, claimed, lambda text: signature_v1(text + lead, request.body))
-    if proof is None or _is_extended(len(f"{proof.text}{lead}".encode()), request.body):
+    lead = _bytes(request.method + request.url) if version == "v2" else b""
+    proof = proving(secrets, claimed, lambda text: signature_by_hash(text, lead, request.body))
+    if proof is None or _is_extended(len(proof.text.encode() + lead), request.body):
         return Verdict.refused("signature_mismatch", signed=signed, rule=version)
     return Verdict.verified_by(proof, signed=signed, rule=version)
+
+
+def _bytes(text: str) -> bytes:
+    """Return what was called as bytes; what cannot be one equals nothing that a vendor signs."""
+    return text.encode("utf-8", "replace")
 
 
 def _is_extended(before: int, body: bytes) -> bool:
