@@ -10,6 +10,7 @@ from cli import (
     audit_command,
     certificate_commands,
     connection_commands,
+    customer_commands,
     delivery_commands,
     demo_command,
     deployment_commands,
@@ -48,6 +49,7 @@ commands.add_typer(delivery_commands.commands, name="deliveries")
 commands.add_typer(sync_commands.commands, name="sync")
 commands.add_typer(ticket_commands.commands, name="ticket")
 commands.add_typer(order_commands.commands, name="orders")
+commands.add_typer(customer_commands.commands, name="customer")
 commands.add_typer(gateway_commands.commands, name="gateway")
 commands.add_typer(deployment_commands.commands, name="deployment")
 commands.add_typer(certificate_commands.commands, name="certificates")

@@ -1,5 +1,6 @@
 """Orders and customers on their way from a shop system to the profiles, through a running suite."""
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import orjson
 import pytest
 
 from tests.support import servers
-from tests.support.suite import own_suite
+from tests.support.suite import own_suite, rapport
 from tests.support.vendors.server import VendorServer, vendor_server
 from tests.support.vendors.shopify import ShopifySimulator
 from tests.support.vendors.standard import StandardSender, stamp
@@ -68,6 +69,7 @@ class Connected:
     """A shop of ours with a connection."""
 
     suite: SuiteUnderTest
+    slug: str
     api_key: str
     token: str
     connection: str
@@ -82,7 +84,7 @@ class Connected:
         request = {"provider": provider, "config": config, "secrets": secrets}
         made: Any = await call(suite.grpc["crm"], f"{CONNECTIONS}/CreateConnection", request, token)
         secret = secrets.get("webhook_secret", "")
-        return cls(suite, shop.api_key, token, made.connection.id, made.webhook_url, secret)
+        return cls(suite, shop.slug, shop.api_key, token, made.connection.id, made.webhook_url, secret)
 
     async def orders(self, customer: str) -> list[Any] | None:
         """Return the customer's orders as the desk shows them; None while nobody knows the customer."""
@@ -151,6 +153,35 @@ async def test_a_shop_is_heard_with_its_secret_alone_and_in_any_order(
         return await shop.orders("71") is None
 
     assert await eventually(forgotten, WITHIN)
+
+
+async def test_an_operator_erases_a_customer_from_profiles_and_inbox(
+    suite: SuiteUnderTest, vendor: ShopifySimulator
+) -> None:
+    """Orders, contact and profile go, and every delivery that mentions the customer loses its content."""
+    vendor.add_customer("918273", "zebra@example.com")
+    vendor.add_order("3003", "918273", {"price": "5.00"})
+    shop = await Connected.make(
+        suite, "shopify", {"shop_domain": vendor.shop_domain}, webhook_secret="shpss_0123456789abcdef"
+    )
+    told = {
+        "orders/create": (vendor.order_body("3003"), vendor.order_body("1002")),
+        "customers/create": (vendor.customer_body("918273"),),
+    }
+    for topic, bodies in told.items():
+        for body in bodies:
+            headers = vendor.sign(body, shop.secret, datetime.now(UTC), shop.webhook_url, topic=topic)
+            assert (await posted(suite, shop.webhook_url, body, headers)).status_code == 200
+    await shop.wait_for_orders("918273", 1)
+    await shop.wait_for_orders("71", 1)
+    await shop.settled()
+    erase = ("customer", "erase", "918273", "--tenant", shop.slug, "--also", "zebra@example.com", "--json")
+    unsure = await asyncio.to_thread(rapport, *erase, "--data", suite.data)
+    assert unsure.code == 2
+    done = await asyncio.to_thread(rapport, *erase, "--yes", "--data", suite.data)
+    assert done.value == {"customer": "918273", "known": True, "orders": 1, "deliveries": 2}
+    assert await shop.orders("918273") is None
+    assert len(await shop.orders("71") or ()) == 1
 
 
 async def test_a_body_of_one_shop_in_the_name_of_another_has_no_effect(
