@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from services.crm.allowed import SETTING as ALLOWED_ADDRESSES
 from services.crm.connections import WEBHOOK_SECRET
 from services.crm.errors import ProviderUnknownError
 from services.crm.providers import PROVIDERS, provider_named
@@ -88,6 +89,8 @@ def answer(question: Mapping[str, Any]) -> dict[str, object]:
         raise QuestionError(f"There is no provider of that name; known are {', '.join(sorted(PROVIDERS))}.") from error
     config = question["config"]
     for name, value in config.items():
+        if name == ALLOWED_ADDRESSES:
+            continue  # Where it came from is not captured.
         setting = provider.settings.get(name)
         if setting is None:
             raise QuestionError(f"{provider.name} has no setting '{name}'.")
