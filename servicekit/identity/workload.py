@@ -56,6 +56,10 @@ class Workload:
         """Drop all tokens, after one was refused."""
         self._known.clear()
 
+    def forget_tenant(self, tenant_id: UUID) -> None:
+        """Drop the token for a tenant, so that the next one says what is true of it now."""
+        self._known.pop(tenant_id, None)
+
     def _finished(self, tenant_id: UUID | None, task: asyncio.Task[str]) -> None:
         """Let the next caller try anew; the outcome is read here so that an unawaited failure is not reported."""
         self._running.pop(tenant_id, None)

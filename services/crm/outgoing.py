@@ -75,7 +75,14 @@ class Outgoing:
         """Wire the parts to each other; nothing runs yet."""
         connections, write_store, sync_store = ConnectionStore(database), WriteStore(database), SyncStore(database)
         writes = ErrandWorker(
-            WriteQueue(write_store, keyring, calling, known_as=known_as, refused_tenants=refused_tenants),
+            WriteQueue(
+                write_store,
+                keyring,
+                calling,
+                known_as=known_as,
+                forget=workload.forget_tenant,
+                refused_tenants=refused_tenants,
+            ),
             concurrency=MOST_WRITES,
             doorbell=lambda seconds: doorbell.wait(WRITE_BELL, seconds),
         )

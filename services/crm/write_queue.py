@@ -43,7 +43,10 @@ class Calls(Protocol):
 
 
 class WriteQueue:
-    """The queue of changes, as an `ErrandWorker` works it. `known_as` tells a tenant's features."""
+    """The queue of changes, as an `ErrandWorker` works it.
+
+    `known_as` tells a tenant's features, as they were a while ago at the most; after `forget` as they are now.
+    """
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class WriteQueue:
         calls: Calls,
         *,
         known_as: Callable[[UUID], Awaitable[Principal]],
+        forget: Callable[[UUID], None],
         refused_tenants: Callable[[], Collection[UUID]] = frozenset,
         aftermath: timedelta = AFTERMATH,
     ) -> None:
@@ -59,6 +63,7 @@ class WriteQueue:
         self._keyring = keyring
         self._calls = calls
         self._known_as = known_as
+        self._forget = forget
         self._refused_tenants = refused_tenants
         self._aftermath = aftermath
         self._chance = random.Random()  # noqa: S311 - spreads retries, guards nothing
@@ -117,6 +122,10 @@ class WriteQueue:
             return _resting(errand, "TENANT_REFUSED", REFUSED_TENANT_WAIT)
         try:
             tenant = await self._known_as(errand.tenant_id)
+            if FEATURE not in tenant.features:
+                # It may have been turned on since.
+                self._forget(errand.tenant_id)
+                tenant = await self._known_as(errand.tenant_id)
         except grpc.aio.AioRpcError as error:
             if error.code() in _NOT_SERVED:
                 return _resting(errand, "TENANT_REFUSED", REFUSED_TENANT_WAIT)

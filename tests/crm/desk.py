@@ -110,6 +110,7 @@ class Desk:
     write: Any
     sync: Any
     features: list[str] = field(default_factory=lambda: ["write_back"])
+    remembered: list[str] | None = None
     ticket: str = ""
     callings: list[Calling] = field(default_factory=list)
 
@@ -126,9 +127,14 @@ class Desk:
         return ticket
 
     async def known_as(self, tenant_id: UUID) -> Principal:
-        """Tell the shop's features as the tenant service would."""
-        token = self.crm.issuer.token(tenant_id=tenant_id, features=self.features)
+        """Tell the shop's features as a token does: those that were remembered, if any."""
+        features = self.features if self.remembered is None else self.remembered
+        token = self.crm.issuer.token(tenant_id=tenant_id, features=features)
         return TokenVerifier(self.crm.issuer.trust).verify(token)
+
+    def forget(self, _tenant_id: UUID) -> None:
+        """Let the next answer of `known_as` be what is true now."""
+        self.remembered = None
 
     async def database(self) -> Database:
         """Open one more pool, as one more process would."""
@@ -150,6 +156,7 @@ class Desk:
             self.crm.main.keyring,
             self.calling(database, **settings),
             known_as=self.known_as,
+            forget=self.forget,
             refused_tenants=lambda: self.crm.issuer.trust.refused_tenants,
             aftermath=AFTERMATH,
         )

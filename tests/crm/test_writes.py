@@ -220,6 +220,15 @@ async def test_switching_it_off_stops_what_waits(desk: Desk) -> None:
     assert desk.notes() == []
 
 
+async def test_switching_it_on_counts_at_once(desk: Desk) -> None:
+    """A worker that remembers the shop without the feature asks again before it gives a change up."""
+    desk.remembered = []
+    asked = await desk.note()
+    async with working(await desk.writer()):
+        done = await desk.settled(asked)
+    assert done.state == Write.STATE_DONE
+
+
 async def test_suspended_shop_waits_and_loses_nothing(desk: Desk) -> None:
     """While a shop is suspended its changes rest without losing attempts."""
     await desk.note()
