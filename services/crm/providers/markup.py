@@ -4,7 +4,7 @@ import html
 import re
 from hashlib import sha256
 
-_TAG = re.compile(r"(<[^<>]*>)")
+_TAG = re.compile(r"(<[a-zA-Z/!?][^<>]*>)")
 _NAME = re.compile(r"</?\s*([a-zA-Z][a-zA-Z0-9]*)")
 _BREAKS = frozenset({"br", "p", "div", "li", "tr", "ul", "ol", "table", "blockquote", "h1", "h2", "h3", "h4", "hr"})
 _HIDDEN = frozenset({"script", "style", "head", "title"})
@@ -17,7 +17,7 @@ def text_of_html(markup: str) -> str:
     pieces: list[str] = []
     hidden = ""
     for piece in _TAG.split(markup):
-        if not piece.startswith("<") or not piece.endswith(">"):
+        if not _TAG.fullmatch(piece):
             pieces.append("" if hidden else piece)
             continue
         named = _NAME.match(piece)
