@@ -44,6 +44,19 @@ ADMINISTRATION = {
     )
 } | {"tenants.export", "credentials.use"}
 
+AUDITED_TOO = {
+    "rapport.crm.v1.DeliveryService.EraseCustomerDeliveries",
+    "rapport.crm.v1.WriteService.RetryWrite",
+    "rapport.crm.v1.WriteService.SendReply",
+    "rapport.recommendations.v1.CustomerService.EraseCustomer",
+}
+"""What takes a scope of everyday work and yet cannot be taken back: erasures, and what customers are sent."""
+FOR_GOOD = {
+    "rapport.crm.v1.DeliveryService.EraseCustomerDeliveries",
+    "rapport.crm.v1.WriteService.SendReply",
+    "rapport.recommendations.v1.CustomerService.EraseCustomer",
+}
+
 
 def methods() -> Iterator[tuple[str, descriptor_pb2.MethodDescriptorProto]]:
     """Yield every method of ours with its full name."""
@@ -134,9 +147,12 @@ def test_no_inner_method_has_a_rest_route(name: str) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_acts_of_administration_are_audited(name: str) -> None:
-    """What changes tenants, credentials, connections, domains or the gateway stands in the audit log."""
+    """What changes tenants, credentials, connections, domains or the gateway stands in the audit log.
+
+    So do the few acts of daily work that cannot be taken back.
+    """
     access = METHODS[name].options.Extensions[options_pb2.access]
-    assert access.audited == (access.scope in ADMINISTRATION)
+    assert access.audited == (access.scope in ADMINISTRATION or name in FOR_GOOD)
 
 
 def test_rest_routes_are_unique() -> None:

@@ -12,7 +12,7 @@ def test_every_default_is_a_value_that_the_setting_accepts() -> None:
 
 def test_a_tenant_has_every_feature_and_setting_whatever_it_chose() -> None:
     """Choices lie over the defaults."""
-    assert configuration.all_features({"demo": True}) == {"demo": True}
+    assert configuration.all_features({"demo": True}) == {"demo": True, "write_back": False}
     assert configuration.all_settings({"requests_per_minute": 60}) == {"cors_origins": [], "requests_per_minute": 60}
 
 
