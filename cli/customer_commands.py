@@ -31,9 +31,9 @@ def erase(
     as_json: Json = False,
     data: Data = None,
 ) -> None:
-    """Forget a customer: contact, orders, profile and every copy, and what the inbox holds that mentions them.
+    """Forget a customer: contact, orders, profile, tickets, advice, every copy, and what helpdesks sent about them.
 
-    Tickets belong to the helpdesk and stay; erase them there.
+    The helpdesk and the shop system keep what they have. Run it again after an interruption: it goes on.
     """
     if not yes:
         raise CommandError(f"Erasing {customer_id} cannot be undone: say so with --yes.", reason="USAGE")
@@ -45,4 +45,4 @@ def erase(
         print_json(asdict(done))
         return
     known = "is forgotten" if done.known else "was not known"
-    print_lines(f"{customer_id} {known}: {done.orders} orders, and {done.deliveries} deliveries emptied.")
+    print_lines(f"{customer_id} {known}: {done.orders} orders, {done.tickets} tickets, {done.deliveries} deliveries.")

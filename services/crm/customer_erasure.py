@@ -58,6 +58,9 @@ class CustomerErasure:
         pattern = mentioning(mentioned)
         known = {conversation_number(connection, ticket) for connection, ticket in tickets}
         place, erased, seen = after or UUID(int=0), 0, 0
+        if tickets and after is None:
+            async with self._store.transaction(tenant_id) as erasing:
+                await erasing.drop_writes(tickets)
         while seen < MOST_PER_CALL:
             async with self._store.transaction(tenant_id) as erasing:
                 some = await erasing.some(place, AT_ONCE)

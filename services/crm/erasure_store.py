@@ -1,6 +1,6 @@
 """The SQL of a customer's erasure from the inbox."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database import Database
 from services.crm.deliveries import State
-from services.crm.tables import deliveries, jobs
+from services.crm.tables import deliveries, jobs, write_jobs, writes
 
 _OPEN = (State.PENDING.value, State.QUARANTINED.value, State.DEAD.value)
 _CONTENT = (deliveries.c.id, deliveries.c.conversation, deliveries.c.key_version, deliveries.c.payload)
@@ -68,6 +68,17 @@ class Erasing:
             deliveries.c.erase_time.is_(None),
         )
         return [Kept(*row) for row in await self._connection.execute(query)]
+
+    async def drop_writes(self, tickets: Collection[tuple[UUID, str]]) -> None:
+        """Drop what was to be written to these tickets at their helpdesks, done or not."""
+        gone = delete(writes).where(
+            writes.c.tenant_id == self._tenant_id,
+            tuple_(writes.c.connection_id, writes.c.external_id).in_(list(tickets)),
+        )
+        ids = list(await self._connection.scalars(gone.returning(writes.c.id)))
+        await self._connection.execute(
+            delete(write_jobs).where(write_jobs.c.tenant_id == self._tenant_id, write_jobs.c.write_id.in_(ids))
+        )
 
     async def erase(self, emptied: Sequence[Kept], now: datetime) -> None:
         """Put these in the place of what was there; what waits is given up."""

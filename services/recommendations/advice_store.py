@@ -10,8 +10,8 @@ from sqlalchemy import delete, literal, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.recommendations.tables import advice, advice_history, completed_actions
 from services.recommendations.tables import advice as advice_table
-from services.recommendations.tables import advice_history, completed_actions
 
 RECOMMENDATION = "recommendation"
 DRAFT = "draft"
@@ -101,3 +101,11 @@ async def reopen(connection: AsyncConnection, tenant_id: UUID, ticket_id: UUID, 
             columns.tenant_id == tenant_id, columns.ticket_id == ticket_id, columns.action_code == action_code
         )
     )
+
+
+async def erase_advice(connection: AsyncConnection, tenant_id: UUID, tickets: Sequence[UUID]) -> None:
+    """Remove all advice that was ever given on these tickets."""
+    for table in (advice, advice_history, completed_actions):
+        await connection.execute(
+            delete(table).where(table.c.tenant_id == tenant_id, table.c.ticket_id.in_(list(tickets)))
+        )

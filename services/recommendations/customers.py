@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from servicekit import outbox
 from servicekit.database import Database
 from servicekit.doorbell import Doorbell
-from services.recommendations import customer_orders, model, order_store, population, store
+from services.recommendations import advice_store, customer_orders, model, order_store, population, store
 from services.recommendations.archetype import Archetype, full_id, main_segments
 from services.recommendations.errors import ArchetypeNotFoundError, CustomerNotFoundError
 from services.recommendations.model import Model
@@ -185,8 +185,13 @@ class Customers:
         await self.announce()
         return contact
 
-    async def erase(self, tenant_id: UUID, customer_id: str) -> tuple[bool, int]:
-        """Forget a customer; return whether there was one, and how many orders there were.
+    async def email(self, tenant_id: UUID, customer_id: str) -> str | None:
+        """Return a customer's address, empty where there is none; None for a customer who is not known."""
+        async with self._database.tenant(tenant_id) as connection:
+            return await store.email_of(connection, tenant_id, customer_id)
+
+    async def erase(self, tenant_id: UUID, customer_id: str, tickets: Sequence[UUID] = ()) -> tuple[bool, int]:
+        """Forget a customer, and advice on these tickets; return whether there was one, and how many orders there were.
 
         The log names the customer in either case: whoever still has a copy drops it.
         """
@@ -196,6 +201,7 @@ class Customers:
             known, group = await store.erase_customer(connection, tenant_id, customer_id)
             if group is not None:
                 await store.move_members(connection, tenant_id, [(group, None)])
+            await advice_store.erase_advice(connection, tenant_id, tickets)
             await outbox.append(connection, tenant_id, store.KIND_CUSTOMER, customer_id)
         await self.announce()
         return known, orders

@@ -117,8 +117,13 @@ class CustomerServicer(customer_service_pb2_grpc.CustomerServiceServicer):
         self, request: customer_service_pb2.EraseCustomerRequest, _context: Context
     ) -> customer_service_pb2.EraseCustomerResponse:
         """Forget a customer."""
-        known, order_count = await self._customers.erase(caller_tenant(), request.customer_id)
-        return customer_service_pb2.EraseCustomerResponse(order_count=order_count, known=known)
+        email = await self._customers.email(caller_tenant(), request.customer_id)
+        if request.validate_only:
+            return customer_service_pb2.EraseCustomerResponse(known=email is not None, email=email or "")
+        known, order_count = await self._customers.erase(
+            caller_tenant(), request.customer_id, [UUID(ticket) for ticket in request.tickets]
+        )
+        return customer_service_pb2.EraseCustomerResponse(order_count=order_count, known=known, email=email or "")
 
 
 class ChangeServicer(change_service_pb2_grpc.ChangeServiceServicer):

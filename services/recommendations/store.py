@@ -252,6 +252,13 @@ async def erase_customer(connection: AsyncConnection, tenant_id: UUID, customer_
     return row is not None, None if row is None else row.archetype_id
 
 
+async def email_of(connection: AsyncConnection, tenant_id: UUID, customer_id: str) -> str | None:
+    """Return a customer's address, empty where there is none; None for a customer who is not known."""
+    columns = customers.c
+    chosen = select(columns.email).where(columns.tenant_id == tenant_id, columns.customer_id == customer_id)
+    return (await connection.execute(chosen)).scalar_one_or_none()
+
+
 async def find_by_email(connection: AsyncConnection, tenant_id: UUID, email: str) -> Contact | None:
     """Return the customer with this address, the one that was set last among several; None when there is none."""
     columns = customers.c

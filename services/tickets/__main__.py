@@ -23,6 +23,8 @@ from servicekit.tenant_data_servicer import registration
 from services.tickets.change_store import ChangeStore, sweep_for_ever
 from services.tickets.customers import CustomerFollower
 from services.tickets.desk import Desk
+from services.tickets.erasing import Erasing
+from services.tickets.erasure_store import ErasureStore
 from services.tickets.frontend import TicketDeskServicer
 from services.tickets.held_store import HeldChanges
 from services.tickets.inbox import Inbox
@@ -46,10 +48,12 @@ class Parts:
     audit: AuditTrail
 
 
-def registrations(store: Store, inbox: Inbox, tokens: PageTokens, events: InboxEvents) -> Sequence[Registration]:
+def registrations(
+    store: Store, inbox: Inbox, erasing: Erasing, tokens: PageTokens, events: InboxEvents
+) -> Sequence[Registration]:
     """Return the servicers of the service."""
     desk, intake = Desk(store, inbox), Intake(store, inbox)
-    tickets = TicketServicer(desk, Listing(store, tokens), tokens, events)
+    tickets = TicketServicer(desk, Listing(store, tokens), erasing, tokens, events)
     return (
         Registration(ticket_service_pb2_grpc.add_TicketServiceServicer_to_server, tickets),
         Registration(ingest_service_pb2_grpc.add_IngestServiceServicer_to_server, IngestServicer(intake)),
@@ -89,6 +93,7 @@ async def wired(settings: TicketsSettings) -> AsyncIterator[Parts]:
         stack.push_async_callback(trust.stop)
         await database.check_role()
         store, inbox = Store(database), Inbox(InboxStore(database), cache, doorbell)
+        erasing = Erasing(ErasureStore(database), inbox)
         changes = ChangeStore(database)
         watching = Watching(changes, doorbell)
         stack.push_async_callback(watching.close)
@@ -112,7 +117,7 @@ async def wired(settings: TicketsSettings) -> AsyncIterator[Parts]:
             stack.push_async_callback(_end, task)
         yield Parts(
             registrations=(
-                *registrations(store, inbox, PageTokens.from_secret(secret), InboxEvents(watching, secret)),
+                *registrations(store, inbox, erasing, PageTokens.from_secret(secret), InboxEvents(watching, secret)),
                 registration(TenantData(database, cache), lambda: trust.refused_tenants),
             ),
             components=(("database", database.ready), ("trust", trust.ready)),

@@ -11,6 +11,7 @@ from rapport.tickets.v1 import conversation_service_pb2, ingest_service_pb2, tic
 from services.tickets import scoring
 from services.tickets.cards import Filters
 from services.tickets.desk import etag_of
+from services.tickets.erasure_store import ErasedTicket
 from services.tickets.errors import FieldNotWritableError, NothingToChangeError
 from services.tickets.ingest import Event, ExternalMessage, Outcome, Taken
 from services.tickets.rows import Stored
@@ -220,4 +221,11 @@ def conversation(one: Ticket, messages: Sequence[Message]) -> conversation_servi
             )
             for each in messages
         ],
+    )
+
+
+def erased(ticket: ErasedTicket) -> ticket_service_pb2.ErasedTicket:
+    """Return a ticket that was erased, by its names."""
+    return ticket_service_pb2.ErasedTicket(
+        id=str(ticket.id), connection=str(ticket.connection_id or ""), external_id=ticket.external_id or ""
     )

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import grpc
 from google.api.httpbody_pb2 import HttpBody
@@ -21,6 +22,7 @@ from servicekit.identity import caller, caller_tenant
 from servicekit.pages import PageTokens
 from services.tickets import inbox_events, resources
 from services.tickets.desk import Caller, Desk, NewEntry, NewTicket
+from services.tickets.erasing import Erasing
 from services.tickets.inbox_events import InboxEvents
 from services.tickets.intake import Intake
 from services.tickets.listing import Listing
@@ -45,9 +47,10 @@ def page_size(asked: int) -> int:
 class TicketServicer(ticket_service_pb2_grpc.TicketServiceServicer):
     """`rapport.tickets.v1.TicketService`."""
 
-    def __init__(self, desk: Desk, listing: Listing, tokens: PageTokens, events: InboxEvents) -> None:
+    def __init__(self, desk: Desk, listing: Listing, erasing: Erasing, tokens: PageTokens, events: InboxEvents) -> None:
         self._desk = desk
         self._listing = listing
+        self._erasing = erasing
         self._tokens = tokens
         self._events = events
 
@@ -69,6 +72,19 @@ class TicketServicer(ticket_service_pb2_grpc.TicketServiceServicer):
     async def GetTicket(self, request: ticket_service_pb2.GetTicketRequest, _context: Context) -> ticket_pb2.Ticket:
         """Return a ticket."""
         return resources.ticket(await self._desk.get(present_caller(), request.ticket))
+
+    async def EraseCustomerTickets(
+        self, request: ticket_service_pb2.EraseCustomerTicketsRequest, _context: Context
+    ) -> ticket_service_pb2.EraseCustomerTicketsResponse:
+        """Erase some of a customer's tickets, or tell of them."""
+        if request.validate_only:
+            after = UUID(request.after) if request.after else None
+            found, emails = await self._erasing.tell(present_caller(), request.customer_id, after)
+        else:
+            found, emails = await self._erasing.erase(present_caller(), request.customer_id)
+        return ticket_service_pb2.EraseCustomerTicketsResponse(
+            tickets=[resources.erased(ticket) for ticket in found], emails=emails
+        )
 
     async def CreateTicket(
         self, request: ticket_service_pb2.CreateTicketRequest, _context: Context

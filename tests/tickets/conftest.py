@@ -26,6 +26,8 @@ from servicekit.pages import PageTokens
 from servicekit.server import start_server
 from services.tickets.__main__ import registrations
 from services.tickets.change_store import ChangeStore
+from services.tickets.erasing import Erasing
+from services.tickets.erasure_store import ErasureStore
 from services.tickets.inbox import Inbox
 from services.tickets.inbox_events import InboxEvents
 from services.tickets.inbox_store import InboxStore
@@ -127,7 +129,8 @@ async def start(tickets_database: ServiceDatabase, valkey_url: str, issuer: Issu
             watching = Watching(ChangeStore(database), doorbell)
             stack.push_async_callback(watching.close)
             tokens, events = PageTokens.from_secret(SECRET), InboxEvents(watching, SECRET)
-            server = await start_server(registrations(store, inbox, tokens, events), trust=issuer.trust)
+            erasing = Erasing(ErasureStore(database), inbox)
+            server = await start_server(registrations(store, inbox, erasing, tokens, events), trust=issuer.trust)
             stack.push_async_callback(server.stop)
             channel = grpc.aio.insecure_channel(server.address)
             stack.push_async_callback(channel.close)

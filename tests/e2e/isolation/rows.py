@@ -70,6 +70,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "rapport.crm.v1.DeliveryService/GetDelivery": DELIVERY,
     "rapport.crm.v1.DeliveryService/GetBalance": {},
     "rapport.crm.v1.DeliveryService/EraseCustomerDeliveries": {"mentioned": ["nobody@example.com"]},
+    "rapport.tickets.v1.TicketService/EraseCustomerTickets": {"customer_id": "nobody"},
     "rapport.crm.v1.DeliveryService/ReplayDelivery": DELIVERY,
     "rapport.crm.v1.DeliveryService/DiscardDelivery": DELIVERY,
     "rapport.crm.v1.SyncService/StartSync": CONNECTION,

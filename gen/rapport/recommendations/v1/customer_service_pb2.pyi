@@ -3,9 +3,11 @@
 isort:skip_file
 Customers and their profiles."""
 
+from collections import abc as abc
 from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
 from google.protobuf import timestamp_pb2 as timestamp_pb2
+from google.protobuf.internal import containers as containers
 import builtins as builtins
 import sys
 import typing as typing
@@ -24,16 +26,26 @@ class EraseCustomerRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     CUSTOMER_ID_FIELD_NUMBER: builtins.int
+    TICKETS_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
     customer_id: builtins.str
     """The customer's id in the shop's own words."""
+    validate_only: builtins.bool
+    """Whether only to tell what is known, and to erase nothing."""
+    @builtins.property
+    def tickets(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The ids (UUIDs) of tickets of the customer: the advice that was given on them goes as well."""
+
     def __init__(
         self,
         *,
         customer_id: builtins.str = ...,
+        tickets: abc.Iterable[builtins.str] | None = ...,
+        validate_only: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["customer_id", b"customer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["customer_id", b"customer_id", "tickets", b"tickets", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -45,19 +57,23 @@ class EraseCustomerResponse(message.Message):
 
     ORDER_COUNT_FIELD_NUMBER: builtins.int
     KNOWN_FIELD_NUMBER: builtins.int
+    EMAIL_FIELD_NUMBER: builtins.int
     order_count: builtins.int
     """How many orders."""
     known: builtins.bool
     """Whether the customer was known."""
+    email: builtins.str
+    """The e-mail address that was known; may be empty."""
     def __init__(
         self,
         *,
         order_count: builtins.int = ...,
         known: builtins.bool = ...,
+        email: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["known", b"known", "order_count", b"order_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["email", b"email", "known", b"known", "order_count", b"order_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

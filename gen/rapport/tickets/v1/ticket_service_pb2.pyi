@@ -800,3 +800,87 @@ class WatchInboxEventsRequest(message.Message):
     _ClearFieldArgType: _TypeAlias = typing.Literal["resume_token", b"resume_token", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class EraseCustomerTicketsRequest(message.Message):
+    """Names the customer whose tickets go."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CUSTOMER_ID_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    AFTER_FIELD_NUMBER: builtins.int
+    customer_id: builtins.str
+    """The customer's id in the shop's own words."""
+    validate_only: builtins.bool
+    """Whether only to tell which tickets would go."""
+    after: builtins.str
+    """Tells of tickets behind the one with this id (UUID), with `validate_only`; empty begins."""
+    def __init__(
+        self,
+        *,
+        customer_id: builtins.str = ...,
+        validate_only: builtins.bool = ...,
+        after: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["after", b"after", "customer_id", b"customer_id", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class EraseCustomerTicketsResponse(message.Message):
+    """The tickets that went, or that would go."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TICKETS_FIELD_NUMBER: builtins.int
+    EMAILS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def tickets(self) -> containers.RepeatedCompositeFieldContainer[ErasedTicket]:
+        """The tickets, in the order of their ids."""
+
+    @builtins.property
+    def emails(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The e-mail addresses by which the customer wrote in them."""
+
+    def __init__(
+        self,
+        *,
+        tickets: abc.Iterable[ErasedTicket] | None = ...,
+        emails: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["emails", b"emails", "tickets", b"tickets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ErasedTicket(message.Message):
+    """A ticket that was erased, by its names."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    CONNECTION_FIELD_NUMBER: builtins.int
+    EXTERNAL_ID_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    """The id (UUID)."""
+    connection: builtins.str
+    """The id (UUID) of the connection that it came by; empty for one that was made here."""
+    external_id: builtins.str
+    """The provider's id of it; empty for one that was made here."""
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+        connection: builtins.str = ...,
+        external_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["connection", b"connection", "external_id", b"external_id", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...

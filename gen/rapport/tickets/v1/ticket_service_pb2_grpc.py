@@ -48,6 +48,11 @@ class TicketServiceStub:
                 request_serializer=rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.GetTicketRequest.SerializeToString,
                 response_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__pb2.Ticket.FromString,
                 _registered_method=True)
+        self.EraseCustomerTickets = channel.unary_unary(
+                '/rapport.tickets.v1.TicketService/EraseCustomerTickets',
+                request_serializer=rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.EraseCustomerTicketsRequest.SerializeToString,
+                response_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.EraseCustomerTicketsResponse.FromString,
+                _registered_method=True)
         self.CreateTicket = channel.unary_unary(
                 '/rapport.tickets.v1.TicketService/CreateTicket',
                 request_serializer=rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.CreateTicketRequest.SerializeToString,
@@ -133,6 +138,15 @@ class TicketServiceServicer:
         """Returns a ticket.
 
         Errors: TICKET_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseCustomerTickets(self, request, context):
+        """Erases a customer's tickets with their messages, notes, history and copies, and the copy of the customer: 200 tickets
+        per call, so call it again until none is left. Watchers of the inbox are told that they are closed. With
+        `validate_only` it only tells which they are. What a helpdesk sends about the customer later counts anew.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -277,6 +291,11 @@ def add_TicketServiceServicer_to_server(servicer, server):
                     request_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.GetTicketRequest.FromString,
                     response_serializer=rapport_dot_tickets_dot_v1_dot_ticket__pb2.Ticket.SerializeToString,
             ),
+            'EraseCustomerTickets': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseCustomerTickets,
+                    request_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.EraseCustomerTicketsRequest.FromString,
+                    response_serializer=rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.EraseCustomerTicketsResponse.SerializeToString,
+            ),
             'CreateTicket': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateTicket,
                     request_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.CreateTicketRequest.FromString,
@@ -399,6 +418,33 @@ class TicketService:
             '/rapport.tickets.v1.TicketService/GetTicket',
             rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.GetTicketRequest.SerializeToString,
             rapport_dot_tickets_dot_v1_dot_ticket__pb2.Ticket.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseCustomerTickets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.tickets.v1.TicketService/EraseCustomerTickets',
+            rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.EraseCustomerTicketsRequest.SerializeToString,
+            rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.EraseCustomerTicketsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,88 @@
+"""All SQL of a customer's erasure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import cast, delete, func, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from servicekit.database import Database
+from services.tickets.changes import Kind
+from services.tickets.tables import changes, customer_copies, messages, tickets
+
+
+@dataclass(frozen=True, slots=True)
+class ErasedTicket:
+    """A ticket by its names; one that was made here has none at a provider."""
+
+    id: UUID
+    connection_id: UUID | None
+    external_id: str | None
+
+
+class ErasureStore:
+    """Customers' tickets in the database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def tickets_of(
+        self, tenant_id: UUID, customer_id: str, *, after: UUID | None, limit: int
+    ) -> tuple[list[ErasedTicket], list[str]]:
+        """Return tickets of a customer in the order of their ids, and the customer's addresses in them."""
+        async with self._database.tenant(tenant_id) as connection:
+            return await _tickets_of(connection, tenant_id, customer_id, after or UUID(int=0), limit)
+
+    async def erase(self, tenant_id: UUID, customer_id: str, *, limit: int) -> tuple[list[ErasedTicket], list[str]]:
+        """Erase tickets of a customer and the customer's copy, and tell the watchers; return what went."""
+        async with self._database.tenant(tenant_id) as connection:
+            found, emails = await _tickets_of(connection, tenant_id, customer_id, UUID(int=0), limit, lock=True)
+            await _log(connection, tenant_id, [ticket.id for ticket in found])
+            await connection.execute(select(func.tickets.erase_tickets([ticket.id for ticket in found])))
+            copy = customer_copies.c
+            await connection.execute(
+                delete(customer_copies).where(copy.tenant_id == tenant_id, copy.customer_id == customer_id)
+            )
+        return found, emails
+
+
+async def _tickets_of(
+    connection: AsyncConnection, tenant_id: UUID, customer_id: str, after: UUID, limit: int, *, lock: bool = False
+) -> tuple[list[ErasedTicket], list[str]]:
+    query = (
+        select(tickets.c.id, tickets.c.connection_id, tickets.c.external_id)
+        .where(tickets.c.tenant_id == tenant_id, tickets.c.customer_id == customer_id, tickets.c.id > after)
+        .order_by(tickets.c.id)
+        .limit(limit)
+    )
+    rows = await connection.execute(query.with_for_update() if lock else query)
+    found = [ErasedTicket(*row) for row in rows]
+    wrote = select(messages.c.author_email).where(
+        messages.c.tenant_id == tenant_id,
+        messages.c.ticket_id.in_([ticket.id for ticket in found]),
+        ~messages.c.from_agent,
+        messages.c.author_email != "",
+    )
+    emails = await connection.scalars(wrote.distinct().order_by(messages.c.author_email))
+    return found, list(emails)
+
+
+async def _log(connection: AsyncConnection, tenant_id: UUID, ids: Sequence[UUID]) -> None:
+    """Tell the watchers of the inbox that the tickets are closed: there is nothing more to say of them."""
+    here = tickets.c
+    names = ["tenant_id", "kind", "ticket_id", "number", "revision", "status", "previous_status"]
+    gone = select(
+        here.tenant_id,
+        cast(Kind.CLOSED.value, changes.c.kind.type),
+        here.id,
+        here.number,
+        here.revision,
+        cast("closed", changes.c.status.type),
+        here.status,
+        here.rank_key,
+        here.rank_key,
+        here.start_time,
+    ).where(here.tenant_id == tenant_id, here.id.in_(ids))
+    columns = [*names, "rank_key", "previous_rank_key", "start_time"]
+    await connection.execute(insert(changes).from_select(columns, gone))

@@ -1,0 +1,111 @@
+"""A customer is erased from a whole suite: a planted marker is in no column, no sealed byte, no cache and no log."""
+
+import asyncio
+import json
+from pathlib import Path
+from uuid import uuid4
+
+from tests.support.contents import dump, logs, valkey_content
+from tests.support.suite import rapport
+from tests.support.waiting import eventually
+from tests.support.world import Shop, SuiteUnderTest, call, new_shop, operator_token, send_webhook, zendesk_event
+
+REFERENCES = {"recommendations.outbox", "tenant.audit_entries"}
+"""Where the customer's id, and nothing else of them, stays: what tells others to forget, and who asked for it."""
+
+
+async def told_about(suite: SuiteUnderTest, shop: Shop, customer: str, marker: str) -> str:
+    """Let a shop hear of a customer by orders, contact and webhooks, and read advice; return the ticket's id."""
+    token = await operator_token(suite, shop.slug)
+    line = {
+        "order_id": f"o-{marker}",
+        "customer_id": customer,
+        "order_time": "2026-01-10T10:00:00Z",
+        "product_id": "p-1",
+        "product_name": f"Engraved with {marker}",
+        "quantity": 1,
+        "unit_price": "12.50",
+        "currency_code": "EUR",
+    }
+    service = "rapport.recommendations.v1"
+    await call(suite.grpc["recommendations"], f"{service}.OrderService/ImportOrders", {"lines": [line]}, token)
+    contact = {"customer_id": customer, "email": f"{marker}@example.com", "display_name": f"Kim {marker}"}
+    await call(suite.grpc["recommendations"], f"{service}.CustomerService/SetCustomerContact", contact, token)
+    external = uuid4().hex
+    async with suite.client(**{"x-api-key": shop.api_key}) as client:
+        first = zendesk_event(shop, external, subject=f"From {marker}", requester_id=customer)
+        assert (await send_webhook(client, shop, first)).status_code == 200
+
+        async def ticket() -> str | None:
+            tickets = (await client.get("/v1/tickets", params={"customer_id": customer})).json()["tickets"]
+            return tickets[0]["id"] if tickets else None
+
+        found = await eventually(ticket)
+        note = {"content": f"Spoke to {marker}", "author_name": "Agent", "author_id": "agent-1"}
+        assert (await client.post(f"/api/tickets/{found}/notes", json=note)).status_code < 300
+        for route in ("draft-response", "recommendation"):
+            assert (await client.get(f"/api/ai/tickets/{found}/{route}")).status_code == 200
+        assert (await client.get("/api/tickets?status=open&smart_order=true")).status_code == 200
+        assert (await client.get(f"/api/tickets/{found}")).status_code == 200
+        unread = json.dumps({"text": f"{marker}@example.com wrote"}).encode()
+        assert (await send_webhook(client, shop, unread)).status_code == 200
+    return found
+
+
+def tables_with(columns: bytes, text: str) -> set[str]:
+    """Return the tables in whose rows a text stands, in a dump."""
+    found, table = set(), ""
+    for line in columns.decode("utf-8", "replace").splitlines():
+        if line.startswith("COPY "):
+            table = line.split()[1]
+        if text in line:
+            found.add(table)
+    return found
+
+
+async def sealed_contents(suite: SuiteUnderTest, shop: Shop, folder: Path) -> bytes:
+    """Export a shop, with everything that is sealed opened, and return all of it."""
+    ran = await asyncio.to_thread(rapport, "tenant", "export", shop.slug, "--to", str(folder), "--data", suite.data)
+    assert ran.code == 0, ran.messages
+    return await asyncio.to_thread(lambda: b"".join(path.read_bytes() for path in folder.rglob("*.jsonl")))
+
+
+async def test_a_planted_marker_is_nowhere_after_the_erasure(suite: SuiteUnderTest, tmp_path: Path) -> None:
+    """Orders, profile, tickets, cards, copies, advice and deliveries forget one customer and keep the other one."""
+    shop = await new_shop(suite, "forgetful")
+    gone, stays = f"gone{uuid4().hex[:12]}", f"stays{uuid4().hex[:12]}"
+    customer = f"customer-{uuid4().hex}"
+    ticket = await told_about(suite, shop, customer, gone)
+    kept = await told_about(suite, shop, f"customer-{uuid4().hex}", stays)
+    assert gone.encode() in await sealed_contents(suite, shop, tmp_path / "before")
+    command = ("customer", "erase", customer, "--tenant", shop.slug, "--json", "--data", suite.data)
+    assert (await asyncio.to_thread(rapport, *command)).code == 2
+    erased = (await asyncio.to_thread(rapport, *command, "--yes")).value
+    assert erased == {"customer": customer, "known": True, "orders": 1, "deliveries": 2, "tickets": 1}
+    again = (await asyncio.to_thread(rapport, *command, "--yes")).value
+    assert again == {"customer": customer, "known": False, "orders": 0, "deliveries": 0, "tickets": 0}
+
+    async def nowhere() -> bool:
+        keys, values = await valkey_content(suite)
+        columns = await dump(suite)
+        cached = b"".join([values, *keys])
+        return not (
+            tables_with(columns, gone)
+            or gone.encode() in cached
+            or tables_with(columns, customer) - REFERENCES
+            or customer.encode() in cached
+        )
+
+    # Copies follow by the log of changes, and a cached page lives for seconds.
+    await eventually(nowhere, within=30)
+    after = await sealed_contents(suite, shop, tmp_path / "after")
+    assert gone.encode() not in after
+    assert stays.encode() in after
+    for name, content in logs(suite).items():
+        assert gone.encode() not in content, name
+    async with suite.client(**{"x-api-key": shop.api_key}) as client:
+        assert (await client.get(f"/api/tickets/{ticket}")).status_code == 404
+        assert (await client.get(f"/api/tickets/{kept}")).status_code == 200
+        balance = (await client.get("/v1/deliveries:balance")).json()
+        parts = ("processed", "superseded", "duplicate", "quarantined", "pending", "dead", "discarded")
+        assert int(balance["admitted"]) == sum(int(balance[part]) for part in parts) == 4
