@@ -44,13 +44,6 @@ ADMINISTRATION = {
     )
 } | {"tenants.export", "credentials.use"}
 
-AUDITED_TOO = {
-    "rapport.crm.v1.DeliveryService.EraseCustomerDeliveries",
-    "rapport.crm.v1.WriteService.RetryWrite",
-    "rapport.crm.v1.WriteService.SendReply",
-    "rapport.recommendations.v1.CustomerService.EraseCustomer",
-}
-"""What takes a scope of everyday work and yet cannot be taken back: erasures, and what customers are sent."""
 FOR_GOOD = {
     "rapport.crm.v1.DeliveryService.EraseCustomerDeliveries",
     "rapport.crm.v1.WriteService.SendReply",
