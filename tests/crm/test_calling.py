@@ -125,6 +125,17 @@ async def test_wait_longer_than_the_patience_is_told_instead(place: Place) -> No
     assert len(place.server.calls("hubspot")) == 1
 
 
+async def test_limit_that_the_vendor_tells_is_not_run_into(place: Place) -> None:
+    """With no calls left until the window ends, none is sent that would only be refused."""
+    place.hubspot.calls_left = 0
+    assert await place.account() == "62515"
+    with pytest.raises(OutOfReachError, match="RATE_LIMITED") as caught:
+        await place.account(patience=1.0)
+    assert caught.value.retry_after is not None
+    assert 5 < caught.value.retry_after <= 10
+    assert len(place.server.calls("hubspot")) == 1
+
+
 async def test_call_that_changes_nothing_twice_is_repeated(place: Place) -> None:
     """A vendor's own error, and an answer that got lost, are tried again where that is safe."""
     place.server.fail(broken())

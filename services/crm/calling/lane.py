@@ -11,7 +11,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 from services.crm.calling.breaker import Breaker
 from services.crm.calling.failures import CallError, OutOfReachError, failure_of
 from services.crm.calling.pace import Pacer
-from services.crm.calling.sender import Sender
+from services.crm.calling.sender import BUSY, Sender
 from services.crm.providers.api import Api, Call, Reply
 
 MOST_ATTEMPTS = 4
@@ -65,7 +65,7 @@ class Lane:
                 reply = await self._sender.send(call, address, headers)
             except CallError as error:
                 CALLS.labels(self._provider, error.reason).inc()
-                if isinstance(error, OutOfReachError):
+                if isinstance(error, OutOfReachError) and error.reason != BUSY:
                     self._breaker.failed()
                 raise
         pace = api.pace(reply)

@@ -20,7 +20,10 @@ CALL_SECONDS = 20.0
 MOST_BYTES = 8 * 1024 * 1024
 """The largest answer that is read, in bytes."""
 
-_MOST_CONNECTIONS = 100
+BUSY = "TOO_MANY_CALLS"
+"""The reason of a call that found no room in this process; it says nothing about the vendor."""
+
+_MOST_CONNECTIONS = 200
 _KEEP_SECONDS = 30.0
 _HEADERS = {"user-agent": "rapport", "accept": "application/json", "accept-encoding": "identity"}
 
@@ -64,7 +67,9 @@ class Sender:
             raise OutOfReachError("VENDOR_TOO_SLOW", f"no answer within {self._seconds:g} s", done=True) from error
         except httpcore.LocalProtocolError as error:
             raise CallError("CREDENTIALS_MALFORMED", "a credential holds characters that no header may have") from error
-        except (httpcore.ConnectTimeout, httpcore.ConnectError, httpcore.PoolTimeout) as error:
+        except httpcore.PoolTimeout as error:
+            raise OutOfReachError(BUSY, "this process makes too many calls at once", retry_after=1) from error
+        except (httpcore.ConnectTimeout, httpcore.ConnectError) as error:
             if _is_distrust(error):
                 raise CallError(
                     "CERTIFICATE_INVALID", "the host does not prove by its certificate who it is"
