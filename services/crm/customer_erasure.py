@@ -1,7 +1,7 @@
 """Takes a customer out of the inbox: what a provider sent about them goes, the fact that something was sent stays.
 
 A delivery goes when it belongs to one of the customer's tickets, when it mentions one of their ids or addresses, or
-when it belongs to the same ticket as one that does.
+when it belongs to the same ticket as one that does. What was to be written to the customer's tickets goes altogether.
 """
 
 from collections.abc import Collection, Sequence
@@ -58,9 +58,9 @@ class CustomerErasure:
         pattern = mentioning(mentioned)
         known = {conversation_number(connection, ticket) for connection, ticket in tickets}
         place, erased, seen = after or UUID(int=0), 0, 0
-        if tickets and after is None:
+        if after is None:
             async with self._store.transaction(tenant_id) as erasing:
-                await erasing.drop_writes(tickets)
+                await erasing.erase_writes(tickets)
         while seen < MOST_PER_CALL:
             async with self._store.transaction(tenant_id) as erasing:
                 some = await erasing.some(place, AT_ONCE)

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database import Database
 from services.crm.deliveries import State
-from services.crm.tables import deliveries, jobs, write_jobs, writes
+from services.crm.tables import deliveries, jobs, writes
 
 _OPEN = (State.PENDING.value, State.QUARANTINED.value, State.DEAD.value)
 _CONTENT = (deliveries.c.id, deliveries.c.conversation, deliveries.c.key_version, deliveries.c.payload)
@@ -69,16 +69,13 @@ class Erasing:
         )
         return [Kept(*row) for row in await self._connection.execute(query)]
 
-    async def drop_writes(self, tickets: Collection[tuple[UUID, str]]) -> None:
-        """Drop what was to be written to these tickets at their helpdesks, done or not."""
-        gone = delete(writes).where(
-            writes.c.tenant_id == self._tenant_id,
-            tuple_(writes.c.connection_id, writes.c.external_id).in_(list(tickets)),
-        )
-        ids = list(await self._connection.scalars(gone.returning(writes.c.id)))
-        await self._connection.execute(
-            delete(write_jobs).where(write_jobs.c.tenant_id == self._tenant_id, write_jobs.c.write_id.in_(ids))
-        )
+    async def erase_writes(self, tickets: Collection[tuple[UUID, str]]) -> int:
+        """Remove all changes of these tickets (connections with external ids), also those that wait; tell how many."""
+        if not tickets:
+            return 0
+        mine = tuple_(writes.c.connection_id, writes.c.external_id).in_(sorted(tickets))
+        removed = await self._connection.execute(delete(writes).where(writes.c.tenant_id == self._tenant_id, mine))
+        return removed.rowcount
 
     async def erase(self, emptied: Sequence[Kept], now: datetime) -> None:
         """Put these in the place of what was there; what waits is given up."""

@@ -10,6 +10,8 @@ import pytest
 from rapport.crm.v1 import write_pb2, write_service_pb2
 
 from servicekit.ids import uuid7
+from services.crm.customer_erasure import CustomerErasure
+from services.crm.erasure_store import ErasureStore
 from services.crm.writing import MOST_ATTEMPTS, marker_of
 from tests.crm.conftest import Crm
 from tests.crm.desk import Desk, killed, opened_desk, working
@@ -278,3 +280,17 @@ async def test_what_was_written_is_no_longer_kept(desk: Desk) -> None:
         await desk.settled(asked)
     async with desk.crm.databases[0].driver_tenant(desk.tenant_id) as connection:
         assert await connection.fetchval(query, desk.tenant_id) is None
+
+
+async def test_erased_customer_takes_what_was_to_be_written_along(desk: Desk) -> None:
+    """Of the customer's tickets no change is left, waiting or made; those of other tickets stay."""
+    desk.intercom.open_ticket("2", "Another customer", "Hello")
+    kept = await desk.note("Stays", "request-2", desk.new_ticket("2"))
+    await desk.note("A planted secret")
+    erasure = CustomerErasure(ErasureStore(desk.crm.databases[0]), desk.crm.main.keyring)
+    await erasure.erase(desk.tenant_id, tickets=[(UUID(desk.connection), "1")], mentioned=[], after=None)
+    listed = await desk.write.ListWrites(write_service_pb2.ListWritesRequest(), metadata=desk.metadata)
+    assert [write.id for write in listed.writes] == [kept.id]
+    async with working(await desk.writer()):
+        await desk.settled(kept)
+    assert desk.notes() == []
