@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.crm.events import CustomerErasure, CustomerEvent, Event, OrderEvent
@@ -86,6 +86,7 @@ def test_the_sum_is_what_was_paid_for_what_was_kept(vendor: ShopifySimulator, ac
     assert spent(event) == 0
 
 
+@settings(deadline=None)
 @given(
     price=st.decimals("0", "9999.99", places=2),
     quantity=st.integers(1, 500),
