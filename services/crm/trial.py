@@ -164,7 +164,9 @@ def _account(account: Account, answered: str) -> Finding:
     """Compare whom the credentials belong to with whom the settings name."""
     setting = PROVIDERS[account.provider].account_setting
     configured = account.config.get(setting, "") if setting else ""
-    if not answered or setting is None:
+    if setting is None:
+        return Finding("account", Result.SKIPPED, "No setting names the account: there is nothing to compare.")
+    if not answered:
         return Finding("account", Result.SKIPPED, "The vendor does not say whose credentials these are.")
     if not configured:
         return Finding(
