@@ -43,7 +43,7 @@ from services.crm.delivery_servicer import DeliveryServicer
 from services.crm.delivery_store import DeliveryStore
 from services.crm.effects import Effects
 from services.crm.erasure_store import ErasureStore
-from services.crm.export import opened_delivery
+from services.crm.export import opened_delivery, opened_write
 from services.crm.fetching import Fetching
 from services.crm.ingest import Ingest
 from services.crm.key_jobs import KeyJobs
@@ -183,7 +183,8 @@ def put_together(settings: CrmSettings, database: Database, keks: Keks, peers: P
         DeliveryServicer(DeliveryBook(DeliveryStore(database), wake=waking), erasure, pages),
     )
     memory = Memory(keyring, directory, lambda: peers.trust.refused_tenants)
-    data = TenantData(database, peers.cache, opened={"deliveries": opened_delivery(keyring)}, forget=memory.forget)
+    opened = {"deliveries": opened_delivery(keyring), "writes": opened_write(keyring)}
+    data = TenantData(database, peers.cache, opened=opened, forget=memory.forget)
     kept = timedelta(days=settings.delivery_retention_days)
     retention = Retention(RetentionStore(database), kept, [provider.retry_horizon for provider in PROVIDERS.values()])
     return Work(

@@ -265,7 +265,7 @@ async def opened_desk(crm: Crm) -> AsyncIterator[Desk]:
         tenant_id,
         provider_name="intercom",
         display_name="",
-        config={"app_id": intercom.app_id},
+        config={"app_id": intercom.app_id, "priority_attribute": "Priority"},
         secrets={"webhook_secret": "intercom-client-secret", "access_token": intercom.access_token},
     )
     async with vendor_server(intercom) as vendor, open_channel(f"ipv4:{fakes.address}") as peers:
