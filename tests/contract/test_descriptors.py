@@ -48,7 +48,9 @@ FOR_GOOD = {
     "rapport.crm.v1.DeliveryService.EraseCustomerDeliveries",
     "rapport.crm.v1.WriteService.SendReply",
     "rapport.recommendations.v1.CustomerService.EraseCustomer",
+    "rapport.tickets.v1.TicketService.EraseCustomerTickets",
 }
+"""Acts under a scope of daily work that cannot be taken back: erasures, and what a customer is sent."""
 
 
 def methods() -> Iterator[tuple[str, descriptor_pb2.MethodDescriptorProto]]:
