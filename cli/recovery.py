@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from cli.errors import CommandError
-from cli.suite.backups import restored
+from cli.suite.backups import restore_suite, restored
+from cli.suite.folder import SuiteFolder
 from cli.suite.plans import module_command
-from cli.suite.secret_files import write_private
+from cli.suite.secret_files import KEY_ENCRYPTION_KEYS, write_private
 from servicekit import escrow
 from servicekit.envelope import KeyEncryptionKeys
 
@@ -71,6 +72,33 @@ def needs_passphrase(copy: Path) -> bool:
         raise CommandError(f"Cannot read {copy}: {error.strerror}.", reason="FILE_UNREADABLE") from error
     except escrow.EscrowError as error:
         raise CommandError(str(error), reason="ESCROW_NOT_OPENED") from error
+
+
+def write_keys(keys: KeyEncryptionKeys, to: Path) -> None:
+    """Write recovered keys to a file.
+
+    Raises:
+        CommandError: the file exists or cannot be written.
+    """
+    if to.exists():
+        raise CommandError(f"{to} exists: keys are never overwritten.", reason="FILE_EXISTS")
+    try:
+        write_private(to, keys.text().decode())
+    except OSError as error:
+        raise CommandError(f"Cannot write {to}: {error.strerror}.", reason="FILE_NOT_WRITABLE") from error
+
+
+async def restore(keys: KeyEncryptionKeys, backup: Path, folder: SuiteFolder) -> Path:
+    """Make a suite's folder of recovered keys and a backup; return the file of the keys.
+
+    Raises:
+        CommandError: the folder has keys or a database already, or the backup is none.
+    """
+    await asyncio.to_thread(folder.create)
+    file = folder.secrets / KEY_ENCRYPTION_KEYS
+    await asyncio.to_thread(write_keys, keys, file)
+    await restore_suite(folder, backup)
+    return file
 
 
 async def drill(keys: KeyEncryptionKeys, backup: Path, tell: Callable[[str], None]) -> dict[str, Any]:

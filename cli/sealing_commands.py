@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,9 @@ from cli.errors import CommandError
 from cli.options import Data, Json
 from cli.output import print_json, print_lines, print_table, say
 from cli.suite.folder import suite_folder
+
+if TYPE_CHECKING:
+    from servicekit.envelope import KeyEncryptionKeys
 
 commands = typer.Typer(
     help="See, rotate, back up and recover the keys that seal credentials (API keys: `rapport key`).",
@@ -172,9 +175,10 @@ def recover(
     drill: Annotated[
         bool, typer.Option("--drill", help="Restore a backup into a scratch server and open every sealed row in it.")
     ] = False,
-    to: Annotated[
-        Path | None, typer.Option("--to", metavar="FILE", help="Write the recovered keys for a new suite.")
-    ] = None,
+    to: Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Write the recovered keys to a file.")] = None,
+    restore: Annotated[
+        bool, typer.Option("--restore", help="Make a new suite in an empty --data of the keys and the --backup.")
+    ] = False,
     backup_file: Annotated[
         Path | None, typer.Option("--backup", metavar="FILE", help="The backup to open; else the newest.")
     ] = None,
@@ -189,26 +193,39 @@ def recover(
     from cli import recovery
     from cli.operator import run
     from cli.suite.backups import newest_backup
-    from cli.suite.secret_files import write_private
 
-    if drill == (to is not None):
-        raise CommandError("Say either --drill or --to FILE.", reason="USAGE")
-    if share_file:
-        keys = recovery.open_escrow(escrow_file, shares=[_text(path) for path in share_file])
-    elif recovery.needs_passphrase(escrow_file):
-        keys = recovery.open_escrow(escrow_file, passphrase=_passphrase(passphrase_file, confirm=False))
-    else:
-        raise CommandError("This copy is opened by shares: name them with --share-file.", reason="USAGE")
-    if to is not None:
-        if to.exists():
-            raise CommandError(f"{to} exists: keys are never overwritten.", reason="FILE_EXISTS")
-        write_private(to, keys.text().decode())
-        if as_json:
-            print_json({"key_file": str(to), "keks": list(keys.names)})
-        else:
-            print_lines(f"Wrote {to} with {', '.join(keys.names)}.")
+    if [drill, restore, to is not None].count(True) != 1:
+        raise CommandError("Say one of --drill, --restore and --to FILE.", reason="USAGE")
+    if restore and backup_file is None:
+        raise CommandError("--restore: name the backup with --backup.", reason="USAGE")
+    folder = suite_folder(data)
+    keys = _recovered(escrow_file, share_file or [], passphrase_file)
+    if drill:
+        _show_drill(run(recovery.drill(keys, backup_file or newest_backup(folder), say)), as_json=as_json)
         return
-    result = run(recovery.drill(keys, backup_file or newest_backup(suite_folder(data)), say))
+    if to is not None:
+        recovery.write_keys(keys, to)
+    elif backup_file is not None:
+        to = run(recovery.restore(keys, backup_file, folder))
+        say(f"The database is restored: start it with `rapport up --data {folder.root}`.")
+    if as_json:
+        print_json({"key_file": str(to), "keks": list(keys.names)})
+    else:
+        print_lines(f"Wrote {to} with {', '.join(keys.names)}.")
+
+
+def _recovered(copy: Path, shares: list[Path], passphrase_file: Path | None) -> "KeyEncryptionKeys":
+    """Return the keys of a sealed copy, opened by the shares given, or by a passphrase."""
+    from cli import recovery
+
+    if shares:
+        return recovery.open_escrow(copy, shares=[_text(path) for path in shares])
+    if recovery.needs_passphrase(copy):
+        return recovery.open_escrow(copy, passphrase=_passphrase(passphrase_file, confirm=False))
+    raise CommandError("This copy is opened by shares: name them with --share-file.", reason="USAGE")
+
+
+def _show_drill(result: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(result)
         return

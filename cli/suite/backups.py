@@ -1,4 +1,4 @@
-"""Backups of the suite's database: made while it runs, and restored into a scratch server of their own."""
+"""Backups of the suite's database: made while it runs, restored into a scratch server, or as a new suite's."""
 
 import asyncio
 import contextlib
@@ -79,26 +79,53 @@ async def restored(backup: Path) -> AsyncIterator[str]:
     home, password = await asyncio.to_thread(_scratch_folder), secrets.token_urlsafe(24)
     try:
         server = await asyncio.to_thread(prepare_postgres, home / "postgres", home / "pg", password, settings=THROWAWAY)
-        process = await asyncio.create_subprocess_exec(
-            *start_command(server.command(), server.account, server.death_signal),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-            cwd="/",
-            start_new_session=True,
-        )
-        try:
-            await wait_for_postgres(server, password, _START_SECONDS)
+        async with _serving(server, password):
             await _restore(server, password, backup)
             yield server.url(SUPERUSER, password, DATABASE)
-        finally:
-            process.send_signal(server.death_signal)
-            try:
-                await asyncio.wait_for(process.wait(), _STOP_SECONDS)
-            except TimeoutError:
-                process.kill()
     finally:
         await asyncio.to_thread(shutil.rmtree, home, ignore_errors=True)
+
+
+async def restore_suite(folder: SuiteFolder, backup: Path) -> None:
+    """Restore a backup as the database of a suite that has none yet; `rapport up` does the rest.
+
+    Raises:
+        CommandError: the folder has a database, or the backup is none.
+    """
+    folder.create()
+    if (folder.root / "postgres").exists():
+        raise CommandError(f"{folder.root} has a database: restore into a new folder.", reason="DATABASE_EXISTS")
+    password = suite_secrets(folder.secrets).postgres[SUPERUSER]
+    server = await asyncio.to_thread(prepare_postgres, folder.root / "postgres", folder.root / "pg", password)
+    try:
+        async with _serving(server, password):
+            await _restore(server, password, backup)
+    except BaseException:
+        # Half a database must not look like one.
+        await asyncio.to_thread(shutil.rmtree, folder.root / "postgres", ignore_errors=True)
+        raise
+
+
+@contextlib.asynccontextmanager
+async def _serving(server: PostgresServer, password: str) -> AsyncIterator[None]:
+    """Let a server run for as long as the context lasts."""
+    process = await asyncio.create_subprocess_exec(
+        *start_command(server.command(), server.account, server.death_signal),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+        cwd="/",
+        start_new_session=True,
+    )
+    try:
+        await wait_for_postgres(server, password, _START_SECONDS)
+        yield
+    finally:
+        process.send_signal(server.death_signal)
+        try:
+            await asyncio.wait_for(process.wait(), _STOP_SECONDS)
+        except TimeoutError:
+            process.kill()
 
 
 def _scratch_folder() -> Path:

@@ -2,10 +2,14 @@
 
 import asyncio
 import json
+import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import grpc
 import httpx
 import pytest
 
@@ -13,7 +17,20 @@ from servicekit.envelope import KeyEncryptionKeys
 from tests.support.contents import logs
 from tests.support.servers import new_folder
 from tests.support.suite import Ran, own_suite, rapport
-from tests.support.world import Shop, SuiteUnderTest, furnish, new_shop, send_webhook, zendesk_event
+from tests.support.waiting import eventually
+from tests.support.world import (
+    Shop,
+    SuiteUnderTest,
+    call,
+    furnish,
+    new_shop,
+    operator_token,
+    send_webhook,
+    zendesk_event,
+)
+
+# It starts suites and runs many commands one after the other.
+pytestmark = pytest.mark.timeout(300)
 
 PASSPHRASE = "seven wet cats on a roof"
 
@@ -47,60 +64,62 @@ def key_file(suite: SuiteUnderTest) -> Path:
     return Path(suite.data) / "secrets" / "key-encryption-keys.json"
 
 
-async def deliver(suite: SuiteUnderTest, shop: Shop, number: int) -> int:
+async def deliver(client: httpx.AsyncClient, shop: Shop, number: int) -> int:
     """Send a webhook through the gateway; return the answer's status."""
-    async with suite.client() as client:
-        answer: httpx.Response = await send_webhook(client, shop, zendesk_event(shop, f"9{number:05}"))
+    answer = await send_webhook(client, shop, zendesk_event(shop, f"9{number:05}"))
     return answer.status_code
 
 
 async def test_a_kek_is_rotated_under_traffic_and_the_old_one_removed(suite: SuiteUnderTest, shop: Shop) -> None:
     """No webhook fails; afterwards the counts name the new key only, and a restart without the old one works."""
-    before = keys(suite, "status").value
-    old = before["active_kek"]
+    old = keys(suite, "status").value["active_kek"]
     statuses: list[int] = []
     over = asyncio.Event()
 
     async def traffic() -> None:
-        number = 0
-        while not over.is_set():
-            number += 1
-            statuses.append(await deliver(suite, shop, number))
+        async with suite.client() as client:
+            while not over.is_set():
+                statuses.append(await deliver(client, shop, len(statuses)))
 
     sending = asyncio.create_task(traffic())
     rotated = (await asyncio.to_thread(keys, suite, "rotate-kek")).value
     new = rotated["kek"]
-    assert (rotated["kek_before"], new) == (old, "kek-2")
-    assert rotated["rotation"]["state"] == "done"
-    assert {frozenset(uses) for uses in rotated["kek_uses"].values()} == {frozenset({new})}
-    assert rapport("keys", "remove-kek", new, "--data", suite.data).code == 1
+    refused = await asyncio.to_thread(rapport, "keys", "remove-kek", new, "--data", suite.data)
     removed = (await asyncio.to_thread(keys, suite, "remove-kek", old)).value
+    over.set()
+    await sending
+    assert (rotated["kek_before"], new, rotated["rotation"]["state"]) == (old, "kek-2", "done")
+    assert {frozenset(uses) for uses in rotated["kek_uses"].values()} == {frozenset({new})}
+    assert refused.code == 1
     assert removed["kek_uses"] == rotated["kek_uses"]
     assert KeyEncryptionKeys.load(key_file(suite)).names == (new,)
     assert set(statuses) == {200}
-    rotating = len(statuses)
     for service in ("crm", "tenant"):
-        await _kill_and_wait(suite, service)
-    assert await deliver(suite, shop, 90_001) == 200
-    over.set()
-    await sending
-    assert keys(suite, "status").value["active_kek"] == new
+        await _killed_and_back(suite, service)
+    async with suite.client() as client:
+
+        async def delivered() -> bool:
+            return await deliver(client, shop, 90_001) == 200
+
+        await eventually(delivered, 60)
     done = rotated["rotation"]["done"]
-    print(f"{done} data keys rewrapped under {rotating} webhooks, 0 failed; uses {rotated['kek_uses']}")  # noqa: T201 - counts
+    print(f"{done} data keys rewrapped under {len(statuses)} webhooks, 0 failed; {rotated['kek_uses']}")  # noqa: T201
 
 
-async def _kill_and_wait(suite: SuiteUnderTest, service: str) -> None:
-    import os
-    import signal
-
-    from tests.support.waiting import eventually
-
+async def _killed_and_back(suite: SuiteUnderTest, service: str) -> None:
+    """Kill a process, so that it starts with what the key file holds now, and wait until it answers."""
     pid = suite.pid(service)
     os.kill(pid, signal.SIGKILL)
+    method = {"crm": "rapport.crm.v1.DataKeyService/GetDataKeyStatus"}.get(
+        service, "rapport.tenant.v1.SigningKeyService/GetKeyWrapping"
+    )
 
     async def again() -> bool:
-        ran = await asyncio.to_thread(rapport, "keys", "status", "--json", "--data", suite.data)
-        return ran.code == 0 and suite.pid(service) != pid
+        try:
+            await call(suite.grpc[service], method, {}, await operator_token(suite))
+        except grpc.aio.AioRpcError:
+            return False
+        return suite.pid(service) != pid
 
     await eventually(again, 60)
 
@@ -112,7 +131,8 @@ async def test_data_keys_are_rotated_for_all_shops_and_for_one(suite: SuiteUnder
     assert everybody["done"] == everybody["total"] >= 1
     one = keys(suite, "rotate-data-keys", "--tenant", shop.slug).value["rotation"]
     assert (one["state"], one["done"]) == ("done", 1)
-    assert await deliver(suite, shop, 77) == 200
+    async with suite.client() as client:
+        assert await deliver(client, shop, 77) == 200
     assert keys(suite, "status").value["older_data_keys"] >= 1
     shown = rapport("keys", "status", "--data", suite.data)
     assert "data_keys" in shown.output
@@ -151,6 +171,38 @@ def test_a_sealed_copy_opens_the_newest_backup(suite: SuiteUnderTest, shop: Shop
     keys(suite, "recover", "--escrow", str(copy), *given, "--to", str(recovered))
     assert recovered.read_bytes() == key_file(suite).read_bytes()
     print(json.dumps(drilled["tables"]), f"opened {drilled['opened']}, failed {drilled['failed']}")  # noqa: T201 - counts
+
+
+async def test_a_lost_machine_is_replaced_by_copy_and_backup(suite: SuiteUnderTest, shop: Shop, tmp_path: Path) -> None:
+    """A new suite made of nothing else takes the shop's webhooks at their old address, and its API key."""
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_text(PASSPHRASE)
+    copy, backup = str(tmp_path / "keys.escrow"), str(tmp_path / "one.dump")
+    told = ("--passphrase-file", str(passphrase))
+    keys(suite, "escrow", "--to", copy, *told)
+    keys(suite, "backup", "--to", backup)
+    folder = new_folder()
+    made = (
+        "keys",
+        "recover",
+        "--escrow",
+        copy,
+        *told,
+        "--restore",
+        "--backup",
+        backup,
+        "--data",
+        str(folder / "suite"),
+    )
+    ran = rapport(*made)
+    assert ran.code == 0, ran.messages
+    assert rapport(*made).code == 1
+    with own_suite(folder) as described:
+        new = SuiteUnderTest.of(described)
+        url = described["https_url"] + urlsplit(shop.webhook_url).path
+        async with new.client(**{"x-api-key": shop.api_key}) as client:
+            assert (await send_webhook(client, shop, zendesk_event(shop, "1"), url=url)).status_code == 200
+            assert (await client.get("/api/tickets")).status_code == 200
 
 
 def test_the_wrong_keys_fail_the_drill_with_counts(suite: SuiteUnderTest, shop: Shop, tmp_path: Path) -> None:
