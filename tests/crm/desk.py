@@ -53,7 +53,9 @@ RECOMMENDATION = {
     "warnings": [],
 }
 SCOPES = ("tickets.write", "tickets.read", "connections.read", "connections.write", "recommendations.read")
-LEASE = timedelta(seconds=0.6)
+LEASE = timedelta(seconds=10)
+BRIEF = timedelta(seconds=0.8)
+"""The lease of workers that are killed: others take their work over soon."""
 AFTERMATH = timedelta(seconds=0.05)
 
 Context = grpc.aio.ServicerContext[Any, Any]

@@ -14,7 +14,7 @@ from rapport.tickets.v1 import ingest_service_pb2
 
 from servicekit.ids import uuid7
 from tests.crm.conftest import Crm
-from tests.crm.desk import Desk, killed, opened_desk, working
+from tests.crm.desk import BRIEF, Desk, killed, opened_desk, working
 from tests.crm.statuses import require_status
 from tests.support.vendors.server import Asked, Fault, broken, timed_out, too_many
 from tests.support.waiting import eventually
@@ -84,7 +84,7 @@ async def test_killed_backfill_goes_on_where_it_was(desk: Desk) -> None:
     tickets = some_tickets(desk, 20)
     await start(desk)
     for round_ in range(1, 6):
-        worker = asyncio.create_task((await desk.reader()).run())
+        worker = asyncio.create_task((await desk.reader(lease=BRIEF)).run())
         await desk.vendor.wait_until(
             lambda least=round_ * 7: len(desk.vendor.calls("intercom")) >= least  # type: ignore[misc]
         )
@@ -134,7 +134,7 @@ async def test_stopped_backfill_stays_stopped_and_goes_on_when_started(desk: Des
     some_tickets(desk, 10)
     await start(desk)
     desk.vendor.fail(Fault(lambda asked: searching(asked) and b"starting_after" in asked.body, held=True, effect=True))
-    async with working(await desk.reader(lease=timedelta(seconds=5))):
+    async with working(await desk.reader()):
 
         async def first_page_noted() -> bool:
             return (await desk.syncs())[0].page_count == 1
@@ -309,7 +309,7 @@ async def test_deleted_connection_takes_its_syncs_with_it(desk: Desk) -> None:
     some_tickets(desk, 10)
     desk.vendor.fail(timed_out(searching))
     await start(desk)
-    async with working(await desk.reader(lease=timedelta(seconds=5))):
+    async with working(await desk.reader()):
         await desk.vendor.wait_until(lambda: bool(desk.vendor.calls("intercom", "POST", "/search")))
         await desk.crm.main.connections.delete(desk.tenant_id, UUID(desk.connection))
         desk.vendor.release()

@@ -18,7 +18,7 @@ from services.crm.erasure_store import ErasureStore
 from services.crm.export import opened_write
 from services.crm.writing import MOST_ATTEMPTS, marker_of
 from tests.crm.conftest import Crm
-from tests.crm.desk import Desk, killed, opened_desk, working
+from tests.crm.desk import BRIEF, Desk, killed, opened_desk, working
 from tests.crm.statuses import require_status
 from tests.support.vendors.server import Asked, broken, lost, timed_out, too_many
 from tests.support.waiting import eventually
@@ -156,7 +156,7 @@ async def test_worker_killed_between_writing_and_settling_leaves_one_note(desk: 
     """Written, killed before it was noted, taken over by another process: the vendor has exactly one."""
     desk.vendor.fail(timed_out(replying))
     asked = await desk.note()
-    first = asyncio.create_task((await desk.writer()).run())
+    first = asyncio.create_task((await desk.writer(lease=BRIEF)).run())
     await desk.vendor.wait_until(lambda: bool(desk.vendor.calls("intercom", "POST", "/reply")))
     await killed(first)
     assert len(desk.notes()) == 1
@@ -177,7 +177,7 @@ async def test_many_crashes_leave_each_note_and_reply_once(desk: Desk) -> None:
         request = write_service_pb2.SendReplyRequest(ticket=ticket, request_id=f"request-r{number}", text="Sorry")
         asked.append(await desk.write.SendReply(request, metadata=desk.metadata))
     for round_ in range(1, 7):
-        worker = asyncio.create_task((await desk.writer()).run())
+        worker = asyncio.create_task((await desk.writer(lease=BRIEF)).run())
         await desk.vendor.wait_until(
             lambda least=round_ * 3: len(desk.vendor.calls("intercom", "POST", "/reply")) >= least  # type: ignore[misc]
         )
