@@ -26,12 +26,18 @@ class VaultTransit:
         token_file: the file that holds the token.
         ca_file: the certificates that vouch for Vault; None for those of the system.
         namespace: Vault's namespace; empty for none.
+
+    Raises:
+        ValueError: the SDK is not installed.
     """
 
     def __init__(
         self, url: str, *, mount: str, key: str, token_file: Path, ca_file: Path | None = None, namespace: str = ""
     ) -> None:
-        import hvac  # the extra may be missing: then the process says so when it starts
+        try:
+            import hvac
+        except ImportError as error:
+            raise ValueError("Vault is set and its SDK is not installed: pip install 'rapport[vault]'") from error
 
         self._client = hvac.Client
         self._errors = hvac.exceptions

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import sys
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -276,6 +277,13 @@ def test_a_setting_that_is_missing_is_named(told: dict[str, str], missing: str) 
     """Nothing starts with a guess in place of a key."""
     with pytest.raises(ValueError, match=f"RAPPORT_PROBE_{missing}"):
         providers_of(Settings(**told))  # type: ignore[arg-type] # pydantic converts
+
+
+def test_a_missing_sdk_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Vault is an extra; a process that is to use it without says what to install."""
+    monkeypatch.setitem(sys.modules, "hvac", None)
+    with pytest.raises(ValueError, match=r"rapport\[vault\]"):
+        VaultTransit("http://127.0.0.1:1", mount="transit", key="rapport", token_file=tmp_path / "token")
 
 
 async def test_a_file_that_is_broken_for_a_moment_is_an_outage(tmp_path: Path) -> None:
