@@ -134,12 +134,24 @@ class KeyJobs:
             if still is None:
                 return
             for rotation in rotations:
-                if rotation.kind == DATA_KEYS:
-                    await self._round(rotation, partial(self._renew, before=rotation.created), still)
-                elif await self._keks.active() == rotation.target:
-                    await self._round(rotation, partial(self._rewrap, target=rotation.target), still)
-                else:
-                    _log.warning("key_rotation_waits", reason="ACTIVE_KEK_DIFFERS", target=rotation.target)
+                try:
+                    await self._work_on(rotation, still)
+                except DomainError as error:
+                    await self._tell(rotation, error.reason)
+
+    async def _work_on(self, rotation: Rotation, still: Callable[[], Awaitable[bool]]) -> None:
+        if rotation.kind == DATA_KEYS:
+            await self._round(rotation, partial(self._renew, before=rotation.created), still)
+        elif await self._keks.active() == rotation.target:
+            await self._round(rotation, partial(self._rewrap, target=rotation.target), still)
+        else:
+            await self._tell(rotation, "ACTIVE_KEK_DIFFERS")
+
+    async def _tell(self, rotation: Rotation, problem: str) -> None:
+        """Note what a rotation waits for."""
+        _log.warning("key_rotation_waits", reason=problem, target=rotation.target)
+        waiting = await self._rotations.count_waiting(rotation)
+        await self._rotations.note(rotation, waiting=waiting, failed=0, problem=problem, over=False)
 
     async def _round(self, rotation: Rotation, work: Work, still: Callable[[], Awaitable[bool]]) -> None:
         """Come to every tenant that waits, once; the rotation is over when only those wait that cannot be opened."""

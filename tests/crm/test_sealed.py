@@ -1,4 +1,4 @@
-"""A ciphertext opens only where it was sealed: in no other row, tenant, field, version or table, and by no other key."""
+"""A ciphertext opens where it was sealed only: in no other row, tenant, field, version or table, by no other key."""
 
 import itertools
 from typing import Any
