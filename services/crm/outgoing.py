@@ -88,7 +88,7 @@ class Outgoing:
         )
         intake = SyncIntake(Ingest(channels.tickets, workload), shops)
         syncs = ErrandWorker(
-            SyncQueue(sync_store, calling, intake, refused_tenants=refused_tenants),
+            SyncQueue(sync_store, connections, calling, intake, refused_tenants=refused_tenants),
             concurrency=MOST_SYNCS,
             doorbell=lambda seconds: doorbell.wait(SYNC_BELL, seconds),
         )

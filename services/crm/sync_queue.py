@@ -15,11 +15,14 @@ from prometheus_client import Counter
 from servicekit.errors import UnavailableError
 from services.crm.calling.engine import MakeSteps, Result
 from services.crm.calling.failures import OutOfReachError
+from services.crm.connection_store import ConnectionStore
+from services.crm.connections import Connection
 from services.crm.deliveries import retry_delay
 from services.crm.errands import Errand, ErrandLostError
-from services.crm.errors import ConnectionNotFoundError
+from services.crm.errors import ConnectionNotFoundError, CredentialsMissingError
 from services.crm.ingest import TenantRefusedError
 from services.crm.outcomes import REFUSED_TENANT_WAIT
+from services.crm.providers import PROVIDERS
 from services.crm.providers.api import ApiError, Changes
 from services.crm.sync_intake import Source, SyncIntake
 from services.crm.sync_store import SyncStore
@@ -33,6 +36,7 @@ from services.crm.syncing import (
     begun,
     reconciles_since,
 )
+from services.crm.writing import require_credentials
 
 _log = structlog.get_logger(__name__)
 
@@ -84,6 +88,7 @@ class SyncQueue:
     def __init__(
         self,
         store: SyncStore,
+        connections: ConnectionStore,
         calls: Calls,
         intake: SyncIntake,
         *,
@@ -92,6 +97,7 @@ class SyncQueue:
         grace: timedelta = GRACE,
     ) -> None:
         self._store = store
+        self._connections = connections
         self._calls = calls
         self._intake = intake
         self._refused_tenants = refused_tenants
@@ -109,14 +115,21 @@ class SyncQueue:
 
     async def carry_out(self, errand: Errand) -> None:
         """Read for a while and store how far that came."""
-        sync, provider = await self._store.load(errand)
+        sync = await self._store.load(errand)
         now = datetime.now(UTC)
         if errand.tenant_id in self._refused_tenants():
             await self._put_off(errand, sync, "TENANT_REFUSED", REFUSED_TENANT_WAIT, errand.attempts - 1)
             return
+        connection = await self._connections.connection(errand.tenant_id, sync.connection_id)
+        if connection is None:
+            raise ErrandLostError
         if sync.state is not State.RUNNING:
             sync = begun(sync, now, reconciles_since(sync, now))
-        source = Source(errand.tenant_id, sync.connection_id, provider)
+        if not _has_credentials(connection):
+            # Not even tried: a connection that only takes webhooks is not unwell for that.
+            await self._give_up(errand, sync, "CREDENTIALS_MISSING")
+            return
+        source = Source(errand.tenant_id, sync.connection_id, connection.provider)
         end = time.monotonic() + self._slice_seconds
         tries = errand.attempts
         while True:
@@ -197,3 +210,15 @@ class SyncQueue:
             await self._store.release(errand, sync, run_at=datetime.now(UTC) + sync.every, attempts=0)
         else:
             await self._store.end(errand, sync)
+
+
+def _has_credentials(connection: Connection) -> bool:
+    """Return whether a connection has what its provider's API needs."""
+    provider = PROVIDERS.get(connection.provider)
+    if provider is None or provider.api is None:
+        return False
+    try:
+        require_credentials(provider.api, connection.config, [secret.name for secret in connection.secrets])
+    except CredentialsMissingError:
+        return False
+    return True

@@ -69,8 +69,8 @@ class SyncStore:
             until: datetime | None = (await transaction.execute(statement)).scalar()
         return until
 
-    async def load(self, errand: Errand) -> tuple[Sync, str]:
-        """Return a claimed sync and its provider's name.
+    async def load(self, errand: Errand) -> Sync:
+        """Return a claimed sync.
 
         Raises:
             ErrandLostError: there is no such sync any more.
@@ -78,15 +78,11 @@ class SyncStore:
         query = _syncs(errand.tenant_id).where(
             syncs.c.connection_id == errand.subject, syncs.c.kind == errand.kind, sync_jobs.c.fence == errand.fence
         )
-        provider = select(connections.c.provider).where(
-            connections.c.tenant_id == errand.tenant_id, connections.c.id == errand.subject
-        )
         async with self._database.tenant(errand.tenant_id) as transaction:
             row = (await transaction.execute(query)).first()
-            name: str | None = (await transaction.execute(provider)).scalar()
-        if row is None or name is None:
+        if row is None:
             raise ErrandLostError
-        return _sync(row), name
+        return _sync(row)
 
     async def keep(self, errand: Errand, sync: Sync) -> None:
         """Store how far a claimed sync has come, and go on with it: its attempts begin anew.

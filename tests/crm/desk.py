@@ -171,6 +171,7 @@ class Desk:
         intake = SyncIntake(Ingest(channel, Workload("crm", "workload-secret", channel)), None)
         queue = SyncQueue(
             SyncStore(database),
+            ConnectionStore(database),
             self.calling(database),
             intake,
             refused_tenants=lambda: self.crm.issuer.trust.refused_tenants,

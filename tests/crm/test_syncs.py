@@ -260,6 +260,22 @@ async def test_reconciliation_comes_again_by_itself(desk: Desk) -> None:
     assert (done.state, done.read_count, done.repaired_count) == (Sync.STATE_DONE, 1, 1)
 
 
+async def test_connection_without_credentials_is_not_unwell_for_that(desk: Desk) -> None:
+    """A shop that only takes webhooks has nothing reconciled: that is told, tried again later, and no failed call."""
+    async with desk.crm.databases[0].driver_tenant(desk.tenant_id) as connection:
+        await connection.execute(
+            "DELETE FROM crm.connection_secrets WHERE tenant_id = $1 AND name = 'access_token'", desk.tenant_id
+        )
+        await connection.execute("UPDATE crm.sync_jobs SET run_at = now() WHERE tenant_id = $1", desk.tenant_id)
+    async with working(await desk.reader()):
+        failed = await desk.ended(1)
+    assert (failed.state, failed.reason) == (Sync.STATE_FAILED, "CREDENTIALS_MISSING")
+    assert failed.next_time.ToDatetime(tzinfo=UTC) > datetime.now(UTC) + timedelta(minutes=50)
+    assert desk.vendor.asked == []
+    async with desk.crm.databases[0].driver_tenant(desk.tenant_id) as connection:
+        assert not await connection.fetch("SELECT 1 FROM crm.connection_calls WHERE tenant_id = $1", desk.tenant_id)
+
+
 async def test_change_whose_webhook_may_be_on_its_way_is_no_repair(desk: Desk) -> None:
     """What happened just now is taken in all the same, but not called missed."""
     desk.intercom.now = int(datetime.now(UTC).timestamp()) - 5
