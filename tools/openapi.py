@@ -36,6 +36,9 @@ INTRODUCTION = (
 # A method that answers with a stored JSON body names in its comment the message that documents the shape.
 _BODY = re.compile(r"The body(?: is)?:? `?(rapport\.[\w.]+\w)`?")
 
+NO_BODY = {"200": {"description": "Done."}, "default": {"description": "Refused or failed."}}
+"""What HEAD is answered with: a status."""
+
 
 def build(image: bytes | None = None) -> dict[str, Any]:
     """Return the document; `image` is a descriptor image with comments, by default the repository's."""
@@ -104,6 +107,8 @@ def _operations(
             }
             if known.public:
                 operation["security"] = []
+            if binding.verb == "HEAD":
+                operation["responses"] = NO_BODY
             yield _path(binding.template), binding.verb.lower(), operation
 
 

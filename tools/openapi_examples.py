@@ -212,7 +212,8 @@ class Examples:
         method = operation["operationId"].partition("_")[2].rstrip("0123456789")
         for media in operation.get("requestBody", {}).get("content", {}).values():
             self._add(media, method, asked=True)
-        self._add(operation["responses"]["200"]["content"].get("application/json", {}), method, asked=False)
+        answer = operation["responses"]["200"].get("content", {})
+        self._add(answer.get("application/json", {}), method, asked=False)
 
     def _add(self, media: dict[str, Any], method: str, *, asked: bool) -> None:
         schema = media.get("schema", {})

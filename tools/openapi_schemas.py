@@ -167,6 +167,8 @@ class Messages:
         """Yield the dotted paths of the fields that can be written as query parameters."""
         for one in self._messages[message].field:
             nested = one.type == Field.TYPE_MESSAGE and one.type_name not in WELL_KNOWN
+            if one.type_name == RAW:
+                continue  # Raw bytes are a body or nothing.
             if not nested:
                 yield one.name
             elif one.label != Field.LABEL_REPEATED and depth < DEEPEST_QUERY:

@@ -17,7 +17,11 @@ from envoy_data_plane.envoy.extensions.filters.http.grpc_json_transcoder.v3 impo
     GrpcJsonTranscoderRequestValidationOptions,
 )
 from envoy_data_plane.envoy.extensions.filters.http.grpc_web.v3 import GrpcWeb
-from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import HeaderMutation, Mutations
+from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import (
+    HeaderMutation,
+    HeaderMutationPerRoute,
+    Mutations,
+)
 from envoy_data_plane.envoy.extensions.filters.http.health_check.v3 import HealthCheck
 from envoy_data_plane.envoy.extensions.filters.http.jwt_authn.v3 import (
     JwtAuthentication,
@@ -160,6 +164,11 @@ def refusal(status: int, **headers: str) -> Any:
 def body_limit(limits: Limits) -> Any:
     """Return what a route carries that takes bodies up to its limit."""
     return Any.pack(BufferPerRoute(buffer=Buffer(max_request_bytes=limits.longest_body)))
+
+
+def untyped() -> Any:
+    """Return what a route carries whose answers have no body, and therefore no type; gRPC's own would be left."""
+    return Any.pack(HeaderMutationPerRoute(mutations=Mutations(response_mutations=[Mutation(remove="content-type")])))
 
 
 def token_check(jwks: str, *, shared_quotas: bool = False) -> TypedExtensionConfig:

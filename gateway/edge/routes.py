@@ -184,7 +184,9 @@ def _rest_route(group: _Group, expression: str) -> Route:
         # Of gRPC's encodings a client of REST knows nothing. A vendor's key is its own affair; ours goes no further,
         # also where it is not asked for.
         request_headers_to_remove=["grpc-encoding", *([] if group.kind is Kind.WEBHOOK else ["x-api-key"])],
-        typed_per_filter_config=_off(*off) | {filters.BODY_LIMIT: filters.body_limit(limits)},
+        typed_per_filter_config=_off(*off)
+        | {filters.BODY_LIMIT: filters.body_limit(limits)}
+        | ({filters.TIDY: filters.untyped()} if group.verb == "HEAD" else {}),
     )
 
 

@@ -38,7 +38,7 @@ async def test_a_head_is_answered_and_makes_no_work(suite: SuiteUnderTest, http2
             answer = await client.head(made.webhook_url)
             assert (answer.status_code, answer.content) == (200, b"")
         unknown = await client.head(f"{suite.https_url}/webhooks/intercom/no-such-token")
-        assert (unknown.status_code, unknown.content) == (401, b"")
+        assert (unknown.status_code, unknown.content, unknown.headers.get("content-type")) == (401, b"", None)
         assert (await client.get(f"{suite.https_url}/healthz")).status_code == 200
         assert answer.http_version == ("HTTP/2" if http2 else "HTTP/1.1")
     assert await admitted(suite, token) == 0
