@@ -11,12 +11,14 @@ from urllib.parse import urlsplit
 
 import grpc
 import httpx
+import hvac
 import pytest
 
 from servicekit.envelope import KeyEncryptionKeys
 from tests.support.contents import logs
 from tests.support.servers import new_folder
 from tests.support.suite import Ran, own_suite, rapport
+from tests.support.vault import Vault
 from tests.support.waiting import eventually
 from tests.support.world import (
     Shop,
@@ -171,6 +173,38 @@ def test_a_sealed_copy_opens_the_newest_backup(suite: SuiteUnderTest, shop: Shop
     keys(suite, "recover", "--escrow", str(copy), *given, "--to", str(recovered))
     assert recovered.read_bytes() == key_file(suite).read_bytes()
     print(json.dumps(drilled["tables"]), f"opened {drilled['opened']}, failed {drilled['failed']}")  # noqa: T201 - counts
+
+
+async def test_a_suite_keeps_its_keys_in_vault(tmp_path: Path) -> None:
+    """A rotation changes no file, and a shop in use does not notice that Vault is sealed."""
+    with Vault() as vault:
+        transit = hvac.Client(url=vault.url, token=vault.token).secrets.transit
+        transit.create_key(name="rapport")
+        provider = {
+            "PROVIDER": "vault",
+            "VAULT_URL": vault.url,
+            "VAULT_TOKEN_FILE": str(vault.write_token(tmp_path / "t")),
+        }
+        told = {
+            f"RAPPORT_{service}_KEK_{name}": value for service in ("CRM", "TENANT") for name, value in provider.items()
+        }
+        with own_suite(new_folder(), told=told) as described:
+            suite = SuiteUnderTest.of(described)
+            shop = await new_shop(suite, "vault")
+            file = key_file(suite).read_bytes()
+            transit.rotate_key(name="rapport")
+            rotated = (await asyncio.to_thread(keys, suite, "rotate-kek")).value
+            assert rotated["kek"] == "vault:transit/rapport:v2"
+            assert {frozenset(uses) for uses in rotated["kek_uses"].values()} == {frozenset({rotated["kek"]})}
+            assert key_file(suite).read_bytes() == file
+            transit.update_key_configuration(name="rapport", min_decryption_version=2)
+            async with suite.client() as client:
+                assert await deliver(client, shop, 1) == 200
+                vault.sealed = True
+                assert [await deliver(client, shop, number) for number in range(2, 12)] == [200] * 10
+            assert (
+                rapport("keys", "status", "--json", "--data", suite.data).value["error"]["reason"] == "KEK_UNAVAILABLE"
+            )
 
 
 async def test_a_lost_machine_is_replaced_by_copy_and_backup(suite: SuiteUnderTest, shop: Shop, tmp_path: Path) -> None:
