@@ -131,7 +131,7 @@ def test_an_order_of_nobody_has_no_history_to_go_to(vendor: ShopifySimulator, ac
         ("orders/updated", "order_body", "order/1001"),
         ("refunds/create", "refund_body", "order/1001"),
         ("customers/update", "customer_body", "customer/71"),
-        ("customers/delete", "customer_body", "gone/customer/71"),
+        ("customers/delete", "deleted_body", "gone/customer/71"),
         ("products/update", "customer_body", None),
         ("customers/redact", "redact_body", None),
     ],
@@ -140,7 +140,7 @@ def test_what_is_told_is_fetched_from_the_shop_itself(
     vendor: ShopifySimulator, topic: str, made: str, hint: str | None
 ) -> None:
     """The topic and the shop are not signed: they only say what to look at. Bodies of the law name their shop."""
-    number = "71" if made in {"customer_body", "redact_body"} else "1001"
+    number = "71" if made in {"customer_body", "deleted_body", "redact_body"} else "1001"
     assert SHOPIFY.hint(request(getattr(vendor, made)(number), topic)) == hint
 
 
@@ -171,8 +171,7 @@ def test_a_customer_to_be_forgotten_is_erased_and_the_rest_is_for_people(vendor:
     assert means(vendor.redact_body("71"), "customers/redact") == [CustomerErasure("71")]
     for topic, body, reason in (
         ("shop/redact", vendor.redact_body(None), "SHOP_ERASURE_REQUESTED"),
-        ("customers/data_request", vendor.redact_body("71"), "CUSTOMER_DATA_REQUESTED"),
-        ("customers/redact", vendor.redact_body(None), "CUSTOMER_ID_MISSING"),
+        ("customers/data_request", vendor.data_request_body("71"), "CUSTOMER_DATA_REQUESTED"),
         ("orders/create", vendor.customer_body("71"), "BODY_NOT_OF_ITS_TOPIC"),
         ("customers/update", vendor.order_body("1001"), "BODY_NOT_OF_ITS_TOPIC"),
         ("orders/create", b"[]", "BODY_NOT_A_JSON_OBJECT"),
@@ -180,6 +179,41 @@ def test_a_customer_to_be_forgotten_is_erased_and_the_rest_is_for_people(vendor:
         with pytest.raises(NotUnderstoodError) as refused:
             means(body, topic)
         assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("topic", "made"),
+    [
+        ("customers/redact", "data_request_body"),
+        ("customers/redact", "order_body"),
+        ("customers/redact", "customer_body"),
+        ("customers/redact", "deleted_body"),
+        ("customers/delete", "customer_body"),
+        ("customers/delete", "order_body"),
+        ("customers/delete", "refund_body"),
+    ],
+)
+def test_no_body_becomes_an_erasure_by_the_unsigned_topic(vendor: ShopifySimulator, topic: str, made: str) -> None:
+    """Who gets hold of a signed body of another topic can have nobody forgotten by it: it waits for a person."""
+    number = "1001" if made in {"order_body", "refund_body"} else "71"
+    with pytest.raises(NotUnderstoodError) as refused:
+        means(getattr(vendor, made)(number), topic)
+    assert refused.value.reason == "BODY_NOT_OF_ITS_TOPIC"
+
+
+def test_a_redaction_that_asks_for_data_as_well_is_for_people(vendor: ShopifySimulator) -> None:
+    """A body that fits two topics is judged by neither."""
+    body = orjson.loads(vendor.redact_body("71")) | orjson.loads(vendor.data_request_body("71"))
+    with pytest.raises(NotUnderstoodError, match="BODY_NOT_OF_ITS_TOPIC"):
+        means(orjson.dumps(body), "customers/redact")
+    unnamed = {"shop_domain": vendor.shop_domain, "customer": {}, "orders_to_redact": []}
+    with pytest.raises(NotUnderstoodError, match="CUSTOMER_ID_MISSING"):
+        means(orjson.dumps(unnamed), "customers/redact")
+
+
+def test_a_deletion_that_cannot_be_asked_after_erases_nobody(vendor: ShopifySimulator) -> None:
+    """Without credentials there is nothing to believe, so that the delivery is quarantined for want of them."""
+    assert means(vendor.deleted_body("71"), "customers/delete") == []
 
 
 def test_one_event_is_one_delivery_for_each_topic(vendor: ShopifySimulator) -> None:
@@ -196,6 +230,15 @@ def test_one_event_is_one_delivery_for_each_topic(vendor: ShopifySimulator) -> N
     assert key("orders/updated", event_id="e-1", webhook_id="w-3") != first
     assert key("orders/paid", webhook_id="w-1") == key("orders/paid", webhook_id="w-1") != first
     assert key("orders/paid") == key("orders/paid")
+
+
+@pytest.mark.parametrize("ids", [{"event_id": "e-1"}, {"webhook_id": "w-1"}, {"event_id": "e-1", "webhook_id": "w-1"}])
+def test_another_change_is_no_copy_whatever_ids_it_comes_with(vendor: ShopifySimulator, ids: dict[str, str]) -> None:
+    """The ids are not signed, and one event may change an order twice: what it says tells them apart."""
+    before = request(vendor.order_body("1001"), "orders/updated", **ids)
+    vendor.take_back("1001", 0, 1)
+    after = request(vendor.order_body("1001"), "orders/updated", **ids)
+    assert SHOPIFY.parts(before)[0].delivery != SHOPIFY.parts(after)[0].delivery
 
 
 def test_a_body_that_names_a_shop_must_name_the_connections(vendor: ShopifySimulator) -> None:

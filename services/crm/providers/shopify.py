@@ -46,6 +46,7 @@ _ORDERS = frozenset(
 _CUSTOMERS = frozenset(f"customers/{change}" for change in ("create", "update", "enable", "disable"))
 _REFUND, _CUSTOMER_DELETED = "refunds/create", "customers/delete"
 _REDACT_CUSTOMER, _REDACT_SHOP, _DATA_REQUEST = "customers/redact", "shop/redact", "customers/data_request"
+_IDS = frozenset({"id", "admin_graphql_api_id"})
 _ABOUT_THE_LAW = frozenset({_REDACT_CUSTOMER, _REDACT_SHOP, _DATA_REQUEST})
 
 
@@ -110,18 +111,20 @@ class Shopify:
         """Name the shop (as a body about erasure does too), the event and the order or customer.
 
         One event may come under two topics, and to two subscriptions of one topic: the latter is the same delivery. The
-        id of the webhook stands for the event's where that is missing.
+        id of the webhook stands for the event's where that is missing. Neither is signed, so that the body identifies
+        too: whatever ids another change comes with, it is not taken for a copy.
         """
         body = json_object(request.body) or {}
         topic = request.header(TOPIC) or ""
         accounts = [(request.header(SHOP) or "").lower()]
         if topic in _ABOUT_THE_LAW or "shop_domain" in body:
             accounts.append(text_of(body.get("shop_domain")).lower())
-        delivery = ("body", topic, sha256(request.body).hexdigest())
+        digest = sha256(request.body).hexdigest()
+        delivery: tuple[str, ...] = ("body", topic, digest)
         if event := request.header(EVENT_ID):
-            delivery = ("event", topic, event)
+            delivery = ("event", topic, event, digest)
         elif webhook := request.header(WEBHOOK_ID):
-            delivery = ("webhook", topic, webhook)
+            delivery = ("webhook", topic, webhook, digest)
         return (Part(tuple(accounts), delivery, _subject(topic, body) or None),)
 
     def acknowledge(self, _request: Request) -> Answer:
@@ -132,6 +135,7 @@ class Shopify:
         """Turn a body into events, for a connection that cannot fetch it.
 
         What the law asks for beyond a customer's erasure is for people: it is quarantined, so that somebody sees it.
+        That a customer was deleted means nothing by itself: only the header says so, and the shop is asked.
 
         Raises:
             NotUnderstoodError: the body is not what the topic says, or has to be answered by a person.
@@ -143,7 +147,8 @@ class Shopify:
         if topic in _ABOUT_THE_LAW:
             return _by_law(topic, body)
         if topic == _CUSTOMER_DELETED:
-            return (CustomerErasure(_number(body)),)
+            _check_deleted(body)
+            return ()
         if topic in _ORDERS:
             _check_kind(body, "Order")
             order = order_of_webhook(body)
@@ -155,11 +160,7 @@ class Shopify:
         return ()
 
     def hint(self, request: Request) -> str | None:
-        """Return what is fetched from the shop before it is believed; None for other topics.
-
-        Raises:
-            NotUnderstoodError: the body names nothing.
-        """
+        """Return what is fetched from the shop before it is believed; None for other topics."""
         topic = request.header(TOPIC) or ""
         body = json_object(request.body) or {}
         if topic in _ABOUT_THE_LAW or not (subject := _subject(topic, body)):
@@ -189,6 +190,14 @@ def _check_kind(body: Mapping[str, Any], kind: str) -> None:
         raise NotUnderstoodError("BODY_NOT_OF_ITS_TOPIC")
 
 
+def _check_deleted(body: Mapping[str, Any]) -> None:
+    """Check that nothing but ids is told, as of a customer who is gone: any other body may be of another topic."""
+    _number(body)
+    _check_kind(body, "Customer")
+    if any(value for name, value in body.items() if name not in _IDS):
+        raise NotUnderstoodError("BODY_NOT_OF_ITS_TOPIC")
+
+
 def _number(body: Mapping[str, Any]) -> str:
     number = text_of(body.get("id"), MOST_ID)
     if not number:
@@ -198,6 +207,9 @@ def _number(body: Mapping[str, Any]) -> str:
 
 def _by_law(topic: str, body: Mapping[str, Any]) -> Sequence[Event]:
     if topic == _REDACT_CUSTOMER:
+        # What only asks for a customer's data names the same shop and customer.
+        if "orders_to_redact" not in body or "data_request" in body:
+            raise NotUnderstoodError("BODY_NOT_OF_ITS_TOPIC")
         return (CustomerErasure(_number(object_of(body.get("customer")))),)
     raise NotUnderstoodError("SHOP_ERASURE_REQUESTED" if topic == _REDACT_SHOP else "CUSTOMER_DATA_REQUESTED")
 

@@ -147,6 +147,17 @@ class ShopifySimulator:
             }
         )
 
+    def deleted_body(self, number: str) -> bytes:
+        """Return what is sent of a customer who is gone: ids, and fields that are empty."""
+        gone = {"phone": None, "addresses": [], "tax_exemptions": []}
+        return orjson.dumps({"id": int(number), **gone, "admin_graphql_api_id": f"gid://shopify/Customer/{number}"})
+
+    def data_request_body(self, customer: str) -> bytes:
+        """Return what is sent when a customer asks for what is stored."""
+        asked = {"orders_requested": [], "data_request": {"id": 9999}}
+        about = {"customer": {"id": int(customer), "email": "x@example.com"}}
+        return orjson.dumps({"shop_id": 1, "shop_domain": self.shop_domain, **about, **asked})
+
     def redact_body(self, customer: str | None) -> bytes:
         """Return what is sent when a customer, or without one the shop, is to be forgotten."""
         body: dict[str, Any] = {"shop_id": 1, "shop_domain": self.shop_domain}

@@ -41,6 +41,7 @@ def cases(secret: str, now: datetime, url: str, other: str) -> list[Case]:
 
     good = signed(body)
     customer, refund = vendor.customer_body("207119551"), vendor.refund_body("450789469")
+    deleted, asked = vendor.deleted_body("207119551"), vendor.data_request_body("207119551")
     redact, shop_redact = vendor.redact_body("207119551"), vendor.redact_body(None)
     stranger = ShopifySimulator(shop_domain="stranger.myshopify.com").redact_body("207119551")
     return [
@@ -49,7 +50,8 @@ def cases(secret: str, now: datetime, url: str, other: str) -> list[Case]:
         accepted("refund", signed(refund, "refunds/create"), refund),
         accepted("customer to be forgotten", signed(redact, "customers/redact"), redact),
         accepted("shop to be forgotten", signed(shop_redact, "shop/redact"), shop_redact),
-        accepted("customer's data asked for", signed(redact, "customers/data_request"), redact),
+        accepted("customer's data asked for", signed(asked, "customers/data_request"), asked),
+        accepted("customer deleted", signed(deleted, "customers/delete"), deleted),
         accepted("shop in capitals", replaced(good, _SHOP, str.upper), body),
         accepted("empty body, signed", signed(b""), b""),
         accepted("no JSON, signed", signed(b"order"), b"order"),
