@@ -26,7 +26,7 @@ def configure(level: str = "info") -> None:
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()
-    root.handlers = [_ToStructlog()]
+    root.handlers = [LibraryHandler()]
     root.setLevel(max(threshold, logging.WARNING))
 
 
@@ -34,15 +34,28 @@ def _render(_logger: object, _name: str, event: structlog.typing.EventDict) -> b
     return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS)
 
 
-class _ToStructlog(logging.Handler):
+class LibraryHandler(logging.Handler):
     """Brings what libraries log into our form; their texts are data here, not event names."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record of the standard library."""
-        data: dict[str, Any] = {"logger": record.name, "message": record.getMessage()}
-        if record.exc_info and record.exc_info[1]:
-            data["error"] = describe_exception(record.exc_info[1])
-        structlog.get_logger().log(record.levelno, "library_message", **data)
+        """Write a record of the standard library.
+
+        Of gRPC's only the kind of error and where it came up: its texts quote the metadata of calls, which hold
+        credentials.
+        """
+        error = record.exc_info[1] if record.exc_info else None
+        data: dict[str, Any] = {"logger": record.name}
+        level = record.levelno
+        if record.name.partition(".")[0] == "grpc":
+            if error:
+                data["error"] = f"{_frames(error)}{_kind(error)}"
+            # A header that is no text, which any client may send, as often as it likes: that is no error of ours.
+            level = logging.DEBUG if isinstance(error, UnicodeDecodeError) else level
+        else:
+            data["message"] = record.getMessage()
+            if error:
+                data["error"] = describe_exception(error)
+        structlog.get_logger().log(level, "library_message", **data)
 
 
 def describe_exception(error: BaseException) -> str:
@@ -56,7 +69,14 @@ def describe_exception(error: BaseException) -> str:
     while current is not None and id(current) not in seen:
         seen.add(id(current))
         text = str(current).split("DETAIL:")[0].strip()
-        frames = "".join(traceback.format_tb(current.__traceback__))
-        parts.append(f"{frames}{type(current).__module__}.{type(current).__qualname__}: {text}")
+        parts.append(f"{_frames(current)}{_kind(current)}: {text}")
         current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
     return "\ncaused by:\n".join(parts)[:_LONGEST]
+
+
+def _frames(error: BaseException) -> str:
+    return "".join(traceback.format_tb(error.__traceback__))
+
+
+def _kind(error: BaseException) -> str:
+    return f"{type(error).__module__}.{type(error).__qualname__}"

@@ -129,6 +129,7 @@ class Crm:
     tickets: FakeTickets
     keks: KeyEncryptionKeys
     channel: grpc.aio.Channel
+    address: str
     databases: list[Database] = field(default_factory=list)
     callings: list[Calling] = field(default_factory=list)
 
@@ -315,7 +316,7 @@ async def crm(fresh_database_for: DatabaseFor, provider_base_url: str) -> AsyncI
         audit=kept_trail()[0],
     )
     async with grpc.aio.insecure_channel(server.address) as channel:
-        under_test = Crm(made, process, issuer, tickets, keks, channel, [database])
+        under_test = Crm(made, process, issuer, tickets, keks, channel, server.address, [database])
         yield under_test
     await server.stop()
     await tickets.stop()

@@ -1,6 +1,7 @@
 """Webhooks through a real server into a real database: admitted once, refused alike, never half."""
 
 import asyncio
+import logging
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,12 +9,18 @@ import asyncpg
 import grpc
 import orjson
 import pytest
+from google.api.httpbody_pb2 import HttpBody
+from rapport.crm.v1 import webhook_service_pb2
 
+from servicekit.logs import LibraryHandler
 from services.crm.providers.provider import MAX_BODY_BYTES
 from services.crm.providers.zendesk import PUBLIC_TEST_SECRET, SIGNATURE, TIMESTAMP
 from tests.crm.arrivals import arrival
 from tests.crm.conftest import Crm
 from tests.crm.zendesk_requests import SECRET, event, headers
+from tests.support import wire
+
+RECEIVE = "/rapport.crm.v1.WebhookService/ReceiveWebhook"
 
 
 async def refusal(crm: Crm, provider: str, token: str, body: bytes, pairs: Any = ()) -> grpc.aio.AioRpcError:
@@ -238,11 +245,20 @@ async def test_nothing_received_and_no_secret_rests_in_clear(crm: Crm) -> None:
         assert secret.encode().hex() not in dump
 
 
-async def test_logs_hold_no_body_secret_or_token(crm: Crm, capfd: pytest.CaptureFixture[str]) -> None:
-    """Neither a success nor a refusal writes content or credentials to the log."""
+async def test_logs_hold_no_body_secret_or_token(
+    crm: Crm, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a success nor a refusal writes content or credentials to the log, a header that is no text included."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [LibraryHandler()])
     shop = await crm.shop()
     await crm.deliver(shop, event(detail={"description": "PLANTED-MARKER"}))
     await refusal(crm, "zendesk", shop.token, b"PLANTED-MARKER", headers(b"other", datetime.now(UTC)))
+    for token in (shop.token, "unknown"):
+        request = webhook_service_pb2.ReceiveWebhookRequest(provider="zendesk", token=token, body=HttpBody(data=b"x"))
+        said = [(name, f"PLANTED-MARKER {SECRET}".encode() + b"\xff") for name in (b"x-webhook-token", b"user-agent")]
+        answer = await wire.call(crm.address, RECEIVE, request, said)
+        assert answer[b"grpc-status"] == str(grpc.StatusCode.UNAUTHENTICATED.value[0]).encode()
     captured = capfd.readouterr()
+    assert "grpc._cython" in captured.out
     for secret in ("PLANTED-MARKER", SECRET, shop.token):
         assert secret not in captured.out + captured.err

@@ -32,9 +32,9 @@ class Call:
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
     path: str = ""
-    url: str = ""
-    query: Sequence[tuple[str, str]] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
+    url: str = field(default="", repr=False)
+    query: Sequence[tuple[str, str]] = field(default=(), repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     json: object = field(default=None, repr=False)
     form: Sequence[tuple[str, str]] = field(default=(), repr=False)
     expects: frozenset[int] = frozenset()
@@ -46,7 +46,7 @@ class Reply:
     """The answer to a call; `headers` has lower-case names."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
 
 

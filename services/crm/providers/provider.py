@@ -51,11 +51,12 @@ class Request:
 
     `url` is the public address as the provider called it, made of our configured base and the received path, never of
     a `Host` header. `headers` holds lower-case names with their values in the order received, repeated ones included.
+    Its address and headers hold secrets, and its body is private: none of them stands in what it looks like in a log.
     """
 
     method: str
-    url: str
-    headers: Sequence[tuple[str, str]]
+    url: str = field(repr=False)
+    headers: Sequence[tuple[str, str]] = field(repr=False)
     body: bytes = field(repr=False)
 
     def header(self, name: str) -> str | None:
