@@ -35,6 +35,7 @@ from services.tickets.store import Store
 from services.tickets.watching import Watching
 from tests.support.servers import DatabaseFor, ServiceDatabase
 from tests.support.tokens import Issuer
+from tests.support.trail import kept_trail
 
 # A busy machine must not fail a property: how long an example takes is not what these tests are about.
 settings.register_profile("rapport", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -130,7 +131,9 @@ async def start(tickets_database: ServiceDatabase, valkey_url: str, issuer: Issu
             stack.push_async_callback(watching.close)
             tokens, events = PageTokens.from_secret(SECRET), InboxEvents(watching, SECRET)
             erasing = Erasing(ErasureStore(database), inbox)
-            server = await start_server(registrations(store, inbox, erasing, tokens, events), trust=issuer.trust)
+            server = await start_server(
+                registrations(store, inbox, erasing, tokens, events), trust=issuer.trust, audit=kept_trail()[0]
+            )
             stack.push_async_callback(server.stop)
             channel = grpc.aio.insecure_channel(server.address)
             stack.push_async_callback(channel.close)
