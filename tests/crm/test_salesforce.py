@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from services.crm.events import Event, Priority, TicketEvent
 from services.crm.providers.api import AddNote, AddTags, ApiError, Pace, Reply, SendReply, SetPriority
-from services.crm.providers.provider import NotUnderstoodError, Request, WebhookSecret, account_matches, judge
+from services.crm.providers.provider import (
+    MOST_PARTS,
+    NotUnderstoodError,
+    Request,
+    WebhookSecret,
+    account_matches,
+    judge,
+)
 from services.crm.providers.salesforce import SALESFORCE
 from services.crm.providers.salesforce_api import PAGE, SALESFORCE_API, SalesforceApi
 from services.crm.providers.salesforce_ids import full_id
@@ -184,6 +191,7 @@ def test_id_is_completed_as_the_vendor_does() -> None:
         pytest.param(b'<!DOCTYPE a SYSTEM "file:///etc/passwd"><a/>', id="external document type"),
         pytest.param(b'<!DOCTYPE a [<!ENTITY % p SYSTEM "http://evil/">%p;]><a/>', id="parameter entity"),
         pytest.param(b"<a>" * 300_000, id="bottomless"),
+        pytest.param(b"<a>" + b"<b/>" * 200_000 + b"</a>", id="countless"),
     ],
 )
 def test_xml_that_no_message_needs_is_refused_although_the_token_is_right(body: bytes) -> None:
@@ -192,6 +200,25 @@ def test_xml_that_no_message_needs_is_refused_although_the_token_is_right(body: 
         read(body)
     verdict = judge(SALESFORCE, request(body), [WebhookSecret(1, "token", LONG_AGO)], NOW)
     assert (verdict.accepted, verdict.reason) == (False, "xml_forbidden")
+
+
+@pytest.mark.parametrize("name", ["ActionId", "OrganizationId"])
+def test_what_stands_once_in_a_message_is_not_multiplied_by_its_parts(vendor: SalesforceSimulator, name: str) -> None:
+    """An id of any length would be copied into a hundred parts: one that is too long is none."""
+    body = vendor.outbound(*[CASE] * MOST_PARTS, notification="04l").decode()
+    start, end = body.index(f"<{name}>") + len(name) + 2, body.index(f"</{name}>")
+    parts = SALESFORCE.parts(request((body[:start] + body[start:end] * 40_000 + body[end:]).encode()))
+    assert len(parts) == MOST_PARTS
+    assert sum(len(part.body or b"") for part in parts) < len(body) + MOST_PARTS * 1024
+    assert account_matches("00D58000000LTzD", parts[0]) is (name == "ActionId")
+
+
+def test_message_that_would_grow_is_not_kept(vendor: SalesforceSimulator) -> None:
+    """A letter that is written as an escape of five is kept as it is a few times, but not a million times."""
+    for count, kept in ((100, True), (500_000, False)):
+        filled = vendor.outbound(CASE).replace(b"The zip", b"<![CDATA[" + b"&" * count + b"]]>")
+        parts = SALESFORCE.parts(request(filled))
+        assert [bool(part.body) for part in parts] == [kept]
 
 
 @pytest.mark.parametrize(

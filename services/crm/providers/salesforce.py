@@ -32,7 +32,13 @@ CASE = "500"
 """How the id of a case begins."""
 
 _MOST_ID = 255
-_FORBIDDEN = Verdict.refused("xml_forbidden", rule="no document type, no entities and no deep nesting in XML")
+_MOST_GROWTH = 2
+"""How many times longer than a message its parts together may be, apart from an envelope for each."""
+
+_ENVELOPE = 1024
+_FORBIDDEN = Verdict.refused(
+    "xml_forbidden", rule="no document type, no entities, no deep nesting in XML, nor too much of it"
+)
 _TOO_MANY = Verdict.refused("too_many_notifications", rule=f"at most {MOST_PARTS} notifications in a message")
 _PARENTS = frozenset({"CaseComment", "EmailMessage"})
 
@@ -95,22 +101,24 @@ class Salesforce:
     def parts(self, request: Request) -> Sequence[Part]:
         """Name the organisation, and each notification with its case.
 
-        Of a body that is no message nothing is kept, since a session's id could be anywhere in it.
+        Of a body that is no message nothing is kept, since a session's id could be anywhere in it; nor of one that
+        would be much longer written anew, which nothing that Salesforce writes is.
         """
         message = _message(request)
+        whole = ("body", sha256(request.body).hexdigest())
         if message is None or not message.notifications:
-            account = message.organization if message else ""
-            return (_part(account, ("body", sha256(request.body).hexdigest()), None, b""),)
+            return (_part(message.organization if message else "", whole, None, b""),)
+        bodies = [kept(message, each) for each in message.notifications[:MOST_PARTS]]
+        if sum(map(len, bodies)) > _MOST_GROWTH * len(request.body) + len(bodies) * _ENVELOPE:
+            return (_part(message.organization, whole, None, b""),)
         return [
             _part(
                 message.organization,
-                ("notification", each.id[:_MOST_ID])
-                if each.id
-                else ("record", sha256(kept(message, each)).hexdigest()),
+                ("notification", each.id[:_MOST_ID]) if each.id else ("record", sha256(body).hexdigest()),
                 _case_of(each),
-                kept(message, each),
+                body,
             )
-            for each in message.notifications[:MOST_PARTS]
+            for each, body in zip(message.notifications, bodies, strict=False)
         ]
 
     def acknowledge(self, _request: Request) -> Answer:

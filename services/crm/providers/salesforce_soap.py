@@ -34,21 +34,28 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,79}", re.ASCII)
 MOST_DEPTH = 16
 """How deep elements may lie in each other; those of an outbound message lie six deep."""
 
+MOST_ELEMENTS = 30_000
+"""How many elements a document may have: a hundred records with some three hundred fields each."""
+
+MOST_ID = 18
+"""The characters of Salesforce's ids; what is longer is none, and is read as empty."""
+
 
 class ForbiddenXmlError(Exception):
-    """The document has a document type, entities or bottomless nesting: no outbound message has, an attack may."""
+    """The document has what no outbound message has: a document type, entities, or too many or too deep elements."""
 
 
-class _Shallow(TreeBuilder):
-    """Builds a tree as long as it does not get too deep, which would take long and help nobody."""
+class _Bounded(TreeBuilder):
+    """Builds a tree as long as it gets neither too deep nor too large, which would take long and help nobody."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._depth = 0
+        self._depth = self._elements = 0
 
     def start(self, tag: str, attrs: dict[str, str]) -> Element:
         self._depth += 1
-        if self._depth > MOST_DEPTH:
+        self._elements += 1
+        if self._depth > MOST_DEPTH or self._elements > MOST_ELEMENTS:
             raise ForbiddenXmlError
         return super().start(tag, attrs)
 
@@ -79,9 +86,10 @@ def read(body: bytes) -> Notifications | None:
     """Return the outbound message that a body is; None when it is none.
 
     Raises:
-        ForbiddenXmlError: it has a document type, entities or bottomless nesting, whatever else it is.
+        ForbiddenXmlError: it has a document type, entities, bottomless nesting or too many elements, whatever else it
+            is.
     """
-    parser = DefusedXMLParser(target=_Shallow(), forbid_dtd=True, forbid_entities=True, forbid_external=True)
+    parser = DefusedXMLParser(target=_Bounded(), forbid_dtd=True, forbid_entities=True, forbid_external=True)
     try:
         parser.feed(body)
         envelope = parser.close()
@@ -94,8 +102,9 @@ def read(body: bytes) -> Notifications | None:
     if message is None:
         return None
     return Notifications(
-        _text(message.find(f"{_OUTBOUND}OrganizationId")),
-        _text(message.find(f"{_OUTBOUND}ActionId")),
+        # Both are written into every part of the message: what is no id would multiply.
+        _id(message.find(f"{_OUTBOUND}OrganizationId")),
+        _id(message.find(f"{_OUTBOUND}ActionId")),
         [_notification(each) for each in message.findall(f"{_OUTBOUND}Notification")],
     )
 
@@ -127,6 +136,12 @@ def _notification(element: Element) -> Notification:
         if each.tag.startswith(_OBJECT) and _NAME.fullmatch(name := each.tag.removeprefix(_OBJECT))
     }
     return Notification(_text(element.find(f"{_OUTBOUND}Id")), kind if _NAME.fullmatch(kind) else "", fields)
+
+
+def _id(element: Element | None) -> str:
+    """Return an id; empty for what is too long for one, of which a part may be somebody else's."""
+    text = _text(element)
+    return text if len(text) <= MOST_ID else ""
 
 
 def _text(element: Element | None) -> str:
