@@ -113,6 +113,13 @@ async def test_same_request_is_one_change_and_another_under_its_id_is_refused(de
         await desk.note("Twice")
 
 
+@pytest.mark.parametrize("request_id", ["short", "with a space", "with-\x00-in-it", "höchstens", "x" * 129])
+async def test_request_id_that_cannot_be_kept_is_refused(desk: Desk, request_id: str) -> None:
+    """A request id is printable ASCII of a bounded length."""
+    with require_status(Status.INVALID_ARGUMENT, "REQUEST_INVALID"):
+        await desk.note(request_id=request_id)
+
+
 async def test_what_can_never_be_done_is_refused_at_once(desk: Desk) -> None:
     """An unknown ticket, one that stands at no helpdesk, and one whose connection is gone have reasons of their own."""
     for ticket, place, status, reason in (

@@ -29,7 +29,7 @@ from rapport.crm.v1 import write_pb2 as rapport_dot_crm_dot_v1_dot_write__pb2
 from rapport.options.v1 import options_pb2 as rapport_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"rapport/crm/v1/write_service.proto\x12\x0erapport.crm.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1arapport/crm/v1/write.proto\x1a rapport/options/v1/options.proto\"\x99\x02\n\x12\x43reateWriteRequest\x12%\n\x06ticket\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18@R\x06ticket\x12-\n\nrequest_id\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x08\x18\x80\x01R\trequestId\x12>\n\x08priority\x18\x03 \x01(\tB \xbaH\x1dr\x1bR\x06urgentR\x04highR\x06normalR\x03lowH\x00R\x08priority\x12-\n\x04tags\x18\x04 \x01(\x0b\x32\x17.rapport.crm.v1.NewTagsH\x00R\x04tags\x12-\n\x04note\x18\x05 \x01(\x0b\x32\x17.rapport.crm.v1.NewNoteH\x00R\x04noteB\x0f\n\x06\x63hange\x12\x05\xbaH\x02\x08\x01\"7\n\x07NewTags\x12,\n\x04tags\x18\x01 \x03(\tB\x18\xe2\x41\x01\x02\xbaH\x11\x92\x01\x0e\x08\x01\x10\x14\x18\x01\"\x06r\x04\x10\x01\x18\x64R\x04tags\"s\n\x07NewNote\x12#\n\x04text\x18\x01 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01\x18\x90NH\x00R\x04text\x12\x31\n\x0erecommendation\x18\x02 \x01(\x08\x42\x07\xbaH\x04j\x02\x08\x01H\x00R\x0erecommendationB\x10\n\x07\x63ontent\x12\x05\xbaH\x02\x08\x01\"\x8f\x01\n\x10SendReplyRequest\x12%\n\x06ticket\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18@R\x06ticket\x12-\n\nrequest_id\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x08\x18\x80\x01R\trequestId\x12%\n\x04text\x18\x03 \x01(\tB\x11\x80\x01\x01\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\x90NR\x04text\"5\n\x0fGetWriteRequest\x12\"\n\x05write\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01R\x05write\"\xd9\x01\n\x11ListWritesRequest\x12(\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12+\n\npage_token\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80 R\tpageToken\x12?\n\x05state\x18\x03 \x01(\x0e\x32\x1b.rapport.crm.v1.Write.StateB\x0c\xe2\x41\x01\x01\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12,\n\tticket_id\x18\x04 \x01(\tB\x0f\xe2\x41\x01\x01\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\x08ticketId\"k\n\x12ListWritesResponse\x12-\n\x06writes\x18\x01 \x03(\x0b\x32\x15.rapport.crm.v1.WriteR\x06writes\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"7\n\x11RetryWriteRequest\x12\"\n\x05write\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01R\x05write2\x96\x05\n\x0cWriteService\x12\x86\x01\n\x0b\x43reateWrite\x12\".rapport.crm.v1.CreateWriteRequest\x1a\x15.rapport.crm.v1.Write\"<\x90\x02\x02\x8a\xb5\x18\x0f\n\rtickets.write\x82\xd3\xe4\x93\x02 \"\x1b/v1/tickets/{ticket}/writes:\x01*\x12\x89\x01\n\tSendReply\x12 .rapport.crm.v1.SendReplyRequest\x1a\x15.rapport.crm.v1.Write\"C\x90\x02\x02\x8a\xb5\x18\x11\n\rtickets.write \x01\x82\xd3\xe4\x93\x02%\" /v1/tickets/{ticket}/writes:send:\x01*\x12s\n\x08GetWrite\x12\x1f.rapport.crm.v1.GetWriteRequest\x1a\x15.rapport.crm.v1.Write\"/\x90\x02\x01\x8a\xb5\x18\x0e\n\x0ctickets.read\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/writes/{write}\x12|\n\nListWrites\x12!.rapport.crm.v1.ListWritesRequest\x1a\".rapport.crm.v1.ListWritesResponse\"\'\x90\x02\x01\x8a\xb5\x18\x0e\n\x0ctickets.read\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/writes\x12~\n\nRetryWrite\x12!.rapport.crm.v1.RetryWriteRequest\x1a\x15.rapport.crm.v1.Write\"6\x8a\xb5\x18\x0f\n\rtickets.write\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/writes/{write}:retry:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"rapport/crm/v1/write_service.proto\x12\x0erapport.crm.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1arapport/crm/v1/write.proto\x1a rapport/options/v1/options.proto\"\xa3\x02\n\x12\x43reateWriteRequest\x12%\n\x06ticket\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18@R\x06ticket\x12\x37\n\nrequest_id\x18\x02 \x01(\tB\x18\xe2\x41\x01\x02\xbaH\x11r\x0f\x10\x08\x18\x80\x01\x32\x08^[!-~]*$R\trequestId\x12>\n\x08priority\x18\x03 \x01(\tB \xbaH\x1dr\x1bR\x06urgentR\x04highR\x06normalR\x03lowH\x00R\x08priority\x12-\n\x04tags\x18\x04 \x01(\x0b\x32\x17.rapport.crm.v1.NewTagsH\x00R\x04tags\x12-\n\x04note\x18\x05 \x01(\x0b\x32\x17.rapport.crm.v1.NewNoteH\x00R\x04noteB\x0f\n\x06\x63hange\x12\x05\xbaH\x02\x08\x01\"7\n\x07NewTags\x12,\n\x04tags\x18\x01 \x03(\tB\x18\xe2\x41\x01\x02\xbaH\x11\x92\x01\x0e\x08\x01\x10\x14\x18\x01\"\x06r\x04\x10\x01\x18\x64R\x04tags\"s\n\x07NewNote\x12#\n\x04text\x18\x01 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01\x18\x90NH\x00R\x04text\x12\x31\n\x0erecommendation\x18\x02 \x01(\x08\x42\x07\xbaH\x04j\x02\x08\x01H\x00R\x0erecommendationB\x10\n\x07\x63ontent\x12\x05\xbaH\x02\x08\x01\"\x99\x01\n\x10SendReplyRequest\x12%\n\x06ticket\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18@R\x06ticket\x12\x37\n\nrequest_id\x18\x02 \x01(\tB\x18\xe2\x41\x01\x02\xbaH\x11r\x0f\x10\x08\x18\x80\x01\x32\x08^[!-~]*$R\trequestId\x12%\n\x04text\x18\x03 \x01(\tB\x11\x80\x01\x01\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\x90NR\x04text\"5\n\x0fGetWriteRequest\x12\"\n\x05write\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01R\x05write\"\xd9\x01\n\x11ListWritesRequest\x12(\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12+\n\npage_token\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80 R\tpageToken\x12?\n\x05state\x18\x03 \x01(\x0e\x32\x1b.rapport.crm.v1.Write.StateB\x0c\xe2\x41\x01\x01\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12,\n\tticket_id\x18\x04 \x01(\tB\x0f\xe2\x41\x01\x01\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\x08ticketId\"k\n\x12ListWritesResponse\x12-\n\x06writes\x18\x01 \x03(\x0b\x32\x15.rapport.crm.v1.WriteR\x06writes\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"7\n\x11RetryWriteRequest\x12\"\n\x05write\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01R\x05write2\x96\x05\n\x0cWriteService\x12\x86\x01\n\x0b\x43reateWrite\x12\".rapport.crm.v1.CreateWriteRequest\x1a\x15.rapport.crm.v1.Write\"<\x90\x02\x02\x8a\xb5\x18\x0f\n\rtickets.write\x82\xd3\xe4\x93\x02 \"\x1b/v1/tickets/{ticket}/writes:\x01*\x12\x89\x01\n\tSendReply\x12 .rapport.crm.v1.SendReplyRequest\x1a\x15.rapport.crm.v1.Write\"C\x90\x02\x02\x8a\xb5\x18\x11\n\rtickets.write \x01\x82\xd3\xe4\x93\x02%\" /v1/tickets/{ticket}/writes:send:\x01*\x12s\n\x08GetWrite\x12\x1f.rapport.crm.v1.GetWriteRequest\x1a\x15.rapport.crm.v1.Write\"/\x90\x02\x01\x8a\xb5\x18\x0e\n\x0ctickets.read\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/writes/{write}\x12|\n\nListWrites\x12!.rapport.crm.v1.ListWritesRequest\x1a\".rapport.crm.v1.ListWritesResponse\"\'\x90\x02\x01\x8a\xb5\x18\x0e\n\x0ctickets.read\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/writes\x12~\n\nRetryWrite\x12!.rapport.crm.v1.RetryWriteRequest\x1a\x15.rapport.crm.v1.Write\"6\x8a\xb5\x18\x0f\n\rtickets.write\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/writes/{write}:retry:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,7 +41,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEWRITEREQUEST'].fields_by_name['ticket']._loaded_options = None
   _globals['_CREATEWRITEREQUEST'].fields_by_name['ticket']._serialized_options = b'\342A\001\002\272H\006r\004\020\001\030@'
   _globals['_CREATEWRITEREQUEST'].fields_by_name['request_id']._loaded_options = None
-  _globals['_CREATEWRITEREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\002\272H\007r\005\020\010\030\200\001'
+  _globals['_CREATEWRITEREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\002\272H\021r\017\020\010\030\200\0012\010^[!-~]*$'
   _globals['_CREATEWRITEREQUEST'].fields_by_name['priority']._loaded_options = None
   _globals['_CREATEWRITEREQUEST'].fields_by_name['priority']._serialized_options = b'\272H\035r\033R\006urgentR\004highR\006normalR\003low'
   _globals['_NEWTAGS'].fields_by_name['tags']._loaded_options = None
@@ -55,7 +55,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDREPLYREQUEST'].fields_by_name['ticket']._loaded_options = None
   _globals['_SENDREPLYREQUEST'].fields_by_name['ticket']._serialized_options = b'\342A\001\002\272H\006r\004\020\001\030@'
   _globals['_SENDREPLYREQUEST'].fields_by_name['request_id']._loaded_options = None
-  _globals['_SENDREPLYREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\002\272H\007r\005\020\010\030\200\001'
+  _globals['_SENDREPLYREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\002\272H\021r\017\020\010\030\200\0012\010^[!-~]*$'
   _globals['_SENDREPLYREQUEST'].fields_by_name['text']._loaded_options = None
   _globals['_SENDREPLYREQUEST'].fields_by_name['text']._serialized_options = b'\200\001\001\342A\001\002\272H\007r\005\020\001\030\220N'
   _globals['_GETWRITEREQUEST'].fields_by_name['write']._loaded_options = None
@@ -81,21 +81,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WRITESERVICE'].methods_by_name['RetryWrite']._loaded_options = None
   _globals['_WRITESERVICE'].methods_by_name['RetryWrite']._serialized_options = b'\212\265\030\017\n\rtickets.write\202\323\344\223\002\035\"\030/v1/writes/{write}:retry:\001*'
   _globals['_CREATEWRITEREQUEST']._serialized_start=209
-  _globals['_CREATEWRITEREQUEST']._serialized_end=490
-  _globals['_NEWTAGS']._serialized_start=492
-  _globals['_NEWTAGS']._serialized_end=547
-  _globals['_NEWNOTE']._serialized_start=549
-  _globals['_NEWNOTE']._serialized_end=664
-  _globals['_SENDREPLYREQUEST']._serialized_start=667
-  _globals['_SENDREPLYREQUEST']._serialized_end=810
-  _globals['_GETWRITEREQUEST']._serialized_start=812
-  _globals['_GETWRITEREQUEST']._serialized_end=865
-  _globals['_LISTWRITESREQUEST']._serialized_start=868
-  _globals['_LISTWRITESREQUEST']._serialized_end=1085
-  _globals['_LISTWRITESRESPONSE']._serialized_start=1087
-  _globals['_LISTWRITESRESPONSE']._serialized_end=1194
-  _globals['_RETRYWRITEREQUEST']._serialized_start=1196
-  _globals['_RETRYWRITEREQUEST']._serialized_end=1251
-  _globals['_WRITESERVICE']._serialized_start=1254
-  _globals['_WRITESERVICE']._serialized_end=1916
+  _globals['_CREATEWRITEREQUEST']._serialized_end=500
+  _globals['_NEWTAGS']._serialized_start=502
+  _globals['_NEWTAGS']._serialized_end=557
+  _globals['_NEWNOTE']._serialized_start=559
+  _globals['_NEWNOTE']._serialized_end=674
+  _globals['_SENDREPLYREQUEST']._serialized_start=677
+  _globals['_SENDREPLYREQUEST']._serialized_end=830
+  _globals['_GETWRITEREQUEST']._serialized_start=832
+  _globals['_GETWRITEREQUEST']._serialized_end=885
+  _globals['_LISTWRITESREQUEST']._serialized_start=888
+  _globals['_LISTWRITESREQUEST']._serialized_end=1105
+  _globals['_LISTWRITESRESPONSE']._serialized_start=1107
+  _globals['_LISTWRITESRESPONSE']._serialized_end=1214
+  _globals['_RETRYWRITEREQUEST']._serialized_start=1216
+  _globals['_RETRYWRITEREQUEST']._serialized_end=1271
+  _globals['_WRITESERVICE']._serialized_start=1274
+  _globals['_WRITESERVICE']._serialized_end=1936
 # @@protoc_insertion_point(module_scope)

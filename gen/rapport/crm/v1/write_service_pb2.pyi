@@ -33,7 +33,9 @@ class CreateWriteRequest(message.Message):
     ticket: builtins.str
     """The ticket: its id (UUID) or its number ("T-001")."""
     request_id: builtins.str
-    """Any text by which a repetition of the request is recognised, for example a UUID; unique within the tenant."""
+    """By which a repetition of the request is recognised, for example a UUID: printable ASCII without spaces, unique within
+    the tenant.
+    """
     priority: builtins.str
     """Set this priority: urgent, high, normal or low. Helpdesks that know fewer take the nearest."""
     @builtins.property
@@ -121,7 +123,9 @@ class SendReplyRequest(message.Message):
     ticket: builtins.str
     """The ticket: its id (UUID) or its number ("T-001")."""
     request_id: builtins.str
-    """Any text by which a repetition of the request is recognised, for example a UUID; unique within the tenant."""
+    """By which a repetition of the request is recognised, for example a UUID: printable ASCII without spaces, unique within
+    the tenant.
+    """
     text: builtins.str
     """What the customer is to read."""
     def __init__(
