@@ -33,8 +33,8 @@ class CreateWriteRequest(message.Message):
     ticket: builtins.str
     """The ticket: its id (UUID) or its number ("T-001")."""
     request_id: builtins.str
-    """By which a repetition of the request is recognised, for example a UUID: printable ASCII without spaces, unique within
-    the tenant.
+    """By which a repetition of the request is recognised, for example "0198f3c2-7a10-7c3e-9b61-5f0d2c8e4a17": printable
+    ASCII without spaces, unique within the tenant.
     """
     priority: builtins.str
     """Set this priority: urgent, high, normal or low. Helpdesks that know fewer take the nearest."""
@@ -123,8 +123,8 @@ class SendReplyRequest(message.Message):
     ticket: builtins.str
     """The ticket: its id (UUID) or its number ("T-001")."""
     request_id: builtins.str
-    """By which a repetition of the request is recognised, for example a UUID: printable ASCII without spaces, unique within
-    the tenant.
+    """By which a repetition of the request is recognised, for example "0198f3c2-7a10-7c3e-9b61-5f0d2c8e4a17": printable
+    ASCII without spaces, unique within the tenant.
     """
     text: builtins.str
     """What the customer is to read."""
