@@ -26,7 +26,7 @@ from tests.support.trail import KeptEntries, kept_trail
 SECRET = "the-predecessors-webhook-token"
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 URL = "https://rapport.example/webhooks/provider/token"
-BODY = b'{"ticket": {"id": 7}}'
+BODY = b'{"schema": "gorgias.v1", "ticket_id": "7", "updated": "2026-11-22T11:00:00Z"}'
 
 
 def mac(body: bytes = BODY, url: str = "") -> bytes:
@@ -64,6 +64,15 @@ def test_each_of_the_six_schemes_is_as_it_was(provider: str) -> None:
     ):
         assert not verdict(provider, *pairs)
     assert not verdict(provider, (name, value), body=BODY + b" ")
+
+
+@pytest.mark.parametrize("body", [BODY, b""])
+def test_what_zendesk_signs_itself_is_no_body_of_the_predecessors(body: bytes) -> None:
+    """A captured signature over time and body proves nothing without its time: neither as a body nor as part of one."""
+    time = b"2020-01-01T00:00:00Z"
+    signed = ("x-zendesk-webhook-signature", b64encode(mac(time + body)).decode())
+    assert not verdict("zendesk", signed, body=time + body)
+    assert not verdict("zendesk", signed, body=body)
 
 
 @pytest.mark.parametrize("provider", HEX)
