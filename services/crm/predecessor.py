@@ -14,7 +14,7 @@ from types import MappingProxyType
 from servicekit.errors import FieldViolation
 from services.crm.errors import PredecessorModeError
 from services.crm.providers.provider import Request, Verdict, WebhookSecret
-from services.crm.providers.signatures import base64_of, claimed_bytes, hex_of, proving
+from services.crm.providers.signatures import base64_of, claimed_bytes, hex_of, json_object, proving
 
 RULE = "predecessor"
 """The rule of every verdict that a scheme of the predecessor gave."""
@@ -29,19 +29,24 @@ ALIAS_HEADER = "x-webhook-token"
 
 @dataclass(frozen=True, slots=True)
 class _Scheme:
-    """A header, what it proves, and how: HMAC-SHA256 with the webhook secret over the signed bytes."""
+    """A header, what it proves, and how: HMAC-SHA256 with the webhook secret over the signed bytes.
+
+    `objects_only` is for a header in which the vendor itself signs more than the body with the same secret: what that
+    signs, a time and a body, must not pass for a body. No JSON object begins with a time.
+    """
 
     header: str
     signed: str
     encode: Callable[[bytes], bytes] = hex_of
     with_url: bool = False
+    objects_only: bool = False
     prefix: bytes = b""
 
 
 _SCHEMES: Mapping[str, _Scheme] = MappingProxyType(
     {
         "gorgias": _Scheme("x-gorgias-signature", "body"),
-        "zendesk": _Scheme("x-zendesk-webhook-signature", "body", base64_of),
+        "zendesk": _Scheme("x-zendesk-webhook-signature", "body", base64_of, objects_only=True),
         "salesforce": _Scheme("x-salesforce-signature", "url + body", base64_of, with_url=True),
         "helpshift": _Scheme("x-helpshift-signature", "body"),
         "intercom": _Scheme("x-hub-signature", "body", prefix=b"sha256="),
@@ -72,7 +77,7 @@ class PredecessorScheme:
             return scheme.encode(hmac.digest(secret.encode(), signed, sha256))
 
         proved = proving(secrets, claimed.removeprefix(scheme.prefix), proof)
-        if proved is None:
+        if proved is None or (scheme.objects_only and request.read(json_object) is None):
             return Verdict.refused("signature_mismatch", signed=scheme.signed, rule=RULE)
         return Verdict.verified_by(proved, signed=scheme.signed, rule=RULE)
 

@@ -55,6 +55,25 @@ def test_webhook_names_its_account_and_ticket_and_is_known_by_its_bytes(vendor: 
     assert GORGIAS.parts(request(vendor.webhook("701")))[0].delivery != first.delivery
 
 
+@pytest.mark.parametrize(
+    ("updated", "identifies"),
+    [
+        ("2026-11-20T10:00:00.123456+00:00", True),
+        ("2026-11-20T10:00:00.001Z", True),
+        ("2026-11-20T10:00:00+00:00", False),
+        ("2026-11-20T10:00:00.000000+00:00", False),
+        ("2026-11-20T10:00:00.5Z", False),
+        ("2026-11-20", False),
+        ("{{ticket.updated_datetime}}", False),
+        (None, False),
+    ],
+)
+def test_a_time_identifies_only_with_its_fraction(updated: str | None, *, identifies: bool) -> None:
+    """Two changes within a second have the same bytes otherwise, and the second one would be lost as a copy."""
+    (part,) = GORGIAS.parts(request(orjson.dumps({"ticket_id": "701", "updated": updated})))
+    assert bool(part.delivery) is identifies
+
+
 def test_webhook_is_not_believed_but_its_ticket_is_named(vendor: GorgiasSimulator) -> None:
     """An unsigned body makes no events, only a hint at what to fetch."""
     assert GORGIAS.events(request(vendor.webhook("701")), LONG_AGO) == ()

@@ -44,15 +44,16 @@ def only(events: Sequence[Event]) -> TicketEvent:
     return event
 
 
-def test_webhook_is_known_by_its_event_with_type_and_issue(vendor: HelpshiftSimulator) -> None:
-    """The ids of events come again with other types and issues, so that one alone identifies nothing."""
+def test_webhook_is_known_by_its_event_with_type_issue_and_time(vendor: HelpshiftSimulator) -> None:
+    """The ids of events come again with other types, issues and times, so that one alone identifies nothing."""
     body = orjson.loads(vendor.webhook("701"))
-    same = [request(orjson.dumps(body)), request(orjson.dumps({**body, "event_timestamp": 1}))]
+    same = [request(orjson.dumps(body)), request(orjson.dumps({**body, "app_id": "acme_app_2"}))]
     first, again = (HELPSHIFT.parts(each)[0] for each in same)
     update = HELPSHIFT.parts(request(orjson.dumps({**body, "event_type": "update_issue"})))[0]
     other = HELPSHIFT.parts(request(orjson.dumps({**body, "data": {"id": 702}})))[0]
     assert first.delivery == again.delivery
-    assert len({first.delivery, update.delivery, other.delivery}) == 3
+    later = HELPSHIFT.parts(request(orjson.dumps({**body, "event_timestamp": 1})))[0]
+    assert len({first.delivery, update.delivery, other.delivery, later.delivery}) == 4
     assert (first.accounts, first.conversation) == (("acme", "acme"), "701")
 
 

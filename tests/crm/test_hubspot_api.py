@@ -182,12 +182,48 @@ def test_a_batch_is_a_delivery_for_each_event_in_its_own_portal(vendor: HubSpotS
         assert part.body == batch(event)
 
 
-def test_an_event_is_told_apart_by_more_than_its_id(vendor: HubSpotSimulator) -> None:
-    """The same event again is the same delivery; with any of five fields different it is another one."""
+@pytest.mark.parametrize("named", [True, False])
+def test_an_event_is_told_apart_by_more_than_its_id(vendor: HubSpotSimulator, *, named: bool) -> None:
+    """The same event again is the same delivery; with any of its fields different it is another one.
+
+    Without an `eventId` all fields count, other than that of the attempt.
+    """
     event = vendor.event("512", "propertyChange", propertyName="subject", propertyValue="a")
-    differing = ({"subscriptionId": 9}, {"eventId": 9}, {"objectId": 9}, {"occurredAt": 9}, {"propertyName": "content"})
+    differing: list[dict[str, Any]] = [
+        {"subscriptionId": 9},
+        {"subscriptionType": "ticket.deletion"},
+        {"objectId": 9},
+        {"occurredAt": 9},
+        {"propertyName": "content"},
+        {"fromObjectId": 9},
+        {"toObjectId": 9},
+        {"eventId": 9} if named else {"propertyValue": "b"},
+    ]
+    if not named:
+        del event["eventId"]
     names = [HUBSPOT.parts(request(event | change))[0].delivery for change in (*differing, {}, {"attemptNumber": 3})]
-    assert len(set(names)) == 6
+    assert len(set(names)) == len(differing) + 1
+    assert names[-1] == names[-2]
+
+
+def test_two_associations_at_the_same_time_are_two_deliveries(vendor: HubSpotSimulator) -> None:
+    """They name the objects that they join, and none that they are about."""
+    joined = {"fromObjectId": 512, "toObjectId": 1}
+    event = vendor.event("512", "associationChange") | joined
+    del event["objectId"]
+    parts = HUBSPOT.parts(request(event, event | {"toObjectId": 2}))
+    assert parts[0].delivery != parts[1].delivery
+    assert [part.conversation for part in parts] == ["512", "512"]
+
+
+def test_an_event_too_deep_to_be_told_apart_is_for_people() -> None:
+    """It is kept as it came, and said to be not understood."""
+    deep = b'[{"subscriptionType":"ticket.creation","objectId":1,"a":' + b"[" * 600 + b"]" * 600 + b"}]"
+    sent = Request("POST", URL, (), deep)
+    (part,) = HUBSPOT.parts(sent)
+    assert part.body is None
+    with pytest.raises(NotUnderstoodError, match="EVENT_TOO_DEEP"):
+        HUBSPOT.events(sent, LONG_AGO)
 
 
 def test_more_events_than_may_be_are_one_delivery_of_all_their_portals(vendor: HubSpotSimulator) -> None:

@@ -182,8 +182,9 @@ async def test_the_old_path_is_an_alias_of_the_connections_address(crm: Crm) -> 
     with pytest.raises(grpc.aio.AioRpcError) as off:
         await at_old_path(crm)
     await set_mode(crm, shop, timedelta(days=1))
-    await at_old_path(crm)
-    await crm.post("gorgias", shop.token, BODY, [("x-webhook-token", SECRET)])
+    dated = b'{"ticket": {"id": 7}, "updated": "2026-11-20T10:00:00.123456+00:00"}'
+    await at_old_path(crm, dated)
+    await crm.post("gorgias", shop.token, dated, [("x-webhook-token", SECRET)])
     balance = await crm.balance(shop)
     assert (balance.admitted, balance.duplicate) == (2, 1)
     assert [entry.outcome for entry in written.all] == [OUTCOME]

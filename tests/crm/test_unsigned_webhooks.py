@@ -164,19 +164,20 @@ async def test_ticket_is_fetched_and_a_lie_is_not_believed(crm: Crm, source: Sou
 
 
 async def test_same_webhook_twice_is_one_delivery(crm: Crm, source: Source) -> None:
-    """A redelivery is acknowledged as the first was, and makes no work."""
+    """A redelivery is acknowledged as the first was, and makes no work; Freshdesk's has no exact time to be known by."""
     shop = await connect(crm, source)
     body = source.body()
     answers = [await send(crm, source, shop, body) for _ in range(3)]
     balance = await crm.balance(shop)
-    assert (balance.admitted, balance.duplicate, balance.pending) == (3, 2, 1)
+    copies = 0 if source.vendor.name == "freshdesk" else 2
+    assert (balance.admitted, balance.duplicate, balance.pending) == (3, copies, 3 - copies)
     expected = ACK if source.vendor.name == "salesforce" else b'{"status":"accepted"}'
     assert set(answers) == {expected}
 
 
 @pytest.mark.parametrize("source", ["freshdesk"], indirect=True)
 async def test_change_that_looks_like_the_one_before_is_not_lost(crm: Crm, source: Source) -> None:
-    """Where a body has no time in it, the customer's second message makes the same webhook: it is fetched as well."""
+    """Where a body has no exact time, the customer's second message makes the same webhook: it is fetched as well."""
     assert isinstance(source.vendor, FreshdeskSimulator)
     shop = await connect(crm, source)
     async with crm.working():

@@ -1,7 +1,8 @@
 """Every vendor's table of webhooks against the pure functions: what proves itself is accepted, nothing else is."""
 
 from contextlib import suppress
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urljoin
 
 import pytest
@@ -10,6 +11,7 @@ from services.crm.providers import PROVIDERS
 from services.crm.providers.provider import (
     MAX_BODY_BYTES,
     MOST_PARTS,
+    STALE,
     NotUnderstoodError,
     Part,
     Proof,
@@ -101,8 +103,41 @@ def test_no_request_makes_a_provider_fail(table: Table, case: Case, url: str, se
     assert provider.acknowledge(request).content_type
     for part in parts:
         understand(provider, request, part)
-    assert not judge(provider, request, [], NOW).accepted
+    # Also by itself a provider takes nothing without a secret; `judge` would not even ask it.
+    assert not provider.authenticate(request, [], NOW).accepted
     judge(provider, request, secrets, NOW)
+
+
+def test_a_body_is_read_once_by_each_reader() -> None:
+    """However often a request is asked; another body is another request's."""
+    seen: list[bytes] = []
+
+    def length(body: bytes) -> int:
+        seen.append(body)
+        return len(body)
+
+    request = Request("POST", BASE, (), b"abc")
+    assert [request.read(length) for _ in range(3)] == [3, 3, 3]
+    assert replace(request, body=b"").read(length) == 0
+    assert seen == [b"abc", b""]
+
+
+@pytest.mark.parametrize("provider", ["zendesk", "hubspot", "standard"])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_signed_time_counts_for_five_minutes_both_ways(provider: str, sign: int) -> None:
+    """A second before their end the request is let in, a second after it is refused, for its time alone."""
+    table = TABLES[provider]
+    own, _, other = connection(table)
+    url = address(table, own)
+    judged = {}
+    for seconds in (270, 299, 301):
+        signed_at = NOW + sign * timedelta(seconds=seconds)
+        case = table.cases(own, signed_at, url, other)[0]
+        judged[seconds] = outcome(table, case, [WebhookSecret(1, own, LONG_AGO)], url)
+    assert [judged[seconds][0] for seconds in (270, 299, 301)] == [True, True, False]
+    late = judged[301][2]
+    assert late is not None
+    assert late.reason == STALE
 
 
 def understand(provider: Provider, request: Request, part: Part) -> None:

@@ -70,9 +70,10 @@ class Freshdesk:
 
     def parts(self, request: Request) -> Sequence[Part]:
         """Name the account by the host of the ticket's address, and the ticket; a body with a time is the delivery."""
-        body = _fields(json_object(request.body) or {})
-        account = _account_of(text_of(body.get("ticket_url")))
-        return (Part((account,) if account else (), dated_body(request, body), _ticket_of(body)),)
+        body = request.read(json_object) or {}
+        fields = _fields(body)
+        account = _account_of(text_of(fields.get("ticket_url")))
+        return (Part((account,) if account else (), dated_body(request, fields), _ticket_of(fields)),)
 
     def acknowledge(self, _request: Request) -> Answer:
         """Freshdesk reads only the status."""
@@ -88,7 +89,7 @@ class Freshdesk:
         Raises:
             NotUnderstoodError: the body is no JSON object, or names no ticket.
         """
-        body = json_object(request.body)
+        body = request.read(json_object)
         if body is None:
             raise NotUnderstoodError("BODY_NOT_A_JSON_OBJECT")
         ticket = _ticket_of(_fields(body))

@@ -72,7 +72,7 @@ class Gorgias:
 
     def parts(self, request: Request) -> Sequence[Part]:
         """Name the account that the template names, and the ticket; with a time in it the body is the delivery."""
-        body = json_object(request.body) or {}
+        body = request.read(json_object) or {}
         account = text_of(body.get("account")).lower().removesuffix(_HOST)
         return (Part((account,) if account else (), dated_body(request, body), _ticket_of(body)),)
 
@@ -90,7 +90,7 @@ class Gorgias:
         Raises:
             NotUnderstoodError: the body is no JSON object, or names no ticket.
         """
-        body = json_object(request.body)
+        body = request.read(json_object)
         if body is None:
             raise NotUnderstoodError("BODY_NOT_A_JSON_OBJECT")
         ticket = _ticket_of(body)

@@ -78,12 +78,12 @@ class HelpScout:
 
     def pings(self, request: Request) -> bool:
         """Return whether it is a test: the header says so, unless the body has a conversation or names one."""
-        body = json_object(request.body) or {}
+        body = request.read(json_object) or {}
         return request.header(EVENT) == _TEST and not is_conversation(body) and not _named(request)
 
     def parts(self, request: Request) -> Sequence[Part]:
         """Name the conversation; the signed bytes identify the delivery, if they are a state and no mere address."""
-        body = json_object(request.body) or {}
+        body = request.read(json_object) or {}
         delivery = ("body", sha256(request.body).hexdigest())
         if deleted := _deleted(request):
             # A deleted customer of the same number has the same body.
@@ -103,7 +103,7 @@ class HelpScout:
         Raises:
             NotUnderstoodError: the body is no JSON object.
         """
-        body = json_object(request.body)
+        body = request.read(json_object)
         if body is None:
             raise NotUnderstoodError("BODY_NOT_A_JSON_OBJECT")
         key = "/".join(self.parts(request)[0].delivery)
@@ -121,7 +121,7 @@ class HelpScout:
 
 def _named(request: Request) -> str:
     """Return the conversation whose address is all that a body says, as with the webhook's option `notification`."""
-    body = json_object(request.body) or {}
+    body = request.read(json_object) or {}
     if is_conversation(body):
         return ""
     found = _ADDRESS.fullmatch(text_of(body.get("resourceUri")) or text_of(body.get("uri")))
@@ -130,7 +130,7 @@ def _named(request: Request) -> str:
 
 def _deleted(request: Request) -> str:
     """Return the conversation that was deleted: nothing but its id is sent, and the header says what the id is of."""
-    body = json_object(request.body) or {}
+    body = request.read(json_object) or {}
     return text_of(body.get("id"), MOST_ID) if request.header(EVENT) == _DELETED and body.keys() == {"id"} else ""
 
 

@@ -64,8 +64,8 @@ class Helpshift:
         return False
 
     def parts(self, request: Request) -> Sequence[Part]:
-        """Name the domain, the event (with its type and issue, since ids of events are used again) and the issue."""
-        body = json_object(request.body) or {}
+        """Name the domain, the event (with its type, issue and time, since ids are used again) and the issue."""
+        body = request.read(json_object) or {}
         data = object_of(body.get("data"))
         accounts = [text_of(body.get("domain"))]
         if "domain" in data:
@@ -73,7 +73,7 @@ class Helpshift:
         event, issue = text_of(body.get("event_id")), text_of(data.get("id"))
         delivery: tuple[str, ...] = ("body", sha256(request.body).hexdigest())
         if event and issue:
-            delivery = ("event", text_of(body.get("event_type")), issue, event)
+            delivery = ("event", text_of(body.get("event_type")), issue, event, text_of(body.get("event_timestamp")))
         return (Part(tuple(accounts), delivery, issue if _ISSUE.fullmatch(issue) else None),)
 
     def acknowledge(self, _request: Request) -> Answer:
@@ -90,7 +90,7 @@ class Helpshift:
         Raises:
             NotUnderstoodError: the body is no JSON object, is about something else, or names no issue.
         """
-        body = json_object(request.body)
+        body = request.read(json_object)
         if body is None:
             raise NotUnderstoodError("BODY_NOT_A_JSON_OBJECT")
         if not text_of(body.get("event_type")).endswith("_issue"):

@@ -91,14 +91,14 @@ class Intercom:
 
     def pings(self, request: Request) -> bool:
         """Return whether it is Intercom's ping, which may have no id."""
-        return text_of((json_object(request.body) or {}).get("topic")) == "ping"
+        return text_of((request.read(json_object) or {}).get("topic")) == "ping"
 
     def parts(self, request: Request) -> Sequence[Part]:
         """Name the workspace, the notification and the ticket.
 
         The app's secret signs for every workspace: of an app, what names none is nobody's.
         """
-        body = json_object(request.body) or {}
+        body = request.read(json_object) or {}
         notification = text_of(body.get("id"))
         delivery = ("event", notification) if notification else ("body", sha256(request.body).hexdigest())
         topic = text_of(body.get("topic"))
@@ -118,7 +118,7 @@ class Intercom:
         Raises:
             NotUnderstoodError: the body is no notification, or names no ticket.
         """
-        body = json_object(request.body)
+        body = request.read(json_object)
         if body is None:
             raise NotUnderstoodError("BODY_NOT_A_JSON_OBJECT")
         topic = text_of(body.get("topic"))

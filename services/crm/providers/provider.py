@@ -5,11 +5,11 @@ what to call by the steps of `api.py`, which another part carries out.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from services.crm.events import Event
 from services.crm.providers.api import Api
@@ -22,6 +22,9 @@ STALE = "timestamp_out_of_tolerance"
 
 MOST_PARTS = 100
 """How many deliveries one request may hold."""
+
+
+_Read = TypeVar("_Read")
 
 
 class NotUnderstoodError(Exception):
@@ -58,6 +61,14 @@ class Request:
     url: str = field(repr=False)
     headers: Sequence[tuple[str, str]] = field(repr=False)
     body: bytes = field(repr=False)
+    _known: dict[Callable[[bytes], Any], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def read(self, reader: Callable[[bytes], _Read]) -> _Read:
+        """Return what `reader`, which must be a pure function, makes of the body; it is asked once, however often."""
+        if reader not in self._known:
+            self._known[reader] = reader(self.body)
+        found: _Read = self._known[reader]
+        return found
 
     def header(self, name: str) -> str | None:
         """Return the value of the header that came exactly once; None when it is missing or came twice."""

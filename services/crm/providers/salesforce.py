@@ -82,9 +82,8 @@ class Salesforce:
         verdict = by_address(request, secrets)
         if not verdict.accepted:
             return verdict
-        try:
-            message = read(request.body)
-        except ForbiddenXmlError:
+        message = request.read(_read)
+        if isinstance(message, ForbiddenXmlError):
             return _FORBIDDEN
         if message is not None and len(message.notifications) > MOST_PARTS:
             return _TOO_MANY
@@ -145,11 +144,16 @@ class Salesforce:
         return case
 
 
-def _message(request: Request) -> Notifications | None:
+def _read(body: bytes) -> Notifications | ForbiddenXmlError | None:
     try:
-        return read(request.body)
-    except ForbiddenXmlError:
-        return None
+        return read(body)
+    except ForbiddenXmlError as error:
+        return error
+
+
+def _message(request: Request) -> Notifications | None:
+    message = request.read(_read)
+    return None if isinstance(message, ForbiddenXmlError) else message
 
 
 def _part(organization: str, delivery: tuple[str, ...], case: str | None, body: bytes) -> Part:

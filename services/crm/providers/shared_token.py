@@ -18,7 +18,8 @@ AUTHORIZATION = "authorization"
 
 HEADER_RULE = "the header X-Webhook-Token is the webhook secret"
 BASIC_RULE = "the password of HTTP Basic is the webhook secret"
-_SECONDS = re.compile(r"[0-9]:[0-9]{2}:[0-9]{2}", re.ASCII)
+# A fraction of zeros says no more than the second before it.
+_EXACT_TIME = re.compile(r"[0-9]:[0-9]{2}:[0-9]{2}[.](?=[0-9]*[1-9])[0-9]{3,9}(?![0-9])", re.ASCII)
 _LONGEST_TIME = 64
 _SIGNED = "nothing; the token alone is compared"
 
@@ -40,12 +41,12 @@ def by_header_or_basic(request: Request, secrets: Sequence[WebhookSecret]) -> Ve
 
 
 def dated_body(request: Request, fields: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what identifies a delivery whose body is a template of the shop's: its bytes, if they hold a time.
+    """Return what identifies a delivery whose body is a template of the shop's: its bytes, if they hold an exact time.
 
-    Without a time to the second in the field `updated` the next change of the ticket may look the same byte for byte:
+    Without a fraction of a second in the field `updated` the next change of the ticket may look the same byte for byte:
     then nothing identifies it. A copy costs one fetch; a change that is taken for a copy would be lost.
     """
-    dated = _SECONDS.search(text_of(fields.get("updated"), _LONGEST_TIME)) is not None
+    dated = _EXACT_TIME.search(text_of(fields.get("updated"), _LONGEST_TIME)) is not None
     return ("body", sha256(request.body).hexdigest()) if dated else ()
 
 

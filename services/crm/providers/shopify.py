@@ -114,7 +114,7 @@ class Shopify:
         id of the webhook stands for the event's where that is missing. Neither is signed, so that the body identifies
         too: whatever ids another change comes with, it is not taken for a copy.
         """
-        body = json_object(request.body) or {}
+        body = request.read(json_object) or {}
         topic = request.header(TOPIC) or ""
         accounts = [(request.header(SHOP) or "").lower()]
         if topic in _ABOUT_THE_LAW or "shop_domain" in body:
@@ -140,7 +140,7 @@ class Shopify:
         Raises:
             NotUnderstoodError: the body is not what the topic says, or has to be answered by a person.
         """
-        body = json_object(request.body)
+        body = request.read(json_object)
         if body is None:
             raise NotUnderstoodError("BODY_NOT_A_JSON_OBJECT")
         topic = request.header(TOPIC) or ""
@@ -162,7 +162,7 @@ class Shopify:
     def hint(self, request: Request) -> str | None:
         """Return what is fetched from the shop before it is believed; None for other topics."""
         topic = request.header(TOPIC) or ""
-        body = json_object(request.body) or {}
+        body = request.read(json_object) or {}
         if topic in _ABOUT_THE_LAW or not (subject := _subject(topic, body)):
             return None
         return f"{GONE}{subject}" if topic == _CUSTOMER_DELETED else subject

@@ -135,7 +135,7 @@ class Standard:
     def parts(self, request: Request) -> Sequence[Part]:
         """Name the message, whose id is the same on every retry, and what it is about."""
         message = request.header(f"{_named(request)}-id") or ""
-        data = object_of((json_object(request.body) or {}).get("data"))
+        data = object_of((request.read(json_object) or {}).get("data"))
         about = [(kind, text_of(data.get(kind), MOST_ID)) for kind in ("ticket", "order", "customer")]
         return (Part((), ("message", message), next((f"{kind}/{name}" for kind, name in about if name), None)),)
 

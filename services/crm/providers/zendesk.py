@@ -115,7 +115,7 @@ class Zendesk:
 
     def parts(self, request: Request) -> Sequence[Part]:
         """Name the account, the delivery (body `id` of event subscriptions, else the invocation) and the ticket."""
-        body = json_object(request.body) or {}
+        body = request.read(json_object) or {}
         header = request.header(ACCOUNT)
         accounts = tuple(account for account in (text_of(body.get("account_id")), header or "") if account)
         detail = body.get("detail")
@@ -134,7 +134,7 @@ class Zendesk:
         Raises:
             NotUnderstoodError: the body is no JSON object, has no event type (a trigger's template) or no ticket.
         """
-        body = json_object(request.body)
+        body = request.read(json_object)
         if body is None:
             raise NotUnderstoodError("BODY_NOT_A_JSON_OBJECT")
         kind = text_of(body.get("type"))

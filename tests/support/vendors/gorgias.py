@@ -11,7 +11,7 @@ import orjson
 
 from tests.support.vendors.server import Answered, Asked, Route
 
-_BEGINNING = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
+_BEGINNING = datetime(2026, 11, 20, 10, 0, 0, 123456, tzinfo=UTC)
 _BUCKET = 40
 _SHOP = "help@acme.example"
 _CUSTOMER = {"id": 9001, "email": "anna@example", "name": "Anna"}

@@ -101,6 +101,7 @@ def _by_hash(vendor: HubSpotSimulator, secret: str, now: datetime, url: str, bod
     """Return the requests of versions 1 and 2, and their mixtures with version 3."""
     v1, v2 = ([*vendor.sign_by_hash(body, secret, url, version).items()] for version in ("v1", "v2"))
     v3 = [*vendor.sign(body, secret, now, url).items()]
+    empty = [*vendor.sign_by_hash(b"", secret, url, "v2").items()]
     longer = batch(vendor.event("512", event_id=2))
     return [
         accepted("version 1", v1, body),
@@ -116,12 +117,22 @@ def _by_hash(vendor: HubSpotSimulator, secret: str, now: datetime, url: str, bod
         refused("version twice", doubled(v1, _VERSION), body),
         refused("version 1 called version 2", replaced(v1, _VERSION, lambda _: "v2"), body),
         refused("version 2 called version 1", replaced(v2, _VERSION, lambda _: "v1"), body),
+        refused(
+            "version 2 called version 1, its address moved to the body", _called_v1(v2), f"POST{url}".encode() + body
+        ),
+        refused("empty version 2 called version 1", _called_v1(empty), f"POST{url}".encode()),
+        refused("version 1 of no list", [*vendor.sign_by_hash(b"{}", secret, url, "v1").items()], b"{}"),
         refused("version 1 in upper case", replaced(v1, _HASH, str.upper), body),
         refused("version 1 with a flipped bit", v1, flipped(body)),
         refused("version 2 of another address", [*vendor.sign_by_hash(body, secret, f"{url}x", "v2").items()], body),
         refused("version 1 of another body", v1, longer),
         refused("version 1, extended without the secret", *_extended(secret, body, longer)),
     ]
+
+
+def _called_v1(headers: Headers) -> Headers:
+    """Return the headers with version 1 in place of theirs."""
+    return replaced(headers, _VERSION, lambda _: "v1")
 
 
 def _moved(headers: Headers, time: str) -> Headers:
