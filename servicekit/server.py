@@ -29,12 +29,17 @@ RECEIVE_BYTES = 2 * 1024 * 1024
 SEND_BYTES = 16 * 1024 * 1024
 """The largest message that a server answers with."""
 
+METADATA_BYTES = 192 * 1024
+"""The largest metadata of a call. The gateway takes heads of 60 KiB, says the host of them a second time, and adds some
+of its own: what it lets in is never refused for its size here."""
+
 _OPTIONS = (
     # An old process forgotten on the port must not take a share of the calls: the port is ours alone or we fail.
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", RECEIVE_BYTES),
     ("grpc.max_send_message_length", SEND_BYTES),
-    ("grpc.max_metadata_size", 32 * 1024),
+    ("grpc.max_metadata_size", METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", METADATA_BYTES),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
 )

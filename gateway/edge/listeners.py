@@ -28,11 +28,14 @@ from envoy_data_plane.google.protobuf import Any
 from gateway.addresses import HostPort
 from gateway.edge import access_log, messages, redirects, replies, tls
 from gateway.edge.clients import LOOPBACK, USUAL_PORT, Patience, Proxies
+from gateway.edge.limits import LONGEST_HEADERS_KIBIBYTES, MOST_HEADERS
 from gateway.edge.routes import HTTPS_ROUTES
 
-LONGEST_HEADERS_KIBIBYTES = 60
-MOST_HEADERS = 100
 HTTPS, HTTP, PROXIED = "https", "http", "proxied"
+
+GRPC_HEADERS = ("timeout", "encoding", "accept-encoding")
+"""What clients may say about a call over gRPC; all else beginning with `grpc-` is for gRPC's own layers, which end a
+call whose value they cannot read."""
 
 # What only the edge and the suite itself may say. Envoy sets its own anew after this.
 FORBIDDEN_HEADERS = (
@@ -41,7 +44,8 @@ FORBIDDEN_HEADERS = (
     "x-host|x-proxyuser-ip|x-remote-.*|remote-.*|front-end-https|x-url-scheme|x-scheme|x-rapport-.*|rapport-.*|"
     "x-tenant.*|tenant.*|x-user(-(id|name|email|roles?|groups?))?|x-principal.*|x-scopes?|x-roles?|x-identity.*|x-auth-.*|"
     "x-authenticated-.*|x-jwt-.*|x-internal-.*|x-ssl-.*|x-client-cert.*|ssl-client-.*|x-amzn-oidc-.*|x-goog-(iap|auth).*|"
-    "x-ms-client-principal.*|problem-bin|grpc-status.*|grpc-message|proxy-.*)"
+    "x-ms-client-principal.*|problem-bin|proxy-.*|"
+    f"grpc-{messages.all_but(GRPC_HEADERS)})"
 )
 # What gRPC cannot carry as metadata: it would break the call that the header was sent with.
 UNCARRIABLE_HEADERS = ".*[^a-z0-9_.:-].*|.*-bin"

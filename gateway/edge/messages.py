@@ -1,6 +1,6 @@
 """Small pieces of Envoy configuration that several resources are made of."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 from envoy_data_plane.envoy.config.core.v3 import (
@@ -42,6 +42,18 @@ def header(name: str, value: str, *, append: bool = False) -> HeaderValueOption:
 def matches(expression: str) -> StringMatcher:
     """Return a matcher of the whole string by an expression (RE2)."""
     return StringMatcher(safe_regex=RegexMatcher(regex=expression))
+
+
+def all_but(words: Iterable[str]) -> str:
+    """Return an expression for every text but these words: RE2 knows no "not" of more than a letter."""
+    tails: dict[str, list[str]] = {}
+    for word in words:
+        tails.setdefault(word[:1], []).append(word[1:])
+    whole = tails.pop("", None)
+    if not tails:
+        return ".+"
+    others = "|".join([f"[^{''.join(tails)}].*", *(f"{letter}{all_but(rest)}" for letter, rest in tails.items())])
+    return f"(?:{others})" if whole else f"(?:{others})?"
 
 
 def header_is(name: str, value: str) -> HeaderMatcher:

@@ -34,7 +34,10 @@ def mappers() -> list[ResponseMapper]:
     body = SubstitutionFormatString(json_format=messages.struct({"status": "ok"}), content_type="application/json")
     made.append(ResponseMapper(filter=well, body_format_override=body))
     made.append(_mapper(_status(ComparisonFilterOp.GE, 400), problems.OTHER, title="Error", status="%RESPONSE_CODE%"))
-    return made
+    # What Envoy itself has not implemented is an encoding of the transfer: the client's mistake, in this suite.
+    unread = _mapper(_status(ComparisonFilterOp.EQ, 501), problems.BY_STATUS[400])
+    unread.status_code = 400
+    return [unread, *made]
 
 
 def _grpc_mapper(only: AccessLogFilter, problem: problems.Problem) -> ResponseMapper:

@@ -181,9 +181,13 @@ def _rest_route(group: _Group, expression: str) -> Route:
             # For lists of addresses that a vendor's webhooks may come from; nobody outside can say this header.
             *([messages.header("x-rapport-client", CLIENT_ADDRESS)] if group.kind is Kind.WEBHOOK else []),
         ],
-        # Of gRPC's encodings a client of REST knows nothing. A vendor's key is its own affair; ours goes no further,
-        # also where it is not asked for.
-        request_headers_to_remove=["grpc-encoding", *([] if group.kind is Kind.WEBHOOK else ["x-api-key"])],
+        # A client of REST knows nothing of gRPC's headers (what is added above comes after this). A vendor's key is its
+        # own affair; ours goes no further, also where it is not asked for.
+        request_headers_to_remove=[
+            "grpc-encoding",
+            "grpc-timeout",
+            *([] if group.kind is Kind.WEBHOOK else ["x-api-key"]),
+        ],
         typed_per_filter_config=_off(*off)
         | {filters.BODY_LIMIT: filters.body_limit(limits)}
         | ({filters.TIDY: filters.untyped()} if group.verb == "HEAD" else {}),

@@ -24,7 +24,7 @@ from rapport.tenant.v1 import token_service_pb2 as token_pb
 from rapport.tenant.v1 import token_service_pb2_grpc as token_rpc
 
 from servicekit.identity import sign_token
-from servicekit.server import NOTICE_SECONDS
+from servicekit.server import METADATA_BYTES, NOTICE_SECONDS
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -35,6 +35,12 @@ LEADING = "leading"
 """The id whose answer has a Location: the one that the request names as its colour."""
 GOOD_KEY = "rpk_goodgoodgoodgoodgood_abc123"
 WORKLOAD_SECRET = "the-gateways-own-secret"
+
+OPTIONS = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_metadata_size", METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", METADATA_BYTES),
+)
 
 T = TypeVar("T")
 
@@ -111,7 +117,7 @@ class Server:
         self._server = None
 
     async def _start(self) -> None:
-        self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+        self._server = grpc.aio.server(options=OPTIONS)
         self._register(self._server)
         self.health = health_aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
