@@ -86,6 +86,11 @@ FORGED = {
     "grpc-status": "0",
     "grpc-status-details-bin": "ZXZpbA==",
     "grpc-message": "evil",
+    "grpc-internal-encoding-request": "evil",
+    "grpc-previous-rpc-attempts": "evil",
+    "grpc-retry-pushback-ms": "evil",
+    "grpc-server-stats-bin": "ZXZpbA==",
+    "grpc-trace-bin": "ZXZpbA==",
 }
 MARKS = ("evil", "6.6.6.6", "EVIL", "ZXZpbA")
 ECHO = "/rapport.probe.v1.ProbeService/Echo"
