@@ -1,6 +1,8 @@
 """An operator's calls about the keys that seal credentials, and the file of the suite's key-encryption keys."""
 
 import asyncio
+import fcntl
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,25 @@ def load_keys(path: Path) -> KeyEncryptionKeys:
         raise CommandError(f"{error}.", reason="KEY_FILE_INVALID") from error
 
 
+def change_keys(path: Path, change: Callable[[KeyEncryptionKeys], KeyEncryptionKeys]) -> KeyEncryptionKeys:
+    """Put what `change` makes of a file's keys into the file, and return it; who does so at the same time waits.
+
+    Whatever `change` raises leaves the file as it is.
+
+    Raises:
+        CommandError: as for `load_keys`.
+    """
+    # The folder is locked, not the file: that is another one after each change.
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        keys = change(load_keys(path))
+        write_private(path, keys.text().decode())
+    finally:
+        os.close(folder)
+    return keys
+
+
 async def key_status(folder: SuiteFolder) -> dict[str, Any]:
     """Return which key-encryption key is active, what each is needed for, and the latest rotations."""
     async with operator_of(folder) as operator:
@@ -63,10 +84,8 @@ async def rotate_kek(folder: SuiteFolder, progress: Progress) -> dict[str, Any]:
         before = await _status(operator)
         active = before["active_kek"]
         unfinished = any(name != active for uses in before["kek_uses"].values() for name in uses)
-        keys = load_keys(key_file(folder))
-        if not unfinished and keys.active_name == active:
-            keys = keys.with_new()
-            write_private(key_file(folder), keys.text().decode())
+        if not unfinished:
+            await _make_kek(operator, key_file(folder), active)
         await _tenant(operator, signing_key_service_pb2.RewrapKeysRequest())
         rotation = await _crm(operator, data_key_service_pb2.RotateKekRequest())
         ended = await _followed(operator, rotation, progress)
@@ -92,19 +111,48 @@ async def remove_kek(folder: SuiteFolder, name: str) -> dict[str, Any]:
         CommandError: it is needed, active, or not in the file.
     """
     async with operator_of(folder) as operator:
+        _refuse_needed(await _status(operator), name)
+        return await _remove(operator, key_file(folder), name)
+
+
+async def _make_kek(operator: Operator, path: Path, active: str) -> None:
+    """Make a new key in the file, if the active key is the file's and nobody else has just made one."""
+    held = load_keys(path)
+    if held.active_name != active:
+        return
+    made = change_keys(path, lambda keys: keys.with_new() if keys.active_name == active else keys)
+    status = await _status(operator)
+    used = any(made.active_name in uses for uses in status["kek_uses"].values())
+    if status["active_kek"] == active and not used:
+        # Another provider is chosen, and its key has the same name. Nobody wraps by the new one.
+        change_keys(path, lambda keys: held if keys.text() == made.text() else keys)
+
+
+async def _remove(operator: Operator, path: Path, name: str) -> dict[str, Any]:
+    """Take a key out of the file; it is put back when somebody has wrapped by it meanwhile, or it is not known."""
+    held = load_keys(path)
+    try:
+        change_keys(path, lambda keys: keys.without(name))
+    except ValueError as error:
+        raise CommandError(f"{name}: {error}.", reason="KEK_NOT_REMOVABLE") from error
+    try:
         status = await _status(operator)
-        needed = {service: uses[name] for service, uses in status["kek_uses"].items() if name in uses}
-        if needed:
-            counts = ", ".join(f"{count} keys of {service}" for service, count in needed.items())
-            raise CommandError(
-                f"{name} still wraps {counts}: run `rapport keys rotate-kek` first.", reason="KEK_NEEDED"
-            )
-        try:
-            keys = load_keys(key_file(folder)).without(name)
-        except ValueError as error:
-            raise CommandError(f"{name}: {error}.", reason="KEK_NOT_REMOVABLE") from error
-        write_private(key_file(folder), keys.text().decode())
-        return await _status(operator)
+        _refuse_needed(status, name)
+    except BaseException:
+        change_keys(path, lambda keys: keys.with_old(name, held))
+        raise
+    return status
+
+
+def _refuse_needed(status: dict[str, Any], name: str) -> None:
+    """Refuse to go on where a key still wraps something.
+
+    Raises:
+        CommandError: it does.
+    """
+    if needed := {service: uses[name] for service, uses in status["kek_uses"].items() if name in uses}:
+        counts = ", ".join(f"{count} keys of {service}" for service, count in needed.items())
+        raise CommandError(f"{name} still wraps {counts}: run `rapport keys rotate-kek` first.", reason="KEK_NEEDED")
 
 
 async def _status(operator: Operator) -> dict[str, Any]:

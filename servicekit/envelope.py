@@ -4,6 +4,7 @@ What is sealed opens only as the same field of the same version of the same reco
 of what is authenticated, each part prefixed by its length.
 """
 
+import hmac
 import os
 import re
 import secrets
@@ -162,6 +163,17 @@ class KeyEncryptionKeys:
         if name not in self._keys or name == self._active:
             raise ValueError("only a key that is there and not active can be removed")
         return KeyEncryptionKeys(self._active, {one: key for one, key in self._keys.items() if one != name})
+
+    def with_old(self, name: str, held: "KeyEncryptionKeys") -> "KeyEncryptionKeys":
+        """Return the keys with one put back that was taken out of `held`; unchanged when there is one of its name."""
+        taken_out = held._keys[name]  # noqa: SLF001 - of the same class
+        return KeyEncryptionKeys(self._active, {name: taken_out, **self._keys})
+
+    def differing(self, others: "KeyEncryptionKeys") -> Sequence[str]:
+        """Return the names that stand for one key here and for another one there."""
+        theirs = others._keys  # noqa: SLF001 - of the same class
+        shared = [name for name in self._keys if name in theirs]
+        return tuple(name for name in shared if not hmac.compare_digest(self._keys[name], theirs[name]))
 
     def holds(self, name: str) -> bool:
         """Tell whether a key of that name is among them."""
