@@ -56,9 +56,11 @@ def create(
     if as_json:
         print_json({name: value for name, value in made.items() if value})
         return
-    print_lines(
-        f"Connected {tenant} to {provider} ({made['connection']['id']}).", f"Webhook address: {made['webhook_url']}"
-    )
+    print_lines(f"Connected {tenant} to {provider} ({made['connection']['id']}).")
+    if not made["webhook_url"]:
+        say("It has no webhook secret: the address of the vendor's app receives for it (rapport app create).")
+        return
+    print_lines(f"Webhook address: {made['webhook_url']}")
     if made["webhook_secret"]:
         print_lines(f"Webhook secret: {made['webhook_secret']}")
         say("Have the provider send the secret along, in the header x-webhook-token.")

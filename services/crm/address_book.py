@@ -3,13 +3,20 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from servicekit.errors import FieldViolation
 from services.crm.address_store import AddressStore, HeldAddresses
-from services.crm.connections import MOST_ACTIVE_SECRETS, new_token, token_hash, webhook_url
+from services.crm.connections import MOST_ACTIVE_SECRETS, WEBHOOK_SECRET, new_token, receives, token_hash, webhook_url
 from services.crm.credentials import open_secret
 from services.crm.directory import Directory
-from services.crm.errors import AddressOverlapFullError, ConnectionNotFoundError, PredecessorTokenTakenError
+from services.crm.errors import (
+    AddressOverlapFullError,
+    ConnectionInvalidError,
+    ConnectionNotFoundError,
+    PredecessorTokenTakenError,
+)
 from services.crm.keyring import Keyring
-from services.crm.predecessor import ALIAS_PROVIDER, alias_hash, check_mode
+from services.crm.predecessor import ALIAS_PROVIDER, alias_hash, check_mode, usable_tokens
+from services.crm.providers import PROVIDERS
 
 MOST_OPEN = MOST_ACTIVE_SECRETS
 """How many addresses of one connection may be open at once, the newest included."""
@@ -29,12 +36,17 @@ class AddressBook:
 
         Raises:
             ConnectionNotFoundError: the tenant has no such connection.
+            ConnectionInvalidError: nothing could prove what came there; an app receives for the connection.
             AddressOverlapFullError: with an overlap there would be too many open addresses.
         """
         now, token = datetime.now(UTC), new_token()
         async with self._store.held(tenant_id, connection_id) as held:
             if held is None:
                 raise _not_found(connection_id)
+            provider = PROVIDERS[held.provider]
+            if not receives(provider, [secret.name for secret in await held.secrets(now)]):
+                violation = FieldViolation(f"secrets.{WEBHOOK_SECRET}", "Is needed to take webhooks at this address.")
+                raise ConnectionInvalidError("An app receives for this connection.", violations=[violation])
             newest, open_ones = await held.versions(now)
             if overlap and open_ones >= MOST_OPEN:
                 raise AddressOverlapFullError(
@@ -49,7 +61,8 @@ class AddressBook:
 
         Raises:
             ConnectionNotFoundError: the tenant has no such connection.
-            PredecessorModeError: the mode is not for this provider, or its end is past or too far away.
+            PredecessorModeError: the mode is not for this provider, its end is past or too far away, or the secret is
+                too short to find a connection by.
             PredecessorTokenTakenError: the secret opens the predecessor's path for another connection.
         """
         now = datetime.now(UTC)
@@ -60,7 +73,7 @@ class AddressBook:
             if until is not None:
                 check_mode(held.provider, until, now)
                 if held.provider == ALIAS_PROVIDER:
-                    tokens = await self._secrets(held, tenant_id, connection_id, now)
+                    tokens = usable_tokens(await self._secrets(held, tenant_id, connection_id, now))
             if not await held.set_predecessor(until, [alias_hash(token) for token in tokens], now=now):
                 raise PredecessorTokenTakenError("The token is in use; rotate the webhook secret first.")
         self._directory.forget()

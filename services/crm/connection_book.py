@@ -19,6 +19,7 @@ from services.crm.connections import (
     end_of_overlap,
     last_four,
     new_token,
+    receives,
     token_hash,
     webhook_url,
 )
@@ -33,7 +34,10 @@ from services.crm.syncing import DEFAULT_INTERVAL
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A new connection with what is told of it only now: its address, and the webhook secret if it was made here."""
+    """A new connection with what is told of it only now: its address, and the webhook secret if it was made here.
+
+    The address is empty where nothing could prove what came there: an app receives for the connection.
+    """
 
     connection: Connection
     url: str = field(repr=False)
@@ -88,7 +92,8 @@ class ConnectionBook:
             reconciled_every=DEFAULT_INTERVAL if provider.api and tenant_id != DEPLOYMENT else None,
         )
         self._directory.forget()
-        return Made(connection, webhook_url(self._public_url, provider.name, token), made_secret)
+        url = webhook_url(self._public_url, provider.name, token) if receives(provider, secrets) else ""
+        return Made(connection, url, made_secret)
 
     async def get(self, tenant_id: UUID, connection_id: UUID) -> Connection:
         """Return a connection.

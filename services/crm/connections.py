@@ -100,11 +100,12 @@ def check(
 ) -> dict[str, str]:
     """Return the configuration that is to be stored: without the values that were left empty.
 
-    Receiving needs the webhook secret alone; what serves calls to the provider may come later. `stored` names the
-    secrets that the connection has already.
+    Receiving needs the webhook secret, and the account where webhooks prove nothing but a token; what serves calls to
+    the provider may come later. `stored` names the secrets that the connection has already.
 
     Raises:
-        ConnectionInvalidError: a name is unknown, the webhook secret is missing, or a value has the wrong form.
+        ConnectionInvalidError: a name is unknown, the webhook secret or the account is missing, or a value has a wrong
+            form.
         SecretPublicError: a secret is published in the provider's documentation.
     """
     kept = {name: value for name, value in config.items() if value}
@@ -122,13 +123,17 @@ def check(
         FieldViolation(f"secrets.{name}", f"{provider.name} has no such secret.")
         for name in sorted(given.keys() - known)
     ]
+    # A token says nothing about what comes with it, so that the account that a webhook names has to be compared.
+    account = provider.account_setting
+    if provider.proof is not Proof.SIGNATURE and account and account not in kept:
+        violations.append(FieldViolation(f"config.{account}", "Is required: webhooks of other accounts are refused."))
     # Where the address proves webhooks, or the secret of an app, a connection needs none of its own.
     if WEBHOOK_SECRET not in {*given, *stored} and provider.proof is not Proof.ADDRESS and not provider.app_level:
         violations.append(FieldViolation(f"secrets.{WEBHOOK_SECRET}", "Is required: it verifies the webhooks."))
     violations += [
-        FieldViolation(f"secrets.{name}", f"Must have at least {shortest(provider, name)} characters.")
+        FieldViolation(f"secrets.{name}", flaw)
         for name, secret in sorted(given.items())
-        if name in known and len(secret) < shortest(provider, name)
+        if name in known and (flaw := _flaw(provider, name, secret))
     ]
     if violations:
         raise ConnectionInvalidError("The connection does not fit its provider.", violations=violations)
@@ -152,20 +157,32 @@ def shortest(provider: Provider, name: str) -> int:
     return SHORTEST_SHARED_TOKEN if shared else SHORTEST_SECRET
 
 
+def _flaw(provider: Provider, name: str, secret: str) -> str:
+    """Return what is wrong with a secret in words, "" if nothing."""
+    if len(secret) < shortest(provider, name):
+        return f"Must have at least {shortest(provider, name)} characters."
+    form = provider.secret_form if name == WEBHOOK_SECRET else None
+    return f"Must be {form.description}." if form and not form.pattern.fullmatch(secret) else ""
+
+
+def receives(provider: Provider, secrets: Collection[str]) -> bool:
+    """Return whether a connection with secrets of these names can take webhooks at an address of its own."""
+    return provider.proof is Proof.ADDRESS or WEBHOOK_SECRET in secrets
+
+
 def check_new_secret(provider: Provider, secret: str) -> None:
     """Check a webhook secret that shall replace another.
 
     Raises:
-        ConnectionInvalidError: it is too short, or the provider's webhooks are proved by their address alone.
+        ConnectionInvalidError: it is too short or of a wrong form, or the provider's webhooks are proved by their
+            address alone.
         SecretPublicError: it is published.
     """
     if provider.proof is Proof.ADDRESS:
         violation = FieldViolation(WEBHOOK_SECRET, f"{provider.name} has none: rotate the address.")
         raise ConnectionInvalidError("The secret does not fit its provider.", violations=[violation])
-    if len(secret) < shortest(provider, WEBHOOK_SECRET):
-        violation = FieldViolation(
-            WEBHOOK_SECRET, f"Must have at least {shortest(provider, WEBHOOK_SECRET)} characters."
-        )
+    if flaw := _flaw(provider, WEBHOOK_SECRET, secret):
+        violation = FieldViolation(WEBHOOK_SECRET, flaw)
         raise ConnectionInvalidError("The secret does not fit its provider.", violations=[violation])
     check_not_public(provider, secret)
 

@@ -27,6 +27,10 @@ ALIAS_HEADER = "x-webhook-token"
 """The predecessor's only live path, `POST /api/gorgias/webhook`, and the header with its token."""
 
 
+SHORTEST_ALIAS_TOKEN = 22
+"""The fewest characters of that token, 128 bits in base64: it alone names the connection and proves the webhook."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Scheme:
     """A header, what it proves, and how: HMAC-SHA256 with the webhook secret over the signed bytes.
@@ -93,6 +97,21 @@ def check_mode(provider: str, until: datetime, now: datetime) -> None:
     if not now < until <= now + LONGEST_MODE:
         violation = FieldViolation("expire_time", f"Must be within the next {LONGEST_MODE.days} days.")
         raise PredecessorModeError("Predecessor mode needs an end.", violations=[violation])
+
+
+def usable_tokens(tokens: Sequence[str]) -> list[str]:
+    """Return those of a connection's secrets that are long enough to open the predecessor's path.
+
+    Raises:
+        PredecessorModeError: none is.
+    """
+    usable = [token for token in tokens if len(token) >= SHORTEST_ALIAS_TOKEN]
+    if not usable:
+        violation = FieldViolation(
+            "connection", f"Its webhook secret must have at least {SHORTEST_ALIAS_TOKEN} characters: rotate it first."
+        )
+        raise PredecessorModeError("The secret alone finds the connection.", violations=[violation])
+    return usable
 
 
 def alias_hash(token: str) -> bytes:

@@ -8,9 +8,18 @@ from servicekit.ids import uuid7
 from services.crm.apps import Account
 from tests.crm.conftest import Crm, Shop
 
+ACCOUNTS = {
+    "gorgias": {"domain": "acme"},
+    "freshdesk": {"domain": "acme"},
+    "helpshift": {"domain": "acme"},
+    "salesforce": {"org_id": "00D58000000LTzD"},
+}
+"""The accounts of connections to vendors that sign nothing, which have to name theirs."""
+
 
 async def connected(crm: Crm, provider: str, secrets: dict[str, str] | None = None, **config: str) -> Shop:
     """Make a tenant with a connection to a provider."""
+    config = ACCOUNTS.get(provider, {}) | config
     tenant_id = uuid7()
     metadata = crm.as_tenant(tenant_id)
     request = connection_service_pb2.CreateConnectionRequest(provider=provider, config=config, secrets=secrets or {})

@@ -1,5 +1,6 @@
 """Addresses and their versions: opened one after the other, with an overlap, and never too many."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import asyncpg
@@ -12,6 +13,7 @@ from servicekit.ids import uuid7
 from tests.crm.conftest import Crm, Shop
 from tests.crm.connecting import connected
 from tests.crm.zendesk_requests import event
+from tests.support.vendors.salesforce import SalesforceSimulator
 
 NONE = timedelta(0)
 
@@ -99,13 +101,25 @@ async def test_another_shop_cannot_rotate_an_address(crm: Crm) -> None:
     assert raised.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-@pytest.mark.parametrize("provider", ["helpshift", "salesforce"])
+def _outbound(number: int) -> bytes:
+    vendor = SalesforceSimulator()
+    return vendor.outbound(vendor.open_case(number, "The zip is broken", "Text"), notification=f"04l{number}")
+
+
+SENT: dict[str, Callable[[int], bytes]] = {
+    "helpshift": lambda number: b'{"domain": "acme", "event_id": "%d"}' % number,
+    "salesforce": _outbound,
+}
+"""What vendors that sign nothing send, as the account that the connection is to."""
+
+
+@pytest.mark.parametrize("provider", SENT)
 async def test_where_the_address_is_the_proof_its_version_is_recorded(crm: Crm, provider: str) -> None:
     """A vendor that signs nothing is believed by the token, and the delivery tells which address it came to."""
     shop = await connected(crm, provider)
-    await crm.post(provider, shop.token, b"{}")
+    await crm.post(provider, shop.token, SENT[provider](1))
     new = await rotate(crm, shop)
-    await crm.post(provider, new, b'{"other": 1}')
+    await crm.post(provider, new, SENT[provider](2))
     assert [delivery.secret_version for delivery in await crm.listed(shop)] == [2, 1]
 
 

@@ -17,7 +17,8 @@ from services.crm.apps import DEPLOYMENT, Account
 from services.crm.errors import AccountTakenError
 from tests.crm.conftest import PUBLIC_URL, Crm, Shop, slug_of
 from tests.crm.connecting import Apps, connected, proved
-from tests.crm.test_webhooks import look
+from tests.crm.statuses import require_status
+from tests.crm.test_webhooks import look, refusal
 from tests.support.vendors.hubspot import HubSpotSimulator
 from tests.support.vendors.intercom import IntercomSimulator
 
@@ -312,6 +313,40 @@ async def test_a_vendors_ping_and_handshake_make_no_work(crm: Crm) -> None:
     await crm.post("intercom", token, body, list(pairs.items()))
     assert await admitted(crm, shop) == [0]
     assert await counts(crm) == {}
+
+
+@pytest.mark.parametrize("provider", ["intercom", "hubspot", "shopify"])
+async def test_a_connection_that_nothing_could_prove_has_no_address(crm: Crm, provider: str) -> None:
+    """Without a secret of its own no address is told, at first or later; with one it is."""
+    shop = await connected(crm, provider)
+    assert shop.url == ""
+    rotate = connection_service_pb2.RotateWebhookAddressRequest(connection=shop.connection)
+    with require_status(grpc.StatusCode.INVALID_ARGUMENT, "CONNECTION_INVALID"):
+        await crm.connections.RotateWebhookAddress(rotate, metadata=shop.metadata)
+    given = connection_service_pb2.RotateWebhookSecretRequest(connection=shop.connection, webhook_secret=SECRET)
+    await crm.connections.RotateWebhookSecret(given, metadata=shop.metadata)
+    assert (await crm.connections.RotateWebhookAddress(rotate, metadata=shop.metadata)).webhook_url
+
+
+async def test_a_handshake_is_answered_only_where_something_could_prove_itself(crm: Crm) -> None:
+    """The address of a connection without a secret, as there are from earlier days, answers as an unknown one."""
+    shop = await connected(crm, "intercom", {"webhook_secret": SECRET})
+    head = [("x-envoy-original-method", "HEAD")]
+    await crm.post("intercom", shop.token, b"", head)
+    await without_secrets(crm)
+    answers = [look(await refusal(crm, "intercom", token, b"", head)) for token in (shop.token, "unknown-token")]
+    assert answers[0] == answers[1]
+    assert answers[0][0] is UNAUTHENTICATED
+
+
+async def without_secrets(crm: Crm) -> None:
+    """Take all connections' secrets from the database, and from memory."""
+    connection = await asyncpg.connect(crm.database.superuser_url)
+    try:
+        await connection.execute("DELETE FROM crm.connection_secrets")
+    finally:
+        await connection.close()
+    crm.main.directory.forget()
 
 
 async def test_a_private_app_needs_no_app(crm: Crm) -> None:

@@ -14,6 +14,7 @@ from services.crm.connections import SecretState, end_of_overlap, last_four, new
 from services.crm.errors import SecretOverlapFullError
 from services.crm.providers.zendesk import PUBLIC_TEST_SECRET
 from tests.crm.conftest import PUBLIC_URL, Crm, Shop
+from tests.crm.connecting import connected
 from tests.crm.statuses import require_status
 from tests.crm.zendesk_requests import SECRET, event, headers
 
@@ -98,6 +99,38 @@ async def test_page_token_of_another_tenant_is_refused(crm: Crm) -> None:
             {"config": {"subdomain": "a", "domain": "x"}}, "CONNECTION_INVALID", "config.domain", id="unknown setting"
         ),
         pytest.param({"secrets": {}}, "CONNECTION_INVALID", "secrets.webhook_secret", id="no secret"),
+        *(
+            pytest.param(
+                {"provider": provider, "config": {}, "secrets": {}},
+                "CONNECTION_INVALID",
+                field,
+                id=f"no {provider} account",
+            )
+            for provider, field in (
+                ("gorgias", "config.domain"),
+                ("freshdesk", "config.domain"),
+                ("helpshift", "config.domain"),
+                ("salesforce", "config.org_id"),
+            )
+        ),
+        *(
+            pytest.param(
+                {"provider": provider, "config": {}, "secrets": {"webhook_secret": secret}},
+                "CONNECTION_INVALID",
+                "secrets.webhook_secret",
+                id=f"{provider} secret, {how}",
+            )
+            for provider, secret, how in (
+                ("standard", "whsec_" + "A" * 28, "of 21 bytes"),
+                ("standard", "whsec_" + "A" * 31, "cut off"),
+                ("standard", "whsec_" + "!" * 32, "not in base64"),
+                ("standard", "whsec_" + "A" * 33 + "B==", "not in its one base64"),
+                ("standard", "whsk_" + "A" * 43 + "=", "a private key"),
+                ("standard", "whpk_" + "A" * 44, "a public key of another length"),
+                ("standard", "an ordinary secret of enough characters", "of words"),
+                ("helpscout", "x" * 41, "longer than its vendor takes"),
+            )
+        ),
         pytest.param(
             {"secrets": {"webhook_secret": ""}}, "CONNECTION_INVALID", "secrets.webhook_secret", id="empty secret"
         ),
@@ -160,6 +193,9 @@ async def test_rotation_is_bounded_and_refuses_the_public_secret(crm: Crm) -> No
         await rotate(crm, shop, PUBLIC_TEST_SECRET, timedelta(hours=1))
     with require_status(grpc.StatusCode.INVALID_ARGUMENT, "CONNECTION_INVALID"):
         await rotate(crm, shop, "short", timedelta(hours=1))
+    standard = await connected(crm, "standard", {"webhook_secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"})
+    with require_status(grpc.StatusCode.INVALID_ARGUMENT, "CONNECTION_INVALID"):
+        await rotate(crm, standard, "whsec_MfKQ9r8GKYqrTwjUPD8I", timedelta(hours=1))
     for number in range(3):
         await rotate(crm, shop, f"secret-number-{number}", timedelta(hours=1))
     with require_status(grpc.StatusCode.FAILED_PRECONDITION, "SECRET_OVERLAP_FULL"):

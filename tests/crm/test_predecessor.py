@@ -19,6 +19,7 @@ from services.crm.providers.provider import Request, judge
 from services.crm.usage import METHOD, OUTCOME
 from tests.crm.conftest import Crm, Shop
 from tests.crm.connecting import connected
+from tests.crm.statuses import require_status
 from tests.crm.test_webhooks import look, refusal
 from tests.crm.zendesk_requests import event, secret
 from tests.support.trail import KeptEntries, kept_trail
@@ -199,6 +200,22 @@ async def test_the_old_path_is_an_alias_of_the_connections_address(crm: Crm) -> 
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await at_old_path(crm, b'{"late": 1}')
     assert look(raised.value) == look(off.value)
+
+
+async def test_the_old_path_opens_for_no_token_that_could_be_guessed(crm: Crm) -> None:
+    """There the token alone finds the connection; a header beside a secret address may be shorter."""
+    short, enough = "0123456789abcdefghijk", "0123456789abcdefghijkl"
+    shop = await connected(crm, "gorgias", {"webhook_secret": short})
+    with require_status(grpc.StatusCode.INVALID_ARGUMENT, "PREDECESSOR_MODE"):
+        await set_mode(crm, shop, timedelta(days=1))
+    rotated = connection_service_pb2.RotateWebhookSecretRequest(connection=shop.connection, webhook_secret=enough)
+    await crm.connections.RotateWebhookSecret(rotated, metadata=shop.metadata)
+    await set_mode(crm, shop, timedelta(days=1))
+    await at_old_path(crm, BODY, enough)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await at_old_path(crm, b'{"other": 1}', short)
+    assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert (await crm.balance(shop)).admitted == 1
 
 
 async def test_the_old_paths_token_is_no_address(crm: Crm) -> None:

@@ -164,7 +164,7 @@ async def test_ticket_is_fetched_and_a_lie_is_not_believed(crm: Crm, source: Sou
 
 
 async def test_same_webhook_twice_is_one_delivery(crm: Crm, source: Source) -> None:
-    """A redelivery is acknowledged as the first was, and makes no work; Freshdesk's has no exact time to be known by."""
+    """A redelivery is acknowledged as the first was, and makes no work; Freshdesk's tells no exact time, though."""
     shop = await connect(crm, source)
     body = source.body()
     answers = [await send(crm, source, shop, body) for _ in range(3)]

@@ -51,6 +51,7 @@ class Freshdesk:
     )
     credentials = frozenset({"api_key"})
     public_secrets: frozenset[str] = frozenset()
+    secret_form: Setting | None = None
     kept_headers = frozenset({"content-type"})
     # Tries again after 5, 30 and 60 minutes; what is over the limit of an hour waits at most a day.
     retry_horizon = timedelta(days=2)

@@ -52,6 +52,7 @@ class Gorgias:
     )
     credentials = frozenset({"api_key", "client_secret", "access_token", "refresh_token"})
     public_secrets: frozenset[str] = frozenset()
+    secret_form: Setting | None = None
     kept_headers = frozenset({"content-type"})
     # Sources conflict on how often Gorgias tries again, but not that it is over within minutes; a day is on the safe
     # side.

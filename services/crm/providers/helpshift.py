@@ -46,6 +46,7 @@ class Helpshift:
     )
     credentials = frozenset({"api_key"})
     public_secrets: frozenset[str] = frozenset()
+    secret_form: Setting | None = None
     kept_headers = frozenset({"content-type"})
     # How often Helpshift tries again is documented nowhere.
     retry_horizon = timedelta(days=2)

@@ -81,6 +81,7 @@ class HubSpot:
     )
     credentials = frozenset({"private_app_token", "client_secret", "refresh_token", "access_token"})
     public_secrets: frozenset[str] = frozenset()
+    secret_form: Setting | None = None
     kept_headers = frozenset({SIGNATURE_V3, TIMESTAMP, SIGNATURE, VERSION, "content-type"})
     # Ten retries, which newer documentation spreads over 24 hours.
     retry_horizon = timedelta(days=3)

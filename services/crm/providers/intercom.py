@@ -70,6 +70,7 @@ class Intercom:
     )
     credentials = frozenset({"access_token", "client_secret"})
     public_secrets: frozenset[str] = frozenset()
+    secret_form: Setting | None = None
     kept_headers = frozenset({SIGNATURE, "content-type"})
     # One retry after a minute; a throttled one may come up to two hours later.
     retry_horizon = timedelta(days=1)

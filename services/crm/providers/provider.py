@@ -202,6 +202,10 @@ class Provider(Protocol):
         """Secrets that the provider has published: anybody can sign with them, so none is ever taken."""
 
     @property
+    def secret_form(self) -> Setting | None:
+        """What a webhook secret must look like to prove anything; None where any text does."""
+
+    @property
     def kept_headers(self) -> frozenset[str]:
         """The headers that are stored with a delivery (lower case); all others are dropped, live credentials too."""
 

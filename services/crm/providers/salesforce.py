@@ -72,6 +72,7 @@ class Salesforce:
     )
     credentials = frozenset({"client_secret", "refresh_token", "access_token", "private_key"})
     public_secrets: frozenset[str] = frozenset()
+    secret_form: Setting | None = None
     kept_headers = frozenset({"content-type"})
     # Tries again for 24 hours, at most two hours apart.
     retry_horizon = timedelta(days=2)

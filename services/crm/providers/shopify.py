@@ -73,6 +73,7 @@ class Shopify:
     )
     credentials = frozenset({"access_token", "client_secret"})
     public_secrets: frozenset[str] = frozenset()
+    secret_form: Setting | None = None
     kept_headers = frozenset(
         {
             SIGNATURE,

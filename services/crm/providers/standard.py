@@ -93,6 +93,15 @@ class Standard:
     settings: Mapping[str, Setting] = MappingProxyType({})
     credentials: frozenset[str] = frozenset()
     public_secrets: frozenset[str] = frozenset()
+    secret_form: Setting | None = Setting(
+        re.compile(
+            # In base64 24 bytes or more, or exactly 32; the last character of a group with padding has bits to spare.
+            r"(?:whsec_)?(?:[A-Za-z0-9+/]{4}){8,}(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?"
+            r"|whpk_(?:[A-Za-z0-9+/]{4}){10}[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=",
+            re.ASCII,
+        ),
+        "whsec_ and the base64 of 24 bytes or more, or whpk_ and that of an ed25519 public key",
+    )
     kept_headers = frozenset(
         {f"{name}-{part}" for name in NAMES for part in ("id", "timestamp", "signature")} | {"content-type"}
     )

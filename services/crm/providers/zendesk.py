@@ -84,6 +84,7 @@ class Zendesk:
     )
     credentials = frozenset({"api_token", "client_secret", "refresh_token", "access_token"})
     public_secrets = frozenset({PUBLIC_TEST_SECRET})
+    secret_form: Setting | None = None
     kept_headers = frozenset({SIGNATURE, TIMESTAMP, INVOCATION, ACCOUNT, "x-zendesk-webhook-id", "content-type"})
     # Three retries within minutes and an activity log of seven days, from which a person may repeat an invocation.
     retry_horizon = timedelta(days=7)

@@ -113,7 +113,9 @@ class CreateConnectionResponse(message.Message):
     WEBHOOK_URL_FIELD_NUMBER: builtins.int
     WEBHOOK_SECRET_FIELD_NUMBER: builtins.int
     webhook_url: builtins.str
-    """The address to enter at the provider. It holds a secret token: it is shown this once and cannot be read again."""
+    """The address to enter at the provider. It holds a secret token: it is shown this once and cannot be read again. Empty
+    for a connection without a webhook secret, for which a vendor's app receives.
+    """
     webhook_secret: builtins.str
     """The webhook secret that was made for a provider that sends it along with each webhook, where none was given; empty
     otherwise. It is shown this once and cannot be read again.

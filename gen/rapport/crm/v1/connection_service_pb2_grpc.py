@@ -163,7 +163,8 @@ class ConnectionServiceServicer:
         """Makes a new secret address. The previous ones stay open for the overlap, so that the provider can be switched without
         losing a webhook. Secrets stay.
 
-        Errors: CONNECTION_NOT_FOUND, ADDRESS_OVERLAP_FULL.
+        Errors: CONNECTION_NOT_FOUND, CONNECTION_INVALID (it has no webhook secret, and a vendor's app receives for it),
+        ADDRESS_OVERLAP_FULL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

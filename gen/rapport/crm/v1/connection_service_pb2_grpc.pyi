@@ -65,7 +65,8 @@ class ConnectionServiceStub:
     """Makes a new secret address. The previous ones stay open for the overlap, so that the provider can be switched without
     losing a webhook. Secrets stay.
 
-    Errors: CONNECTION_NOT_FOUND, ADDRESS_OVERLAP_FULL.
+    Errors: CONNECTION_NOT_FOUND, CONNECTION_INVALID (it has no webhook secret, and a vendor's app receives for it),
+    ADDRESS_OVERLAP_FULL.
     """
     SetPredecessorMode: _aio.UnaryUnaryMultiCallable[_connection_service_pb2.SetPredecessorModeRequest, _connection_pb2.Connection]
     """Takes what the predecessor's signature schemes prove as well, until a date, or ends that. It is for the time of a
@@ -173,7 +174,8 @@ class ConnectionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes a new secret address. The previous ones stay open for the overlap, so that the provider can be switched without
         losing a webhook. Secrets stay.
 
-        Errors: CONNECTION_NOT_FOUND, ADDRESS_OVERLAP_FULL.
+        Errors: CONNECTION_NOT_FOUND, CONNECTION_INVALID (it has no webhook secret, and a vendor's app receives for it),
+        ADDRESS_OVERLAP_FULL.
         """
 
     @_abc_1.abstractmethod
