@@ -76,25 +76,44 @@ class CallStore:
             return None
         return fence
 
+    async def extend_renewal(self, tenant_id: UUID, connection_id: UUID, *, fence: int, lease: timedelta) -> None:
+        """Hold the renewal with this number for another while, unless somebody came after it."""
+        mine = and_(_of(tenant_id, connection_id), connection_calls.c.fence == fence)
+        held = connection_calls.c.renewing_until.is_not(None)
+        async with self._database.tenant(tenant_id) as transaction:
+            await transaction.execute(
+                update(connection_calls).where(mine, held).values(renewing_until=func.now() + lease)
+            )
+
     async def store_renewal(
         self,
         tenant_id: UUID,
         connection_id: UUID,
         *,
         fence: int,
+        generation: int,
         secrets: Sequence[SealedSecret],
         expires_in: timedelta | None,
     ) -> bool:
-        """Store what the renewal with this number gave; False, and nothing stored, when somebody came after it."""
+        """Store what the renewal with this number gave; False, and nothing stored, when there is something newer.
+
+        `generation` is that of the credentials that were traded. While they are stored nobody has got anything newer,
+        although somebody may have begun to.
+        """
         async with self._database.tenant(tenant_id) as transaction:
-            mine = and_(_of(tenant_id, connection_id), connection_calls.c.fence == fence)
+            newest = connection_calls.c.fence == fence
+            held = and_(newest, connection_calls.c.renewing_until.is_not(None))
             expires = null() if expires_in is None else func.now() + expires_in
-            held = await transaction.execute(
+            stored = await transaction.execute(
                 update(connection_calls)
-                .where(mine, connection_calls.c.renewing_until.is_not(None))
-                .values(generation=fence, renewing_until=None, access_expires=expires)
+                .where(_of(tenant_id, connection_id), or_(held, connection_calls.c.generation == generation))
+                .values(
+                    generation=fence,
+                    renewing_until=case((newest, null()), else_=connection_calls.c.renewing_until),
+                    access_expires=expires,
+                )
             )
-            if held.rowcount == 0:
+            if stored.rowcount == 0:
                 return False
             for secret in secrets:
                 await transaction.execute(

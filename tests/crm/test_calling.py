@@ -2,12 +2,14 @@
 
 import asyncio
 import time
+import traceback
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from servicekit.database import Database
@@ -22,6 +24,7 @@ from services.crm.providers.api import AddNote, ApiError
 from tests.crm.conftest import Crm
 from tests.support.vendors.hubspot import HubSpotSimulator
 from tests.support.vendors.server import Answered, Fault, VendorServer, broken, lost, too_many, vendor_server
+from tests.support.waiting import eventually
 
 OAUTH = {"client_secret": "hubspot-client-secret", "refresh_token": "hubspot-refresh-token"}
 PRIVATE = {"private_app_token": "pat-private-app-token"}
@@ -61,6 +64,18 @@ class Place:
                 self.tenant_id,
                 self.connection_id,
             )
+
+    async def renews_slowly(self, answer: Answered) -> asyncio.Task[str]:
+        """Have a process ask for tokens, get this answer late, and stand still until its lease is over."""
+        self.server.fail(Fault(lambda asked: asked.path == "/oauth/v1/token", answer=answer, held=True))
+        late = asyncio.create_task(self.account(await self.another()))
+        await self.server.wait_until(lambda: bool(self.server.asked))
+        async with self.crm.databases[0].driver_tenant(self.tenant_id) as connection:
+            await connection.execute(
+                "UPDATE crm.connection_calls SET renewing_until = now() - interval '1 second' WHERE tenant_id = $1",
+                self.tenant_id,
+            )
+        return late
 
     async def connect(self, secrets: dict[str, str]) -> None:
         """Make the connection anew with these secrets."""
@@ -238,12 +253,22 @@ async def test_missing_credentials_are_told_without_a_call(place: Place) -> None
     assert place.server.asked == []
 
 
-async def test_credential_that_no_header_may_hold_is_told_apart(place: Place) -> None:
-    """A line end in a token is a mistake of entering it, and reaches nobody as another header."""
-    await place.connect({"private_app_token": "pat-private-app-token\r\nx-other: header"})
-    with pytest.raises(CallError, match="CREDENTIALS_MALFORMED"):
+@pytest.mark.parametrize(
+    "token",
+    [
+        pytest.param("pat-private-app-token\r\nx-other: header", id="line end"),
+        pytest.param("pat-private-app-töken", id="umlaut"),
+        pytest.param("pat-private-app-token\u2026", id="ellipsis"),
+    ],
+)
+async def test_credential_that_no_header_may_hold_is_told_apart(place: Place, token: str) -> None:
+    """Such a token is a mistake of entering it: it reaches nobody as another header, and no error quotes it."""
+    await place.connect({"private_app_token": token})
+    with pytest.raises(CallError, match="CREDENTIALS_MALFORMED") as caught:
         await place.account()
     assert place.server.asked == []
+    assert (await place.health())["failure_reason"] == "CREDENTIALS_MALFORMED"
+    assert "pat-private" not in "".join(traceback.format_exception(caught.value))
 
 
 async def test_first_access_token_is_got_by_the_refresh_token(place: Place) -> None:
@@ -286,17 +311,75 @@ async def test_token_about_to_end_is_renewed_before_it_is_used(place: Place) -> 
 async def test_token_that_comes_after_another_was_let_in_is_not_stored(place: Place) -> None:
     """A process that was stopped while it renewed does not overwrite what the next one stored."""
     await place.connect(OAUTH)
-    slow = await place.another(lease=timedelta(seconds=0.3))
     stale = Answered(200, {"access_token": "stale-access-token", "expires_in": 1800})
-    place.server.fail(Fault(lambda asked: asked.path == "/oauth/v1/token", answer=stale, held=True))
-    late = asyncio.create_task(place.account(slow))
-    await place.server.wait_until(lambda: bool(place.server.asked))
+    late = await place.renews_slowly(stale)
     assert await place.account() == "62515"
     place.server.release()
     assert await late == "62515"
     account = await place.calling.account(place.tenant_id, place.connection_id)
     assert account.credentials["access_token"] == "hubspot-access-token-1"
     assert account.generation == 2
+
+
+async def test_token_of_a_slow_process_is_stored_when_the_refresh_token_is_used_up(place: Place) -> None:
+    """The next one gets nothing for the same refresh token; what the slow one brings is the only token there is."""
+    await place.connect({**OAUTH, "refresh_token": "good-for-one-use"})
+    place.hubspot.access_tokens.append("brought-late")
+    once = {"access_token": "brought-late", "refresh_token": OAUTH["refresh_token"], "expires_in": 1800}
+    late = await place.renews_slowly(Answered(200, once))
+    with pytest.raises(CallError, match="RENEWAL_REFUSED"):
+        await place.account()
+    place.server.release()
+    assert await late == "62515"
+    assert await place.account() == "62515"
+    account = await place.calling.account(place.tenant_id, place.connection_id)
+    assert account.credentials == {**OAUTH, "access_token": "brought-late"}
+
+
+async def test_renewal_that_takes_longer_than_its_lease_stays_the_only_one(place: Place) -> None:
+    """A process that lives holds what it has begun, so that no refresh token is used twice."""
+    await place.connect(OAUTH)
+    place.hubspot.access_tokens.append("brought-late")
+    answer = Answered(200, {"access_token": "brought-late", "expires_in": 1800})
+    place.server.fail(Fault(lambda asked: asked.path == "/oauth/v1/token", answer=answer, held=True))
+    slow, other = [await place.another(lease=timedelta(seconds=1)) for _ in range(2)]
+    asked = asyncio.create_task(place.account(slow))
+    await place.server.wait_until(lambda: bool(place.server.asked))
+    first = (await place.health())["renewing_until"]
+    waiting = asyncio.create_task(place.account(other))
+
+    async def is_over() -> bool | None:
+        async with place.crm.databases[0].driver_tenant(place.tenant_id) as connection:
+            return await connection.fetchval("SELECT clock_timestamp() > $1", first) or None
+
+    await eventually(is_over)
+    assert (await place.health())["renewing_until"] > first
+    place.server.release()
+    assert [await asked, await waiting] == ["62515", "62515"]
+    assert len(place.server.calls("hubspot", "POST", "/oauth/v1/token")) == 1
+
+
+async def test_token_is_stored_although_that_fails_at_first(place: Place) -> None:
+    """What was traded in is worth nothing any more: a database that is away for a moment costs no token."""
+    await place.connect(OAUTH)
+    owner = await asyncpg.connect(place.crm.database.owner_url)
+    await owner.execute("""
+        CREATE SEQUENCE crm.tries;
+        GRANT USAGE ON crm.tries TO crm_app;
+        CREATE FUNCTION crm.away_at_first() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF nextval('crm.tries') = 1 THEN RAISE 'away' USING ERRCODE = 'cannot_connect_now'; END IF;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER away BEFORE INSERT ON crm.connection_secrets FOR EACH ROW EXECUTE FUNCTION crm.away_at_first();
+    """)
+    assert await place.account() == "62515"
+    tries = await owner.fetchval("SELECT last_value FROM crm.tries")
+    await owner.execute("DROP TRIGGER away ON crm.connection_secrets; DROP FUNCTION crm.away_at_first")
+    await owner.execute("DROP SEQUENCE crm.tries")
+    await owner.close()
+    assert tries > 1
+    assert len(place.server.calls("hubspot", "POST", "/oauth/v1/token")) == 1
 
 
 async def test_token_renewed_for_replaced_credentials_is_not_stored(place: Place) -> None:

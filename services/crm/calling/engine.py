@@ -71,7 +71,8 @@ class Calling:
         self._renewals = Renewals(store, keyring, self._ask_for_tokens, lease=lease)
 
     async def close(self) -> None:
-        """Close all connections to vendors."""
+        """Close all connections to vendors, after the renewals that are under way."""
+        await self._renewals.close()
         await self._sender.close()
 
     async def account(self, tenant_id: UUID, connection_id: UUID) -> Account:

@@ -56,7 +56,7 @@ class Sender:
         request = httpx.Request(
             call.method,
             httpx.URL(address, params=list(call.query)) if call.query else address,
-            headers={**_HEADERS, **headers, **call.headers},
+            headers=_headers({**_HEADERS, **headers, **call.headers}),
             json=call.json,
             data=dict(call.form) if call.form else None,
         )
@@ -65,8 +65,8 @@ class Sender:
                 return await self._exchange(request)
         except (TimeoutError, httpcore.ReadTimeout, httpcore.WriteTimeout) as error:
             raise OutOfReachError("VENDOR_TOO_SLOW", f"no answer within {self._seconds:g} s", done=True) from error
-        except httpcore.LocalProtocolError as error:
-            raise CallError("CREDENTIALS_MALFORMED", "a credential holds characters that no header may have") from error
+        except httpcore.LocalProtocolError:
+            raise _malformed() from None
         except httpcore.PoolTimeout as error:
             raise OutOfReachError(BUSY, "this process makes too many calls at once", retry_after=1) from error
         except (httpcore.ConnectTimeout, httpcore.ConnectError) as error:
@@ -94,6 +94,23 @@ class Sender:
                     raise CallError("ANSWER_TOO_LARGE", f"the answer has more than {MOST_BYTES} bytes")
             found = {name.decode("ascii").lower(): value.decode("latin-1") for name, value in response.headers}
             return Reply(response.status, found, bytes(body))
+
+
+def _headers(texts: Mapping[str, str]) -> httpx.Headers:
+    """Return headers as they are sent, which are ASCII.
+
+    Raises:
+        CallError: a credential in them is not (`CREDENTIALS_MALFORMED`).
+    """
+    try:
+        return httpx.Headers(texts)
+    except UnicodeEncodeError:
+        raise _malformed() from None
+
+
+def _malformed() -> CallError:
+    """Return the error of a credential that cannot be sent; whatever found that out quotes it, and is left out."""
+    return CallError("CREDENTIALS_MALFORMED", "a credential holds characters that no header may have")
 
 
 def _is_distrust(error: BaseException | None) -> bool:
