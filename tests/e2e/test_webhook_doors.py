@@ -80,7 +80,7 @@ async def test_other_methods_prove_nothing_where_a_vendor_has_no_handshake(
 async def test_the_predecessors_path_is_closed_until_it_is_opened(suite: SuiteUnderTest) -> None:
     """Closed it is as an unknown address; open it takes what its header names, whatever type the body says it is."""
     old_token = secrets.token_urlsafe(24)
-    made, token = await connected(suite, "gorgias", secrets={"webhook_secret": old_token})
+    made, token = await connected(suite, "gorgias", config={"domain": "acme"}, secrets={"webhook_secret": old_token})
     url, body = f"{suite.https_url}/api/gorgias/webhook", b'{"ticket": {"id": 7}}'
     headers = {"x-webhook-token": old_token, "content-type": "application/x-www-form-urlencoded"}
     async with suite.client() as client:

@@ -57,7 +57,7 @@ class HelpScout:
     )
     credentials = frozenset({"app_secret", "refresh_token", "access_token"})
     public_secrets: frozenset[str] = frozenset()
-    secret_form: Setting | None = Setting(re.compile(r"[^\r\n]{1,40}"), "at most 40 characters, as Help Scout takes")
+    secret_form: Setting | None = None
     kept_headers = frozenset({SIGNATURE, EVENT, "content-type"})
     # The vendor names no figure for its retries; a copy after this time would be a new state of the same threads.
     retry_horizon = timedelta(days=7)
