@@ -82,6 +82,12 @@ class VaultTransit:
         )
         return b64decode(found["plaintext"], validate=True)
 
+    def _session(self, session: Any) -> Any:
+        """Return a session of `requests` that heeds our settings only, not what the environment says of proxies."""
+        session.trust_env = False
+        session.verify = self._options["verify"]
+        return session
+
     async def _ask(self, question: Callable[[Any], Any], refused: Exception | None = None) -> Any:
         """Call Vault in a thread and return the answer's data.
 
@@ -95,7 +101,7 @@ class VaultTransit:
 
             try:
                 token = self._token_file.read_text(encoding="utf-8").strip()
-                client = self._client(token=token, **self._options)
+                client = self._client(token=token, session=self._session(requests.Session()), **self._options)
                 try:
                     return question(client.secrets.transit)["data"]
                 finally:
