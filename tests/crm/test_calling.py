@@ -151,6 +151,29 @@ async def test_limit_that_the_vendor_tells_is_not_run_into(place: Place) -> None
     assert len(place.server.calls("hubspot")) == 1
 
 
+@pytest.mark.parametrize(
+    ("interval", "wait"),
+    [
+        pytest.param("99999999999999999", 3600.0, id="for ever"),
+        pytest.param("9" * 400, 0.0, id="larger than any float"),
+        pytest.param("9" * 5000, 0.0, id="larger than any number that is read"),
+    ],
+)
+async def test_limit_that_would_never_end_is_not_believed(place: Place, interval: str, wait: float) -> None:
+    """Whatever a header says, the vendor is asked again some time, and nothing else breaks by it."""
+    moment = 1000.0
+    left = {"x-hubspot-ratelimit-remaining": "0", "x-hubspot-ratelimit-interval-milliseconds": interval}
+    place.server.fail(Fault(answer=Answered(200, {"portalId": 62515}, left)))
+    calling = await place.another(clock=lambda: moment)
+    assert await place.account(calling) == "62515"
+    if wait:
+        with pytest.raises(OutOfReachError, match="RATE_LIMITED") as caught:
+            await place.account(calling)
+        assert caught.value.retry_after == wait
+        moment += wait
+    assert await place.account(calling) == "62515"
+
+
 async def test_call_that_changes_nothing_twice_is_repeated(place: Place) -> None:
     """A vendor's own error, and an answer that got lost, are tried again where that is safe."""
     place.server.fail(broken())

@@ -69,6 +69,16 @@ def leading_to(*answers: Sequence[str]) -> tuple[GuardedNetwork, Wires, list[str
         "64:ff9b::a9fe:a9fe",
         "2002:7f00:1::",
         "2001:db8::1",
+        "::127.0.0.1",
+        "::8.8.8.8",
+        "::ffff:0:127.0.0.1",
+        "64:ff9b:1::a9fe:a9fe",
+        "64:ff9b:1::808:808",
+        "fec0::1",
+        "192.88.99.1",
+        "5f00::1",
+        "100::1",
+        "4000::1",
         "localhost",
         "",
     ],
@@ -81,6 +91,12 @@ async def test_address_that_is_not_public_is_never_connected_to(address: str) ->
         with pytest.raises(CallError, match="ADDRESS_NOT_PUBLIC"):
             await network.connect_tcp("acme.zendesk.com", 443)
         assert wires.connected == []
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "64:ff9b::808:808"])
+def test_address_of_the_public_internet_is_public(address: str) -> None:
+    """Also where a network without IPv4 of its own wraps it."""
+    assert is_public(address)
 
 
 async def test_connection_goes_to_the_address_that_was_judged() -> None:

@@ -3,10 +3,8 @@
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from services.crm.calling.pace import LONGEST_WAIT
 from services.crm.providers.api import ApiError, Call, Pace, Reply
-
-LONGEST_WAIT = 3600.0
-"""The longest time that a vendor's `Retry-After` is believed, in seconds."""
 
 _FORBIDDEN = 403
 _TOO_MANY = 429

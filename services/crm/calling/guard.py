@@ -17,7 +17,22 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Returns the IP addresses of a host's name."""
 
 _NAT64 = ip_network("64:ff9b::/96")
-_PROTOCOL_ASSIGNMENTS = ip_network("192.0.0.0/24")
+
+# What Python takes for global, and nobody on the public internet has.
+_NOT_PUBLIC = tuple(
+    map(
+        ip_network,
+        (
+            "192.0.0.0/24",  # protocol assignments
+            "192.88.99.0/24",  # the anycast of 6to4 relays, long given up
+            "::/96",  # IPv4 in the last 32 bits, given up
+            "::ffff:0:0:0/96",  # IPv4 translated statelessly, inside a network only
+            "64:ff9b:1::/48",  # a network's own NAT64
+            "5f00::/16",  # segment routing, inside a network only
+            "fec0::/10",  # site-local, given up
+        ),
+    )
+)
 
 
 async def resolved(host: str, port: int) -> Sequence[str]:
@@ -37,8 +52,18 @@ def is_public(text: str) -> bool:
     except ValueError:
         return False
     inner = _wrapped(address)
-    return all(
-        each.is_global and not each.is_multicast and each not in _PROTOCOL_ASSIGNMENTS for each in (address, *inner)
+    return all(map(_is_global, (address, *inner)))
+
+
+def _is_global(address: IPv4Address | IPv6Address) -> bool:
+    """Return whether one address, taken by itself, belongs to the public internet."""
+    return (
+        address.is_global
+        and not address.is_multicast
+        and not address.is_unspecified
+        and not any(address in network for network in _NOT_PUBLIC)
+        # All NAT64 addresses are reserved; what counts there is the address within.
+        and (not address.is_reserved or address in _NAT64)
     )
 
 

@@ -12,7 +12,7 @@ from services.crm.calling.breaker import Breaker
 from services.crm.calling.failures import CallError, OutOfReachError, failure_of
 from services.crm.calling.pace import Pacer
 from services.crm.calling.sender import BUSY, Sender
-from services.crm.providers.api import Api, Call, Reply
+from services.crm.providers.api import Api, Call, Pace, Reply
 
 MOST_ATTEMPTS = 4
 """How often a call is tried."""
@@ -68,7 +68,7 @@ class Lane:
                 if isinstance(error, OutOfReachError) and error.reason != BUSY:
                     self._breaker.failed()
                 raise
-        pace = api.pace(reply)
+        pace = _pace_of(api, reply)
         self._pacer.note(pace)
         failure = failure_of(call, reply, datetime.now(UTC), pace)
         if failure is not None and failure.reason == "VENDOR_FAILING":
@@ -95,6 +95,14 @@ class Lane:
             return error.retry_after
         doubled = min(_FIRST_WAIT * 2.0 ** (state.attempt_number - 1), _LONGEST_WAIT)
         return doubled * (0.5 + 0.5 * self._chance.random())
+
+
+def _pace_of(api: Api, reply: Reply) -> Pace | None:
+    """Return what a reply says about the limit; numbers that none can be say nothing."""
+    try:
+        return api.pace(reply)
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        return None
 
 
 def _may_repeat(call: Call, error: BaseException) -> bool:

@@ -4,6 +4,9 @@ from collections.abc import Callable
 
 from services.crm.providers.api import Pace
 
+LONGEST_WAIT = 3600.0
+"""The longest time that a vendor is believed to want no calls, in seconds: then it is asked again."""
+
 NEAR_THE_LIMIT = 5
 """With so many calls left or fewer, the rest of the time is shared among them."""
 
@@ -28,5 +31,5 @@ class Pacer:
         self.hold(seconds if pace.remaining <= 0 else seconds / (pace.remaining + 1))
 
     def hold(self, seconds: float) -> None:
-        """Let no call start for so many seconds."""
-        self._next = max(self._next, self._clock() + seconds)
+        """Let no call start for so many seconds, at most LONGEST_WAIT."""
+        self._next = max(self._next, self._clock() + min(seconds, LONGEST_WAIT))
