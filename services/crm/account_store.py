@@ -5,6 +5,7 @@ from uuid import UUID
 
 from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.sql.dml import Delete
 
 from servicekit.database import Database
 from services.crm.tables import accounts
@@ -35,3 +36,14 @@ class AccountStore:
                 return False
             await transaction.execute(delete(accounts).where(*mine, accounts.c.account_hash != account_hash))
         return True
+
+    async def release(self, tenant_id: UUID, connection_id: UUID, account_hash: bytes) -> None:
+        """Take the account from the connection, so that another one may prove it."""
+        given_up = release_accounts(tenant_id, connection_id).where(accounts.c.account_hash == account_hash)
+        async with self._database.tenant(tenant_id) as transaction:
+            await transaction.execute(given_up)
+
+
+def release_accounts(tenant_id: UUID, connection_id: UUID) -> Delete:
+    """Return the statement by which a connection gives up what it proved."""
+    return delete(accounts).where(accounts.c.tenant_id == tenant_id, accounts.c.connection_id == connection_id)

@@ -21,10 +21,11 @@ MOST_KEPT = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """The connection that a delivery goes to, ready to seal it."""
+    """The connection that a delivery goes to, with its settings, ready to seal it."""
 
     tenant_id: UUID
     connection_id: UUID
+    config: Mapping[str, str]
     sealer: Sealer = field(repr=False)
     key_version: int
 
@@ -55,8 +56,8 @@ class Accounts:
         found = {account: owner for account, each in wanted.items() if (owner := known[each]) is not None}
         owners = set(found.values())
         ready = await asyncio.gather(*(self._destination(owner) for owner in owners))
-        destinations = dict(zip(owners, ready, strict=True))
-        return {account: destinations[owner] for account, owner in found.items()}
+        destinations = {owner: to for owner, to in zip(owners, ready, strict=True) if to is not None}
+        return {account: destinations[owner] for account, owner in found.items() if owner in destinations}
 
     async def prove(self, tenant_id: UUID, connection_id: UUID, account: Account) -> None:
         """Write down that a connection's own credentials answered that the account is its own; the first one has it.
@@ -70,6 +71,15 @@ class Accounts:
             raise AccountTakenError(
                 "Another connection has proved that this account is its own.", metadata={"provider": account.provider}
             )
+        self.forget()
+
+    async def owner(self, account: Account) -> AccountOwner | None:
+        """Return who owns an account now, whatever is remembered; None when nobody does."""
+        return (await self._addresses.owners([account.hash])).get(account.hash)
+
+    async def release(self, owner: AccountOwner, account: Account) -> None:
+        """Take an account from its owner, whose credentials do not answer for it any more."""
+        await self._store.release(owner.tenant_id, owner.connection_id, account.hash)
         self.forget()
 
     def forget(self) -> None:
@@ -86,7 +96,11 @@ class Accounts:
             self._kept.popitem(last=False)
         return found
 
-    async def _destination(self, owner: AccountOwner) -> Destination:
+    async def _destination(self, owner: AccountOwner) -> Destination | None:
+        """Return an owner ready to seal; None when its tenant was erased a moment ago, and its account is nobody's."""
         # Keys are the keyring's to keep, and to forget.
-        version, sealer = await self._keyring.newest(owner.tenant_id)
-        return Destination(owner.tenant_id, owner.connection_id, sealer, version)
+        try:
+            version, sealer = await self._keyring.newest(owner.tenant_id)
+        except KeyError:
+            return None
+        return Destination(owner.tenant_id, owner.connection_id, owner.config, sealer, version)

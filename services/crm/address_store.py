@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -48,10 +48,11 @@ class Addressee:
 
 @dataclass(frozen=True, slots=True)
 class AccountOwner:
-    """The connection that proved that an account is its own."""
+    """The connection that proved that an account is its own, and its settings."""
 
     tenant_id: UUID
     connection_id: UUID
+    config: Mapping[str, str] = field(hash=False)
 
 
 class AddressStore:
@@ -93,8 +94,11 @@ class AddressStore:
 
     async def owners(self, account_hashes: Sequence[bytes]) -> dict[bytes, AccountOwner]:
         """Return who proved to own the accounts, those that somebody did, in one round trip."""
-        rows = await self._database.fetch("SELECT * FROM crm.owners_of_accounts($1)", list(account_hashes))
-        return {row["account_hash"]: AccountOwner(row["tenant_id"], row["connection_id"]) for row in rows}
+        rows = await self._database.fetch("SELECT * FROM crm.owning_connections($1)", list(account_hashes))
+        return {
+            row["account_hash"]: AccountOwner(row["tenant_id"], row["connection_id"], orjson.loads(row["config"]))
+            for row in rows
+        }
 
     @asynccontextmanager
     async def held(self, tenant_id: UUID, connection_id: UUID) -> AsyncIterator["HeldAddresses | None"]:

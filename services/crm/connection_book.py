@@ -115,6 +115,8 @@ class ConnectionBook:
     ) -> Connection:
         """Change a connection's name, settings and credentials.
 
+        By others than those it proved its account with, it is to prove the account again.
+
         Raises:
             ConnectionNotFoundError, ConnectionInvalidError, SecretPublicError, EtagMismatchError: as their names say.
         """
@@ -139,6 +141,7 @@ class ConnectionBook:
                 config=wanted.config,
                 replaced=replaced,
                 removed=wanted.removed,
+                keeps_account=wanted.same_account and not replaced and not wanted.removed,
                 now=now,
             )
         self._directory.forget()

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database import Database
+from services.crm.account_store import release_accounts
 from services.crm.connections import WEBHOOK_SECRET, Connection, Health, SecretState
 from services.crm.sync_store import first_reconciliation
 from services.crm.tables import connection_calls, connection_secrets, connections, webhook_addresses
@@ -139,9 +140,13 @@ class Rotation:
         config: Mapping[str, str],
         replaced: Iterable[SealedSecret],
         removed: Iterable[str],
+        keeps_account: bool,
         now: datetime,
     ) -> Connection:
-        """Store another name, other settings, credentials in place of those of the same name, and without `removed`."""
+        """Store another name, other settings, credentials in place of those of the same name, and without `removed`.
+
+        What the connection proved to own is given up unless it `keeps_account`.
+        """
         replaced = list(replaced)
         gone = [secret.name for secret in replaced] + list(removed)
         if gone:
@@ -154,6 +159,8 @@ class Rotation:
             )
         for secret in replaced:
             await self._transaction.execute(insert_secret(self._tenant_id, self.connection.id, secret))
+        if not keeps_account:
+            await self._transaction.execute(release_accounts(self._tenant_id, self.connection.id))
         # Whoever renews the access token just now does so for credentials that are no longer these.
         await self._transaction.execute(
             update(connection_calls)

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from servicekit.errors import FieldViolation
+from services.crm.allowed import SETTING as ALLOWED_ADDRESSES
 from services.crm.connections import WEBHOOK_SECRET, Connection, check
 from services.crm.errors import ConnectionInvalidError
 from services.crm.providers.api import ApiError
@@ -23,12 +24,16 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a connection shall be, which of its credentials are replaced and which go."""
+    """What a connection shall be, which of its credentials are replaced and which go.
+
+    `same_account` says that no setting changes by which an account at the vendor is reached.
+    """
 
     display_name: str
     config: Mapping[str, str]
     replaced: Mapping[str, str] = field(repr=False)
     removed: Collection[str]
+    same_account: bool
 
 
 def decide(provider: Provider, connection: Connection, wishes: Wishes, paths: Sequence[str]) -> Wanted:
@@ -54,7 +59,13 @@ def decide(provider: Provider, connection: Connection, wishes: Wishes, paths: Se
     kept = check(provider, config, replaced, stored=stored)
     removed = secrets.keys() - replaced.keys()
     _require_same_host(provider, connection, kept, stored - {WEBHOOK_SECRET} - secrets.keys())
-    return Wanted(name, kept, replaced, removed & stored)
+    same_account = _reaching(kept) == _reaching(connection.config)
+    return Wanted(name, kept, replaced, removed & stored, same_account)
+
+
+def _reaching(config: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings by which an account is reached: all but the allow-list, which is for webhooks."""
+    return {name: value for name, value in config.items() if name != ALLOWED_ADDRESSES}
 
 
 def _require_known(paths: Sequence[str]) -> None:

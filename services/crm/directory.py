@@ -56,6 +56,10 @@ class Recipient:
         """Return whether it is a vendor's app, whose deliveries belong to the connections that own their accounts."""
         return self.tenant_id == DEPLOYMENT
 
+    def takes(self, provider: str, now: datetime) -> bool:
+        """Return whether webhooks of a provider are taken at the address now."""
+        return self.provider == provider and self.address.open(now)
+
     def proofs(self, token: str, *, by_address: bool) -> Sequence[WebhookSecret]:
         """Return what proves a request: the secrets, or the token of the address where that is all there is."""
         if not by_address:
@@ -114,7 +118,11 @@ class Directory:
     async def _look_up(self, token_hash: bytes) -> Recipient | None:
         generation = self._generation
         addressee = await self._addressee(token_hash)
-        recipient = await self._open(addressee) if addressee else None
+        try:
+            recipient = await self._open(addressee) if addressee else None
+        except KeyError:
+            # Its tenant was erased a moment ago, first of all its keys: there is nobody any more.
+            recipient = None
         if generation == self._generation:
             self._kept[token_hash] = (self._clock() + KEEP_SECONDS, recipient)
             self._kept.move_to_end(token_hash)

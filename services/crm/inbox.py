@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+import structlog
 from prometheus_client import Counter
 
 from servicekit.identity import Credential
@@ -21,7 +22,7 @@ from services.crm.credentials import seal_payload
 from services.crm.directory import Directory, Recipient
 from services.crm.entrance import Entrance
 from services.crm.errors import WebhookRefusedError, WebhookTooLargeError
-from services.crm.judging import Judgement, refuse_stranger, weigh
+from services.crm.judging import Decision, Judgement, Step, decide, is_owned, owned_parts, refuse_stranger, weigh
 from services.crm.providers import PROVIDERS
 from services.crm.providers.provider import (
     MAX_BODY_BYTES,
@@ -30,7 +31,6 @@ from services.crm.providers.provider import (
     Proof,
     Provider,
     Request,
-    account_matches,
 )
 from services.crm.providers.zendesk import ZENDESK
 from services.crm.quarantine import Quarantine
@@ -38,6 +38,7 @@ from services.crm.refusals import Refusals
 from services.crm.threshold import Threshold
 from services.crm.usage import PredecessorUses
 
+_log = structlog.get_logger(__name__)
 RECEIVED = Counter("rapport_webhooks_total", "Webhooks received, by provider and outcome.", ("provider", "outcome"))
 
 
@@ -71,7 +72,7 @@ class _Case:
     recipient: Recipient
     request: Request
     arrival: Arrival
-    judgement: Judgement
+    decision: Decision
     now: datetime
 
 
@@ -120,23 +121,23 @@ class Inbox:
         request = Request(arrival.method, self._public_url + arrival.path, arrival.headers, arrival.body)
         recipient = await self._directory.find(arrival.found_by)
         provider = PROVIDERS.get(arrival.provider)
-        if (
-            provider is None
-            or recipient is None
-            or recipient.provider != arrival.provider
-            or not recipient.address.open(now)
-        ):
+        if provider is None or recipient is None or not recipient.takes(arrival.provider, now):
             refuse_stranger(provider or ZENDESK, request, now)
+            if recipient is not None:
+                self._refusals.count(recipient.tenant_id, recipient.connection_id, "address_mismatch")
             raise _refusal("unknown")
         objection = await self._objection(recipient, arrival)
-        if not objection and (answer := provider.handshake(request)) is not None:
-            return answer
-        case = _Case(provider, recipient, request, arrival, _judged(provider, recipient, request, arrival, now), now)
-        if objection or not case.judgement.verdict.accepted:
-            await self._refuse(case, objection)
-        if not provider.pings(request):
+        decision = _decision(provider, recipient, request, arrival, now, objected=bool(objection))
+        case = _Case(provider, recipient, request, arrival, decision, now)
+        if decision.step is Step.REFUSED:
+            if not objection:
+                await self._keep_late(case)
+            verdict = decision.judgement.verdict
+            self._count(case, objection if verdict.accepted else verdict.reason)
+            raise _refusal(provider.name)
+        if decision.step is Step.DELIVERIES:
             await self._admit(case)
-        return provider.acknowledge(request)
+        return decision.answer or provider.acknowledge(request)
 
     async def _objection(self, recipient: Recipient, arrival: Arrival) -> str:
         """Return what there is against a request whatever proves it, as a fixed word; "" if nothing.
@@ -150,62 +151,47 @@ class Inbox:
     async def _admit(self, case: _Case) -> None:
         """Store the deliveries of an authentic request, all together.
 
-        Raises:
-            WebhookRefusedError: they are about accounts that are not the connection's, or nobody's.
+        Of an app's request that may be none: it is acknowledged all the same, since vendors pause an app for all its
+        accounts when it is refused, and since nobody but the vendor can have proved it.
         """
-        destined = await self._destined(case)
-        if not destined:
-            self._count(case, "account_mismatch")
-            raise _refusal(case.provider.name)
-        if case.judgement.predecessor or case.arrival.predecessor:
+        destined = await self._destined(case, case.decision.parts)
+        judgement = case.decision.judgement
+        if judgement.predecessor or case.arrival.predecessor:
             await self._uses.note(case.recipient.tenant_id, case.recipient.connection_id, case.provider.name)
-        version = case.judgement.verdict.secret_version
+        version = judgement.verdict.secret_version
         fresh = await self._entrance.admit([_admission(case, to, part, version) for to, part in destined])
         for new in fresh:
             RECEIVED.labels(case.provider.name, "admitted" if new else "duplicate").inc()
         if any(fresh):
             self._admitted()
 
-    async def _refuse(self, case: _Case, objection: str) -> None:
-        """Refuse a request; what is signed by an ended secret or at another time is kept in quarantine.
-
-        Raises:
-            WebhookRefusedError: always.
-        """
-        judgement = case.judgement
-        if judgement.interest and not objection:
-            late = [
-                (
-                    _admission(
-                        case,
-                        to,
-                        replace(part, delivery=part.delivery and ("late", *part.delivery)),
-                        judgement.late_version,
-                    ),
-                    dedupe_key(case.provider.name, to.connection_id, part.delivery),
-                )
-                for to, part in await self._destined(case)
-            ]
+    async def _keep_late(self, case: _Case) -> None:
+        """Keep in quarantine what is signed by an ended secret or at another time; it is refused whatever happens."""
+        judgement = case.decision.judgement
+        if not judgement.interest:
+            return
+        name, late = case.provider.name, []
+        try:
+            parts = owned_parts(case.provider, case.recipient.config, case.request)
+            for to, part in await self._destined(case, parts):
+                key = dedupe_key(name, to.connection_id, part.delivery)
+                if self._quarantine.has_room(to.connection_id, key if part.delivery else None):
+                    part_late = replace(part, delivery=part.delivery and ("late", *part.delivery))
+                    late.append((_admission(case, to, part_late, judgement.late_version), key))
             await self._quarantine.keep(late, judgement.interest)
-        self._count(case, judgement.verdict.reason if not judgement.verdict.accepted else objection)
-        raise _refusal(case.provider.name)
+        except Exception as error:  # noqa: BLE001 - a refusal is answered as one, whatever happens to its copy
+            _log.warning("quarantine_not_written", error=type(error).__name__)
 
-    async def _destined(self, case: _Case) -> list[tuple[Destination, Part]]:
-        """Return each delivery of an authentic request with the connection it goes to; none when they are foreign.
+    async def _destined(self, case: _Case, parts: Sequence[Part]) -> list[tuple[Destination, Part]]:
+        """Return deliveries of an authentic request, each with the connection that it goes to.
 
-        Of an app's request those deliveries are left out that are about accounts which nobody here has proved to own;
-        their owners are not ours, or not yet.
+        Of an app's request those are left out that are about accounts which nobody here has proved to own, or whose
+        owners take none of it.
         """
-        recipient, parts = case.recipient, case.provider.parts(case.request)
-        if recipient.is_app:
-            return await self._routed(case, parts)
-        account = recipient.config.get(case.provider.account_setting) if case.provider.account_setting else None
-        if not all(account_matches(account, part) for part in parts):
-            return []
-        here = Destination(recipient.tenant_id, recipient.connection_id, recipient.sealer, recipient.key_version)
-        return [(here, part) for part in parts]
-
-    async def _routed(self, case: _Case, parts: Sequence[Part]) -> list[tuple[Destination, Part]]:
+        it = case.recipient
+        if not it.is_app:
+            here = Destination(it.tenant_id, it.connection_id, it.config, it.sealer, it.key_version)
+            return [(here, part) for part in parts]
         name = case.provider.name
         owners = await self._accounts.owners({Account(name, each) for part in parts for each in _names(part)})
         destined = []
@@ -213,13 +199,22 @@ class Inbox:
             to = _owner_of(part, {account.id: owner for account, owner in owners.items()})
             if to is None:
                 self._count(case, "account_unknown")
-                continue
-            objection = await self._threshold.objection(to.tenant_id, case.arrival.host, Credential.WEBHOOK_ACCOUNT)
-            if objection:
+            elif objection := await self._owners_objection(case, to, part):
                 self._refusals.count(to.tenant_id, to.connection_id, objection)
             else:
                 destined.append((to, part))
         return destined
+
+    async def _owners_objection(self, case: _Case, to: Destination, part: Part) -> str:
+        """Return what an account's owner has against a delivery that an app received, as a fixed word; "" if nothing.
+
+        It takes no more of an app than at an address of its own.
+        """
+        if not is_owned(case.provider, to.config, part):
+            return "account_mismatch"
+        if not allows(to.config.get(ALLOWED_ADDRESSES, ""), case.arrival.client):
+            return "address_not_allowed"
+        return await self._threshold.objection(to.tenant_id, case.arrival.host, Credential.WEBHOOK_ACCOUNT)
 
     def _count(self, case: _Case, reason: str) -> None:
         self._refusals.count(case.recipient.tenant_id, case.recipient.connection_id, reason)
@@ -238,11 +233,21 @@ def _owner_of(part: Part, owners: Mapping[str, Destination]) -> Destination | No
     return next(iter(found.values()))
 
 
-def _judged(provider: Provider, recipient: Recipient, request: Request, arrival: Arrival, now: datetime) -> Judgement:
-    """Judge a request by what proves those of its connection, in predecessor mode also by the predecessor's scheme."""
+def _decision(
+    provider: Provider, recipient: Recipient, request: Request, arrival: Arrival, now: datetime, *, objected: bool
+) -> Decision:
+    """Decide about a request by what proves those of its connection; what is objected to costs as much as any other."""
     proofs = recipient.proofs(arrival.token, by_address=provider.proof is Proof.ADDRESS)
-    mode = recipient.predecessor_until is not None and now < recipient.predecessor_until
-    return weigh(provider, request, proofs, now, predecessor=recipient.secrets if mode else ())
+
+    def judged() -> Judgement:
+        mode = recipient.predecessor_until is not None and now < recipient.predecessor_until
+        return weigh(provider, request, proofs, now, predecessor=recipient.secrets if mode else ())
+
+    if objected:
+        return Decision(Step.REFUSED, judged())
+    # Where nothing can prove itself not even a handshake is answered: the address looks like an unknown one.
+    receives = any(proof.active(now) for proof in proofs)
+    return decide(provider, recipient.config, request, judged, receives=receives)
 
 
 def _admission(case: _Case, to: Destination, part: Part, secret_version: int) -> Admission:

@@ -1,4 +1,6 @@
-"""What a request's proof comes to, and whether one that came too late for its proof is worth keeping.
+"""What becomes of a request: what its proof comes to, and whether one that came too late for it is worth keeping.
+
+`decide` is the whole decision, as the inbox takes it and the offline judge repeats it.
 
 Every refused request costs the same comparisons, whether there is a connection behind its address or not and however
 many secrets that has: what is missing is made up for with secrets that nobody holds.
@@ -6,13 +8,25 @@ many secrets that has: what is missing is made up for with secrets that nobody h
 
 import secrets
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 
 from services.crm.connections import MOST_ACTIVE_SECRETS
 from services.crm.predecessor import PredecessorScheme
-from services.crm.providers.provider import STALE, Provider, Request, Verdict, WebhookSecret, judge
+from services.crm.providers.provider import (
+    MAX_BODY_BYTES,
+    STALE,
+    Answer,
+    Part,
+    Provider,
+    Request,
+    Verdict,
+    WebhookSecret,
+    account_matches,
+    judge,
+)
 
 LATELY = timedelta(days=7)
 """How long ago a secret may have ended for what it signed to be kept in quarantine."""
@@ -41,14 +55,86 @@ _STRANGERS = [
 class Judgement:
     """A verdict, and where it refuses, why the request is kept nevertheless ("" if it is not).
 
-    `late_version` is the version of the ended secret that it is signed with; `predecessor` says that only a scheme of
-    the predecessor accepts it.
+    `late_version` is the version of the secret with which what is kept is signed; `predecessor` says that only a scheme
+    of the predecessor accepts it.
     """
 
     verdict: Verdict
     interest: str = ""
     late_version: int = 0
     predecessor: bool = False
+
+
+class Step(StrEnum):
+    """What becomes of a request."""
+
+    REFUSED = "refused"
+    HANDSHAKE = "handshake"
+    """It is answered although nothing proves it, and makes no work."""
+    PING = "ping"
+    """It proved itself, is acknowledged and makes no work."""
+    DELIVERIES = "deliveries"
+    """It proved itself, and its deliveries are to be stored."""
+
+
+HANDSHAKE_RULE = "the vendor sends this unsigned by right; it is answered and makes no work"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of a request and by which judgement; `parts` are its deliveries, `answer` that to a handshake."""
+
+    step: Step
+    judgement: Judgement
+    parts: Sequence[Part] = ()
+    answer: Answer | None = None
+
+
+def decide(
+    provider: Provider,
+    config: Mapping[str, str],
+    request: Request,
+    judged: Callable[[], Judgement],
+    *,
+    receives: bool = True,
+) -> Decision:
+    """Decide about a request: size, handshake, proof, ping, account. Never raises, whatever the request holds.
+
+    `judged` is asked what the proof comes to unless that is not needed; where nothing could prove itself, it `receives`
+    no handshakes either. An app's settings name no account, so that the accounts of its deliveries are left to others.
+    """
+    if len(request.body) > MAX_BODY_BYTES:
+        return _refused("body_too_large", f"at most {MAX_BODY_BYTES} bytes")
+    if receives and (answer := provider.handshake(request)) is not None:
+        judgement = Judgement(Verdict.refused("handshake", rule=HANDSHAKE_RULE))
+        return Decision(Step.HANDSHAKE, judgement, answer=answer)
+    judgement = judged()
+    if not judgement.verdict.accepted:
+        return Decision(Step.REFUSED, judgement)
+    if provider.pings(request):
+        return Decision(Step.PING, judgement)
+    parts = owned_parts(provider, config, request)
+    if not parts:
+        return _refused("account_mismatch", f"{provider.account_setting}", signed=judgement.verdict.signed)
+    return Decision(Step.DELIVERIES, judgement, parts)
+
+
+def _refused(reason: str, rule: str, *, signed: str = "") -> Decision:
+    return Decision(Step.REFUSED, Judgement(Verdict.refused(reason, signed=signed, rule=rule)))
+
+
+def owned_parts(provider: Provider, config: Mapping[str, str], request: Request) -> Sequence[Part]:
+    """Return the deliveries of an authentic request; none when one of them is about an account that is not `config`'s.
+
+    All go with the foreign one: a vendor puts no two accounts into what it sends to the address of one.
+    """
+    parts = provider.parts(request)
+    return parts if all(is_owned(provider, config, part) for part in parts) else ()
+
+
+def is_owned(provider: Provider, config: Mapping[str, str], part: Part) -> bool:
+    """Return whether a delivery is about the account that settings name; about any where they name none."""
+    return account_matches(config.get(provider.account_setting) if provider.account_setting else None, part)
 
 
 def weigh(
@@ -77,7 +163,10 @@ def weigh(
         return Judgement(verdict, SECRET_ENDED, late.secret_version)
     if not active:
         return Judgement(Verdict.refused("no_active_secret"))
-    return Judgement(verdict, SIGNED_AT_ANOTHER_TIME if verdict.reason == STALE else "")
+    if verdict.reason != STALE:
+        return Judgement(verdict)
+    signed_by = (each.version for each in active if judge(provider, request, [each], now).reason == STALE)
+    return Judgement(verdict, SIGNED_AT_ANOTHER_TIME, next(signed_by, 0))
 
 
 def _version(secret: WebhookSecret) -> int:

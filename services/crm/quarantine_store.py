@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from uuid import UUID
 
 from sqlalchemy import func, insert, select
@@ -23,25 +24,35 @@ class Late:
     admitted_key: bytes
 
 
+class Kept(Enum):
+    """What became of a delivery: it is kept now, is a copy of a kept or an admitted one, or its connection is full."""
+
+    NEW = auto()
+    COPY = auto()
+    FULL = auto()
+
+
 class QuarantineStore:
     """The deliveries that are kept without processing."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def keep(self, tenant_id: UUID, late: Sequence[Late], *, reason: str, most: int) -> int:
-        """Keep deliveries of one tenant for a person's decision; return how many are kept now that were not before.
+    async def keep(self, tenant_id: UUID, late: Sequence[Late], *, reason: str, most: int) -> list[Kept]:
+        """Keep deliveries of one tenant for a person's decision; return what became of each.
 
         A connection has `most` of them at a time at the most. Copies of what was admitted are not kept.
         """
         async with self._database.tenant(tenant_id) as transaction:
-            return sum([await self._keep(transaction, each, reason, most) for each in late])
+            return [await self._keep(transaction, each, reason, most) for each in late]
 
-    async def _keep(self, transaction: AsyncConnection, late: Late, reason: str, most: int) -> int:
+    async def _keep(self, transaction: AsyncConnection, late: Late, reason: str, most: int) -> Kept:
         new = late.admission
         here = (connections.c.tenant_id == new.tenant_id, connections.c.id == new.connection_id)
-        if (await transaction.execute(select(connections.c.id).where(*here).with_for_update())).first() is None:
-            return 0
+        # What is admitted meanwhile refers to the connection, and does not wait for this.
+        held = select(connections.c.id).where(*here).with_for_update(key_share=True)
+        if (await transaction.execute(held)).first() is None:
+            return Kept.FULL
         kept = select(func.count()).where(
             deliveries.c.tenant_id == new.tenant_id,
             deliveries.c.state == State.QUARANTINED.value,
@@ -51,8 +62,10 @@ class QuarantineStore:
         admitted = select(dedupe_keys.c.key).where(
             dedupe_keys.c.tenant_id == new.tenant_id, dedupe_keys.c.key == late.admitted_key
         )
-        if (await transaction.execute(kept)).scalar_one() >= most or (await transaction.execute(admitted)).first():
-            return 0
+        if (await transaction.execute(kept)).scalar_one() >= most:
+            return Kept.FULL
+        if (await transaction.execute(admitted)).first():
+            return Kept.COPY
         key = upsert(dedupe_keys).values(
             tenant_id=new.tenant_id, key=new.dedupe_key, duplicates=0, create_time=new.received
         )
@@ -61,7 +74,7 @@ class QuarantineStore:
             set_={"duplicates": dedupe_keys.c.duplicates + 1},
         ).returning(dedupe_keys.c.duplicates)
         if (await transaction.execute(counted)).scalar_one():
-            return 0
+            return Kept.COPY
         await transaction.execute(
             insert(deliveries).values(
                 tenant_id=new.tenant_id,
@@ -80,4 +93,4 @@ class QuarantineStore:
                 state_time=new.received,
             )
         )
-        return 1
+        return Kept.NEW

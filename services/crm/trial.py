@@ -5,19 +5,28 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
+import structlog
+
 from services.crm.accounts import Accounts
+from services.crm.address_store import AccountOwner
 from services.crm.apps import Account as VendorAccount
 from services.crm.calling.account import Account
 from services.crm.calling.engine import Calling
-from services.crm.errors import AccountTakenError
+from services.crm.errors import AccountTakenError, ConnectionNotFoundError
 from services.crm.providers import PROVIDERS
 from services.crm.providers.api import ApiError, CredentialShape
+
+_log = structlog.get_logger(__name__)
 
 CHECKS = ("settings", "credentials", "login", "account", "ownership")
 """What is checked, in this order."""
 
 PATIENCE = 10.0
 """How many seconds a test waits for the vendor."""
+
+
+_NO_LONGER = frozenset({"CREDENTIALS_REFUSED", "CREDENTIALS_MISSING", "RENEWAL_REFUSED"})
+"""By these a connection's credentials do not answer for its account any more; all other failures may pass."""
 
 
 class Result(StrEnum):
@@ -112,9 +121,7 @@ class Trial:
                 "ownership", Result.SKIPPED, "This provider's webhooks come by the connection's own address."
             )
         try:
-            await self._accounts.prove(
-                account.tenant_id, account.connection_id, VendorAccount(account.provider, answered)
-            )
+            await self._prove(account, VendorAccount(account.provider, answered))
         except AccountTakenError as error:
             return Finding(
                 "ownership",
@@ -126,6 +133,35 @@ class Trial:
         return Finding(
             "ownership", Result.PASSED, f"What an app signs for account {answered} comes to this connection."
         )
+
+    async def _prove(self, account: Account, owned: VendorAccount) -> None:
+        """Claim an account for the connection; from an owner that cannot prove it any more it is taken.
+
+        Raises:
+            AccountTakenError: another connection has it, and proved that again or could not be asked.
+        """
+        try:
+            await self._accounts.prove(account.tenant_id, account.connection_id, owned)
+        except AccountTakenError:
+            owner = await self._accounts.owner(owned)
+            if owner is not None:
+                if await self._still_owns(owner, owned):
+                    raise
+                _log.warning("account_handed_over", of=str(owner.connection_id), to=str(account.connection_id))
+                await self._accounts.release(owner, owned)
+            await self._accounts.prove(account.tenant_id, account.connection_id, owned)
+
+    async def _still_owns(self, owner: AccountOwner, owned: VendorAccount) -> bool:
+        """Ask the vendor by the owner's credentials; only its clear answer that they are not the account's counts."""
+        try:
+            answered = await self._calling.run(
+                owner.tenant_id, owner.connection_id, lambda api, config: api.account(config), patience=PATIENCE
+            )
+        except (ConnectionNotFoundError, KeyError):
+            return False
+        except ApiError as error:
+            return error.reason not in _NO_LONGER
+        return answered in {"", owned.id}
 
 
 def _settings(account: Account) -> Finding:

@@ -8,7 +8,6 @@ asked something that cannot be judged; `rapport webhook verify` is its face for 
 import sys
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,61 +16,34 @@ import orjson
 from services.crm.allowed import SETTING as ALLOWED_ADDRESSES
 from services.crm.connections import WEBHOOK_SECRET
 from services.crm.errors import ProviderUnknownError
+from services.crm.judging import Decision, Judgement, Step, decide
 from services.crm.providers import PROVIDERS, provider_named
-from services.crm.providers.provider import (
-    MAX_BODY_BYTES,
-    Provider,
-    Request,
-    Verdict,
-    WebhookSecret,
-    account_matches,
-    judge,
-)
+from services.crm.providers.provider import Provider, Request, WebhookSecret, judge
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
-HANDSHAKE_RULE = "the vendor sends this unsigned by right; it is answered and makes no work"
 
 
 class QuestionError(ValueError):
     """What was asked cannot be judged; the text says why and holds no secret."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What becomes of a request at a connection: whether it is let in, and by the verdict's words why."""
-
-    accepted: bool
-    verdict: Verdict
-
-    def document(self) -> dict[str, object]:
-        """Return it as JSON has it."""
-        verdict = self.verdict
-        return {
-            "accepted": self.accepted,
-            "reason": verdict.reason,
-            "signed": verdict.signed,
-            "rule": verdict.rule,
-            "secret_version": verdict.secret_version,
-        }
-
-
 def outcome(
     provider: Provider, config: Mapping[str, str], request: Request, secrets: Sequence[WebhookSecret], now: datetime
-) -> Outcome:
-    """Judge a request as the inbox does: size, handshake, proof, account. Never raises, whatever the request holds."""
-    if len(request.body) > MAX_BODY_BYTES:
-        return Outcome(False, Verdict.refused("body_too_large", rule=f"at most {MAX_BODY_BYTES} bytes"))
-    if provider.handshake(request) is not None:
-        return Outcome(True, Verdict.refused("handshake", rule=HANDSHAKE_RULE))
-    verdict = judge(provider, request, secrets, now)
-    account = config.get(provider.account_setting) if provider.account_setting else None
-    if verdict.accepted and not provider.pings(request):
-        foreign = [part for part in provider.parts(request) if not account_matches(account, part)]
-        if foreign:
-            return Outcome(
-                False, Verdict.refused("account_mismatch", signed=verdict.signed, rule=f"{provider.account_setting}")
-            )
-    return Outcome(verdict.accepted, verdict)
+) -> Decision:
+    """Decide about a request as the inbox does. Never raises, whatever the request holds."""
+    return decide(provider, config, request, lambda: Judgement(judge(provider, request, secrets, now)))
+
+
+def document(decision: Decision) -> dict[str, object]:
+    """Return a decision as JSON has it."""
+    verdict = decision.judgement.verdict
+    return {
+        "accepted": decision.step is not Step.REFUSED,
+        "reason": verdict.reason,
+        "signed": verdict.signed,
+        "rule": verdict.rule,
+        "secret_version": verdict.secret_version,
+    }
 
 
 def answer(question: Mapping[str, Any]) -> dict[str, object]:
@@ -102,7 +74,7 @@ def answer(question: Mapping[str, Any]) -> dict[str, object]:
     secrets = [WebhookSecret(version, text, _LONG_AGO) for version, text in enumerate(texts, start=1)]
     headers = tuple((name.lower(), value.strip(" \t")) for name, value in question["headers"])
     request = Request(question["method"].upper(), question["url"], headers, b64decode(question["body"]))
-    return outcome(provider, config, request, secrets, _moment(question.get("at") or "")).document()
+    return document(outcome(provider, config, request, secrets, _moment(question.get("at") or "")))
 
 
 def _moment(text: str) -> datetime:

@@ -15,7 +15,7 @@ from servicekit.ids import uuid7
 from tests.crm.conftest import SCOPES, Crm, Shop
 from tests.crm.statuses import require_status
 from tests.support.vendors.hubspot import HubSpotSimulator
-from tests.support.vendors.server import Answered, Fault, VendorServer, vendor_server
+from tests.support.vendors.server import Answered, Fault, VendorServer, broken, vendor_server
 
 TOKEN = "api-token-0123456789"
 TRIAL = pb.TestConnectionResponse.Finding
@@ -217,6 +217,21 @@ async def test_account_of_another_connection_is_not_taken(
     found = await findings(crm, *await connect(crm))
     assert found["ownership"].reason == "ACCOUNT_TAKEN"
     assert found["ownership"].advice
+
+
+async def test_account_is_handed_over_when_its_owners_credentials_are_refused(
+    crm: Crm, hubspot: tuple[HubSpotSimulator, VendorServer]
+) -> None:
+    """Who cannot prove an account any more gives it to who can; a vendor that does not answer takes it from nobody."""
+    simulator, server = hubspot
+    await findings(crm, *await connect(crm))
+    simulator.private_app_token = "pat-newly-made-token"
+    new = {"webhook_secret": "hubspot-webhook-secret", "private_app_token": simulator.private_app_token}
+    second = await connect(crm, secrets=new)
+    server.fail(broken(lambda asked: "pat-private-app-token" in asked.headers.get("authorization", ""), times=4))
+    assert (await findings(crm, *second))["ownership"].reason == "ACCOUNT_TAKEN"
+    assert (await findings(crm, *second))["ownership"].outcome == TRIAL.OUTCOME_PASSED
+    assert (await findings(crm, *await connect(crm, secrets=new)))["ownership"].reason == "ACCOUNT_TAKEN"
 
 
 async def test_missing_fields_are_named_for_each_way_to_log_in(

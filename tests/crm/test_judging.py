@@ -79,6 +79,8 @@ def test_a_right_signature_at_another_time_is_worth_keeping(minutes: int) -> Non
     """Somebody's clock is wrong, or a proxy held the request back."""
     judgement = weigh(ZENDESK, request(event(), NOW + timedelta(minutes=minutes)), [secret()], NOW)
     assert (judgement.verdict.accepted, judgement.interest) == (False, SIGNED_AT_ANOTHER_TIME)
+    several = [secret("another secret", 1), secret(version=2), secret("the newest secret", 3)]
+    assert weigh(ZENDESK, request(event(), NOW + timedelta(minutes=minutes)), several, NOW).late_version == 2
 
 
 @pytest.mark.parametrize(

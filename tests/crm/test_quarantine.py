@@ -1,15 +1,17 @@
 """What is kept of refused webhooks: signed in earnest, answered as all refusals, and never more than a person reads."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
-import grpc
 import pytest
 from rapport.crm.v1 import connection_service_pb2, delivery_pb2, delivery_service_pb2
 
+from servicekit.errors import DatabaseUnavailableError
 from services.crm import quarantine as quarantining
 from services.crm.judging import SECRET_ENDED, SIGNED_AT_ANOTHER_TIME
 from tests.crm.conftest import Crm, Shop
+from tests.crm.test_refusal_work import counted
 from tests.crm.test_webhooks import look, refusal
 from tests.crm.zendesk_requests import event, headers
 
@@ -53,7 +55,37 @@ async def test_what_was_signed_at_another_time_is_refused_and_kept(crm: Crm) -> 
     body = event()
     for _ in range(3):
         await refusal(crm, "zendesk", shop.token, body, headers(body, datetime.now(UTC) - LATE))
-    assert await kept(crm, shop) == [(SIGNED_AT_ANOTHER_TIME, 0)]
+    assert await kept(crm, shop) == [(SIGNED_AT_ANOTHER_TIME, 1)]
+
+
+async def test_a_captured_request_that_comes_again_and_again_costs_one_transaction(
+    crm: Crm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was kept a moment ago is neither sealed nor looked up again, nor is anything for a full connection."""
+    shop, body, then = await crm.shop(), event(), datetime.now(UTC) - LATE
+    for expected in (1, 0, 0):
+        with counted("zendesk") as work:
+            await refusal(crm, "zendesk", shop.token, body, headers(body, then))
+        assert (work.transactions, work.seals) == (expected, expected)
+    monkeypatch.setattr(crm.main.inbox._quarantine, "_most", 1)
+    for expected in (1, 0):
+        other = event(event_id=f"late-{expected}")
+        with counted("zendesk") as work:
+            await refusal(crm, "zendesk", shop.token, other, headers(other, then))
+        assert (work.transactions, work.seals) == (expected, expected)
+
+
+async def test_what_is_admitted_meanwhile_does_not_wait_for_the_quarantine(crm: Crm) -> None:
+    """A late delivery is kept while an admission refers to the connection, and the other way round."""
+    shop, body = await crm.shop(), event()
+    connection = await asyncpg.connect(crm.database.superuser_url)
+    try:
+        async with connection.transaction():
+            await connection.execute("SELECT 1 FROM crm.connections WHERE id = $1 FOR KEY SHARE", shop.connection_id)
+            await refusal(crm, "zendesk", shop.token, body, headers(body, datetime.now(UTC) - LATE))
+    finally:
+        await connection.close()
+    assert len(await kept(crm, shop)) == 1
 
 
 async def test_the_same_delivery_in_time_is_no_copy_of_the_late_one(crm: Crm) -> None:
@@ -112,6 +144,8 @@ async def test_a_connection_keeps_so_many_and_no_more(crm: Crm, monkeypatch: pyt
     metadata = crm.as_tenant(shop.tenant_id, "deliveries.read", "connections.write", "deliveries.write")
     discard = delivery_service_pb2.DiscardDeliveryRequest(delivery=oldest.id)
     await crm.deliveries.DiscardDelivery(discard, metadata=metadata)
+    later = time.monotonic() + quarantining.REMEMBER_SECONDS
+    monkeypatch.setattr(crm.main.inbox._quarantine, "_clock", lambda: later)
     body = event(event_id="one-more")
     await refusal(crm, "zendesk", shop.token, body, headers(body, datetime.now(UTC)))
     assert len(await kept(crm, shop)) == 3
@@ -132,11 +166,19 @@ async def test_a_person_may_have_it_processed_after_all(crm: Crm) -> None:
 
 
 async def test_a_refusal_stays_one_when_nothing_can_be_kept(crm: Crm) -> None:
-    """Without a database the answer is the same, or that the vendor is to come again; never a success."""
-    shop = await rotated(crm)
-    await refusal(crm, "zendesk", shop.token, event(), ())
-    body = event()
-    for pool in crm.databases:
-        await pool.close()
-    error = await refusal(crm, "zendesk", shop.token, body, headers(body, datetime.now(UTC)))
-    assert error.code() in {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNAVAILABLE}
+    """Whatever fails on the way into quarantine, a database or what it is read with, the answer is the one refusal."""
+    shop, body = await rotated(crm), event()
+    stranger = look(await refusal(crm, "zendesk", "no-such-token", body, ()))
+    await refusal(crm, "zendesk", shop.token, body, ())
+
+    async def away(*_: object, **__: object) -> None:
+        raise DatabaseUnavailableError("gone")
+
+    for where, name in ((crm.main.inbox, "_destined"), (crm.main.inbox._quarantine._store, "keep")):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(where, name, away)
+            answer = await refusal(crm, "zendesk", shop.token, body, headers(body, datetime.now(UTC)))
+        assert look(answer) == stranger
+    assert await kept(crm, shop) == []
+    await refusal(crm, "zendesk", shop.token, body, headers(body, datetime.now(UTC)))
+    assert len(await kept(crm, shop)) == 1

@@ -99,6 +99,8 @@ async def test_the_wrong_vendors_address_costs_what_an_unknown_one_costs(crm: Cr
             await refusal(crm, provider, token, event(), HEADERS[provider])
         seen.append(work)
     assert seen[0] == seen[1] == seen[2]
+    await crm.main.refusals.flush()
+    assert (await crm.balance(shop)).refused == 2
 
 
 async def test_a_late_signature_costs_more_only_for_who_has_the_secret(crm: Crm) -> None:

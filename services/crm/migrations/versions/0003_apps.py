@@ -96,6 +96,27 @@ AS $$
 $$
 """
 
+# As for recipients: found across tenants by the index alone, read with each owner's own policies.
+_OWNING_CONNECTIONS = """
+CREATE FUNCTION crm.owning_connections(hashes bytea[]) RETURNS TABLE (
+    account_hash bytea, tenant_id uuid, connection_id uuid, config jsonb
+)
+LANGUAGE plpgsql SET search_path = ''
+AS $$
+DECLARE
+    claim record;
+BEGIN
+    FOR claim IN SELECT * FROM crm.owners_of_accounts(hashes) LOOP
+        PERFORM set_config('rapport.tenant_id', claim.tenant_id::text, true);
+        RETURN QUERY
+            SELECT claim.account_hash, c.tenant_id, c.id, c.config
+            FROM crm.connections AS c
+            WHERE c.tenant_id = claim.tenant_id AND c.id = claim.connection_id;
+    END LOOP;
+END
+$$
+"""
+
 
 def upgrade() -> None:
     """Add columns, tables and functions."""
@@ -110,11 +131,14 @@ def upgrade() -> None:
     create_spanning_function(op, "crm", "address_by_hash(bytea)", _FIND_ADDRESS)
     create_spanning_function(op, "crm", "owners_of_accounts(bytea[])", _FIND_OWNERS)
     op.execute(_RECIPIENT)
+    op.execute(_OWNING_CONNECTIONS)
 
 
 def downgrade() -> None:
     """Remove them; addresses that were rotated away are open again, so rotate once more after going back."""
-    op.execute("DROP FUNCTION crm.recipient_by_token, crm.owners_of_accounts, crm.address_by_hash")
+    op.execute(
+        "DROP FUNCTION crm.recipient_by_token, crm.owning_connections, crm.owners_of_accounts, crm.address_by_hash"
+    )
     op.execute("DROP TABLE crm.refusal_windows")
     op.execute("DROP TABLE crm.accounts")
     op.execute("ALTER TABLE crm.connections DROP COLUMN predecessor_until")
