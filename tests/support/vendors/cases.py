@@ -3,14 +3,16 @@
 A vendor's table is a module `<provider>_cases.py` with a `TABLE`, named in `tables.py`. The same rows are judged by the
 pure functions (`tests/crm/test_vendor_cases.py`) and sent through a real Envoy (`tests/e2e/test_vendor_webhooks.py`).
 Two kinds of rows are made here for every vendor, out of its positives: signed with the secret of another tenant, and
-with a secret that was replaced and whose overlap is over.
+with a secret that was replaced and whose overlap is over. Where the address is the proof they come to such addresses.
 """
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import PurePosixPath
 from typing import TypeAlias
+from urllib.parse import urlsplit
 
 from services.crm.providers import PROVIDERS
 from services.crm.providers.provider import MAX_BODY_BYTES, Proof
@@ -60,13 +62,15 @@ class Table:
     """One vendor's rows, and what its connection must look like.
 
     `config` are the connection's settings, `secret` makes a new webhook secret of the vendor's form; it is not called
-    where the proof is the address.
+    where the proof is the address. `distinct` is how many different deliveries the accepted rows make: all others are
+    copies of these, under other signatures or unsigned headers.
     """
 
     provider: str
     config: Mapping[str, str]
     secret: Callable[[], str]
     cases: CasesOf
+    distinct: int
 
     def rows(self, secret: str, now: datetime, url: str, other: str) -> list[Case]:
         """Return the vendor's own rows, and its positives as another tenant would sign them."""
@@ -75,12 +79,17 @@ class Table:
     def forged(self, how: str, secret: str, now: datetime, url: str) -> list[Case]:
         """Return every positive that makes deliveries, signed with a secret that must not pass at `url`.
 
-        There are none where the proof is the address: such requests hold no secret.
+        Where the proof is the address they come to the one with that token instead.
         """
-        if PROVIDERS[self.provider].proof is Proof.ADDRESS:
-            return []
-        positives = [case for case in self.cases(secret, now, url, secret) if case.accepted and case.deliveries]
-        return [replace(case, name=f"{case.name}: {how}", accepted=False) for case in positives]
+        by_address = PROVIDERS[self.provider].proof is Proof.ADDRESS
+        own = PurePosixPath(urlsplit(url).path).name if by_address else secret
+        positives = [case for case in self.cases(own, now, url, secret) if case.accepted and case.deliveries]
+        forged = [replace(case, name=f"{case.name}: {how}", accepted=False) for case in positives]
+        if not by_address:
+            return forged
+        return [
+            replace(case, path_query=(case.path_query or urlsplit(url).path).replace(own, secret)) for case in forged
+        ]
 
 
 def refused(name: str, headers: Headers, body: bytes, **changes: object) -> Case:

@@ -65,5 +65,9 @@ def _encoded(text: str) -> str:
 
 
 TABLE = Table(
-    provider="freshdesk", config={"domain": "acme"}, secret=lambda: f"a{secrets.token_urlsafe(32)}", cases=cases
+    provider="freshdesk",
+    config={"domain": "acme"},
+    secret=lambda: f"a{secrets.token_urlsafe(32)}",
+    cases=cases,
+    distinct=6,
 )

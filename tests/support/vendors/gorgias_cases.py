@@ -51,5 +51,9 @@ def _last_changed(value: str) -> str:
 
 
 TABLE = Table(
-    provider="gorgias", config={"domain": "acme"}, secret=lambda: f"a{secrets.token_urlsafe(32)}", cases=cases
+    provider="gorgias",
+    config={"domain": "acme"},
+    secret=lambda: f"a{secrets.token_urlsafe(32)}",
+    cases=cases,
+    distinct=5,
 )

@@ -51,4 +51,4 @@ def _another(character: str) -> str:
     return "A" if character != "A" else "B"
 
 
-TABLE = Table(provider="helpshift", config={"domain": "acme"}, secret=lambda: "", cases=cases)
+TABLE = Table(provider="helpshift", config={"domain": "acme"}, secret=lambda: "", cases=cases, distinct=3)

@@ -156,4 +156,5 @@ TABLE = Table(
     config={"portal_id": str(HubSpotSimulator().portal_id)},
     secret=lambda: f"{secrets.token_hex(4)}-{secrets.token_hex(16)}",
     cases=cases,
+    distinct=6,
 )

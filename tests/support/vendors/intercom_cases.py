@@ -85,4 +85,5 @@ TABLE = Table(
     config={"app_id": IntercomSimulator().app_id, "region": "eu"},
     secret=lambda: secrets.token_hex(16),
     cases=cases,
+    distinct=6,
 )

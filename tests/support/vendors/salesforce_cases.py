@@ -63,4 +63,4 @@ def _another(character: str) -> str:
     return "A" if character != "A" else "B"
 
 
-TABLE = Table(provider="salesforce", config={"org_id": "00D58000000LTzD"}, secret=lambda: "", cases=cases)
+TABLE = Table(provider="salesforce", config={"org_id": "00D58000000LTzD"}, secret=lambda: "", cases=cases, distinct=6)

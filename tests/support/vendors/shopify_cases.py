@@ -96,4 +96,5 @@ TABLE = Table(
     config={"shop_domain": ShopifySimulator().shop_domain},
     secret=lambda: f"shpss_{secrets.token_hex(16)}",
     cases=cases,
+    distinct=9,
 )

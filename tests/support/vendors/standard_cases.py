@@ -122,4 +122,5 @@ TABLE = Table(
     config={},
     secret=lambda: f"whsec_{b64encode(secrets.token_bytes(24)).decode()}",
     cases=cases,
+    distinct=1,
 )

@@ -83,4 +83,5 @@ TABLE = Table(
     config={"subdomain": "acme", "account_id": str(ZendeskSimulator().account_id)},
     secret=lambda: secrets.token_urlsafe(32),
     cases=cases,
+    distinct=4,
 )
