@@ -136,8 +136,8 @@ async def test_an_allow_list_is_judged_by_the_clients_address_as_the_gateway_say
         assert answer.status_code == status
 
 
-async def test_an_apps_address_refuses_accounts_that_nobody_proved(suite: SuiteUnderTest) -> None:
-    """An operator registers the app; what it proves is acknowledged, what it does not is told what a stranger is told."""
+async def test_an_apps_address_acknowledges_accounts_that_nobody_proved(suite: SuiteUnderTest) -> None:
+    """An operator registers the app; what it proves is acknowledged, a forgery is told what a stranger is told."""
     unbound, secret = await operator_token(suite), secrets.token_urlsafe()
     request = {"provider": "intercom", "webhook_secret": secret}
     made: Any = await call(suite.grpc["crm"], "rapport.crm.v1.AppService/CreateApp", request, unbound)
