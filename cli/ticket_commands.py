@@ -136,6 +136,7 @@ def retry(
     write: Annotated[str, typer.Argument(help="The id of a dead change.", show_default=False)],
     *,
     tenant: Tenant,
+    send: Annotated[bool, typer.Option("--send", help="A reply may go out: its customer reads it then.")] = False,
     wait: Wait = 20,
     as_json: Json = False,
     data: Data = None,
@@ -144,7 +145,7 @@ def retry(
     from cli.operator import run
     from cli.writes import retry as again
 
-    _show(run(again(suite_folder(data), tenant, write, wait=wait)), as_json)
+    _show(run(again(suite_folder(data), tenant, write, send_reply=send, wait=wait)), as_json)
 
 
 def _text(given: str) -> str:

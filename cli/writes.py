@@ -51,9 +51,9 @@ async def send(
         return await _settled(operator, tenant, made, wait)
 
 
-async def retry(folder: SuiteFolder, tenant: str, write_id: str, *, wait: float) -> dict[str, Any]:
-    """Have a dead change tried again and return what became of it within `wait` seconds."""
-    request = write_service_pb2.RetryWriteRequest(write=write_id)
+async def retry(folder: SuiteFolder, tenant: str, write_id: str, *, send_reply: bool, wait: float) -> dict[str, Any]:
+    """Have a dead change tried again, a reply only if it is to be sent; return what became of it in `wait` seconds."""
+    request = write_service_pb2.RetryWriteRequest(write=write_id, send=send_reply)
     async with operator_of(folder) as operator:
         made = await _stub(operator).RetryWrite(request, metadata=await operator.metadata(tenant), timeout=30)
         return await _settled(operator, tenant, made, wait)

@@ -93,6 +93,10 @@ class WriteStateError(PreconditionError):
     """The change's state does not allow the step."""
 
 
+class ReplyNotConfirmedError(PreconditionError):
+    """The change is a reply to a customer, and nobody said that it is to be sent."""
+
+
 class TicketNotFoundError(NotFoundError):
     """The ticket does not exist in the caller's tenant."""
 

@@ -26,6 +26,7 @@ from services.crm.writing import (
     digest_of,
     recommendation_text,
     require_able,
+    require_confirmed,
     require_credentials,
     require_dead,
     seal_content,
@@ -115,17 +116,18 @@ class WriteBook:
         """Return changes, newest first, from the one before `before` on."""
         return await self._store.page(tenant_id, state=state, ticket_id=ticket_id, before=before, limit=limit)
 
-    async def retry(self, tenant_id: UUID, features: Collection[str], write_id: UUID) -> Write:
-        """Have a dead change tried again.
+    async def retry(self, tenant_id: UUID, features: Collection[str], write_id: UUID, *, send: bool) -> Write:
+        """Have a dead change tried again; `send` says that a reply is to reach the customer.
 
         Raises:
-            WriteBackOffError, WriteNotFoundError, WriteStateError: as their names say.
+            WriteBackOffError, WriteNotFoundError, WriteStateError, ReplyNotConfirmedError: as their names say.
         """
         async with self._store.decision(tenant_id, write_id) as decision:
             if decision is None:
                 raise _not_found(write_id)
             _require_feature(features)
             require_dead(decision.write.state)
+            require_confirmed(decision.write.kind, send=send)
             write = await decision.retry(datetime.now(UTC))
         self._wake()
         return write

@@ -62,7 +62,8 @@ class WriteServicer(write_service_pb2_grpc.WriteServiceServicer):
 
     async def RetryWrite(self, request: write_service_pb2.RetryWriteRequest, _context: Context) -> write_pb2.Write:
         """Have a dead change tried again."""
-        return write_message(await self._book.retry(caller_tenant(), caller().features, UUID(request.write)))
+        write_id = UUID(request.write)
+        return write_message(await self._book.retry(caller_tenant(), caller().features, write_id, send=request.send))
 
     async def _create(self, ticket: str, request_id: str, kind: Kind, content: Content | None) -> write_pb2.Write:
         write = await self._book.create(

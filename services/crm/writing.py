@@ -14,7 +14,12 @@ import orjson
 
 from servicekit.envelope import Sealer
 from services.crm.deliveries import retry_delay
-from services.crm.errors import CredentialsMissingError, OperationUnsupportedError, WriteStateError
+from services.crm.errors import (
+    CredentialsMissingError,
+    OperationUnsupportedError,
+    ReplyNotConfirmedError,
+    WriteStateError,
+)
 from services.crm.events import Priority
 from services.crm.providers.api import AddNote, AddTags, Api, Change, SendReply, SetPriority
 
@@ -158,6 +163,16 @@ def require_dead(state: State) -> None:
     """
     if state is not State.DEAD:
         raise WriteStateError(f"The write is {state}.", metadata={"state": state})
+
+
+def require_confirmed(kind: Kind, *, send: bool) -> None:
+    """Let a customer hear something only if that is asked for.
+
+    Raises:
+        ReplyNotConfirmedError: the change is a reply, and it is not.
+    """
+    if kind is Kind.REPLY and not send:
+        raise ReplyNotConfirmedError("The write is a reply to a customer: it is tried again only with send.")
 
 
 def next_try(attempts: int, *, chance: random.Random) -> timedelta:

@@ -28,7 +28,9 @@ from services.crm.asking import Peers
 from services.crm.call_store import CallStore
 from services.crm.calling.engine import Calling
 from services.crm.connection_store import ConnectionStore
+from services.crm.erasure_store import ErasureStore
 from services.crm.errand_worker import ErrandWorker
+from services.crm.forgotten import Forgotten
 from services.crm.ingest import Ingest
 from services.crm.sync_book import SyncBook
 from services.crm.sync_intake import SyncIntake
@@ -41,7 +43,7 @@ from services.crm.write_servicer import WriteServicer
 from services.crm.write_store import WriteStore
 from tests.crm.conftest import Crm
 from tests.crm.fake_tickets import FakeTickets
-from tests.support.trail import kept_trail
+from tests.support.trail import KeptEntries, kept_trail
 from tests.support.vendors.intercom import IntercomSimulator
 from tests.support.vendors.server import VendorServer, vendor_server
 from tests.support.waiting import eventually
@@ -111,6 +113,7 @@ class Desk:
     connection: str
     write: Any
     sync: Any
+    kept: KeptEntries
     features: list[str] = field(default_factory=lambda: ["write_back"])
     remembered: list[str] | None = None
     ticket: str = ""
@@ -168,7 +171,8 @@ class Desk:
         """Return the worker of another process that reads."""
         database = await self.database()
         channel = open_channel(f"ipv4:{self.fakes.address}")
-        intake = SyncIntake(Ingest(channel, Workload("crm", "workload-secret", channel)), None)
+        forgotten = Forgotten(ErasureStore(database), "workload-secret")
+        intake = SyncIntake(Ingest(channel, Workload("crm", "workload-secret", channel), forgotten), None)
         queue = SyncQueue(
             SyncStore(database),
             ConnectionStore(database),
@@ -277,17 +281,18 @@ async def opened_desk(crm: Crm) -> AsyncIterator[Desk]:
         book = WriteBook(WriteStore(database), connections, crm.main.keyring, Peers(peers, peers), wake=lambda: None)
         syncs = SyncBook(SyncStore(database), connections, wake=lambda: None)
         pages = PageTokens.from_secret("workload-secret")
+        trail, kept = kept_trail()
         server = await start_server(
             [
                 Registration(write_grpc.add_WriteServiceServicer_to_server, WriteServicer(book, pages)),
                 Registration(sync_service_pb2_grpc.add_SyncServiceServicer_to_server, SyncServicer(syncs)),
             ],
             trust=crm.issuer.trust,
-            audit=kept_trail()[0],
+            audit=trail,
         )
         async with grpc.aio.insecure_channel(server.address) as channel:
             write, sync = write_grpc.WriteServiceStub(channel), sync_service_pb2_grpc.SyncServiceStub(channel)
-            desk = Desk(crm, fakes, intercom, vendor, tenant_id, str(made.connection.id), write, sync)
+            desk = Desk(crm, fakes, intercom, vendor, tenant_id, str(made.connection.id), write, sync, kept)
             intercom.open_ticket("1", "Late parcel", "Where is it?")
             desk.ticket = desk.new_ticket("1")
             yield desk

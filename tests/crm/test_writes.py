@@ -13,11 +13,9 @@ from rapport.crm.v1 import write_pb2, write_service_pb2
 from servicekit.cache import Cache
 from servicekit.ids import uuid7
 from servicekit.tenant_data import TenantData
-from services.crm.customer_erasure import CustomerErasure
-from services.crm.erasure_store import ErasureStore
 from services.crm.export import opened_write
 from services.crm.writing import MOST_ATTEMPTS, marker_of
-from tests.crm.conftest import Crm
+from tests.crm.conftest import Crm, customer_erasure
 from tests.crm.desk import BRIEF, Desk, killed, opened_desk, working
 from tests.crm.statuses import require_status
 from tests.support.vendors.server import Asked, broken, lost, timed_out, too_many
@@ -225,6 +223,26 @@ async def test_refused_change_is_dead_visible_and_can_be_brought_back(desk: Desk
         await desk.write.RetryWrite(retry, metadata=desk.metadata)
 
 
+async def test_dead_reply_reaches_the_customer_only_if_that_is_said(desk: Desk) -> None:
+    """A retry without `send` sends nothing and says why; with it the reply goes out, and both are in the audit log."""
+    desk.vendor.fail(broken(replying, status=403))
+    request = write_service_pb2.SendReplyRequest(ticket=desk.ticket, request_id="request-1", text="It is on its way")
+    asked = await desk.write.SendReply(request, metadata=desk.metadata)
+    async with working(await desk.writer()):
+        assert (await desk.settled(asked)).state == Write.STATE_DEAD
+        with require_status(Status.FAILED_PRECONDITION, "REPLY_NOT_CONFIRMED"):
+            await desk.write.RetryWrite(write_service_pb2.RetryWriteRequest(write=asked.id), metadata=desk.metadata)
+        assert (await desk.seen(asked)).state == Write.STATE_DEAD
+        assert desk.replies() == []
+        await desk.write.RetryWrite(
+            write_service_pb2.RetryWriteRequest(write=asked.id, send=True), metadata=desk.metadata
+        )
+        assert (await desk.settled(asked)).state == Write.STATE_DONE
+    assert len(desk.replies()) == 1
+    outcomes = [each.outcome for each in desk.kept.all if each.method.endswith("/RetryWrite")]
+    assert outcomes == ["REPLY_NOT_CONFIRMED", "OK"]
+
+
 async def test_switching_it_off_stops_what_waits(desk: Desk) -> None:
     """A change that waits when the shop switches writing back off is not made."""
     asked = await desk.note()
@@ -300,7 +318,7 @@ async def test_erased_customer_takes_what_was_to_be_written_along(desk: Desk) ->
     desk.intercom.open_ticket("2", "Another customer", "Hello")
     kept = await desk.note("Stays", "request-2", desk.new_ticket("2"))
     await desk.note("A planted secret")
-    erasure = CustomerErasure(ErasureStore(desk.crm.databases[0]), desk.crm.main.keyring)
+    erasure = customer_erasure(desk.crm.databases[0], desk.crm.main.keyring)
     await erasure.erase(desk.tenant_id, tickets=[(UUID(desk.connection), "1")], mentioned=[], after=None)
     listed = await desk.write.ListWrites(write_service_pb2.ListWritesRequest(), metadata=desk.metadata)
     assert [write.id for write in listed.writes] == [kept.id]

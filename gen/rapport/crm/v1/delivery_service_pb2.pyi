@@ -247,8 +247,11 @@ class EraseCustomerDeliveriesRequest(message.Message):
     MENTIONED_FIELD_NUMBER: builtins.int
     TICKETS_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
     page_token: builtins.str
     """The `next_page_token` of the call before; empty for the first one."""
+    validate_only: builtins.bool
+    """Whether only to tell what would go, in `hits`, and to change nothing."""
     @builtins.property
     def mentioned(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """Ids and e-mail addresses by which providers speak of the customer."""
@@ -263,10 +266,11 @@ class EraseCustomerDeliveriesRequest(message.Message):
         mentioned: abc.Iterable[builtins.str] | None = ...,
         tickets: abc.Iterable[ExternalTicket] | None = ...,
         page_token: builtins.str = ...,
+        validate_only: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["mentioned", b"mentioned", "page_token", b"page_token", "tickets", b"tickets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["mentioned", b"mentioned", "page_token", b"page_token", "tickets", b"tickets", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -303,21 +307,63 @@ class EraseCustomerDeliveriesResponse(message.Message):
     ERASED_FIELD_NUMBER: builtins.int
     SEEN_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    WAITING_FIELD_NUMBER: builtins.int
+    HITS_FIELD_NUMBER: builtins.int
     erased: builtins.int
     """How many deliveries lost their content."""
     seen: builtins.int
     """How many were looked at."""
     next_page_token: builtins.str
     """Goes on from there; empty when all were looked at."""
+    waiting: builtins.int
+    """How many mention the customer and stay because they are pending: call it again once they are processed."""
+    @builtins.property
+    def hits(self) -> containers.RepeatedCompositeFieldContainer[CustomerHit]:
+        """With `validate_only`: the deliveries that would lose their content."""
+
     def __init__(
         self,
         *,
         erased: builtins.int = ...,
         seen: builtins.int = ...,
         next_page_token: builtins.str = ...,
+        waiting: builtins.int = ...,
+        hits: abc.Iterable[CustomerHit] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["erased", b"erased", "next_page_token", b"next_page_token", "seen", b"seen"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["erased", b"erased", "hits", b"hits", "next_page_token", b"next_page_token", "seen", b"seen", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CustomerHit(message.Message):
+    """A delivery that speaks of a customer."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    DELIVERY_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    MENTIONED_FIELD_NUMBER: builtins.int
+    PLACE_FIELD_NUMBER: builtins.int
+    delivery: builtins.str
+    """The delivery's id (UUID)."""
+    state: delivery_pb2.Delivery.State.ValueType
+    """What became of it so far; one that is pending loses its content only if it belongs to one of the tickets."""
+    mentioned: builtins.str
+    """Which of the texts it mentions; empty where it merely belongs to one of the tickets."""
+    place: builtins.str
+    """Where in its body that stands: names with dots between them, up to 200 characters; may be empty."""
+    def __init__(
+        self,
+        *,
+        delivery: builtins.str = ...,
+        state: delivery_pb2.Delivery.State.ValueType = ...,
+        mentioned: builtins.str = ...,
+        place: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["delivery", b"delivery", "mentioned", b"mentioned", "place", b"place", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

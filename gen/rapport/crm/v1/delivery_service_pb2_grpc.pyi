@@ -44,12 +44,15 @@ class DeliveryServiceStub:
     Errors: DELIVERY_NOT_FOUND, DELIVERY_STATE.
     """
     EraseCustomerDeliveries: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.EraseCustomerDeliveriesRequest, _delivery_service_pb2.EraseCustomerDeliveriesResponse]
-    """Erases what providers sent about a customer: the content of every delivery that belongs to one of these tickets,
-    that mentions one of these ids or addresses as a whole word, or that belongs to the same ticket as one that does.
-    The deliveries themselves stay in the balance; those that waited are discarded with the reason CUSTOMER_ERASED. Works
-    for a few seconds: call it again with `next_page_token` until that is empty. What a provider sends later counts anew.
+    """Erases what providers sent about a customer: the content of every delivery that belongs to one of these tickets, also
+    of those that wait, and of every delivery that mentions one of these ids or addresses. A mention takes that one
+    delivery and no other of its ticket, and never one that is pending. An address is found wherever it stands as a whole
+    one; an id is found as a whole value, and a number or a word only where its name says that it is a person's. The
+    deliveries themselves stay in the balance; those that waited are discarded with the reason CUSTOMER_ERASED. Works for
+    a few seconds: call it again with `next_page_token` until that is empty. The caller needs the scope
+    `connections.write` as well, since what waits may be discarded.
 
-    Errors: PAGE_TOKEN_INVALID.
+    Errors: PAGE_TOKEN_INVALID, SCOPE_MISSING.
     """
 
 class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -117,12 +120,15 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _delivery_service_pb2.EraseCustomerDeliveriesRequest,
         context: _aio.ServicerContext[_delivery_service_pb2.EraseCustomerDeliveriesRequest, _abc.Awaitable[_delivery_service_pb2.EraseCustomerDeliveriesResponse]],
     ) -> _abc.Awaitable[_delivery_service_pb2.EraseCustomerDeliveriesResponse]:
-        """Erases what providers sent about a customer: the content of every delivery that belongs to one of these tickets,
-        that mentions one of these ids or addresses as a whole word, or that belongs to the same ticket as one that does.
-        The deliveries themselves stay in the balance; those that waited are discarded with the reason CUSTOMER_ERASED. Works
-        for a few seconds: call it again with `next_page_token` until that is empty. What a provider sends later counts anew.
+        """Erases what providers sent about a customer: the content of every delivery that belongs to one of these tickets, also
+        of those that wait, and of every delivery that mentions one of these ids or addresses. A mention takes that one
+        delivery and no other of its ticket, and never one that is pending. An address is found wherever it stands as a whole
+        one; an id is found as a whole value, and a number or a word only where its name says that it is a person's. The
+        deliveries themselves stay in the balance; those that waited are discarded with the reason CUSTOMER_ERASED. Works for
+        a few seconds: call it again with `next_page_token` until that is empty. The caller needs the scope
+        `connections.write` as well, since what waits may be discarded.
 
-        Errors: PAGE_TOKEN_INVALID.
+        Errors: PAGE_TOKEN_INVALID, SCOPE_MISSING.
         """
 
 def add_DeliveryServiceServicer_to_server(servicer: DeliveryServiceServicer, server: _aio.Server) -> None: ...

@@ -120,6 +120,10 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """Tickets or recommendations, which are asked for this, do not answer. Example: UNAVAILABLE "The service tickets does
     not answer; try again.", metadata service = "tickets".
     """
+    ERROR_REASON_REPLY_NOT_CONFIRMED: _ErrorReason.ValueType  # 59
+    """The dead change is a reply, which a customer would read, and the request does not say that it is to be sent. Example:
+    FAILED_PRECONDITION "The write is a reply to a customer: it is tried again only with send."
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused: the `reason` of the one `google.rpc.ErrorInfo` that every error carries (domain "rapport")."""
@@ -221,4 +225,8 @@ has no credentials for the provider's API."
 ERROR_REASON_PEER_UNAVAILABLE: ErrorReason.ValueType  # 58
 """Tickets or recommendations, which are asked for this, do not answer. Example: UNAVAILABLE "The service tickets does
 not answer; try again.", metadata service = "tickets".
+"""
+ERROR_REASON_REPLY_NOT_CONFIRMED: ErrorReason.ValueType  # 59
+"""The dead change is a reply, which a customer would read, and the request does not say that it is to be sent. Example:
+FAILED_PRECONDITION "The write is a reply to a customer: it is tried again only with send."
 """

@@ -226,15 +226,19 @@ class RetryWriteRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     WRITE_FIELD_NUMBER: builtins.int
+    SEND_FIELD_NUMBER: builtins.int
     write: builtins.str
     """The change's id (UUID)."""
+    send: builtins.bool
+    """True if a reply is to be sent to the customer; without it only changes that customers do not see are tried again."""
     def __init__(
         self,
         *,
         write: builtins.str = ...,
+        send: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["write", b"write"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["send", b"send", "write", b"write"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -82,8 +82,8 @@ class WriteServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SendReply(self, request, context):
-        """Sends a reply to the customer through the helpdesk: the only method that lets a customer hear anything. The same
-        request id with the same text returns what became of the first.
+        """Sends a reply to the customer through the helpdesk: only this method, and RetryWrite with `send`, let a customer hear
+        anything. The same request id with the same text returns what became of the first.
 
         Errors: WRITE_BACK_OFF, TICKET_NOT_FOUND, TICKET_NOT_EXTERNAL, CONNECTION_NOT_FOUND, OPERATION_UNSUPPORTED,
         CREDENTIALS_MISSING, REQUEST_ID_REUSED, PEER_UNAVAILABLE.
@@ -111,9 +111,10 @@ class WriteServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetryWrite(self, request, context):
-        """Has a dead change tried again. If the helpdesk has it already, it is not made twice.
+        """Has a dead change tried again; a reply only with `send`, because a customer reads it then. If the helpdesk has the
+        change already, it is not made twice.
 
-        Errors: WRITE_NOT_FOUND, WRITE_STATE, WRITE_BACK_OFF.
+        Errors: WRITE_NOT_FOUND, WRITE_STATE, WRITE_BACK_OFF, REPLY_NOT_CONFIRMED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -28,8 +28,8 @@ class WriteServiceStub:
     CREDENTIALS_MISSING, REQUEST_ID_REUSED, PEER_UNAVAILABLE.
     """
     SendReply: _aio.UnaryUnaryMultiCallable[_write_service_pb2.SendReplyRequest, _write_pb2.Write]
-    """Sends a reply to the customer through the helpdesk: the only method that lets a customer hear anything. The same
-    request id with the same text returns what became of the first.
+    """Sends a reply to the customer through the helpdesk: only this method, and RetryWrite with `send`, let a customer hear
+    anything. The same request id with the same text returns what became of the first.
 
     Errors: WRITE_BACK_OFF, TICKET_NOT_FOUND, TICKET_NOT_EXTERNAL, CONNECTION_NOT_FOUND, OPERATION_UNSUPPORTED,
     CREDENTIALS_MISSING, REQUEST_ID_REUSED, PEER_UNAVAILABLE.
@@ -45,9 +45,10 @@ class WriteServiceStub:
     Errors: PAGE_TOKEN_INVALID.
     """
     RetryWrite: _aio.UnaryUnaryMultiCallable[_write_service_pb2.RetryWriteRequest, _write_pb2.Write]
-    """Has a dead change tried again. If the helpdesk has it already, it is not made twice.
+    """Has a dead change tried again; a reply only with `send`, because a customer reads it then. If the helpdesk has the
+    change already, it is not made twice.
 
-    Errors: WRITE_NOT_FOUND, WRITE_STATE, WRITE_BACK_OFF.
+    Errors: WRITE_NOT_FOUND, WRITE_STATE, WRITE_BACK_OFF, REPLY_NOT_CONFIRMED.
     """
 
 class WriteServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -75,8 +76,8 @@ class WriteServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _write_service_pb2.SendReplyRequest,
         context: _aio.ServicerContext[_write_service_pb2.SendReplyRequest, _abc.Awaitable[_write_pb2.Write]],
     ) -> _abc.Awaitable[_write_pb2.Write]:
-        """Sends a reply to the customer through the helpdesk: the only method that lets a customer hear anything. The same
-        request id with the same text returns what became of the first.
+        """Sends a reply to the customer through the helpdesk: only this method, and RetryWrite with `send`, let a customer hear
+        anything. The same request id with the same text returns what became of the first.
 
         Errors: WRITE_BACK_OFF, TICKET_NOT_FOUND, TICKET_NOT_EXTERNAL, CONNECTION_NOT_FOUND, OPERATION_UNSUPPORTED,
         CREDENTIALS_MISSING, REQUEST_ID_REUSED, PEER_UNAVAILABLE.
@@ -110,9 +111,10 @@ class WriteServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _write_service_pb2.RetryWriteRequest,
         context: _aio.ServicerContext[_write_service_pb2.RetryWriteRequest, _abc.Awaitable[_write_pb2.Write]],
     ) -> _abc.Awaitable[_write_pb2.Write]:
-        """Has a dead change tried again. If the helpdesk has it already, it is not made twice.
+        """Has a dead change tried again; a reply only with `send`, because a customer reads it then. If the helpdesk has the
+        change already, it is not made twice.
 
-        Errors: WRITE_NOT_FOUND, WRITE_STATE, WRITE_BACK_OFF.
+        Errors: WRITE_NOT_FOUND, WRITE_STATE, WRITE_BACK_OFF, REPLY_NOT_CONFIRMED.
         """
 
 def add_WriteServiceServicer_to_server(servicer: WriteServiceServicer, server: _aio.Server) -> None: ...
