@@ -91,7 +91,7 @@ class Store:
 
     async def claim(self, *, after: UUID, tenants: int, share: int, lease: timedelta) -> list[Job]:
         """Claim due jobs of up to `tenants` tenants, those after `after` first, at most `share` of each."""
-        rows = await self._fetch("SELECT * FROM crm.claim_jobs($1, $2, $3, $4)", after, tenants, share, lease)
+        rows = await self._fetch("SELECT * FROM crm.claim_heads($1, $2, $3, $4)", after, tenants, share, lease)
         return [Job(*row.values()) for row in rows]
 
     async def sealed_deliveries(self, tenant_id: UUID, ids: Sequence[UUID]) -> dict[UUID, StoredDelivery]:

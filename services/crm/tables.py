@@ -184,6 +184,7 @@ jobs = Table(
     Column("delivery_id", Uuid, nullable=False),
     Column("run_at", DateTime(timezone=True), nullable=False),
     Column("attempts", Integer, nullable=False),
+    Column("aside_since", DateTime(timezone=True)),
     comment="Index across tenants: pending deliveries in order. A claim moves run_at to the end of its lease.",
 )
 
@@ -240,6 +241,7 @@ write_jobs = Table(
     Column("run_at", DateTime(timezone=True), nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("fence", BigInteger, nullable=False),
+    Column("aside_since", DateTime(timezone=True)),
     comment="Index across tenants: pending changes in order. A claim moves run_at to the end of its lease.",
 )
 
@@ -277,6 +279,15 @@ sync_jobs = Table(
     Column("attempts", Integer, nullable=False),
     Column("fence", BigInteger, nullable=False),
     comment="Index across tenants: what is to be read when. A claim moves run_at to the end of its lease.",
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("digest", LargeBinary, primary_key=True),
+    Column("erase_time", DateTime(timezone=True), nullable=False),
+    comment="Who was erased lately, as keyed hashes of ids, addresses and tickets, so that nothing brings them back.",
 )
 
 erased_rows = erased_rows_table(metadata)

@@ -2,16 +2,20 @@
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from statistics import median
 from uuid import UUID
 
 import asyncpg
 import grpc
+import pytest
 from rapport.tickets.v1 import ingest_service_pb2 as tickets_pb
 
 from servicekit.ids import uuid7
 from services.crm.admission import conversation_of, dedupe_key, pack
 from services.crm.credentials import seal_payload
+from services.crm.deliveries import State
+from services.crm.outcomes import final
 from services.crm.providers.zendesk import ZENDESK
 from tests.crm.conftest import Crm, Shop
 from tests.crm.zendesk_requests import event, request
@@ -19,17 +23,18 @@ from tests.support.waiting import eventually
 
 QUEUED = 50_000
 PROBES = 8
+CLAIMS = 120
 SECONDS_PER_EVENT = 0.001
 """How long tickets takes for an event here: about what the real one takes."""
 
 
-async def make_queue_deep(crm: Crm, shop: Shop) -> None:
-    """Queue 50,000 deliveries of a shop, as admission would have, by COPY."""
+async def make_queue_deep(crm: Crm, shop: Shop, tickets: int = QUEUED) -> None:
+    """Queue 50,000 deliveries of a shop, about so many tickets, as admission would have, by COPY."""
     tenant_id, connection_id, now = shop.tenant_id, UUID(shop.connection), datetime.now(UTC)
     key_version, sealer = await crm.main.keyring.newest_or_first(tenant_id)
     rows, jobs, keys = [], [], []
     for number in range(QUEUED):
-        asked = request(event(event_id=f"deep-{number}", ticket=f"deep-{number}"), now)
+        asked = request(event(event_id=f"deep-{number}", ticket=f"deep-{number % tickets}"), now)
         (part,) = ZENDESK.parts(asked)
         delivery = uuid7()
         key = dedupe_key("zendesk", connection_id, part.delivery)
@@ -53,16 +58,18 @@ async def make_queue_deep(crm: Crm, shop: Shop) -> None:
         await connection.close()
 
 
+@pytest.mark.parametrize(("tickets", "begun"), [(QUEUED, 500), (1, 10)], ids=["each its ticket", "all of one ticket"])
 async def test_fifty_thousand_deliveries_of_one_shop_cost_another_less_than_a_second(
-    crm: Crm, record_property: Callable[[str, object], None]
+    crm: Crm, tickets: int, begun: int, record_property: Callable[[str, object], None]
 ) -> None:
     """While a shop's 50,000 are worked off, each webhook of another shop reaches tickets within a second."""
     busy, quiet = await crm.shop(), await crm.shop()
-    await make_queue_deep(crm, busy)
+    await make_queue_deep(crm, busy, tickets)
     arrived: dict[str, float] = {}
 
     def take(events: list[tickets_pb.TicketEvent]) -> grpc.StatusCode | None:
-        arrived.update({each.external_ticket_id: time.monotonic() for each in events})
+        now = time.monotonic()
+        arrived.update({key: now for each in events for key in (each.external_ticket_id, each.event_id)})
         # Tickets is a process of its own; here it takes its time on the same loop as the worker.
         time.sleep(SECONDS_PER_EVENT * len(events))
         return None
@@ -70,7 +77,7 @@ async def test_fifty_thousand_deliveries_of_one_shop_cost_another_less_than_a_se
     crm.tickets.answers = take
     delays = []
     async with crm.working():
-        await eventually(lambda: has(arrived, 500), within=30)
+        await eventually(lambda: has(arrived, begun), within=30)
         for probe in range(PROBES):
             started = time.monotonic()
             await crm.deliver(quiet, event(event_id=f"q-{probe}", ticket=f"quiet-{probe}"))
@@ -92,3 +99,32 @@ async def test_fifty_thousand_deliveries_of_one_shop_cost_another_less_than_a_se
 async def has(things: dict[str, float], count: int) -> bool:
     """Return whether there are so many."""
     return len(things) >= count
+
+
+async def test_a_long_conversation_costs_a_claim_no_more_than_many_short_ones(
+    crm: Crm, record_property: Callable[[str, object], None]
+) -> None:
+    """With 50,000 of one ticket queued each claim is short, in order, and another ticket of the shop comes soon."""
+    shop = await crm.shop()
+    await make_queue_deep(crm, shop, tickets=1)
+    await crm.deliver(shop, event(event_id="other", ticket="other"))
+    store = crm.main.store
+    seconds: list[float] = []
+    seqs: list[int] = []
+    conversations: list[int] = []
+    for _ in range(CLAIMS):
+        started = time.monotonic()
+        jobs = await store.claim(after=UUID(int=0), tenants=4, share=50, lease=timedelta(minutes=1))
+        seconds.append(time.monotonic() - started)
+        conversations += [job.conversation for job in jobs]
+        seqs += [job.seq for job in jobs]
+        await store.settle(shop.tenant_id, [final(job, State.PROCESSED) for job in jobs])
+    record_property("claim_seconds", [round(each, 3) for each in seconds])
+    print(f"claims: longest {max(seconds):.3f} s, median {median(seconds):.4f} s")  # noqa: T201 - figures
+    busy = max(set(conversations), key=conversations.count)
+    ordered = [seq for seq, conversation in zip(seqs, conversations, strict=True) if conversation == busy]
+    assert ordered == sorted(set(ordered))
+    assert len(ordered) == CLAIMS
+    assert set(conversations) - {busy}, "the other ticket waits behind all of the long conversation"
+    assert max(seconds) < 0.3
+    assert median(seconds) < 0.1
