@@ -5,10 +5,14 @@ one more takes one more class: the name in front of each wrapped key leads to th
 of providers is a rotation like any other. `tests/servicekit/test_kek.py` is the contract that all of them pass.
 """
 
+import asyncio
+import math
 import os
-from collections.abc import Awaitable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 from prometheus_client import Counter
@@ -22,6 +26,13 @@ CALLS = Counter(
     "Calls to the provider of the key-encryption keys, by operation (wrap, unwrap) and outcome.",
     ("operation", "outcome"),
 )
+
+AT_ONCE = 8
+"""How many calls to one provider there are at the same time."""
+
+_AGAIN_SECONDS = 1.0
+
+Answer = TypeVar("Answer")
 
 
 class KekUnavailableError(UnavailableError):
@@ -67,21 +78,26 @@ class FileKeys:
 
     def holds(self, name: str) -> bool:
         """Tell whether a key of that name is in the file."""
-        return self._current().holds(name)
+        return self.current().holds(name)
 
     async def active(self) -> str:
         """Return the name of the key that wraps."""
-        return self._current().active_name
+        return self.current().active_name
 
     async def wrap(self, data_key: bytes, tenant_id: UUID) -> bytes:
         """Return a tenant's data key wrapped by the active key; errors as for every provider."""
-        return await self._current().wrap(data_key, tenant_id)
+        return await self.current().wrap(data_key, tenant_id)
 
     async def unwrap(self, wrapped: bytes, tenant_id: UUID) -> bytes:
         """Return the data key; errors as for every provider."""
-        return await self._current().unwrap(wrapped, tenant_id)
+        return await self.current().unwrap(wrapped, tenant_id)
 
-    def _current(self) -> KeyEncryptionKeys:
+    def current(self) -> KeyEncryptionKeys:
+        """Return the keys as the file has them now.
+
+        Raises:
+            KekUnavailableError: it cannot be read.
+        """
         try:
             mark = _mark(self._path)
             if mark != self._read:
@@ -91,31 +107,65 @@ class FileKeys:
         return self._keys
 
 
+class _Turn:
+    """Calls to one provider: some at a time, and after one that it did not answer none for a moment.
+
+    So whoever waits for a provider that is silent waits as long as one call, however many there are.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._again_at = -math.inf
+
+    async def take(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Make a call when it is its turn; errors are the call's.
+
+        Raises:
+            KekUnavailableError: the provider did not answer a moment ago.
+        """
+        async with self._places:
+            if self._clock() < self._again_at:
+                raise KekUnavailableError("The key-encryption keys were out of reach a moment ago.", retry_after=1)
+            try:
+                return await call()
+            except KekUnavailableError:
+                self._again_at = self._clock() + _AGAIN_SECONDS
+                raise
+
+
 class Keks:
     """All providers of a process: the first wraps, and each unwraps what it has wrapped. Counts the calls."""
 
-    def __init__(self, providers: Sequence[KekProvider]) -> None:
-        self._providers = tuple(providers)
+    def __init__(self, providers: Sequence[KekProvider], clock: Callable[[], float] = time.monotonic) -> None:
+        self._providers = tuple((provider, _Turn(clock)) for provider in providers)
 
     def holds(self, name: str) -> bool:
         """Tell whether any provider has a key of that name."""
-        return any(provider.holds(name) for provider in self._providers)
+        return any(provider.holds(name) for provider, _ in self._providers)
 
     async def active(self) -> str:
         """Return the name of the key that wraps; errors as for every provider."""
-        return await self._providers[0].active()
+        provider, turn = self._providers[0]
+        return await turn.take(provider.active)
 
     async def wrap(self, data_key: bytes, tenant_id: UUID) -> bytes:
         """Return a tenant's data key wrapped by the active key; errors as for every provider."""
-        return await _counted("wrap", self._providers[0].wrap(data_key, tenant_id))
+        provider, turn = self._providers[0]
+        return await turn.take(lambda: _counted("wrap", provider.wrap(data_key, tenant_id)))
 
     async def unwrap(self, wrapped: bytes, tenant_id: UUID) -> bytes:
         """Return the data key; errors as for every provider."""
         name = wrapped_by(wrapped)
-        for provider in self._providers:
+        broken = SealBrokenError("The key that wrapped this data key is not among the keys.")
+        # More than one has the name where a key file got it after the start, which refuses that.
+        for provider, turn in self._providers:
             if provider.holds(name):
-                return await _counted("unwrap", provider.unwrap(wrapped, tenant_id))
-        raise SealBrokenError("The key that wrapped this data key is not among the keys.")
+                try:
+                    return await turn.take(partial(_unwrapped, provider, wrapped, tenant_id))
+                except SealBrokenError as error:
+                    broken = error
+        raise broken
 
 
 def providers_of(settings: ServiceSettings) -> Keks:
@@ -123,7 +173,7 @@ def providers_of(settings: ServiceSettings) -> Keks:
 
     Raises:
         OSError: a file cannot be read.
-        ValueError: nothing is named, the chosen one is not, or the keys are none.
+        ValueError: nothing is named, the chosen one is not, the keys are none, or two have the same name.
     """
     prefix = settings.model_config.get("env_prefix", "")
     found: dict[str, KekProvider] = {}
@@ -131,9 +181,10 @@ def providers_of(settings: ServiceSettings) -> Keks:
         found["file"] = FileKeys(settings.kek_file)
     if text := settings.kek_keys.get_secret_value():
         try:
-            found["environment"] = KeyEncryptionKeys.parse(text.encode())
+            found["environment"] = named = KeyEncryptionKeys.parse(text.encode())
         except ValueError:
             raise ValueError(f"{prefix}KEK_KEYS does not hold key-encryption keys") from None
+        _refuse_same_names(prefix, found.get("file"), named)
     if settings.kek_vault_url:
         from servicekit.vault import VaultTransit
 
@@ -154,10 +205,27 @@ def providers_of(settings: ServiceSettings) -> Keks:
     return Keks([found.pop(chosen), *found.values()])
 
 
+def _refuse_same_names(prefix: str, file: KekProvider | None, named: KeyEncryptionKeys) -> None:
+    """Refuse one name for two keys: what stands in front of a wrap must lead to the key that made it.
+
+    Raises:
+        ValueError: the file and the environment have such a name.
+    """
+    if isinstance(file, FileKeys) and (names := named.differing(file.current())):
+        raise ValueError(
+            f"{prefix}KEK_FILE and {prefix}KEK_KEYS have different keys of the name {', '.join(names)}: "
+            "give the one that has wrapped nothing yet another name"
+        )
+
+
 def _mark(path: Path) -> tuple[int, int, int]:
     """Return what differs when a file has been replaced or written."""
     status = os.stat(path)  # noqa: PTH116 - without a new object for each look
     return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+async def _unwrapped(provider: KekProvider, wrapped: bytes, tenant_id: UUID) -> bytes:
+    return await _counted("unwrap", provider.unwrap(wrapped, tenant_id))
 
 
 async def _counted(operation: str, call: Awaitable[bytes]) -> bytes:

@@ -1,11 +1,15 @@
 """`rapport keys …` on a suite of its own: rotations under traffic, sealed copies, and the drill that opens a backup."""
 
 import asyncio
+import contextlib
+import fcntl
 import json
 import os
 import re
+import secrets
 import signal
-from collections.abc import Iterator
+from base64 import b64decode
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,7 +19,8 @@ import hvac
 import pytest
 
 from servicekit.envelope import KeyEncryptionKeys
-from tests.support.contents import logs
+from servicekit.ids import uuid7
+from tests.support.contents import logs, superuser
 from tests.support.servers import new_folder
 from tests.support.suite import Ran, own_suite, rapport
 from tests.support.vault import Vault
@@ -124,6 +129,74 @@ async def _killed_and_back(suite: SuiteUnderTest, service: str) -> None:
         return suite.pid(service) != pid
 
     await eventually(again, 60)
+
+
+async def test_two_rotations_of_the_kek_at_once_lose_no_data_key(suite: SuiteUnderTest, shop: Shop) -> None:
+    """Both commands end well, and whatever is wrapped opens with the keys that the file holds afterwards."""
+    assert shop.slug
+    ran = await asyncio.gather(*(asyncio.to_thread(keys, suite, "rotate-kek") for _ in range(3)))
+    held = KeyEncryptionKeys.load(key_file(suite))
+    assert {one.value["rotation"]["state"] for one in ran} == {"done"}
+    assert keys(suite, "status").value["active_kek"] == held.active_name
+    connection = await superuser(suite)
+    try:
+        rows = await connection.fetch("SELECT tenant_id, wrapped FROM crm.data_keys WHERE kek <> 'data-key'")
+    finally:
+        await connection.close()
+    assert rows
+    for row in rows:
+        assert await held.unwrap(row["wrapped"], row["tenant_id"])
+
+
+async def test_a_key_that_is_used_while_it_is_removed_is_put_back(suite: SuiteUnderTest, shop: Shop) -> None:
+    """A process that had not heard of the rotation wraps by the old key just then; the next rotation comes to it."""
+    assert shop.slug
+    old = (await asyncio.to_thread(keys, suite, "rotate-kek")).value["kek_before"]
+    before = KeyEncryptionKeys.load(key_file(suite))
+    tenant, connection = uuid7(), await superuser(suite)
+    lone = KeyEncryptionKeys(old, json_keys(key_file(suite)))
+    insert = "INSERT INTO crm.data_keys (tenant_id, version, wrapped) VALUES ($1, 1, $2)"
+    try:
+        with held_folder(key_file(suite).parent) as awaited:
+            removing = asyncio.create_task(asyncio.to_thread(remove_kek, suite, old))
+            await eventually(awaited, 60)
+            await connection.execute(insert, tenant, await lone.wrap(secrets.token_bytes(32), tenant))
+        refused = await removing
+        assert refused.value["error"]["reason"] == "KEK_NEEDED"
+        assert before.differing(KeyEncryptionKeys.load(key_file(suite))) == ()
+        assert old in KeyEncryptionKeys.load(key_file(suite)).names
+        await asyncio.to_thread(keys, suite, "rotate-kek")
+        assert remove_kek(suite, old).code == 0
+        assert old not in KeyEncryptionKeys.load(key_file(suite)).names
+    finally:
+        await connection.execute("DELETE FROM crm.data_keys WHERE tenant_id = $1", tenant)
+        await connection.close()
+
+
+def remove_kek(suite: SuiteUnderTest, name: str) -> Ran:
+    """Run `rapport keys remove-kek`, which may be refused."""
+    return rapport("keys", "remove-kek", name, "--json", "--data", suite.data)
+
+
+def json_keys(path: Path) -> dict[str, bytes]:
+    """The keys of a file by name."""
+    return {name: b64decode(text) for name, text in json.loads(path.read_bytes())["keys"].items()}
+
+
+@contextlib.contextmanager
+def held_folder(folder: Path) -> Iterator[Callable[[], Awaitable[bool]]]:
+    """Hold the lock of the key file; gives what tells whether somebody waits for it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    inode = os.fstat(descriptor).st_ino
+
+    async def awaited() -> bool:
+        return any("-> FLOCK" in line and f":{inode} " in line for line in _LOCKS.read_text().splitlines())
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield awaited
+    finally:
+        os.close(descriptor)
 
 
 async def test_data_keys_are_rotated_for_all_shops_and_for_one(suite: SuiteUnderTest, shop: Shop) -> None:

@@ -1,5 +1,7 @@
 """What every provider of key-encryption keys must do, asked of all of them; and how the settings choose among them."""
 
+import asyncio
+import json
 import os
 import secrets
 import sys
@@ -209,6 +211,18 @@ async def test_a_vault_that_is_not_there_is_an_outage(tmp_path: Path) -> None:
         await provider.active()
 
 
+async def test_vault_is_asked_by_nobody_in_between(
+    vault: Vault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy that the environment names for other programs sees no data key and no token."""
+    provider = of_vault(tmp_path, vault).provider
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("NO_PROXY", "")
+    assert await provider.unwrap(await provider.wrap(KEY, ONE), ONE) == KEY
+
+
 async def test_mount_and_namespace_of_vault_are_those_of_the_settings(tmp_path: Path) -> None:
     """Two mounts are two providers: neither takes the other's wraps."""
     with Vault(mount="kms", namespace="shops") as vault:
@@ -298,3 +312,81 @@ async def test_a_file_that_is_broken_for_a_moment_is_an_outage(tmp_path: Path) -
     replace(path, good)
     os.utime(path)
     assert await provider.unwrap(wrapped, ONE) == KEY
+
+
+async def test_two_keys_of_one_name_are_refused_at_the_start(tmp_path: Path) -> None:
+    """A name in front of a wrap must lead to one key; the same key in both places is no trouble."""
+    path = tmp_path / "keys.json"
+    of_file = KeyEncryptionKeys.create(path)
+    other = KeyEncryptionKeys("kek-1", {"kek-1": secrets.token_bytes(32)})
+
+    def told(keys: KeyEncryptionKeys) -> Settings:
+        return Settings(kek_file=path, kek_keys=SecretStr(keys.text().decode()), kek_provider="environment")
+
+    with pytest.raises(ValueError, match=r"KEK_FILE.*KEK_KEYS.*kek-1") as caught:
+        providers_of(told(other))
+    assert not [key for key in json.loads(other.text())["keys"].values() if key in str(caught.value)]
+    keks = providers_of(told(of_file))
+    assert await keks.unwrap(await of_file.wrap(KEY, ONE), ONE) == KEY
+
+
+async def test_two_keys_of_one_name_that_came_later_open_both_what_they_wrapped() -> None:
+    """A key file may get a name that the environment has; nothing is called broken before all of them were tried."""
+    one, other = (KeyEncryptionKeys("kek-1", {"kek-1": secrets.token_bytes(32)}) for _ in range(2))
+    keks = Keks([one, other])
+    for keys in (one, other):
+        assert await keks.unwrap(await keys.wrap(KEY, ONE), ONE) == KEY
+    with pytest.raises(SealBrokenError):
+        await keks.unwrap(await one.wrap(KEY, ONE), OTHER)
+
+
+async def test_a_silent_vault_holds_up_nothing_else(vault: Vault, tmp_path: Path) -> None:
+    """Forty tenants ask a Vault that takes calls and never answers: names resolve at once, few calls are made."""
+    under_test = of_vault(tmp_path, vault)
+    keks = Keks([under_test.provider])
+    wrapped = await keks.wrap(KEY, ONE)
+    loop = asyncio.get_running_loop()
+    vault.silence()
+    began = loop.time()
+    asking = [asyncio.create_task(keks.unwrap(wrapped, ONE)) for _ in range(40)]
+    await asyncio.sleep(0)
+    await loop.getaddrinfo("localhost", 80)
+    await asyncio.to_thread(os.getpid)
+    elsewhere = loop.time() - began
+    outcomes = await asyncio.gather(*asking, return_exceptions=True)
+    refused = loop.time() - began
+    assert {type(outcome) for outcome in outcomes} == {KekUnavailableError}
+    assert elsewhere < 1.0
+    assert refused < 4.0
+    with pytest.raises(KekUnavailableError):
+        await keks.unwrap(wrapped, ONE)
+    vault.speak()
+    assert vault.calls["decrypt"] <= 8
+    print(f"names resolved after {elsewhere:.3f} s, 40 refusals after {refused:.1f} s")  # noqa: T201 - the figures
+
+
+async def test_a_provider_that_was_out_of_reach_is_asked_again_after_a_moment() -> None:
+    """Meanwhile nobody waits for it, and the other providers are asked as before."""
+    now, calls = 0.0, 0
+
+    class Away(KeyEncryptionKeys):
+        """Keys that are out of reach."""
+
+        async def unwrap(self, wrapped: bytes, tenant_id: UUID) -> bytes:
+            nonlocal calls
+            calls += 1
+            if now < 10:
+                raise KekUnavailableError("The keys are out of reach.")
+            return await super().unwrap(wrapped, tenant_id)
+
+    away = Away("kek-1", {"kek-1": secrets.token_bytes(32)})
+    there = KeyEncryptionKeys("kek-2", {"kek-2": secrets.token_bytes(32)})
+    keks = Keks([away, there], lambda: now)
+    wrapped, other = await away.wrap(KEY, ONE), await there.wrap(KEY, ONE)
+    for _ in range(20):
+        with pytest.raises(KekUnavailableError):
+            await keks.unwrap(wrapped, ONE)
+        assert await keks.unwrap(other, ONE) == KEY
+    assert calls == 1
+    now = 10
+    assert await keks.unwrap(wrapped, ONE) == KEY
