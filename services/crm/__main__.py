@@ -45,6 +45,7 @@ from services.crm.effects import Effects
 from services.crm.erasure_store import ErasureStore
 from services.crm.export import opened_delivery, opened_write
 from services.crm.fetching import Fetching
+from services.crm.forgotten import Forgotten
 from services.crm.ingest import Ingest
 from services.crm.key_jobs import KeyJobs
 from services.crm.key_store import KeyStore
@@ -136,13 +137,15 @@ def put_together(settings: CrmSettings, database: Database, keks: Keks, peers: P
     keyring = Keyring(keys, keks, time.monotonic)
     key_jobs = KeyJobs(database, keys, RotationStore(database), keks)
     calling = Calling(CallStore(database), keyring, base_url=settings.provider_base_url)
-    shops = Orders(peers.recommendations, peers.workload) if peers.recommendations else None
+    erasures = ErasureStore(database)
+    forgotten = Forgotten(erasures, settings.workload_credential())
+    shops = Orders(peers.recommendations, peers.workload, forgotten) if peers.recommendations else None
     most = settings.most_attempts
     worker = Worker(
         store,
         Reader(keyring, most_attempts=most),
         Fetching(calling, most_attempts=most),
-        Effects(Ingest(peers.tickets, peers.workload), shops, most_attempts=most),
+        Effects(Ingest(peers.tickets, peers.workload, forgotten), shops, most_attempts=most),
         refused_tenants=lambda: peers.trust.refused_tenants,
         concurrency=settings.worker_concurrency,
         doorbell=lambda seconds: peers.doorbell.wait(BELL, seconds),
@@ -170,13 +173,14 @@ def put_together(settings: CrmSettings, database: Database, keks: Keks, peers: P
         calling,
         Channels(peers.tickets, peers.recommendations),
         workload=peers.workload,
+        forgotten=forgotten,
         shops=shops,
         known_as=by_workload(peers.workload, TokenVerifier(peers.trust)),
         refused_tenants=lambda: peers.trust.refused_tenants,
         doorbell=peers.doorbell,
         pages=pages,
     )
-    erasure = CustomerErasure(ErasureStore(database), keyring)
+    erasure = CustomerErasure(erasures, keyring, forgotten)
     servicers = (
         WebhookServicer(receiving.inbox),
         ConnectionServicer(connections, receiving.addresses, Trial(calling, receiving.accounts), pages),

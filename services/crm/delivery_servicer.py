@@ -8,14 +8,18 @@ from uuid import UUID
 import grpc
 from rapport.crm.v1 import delivery_pb2, delivery_service_pb2, delivery_service_pb2_grpc
 
-from servicekit.identity import caller_tenant
+from servicekit.errors import ScopeMissingError
+from servicekit.identity import caller, caller_tenant
 from servicekit.pages import PageTokens
-from services.crm.customer_erasure import CustomerErasure
-from services.crm.deliveries import Sought
+from services.crm.customer_erasure import CustomerErasure, Hit
+from services.crm.deliveries import Sought, State
 from services.crm.delivery_book import DeliveryBook
 from services.crm.messages import balance_message, delivery_message, page_size, state_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+DISCARDING = "connections.write"
+"""The scope for giving up what waits."""
 
 
 class DeliveryServicer(delivery_service_pb2_grpc.DeliveryServiceServicer):
@@ -69,17 +73,34 @@ class DeliveryServicer(delivery_service_pb2_grpc.DeliveryServiceServicer):
     async def EraseCustomerDeliveries(
         self, request: delivery_service_pb2.EraseCustomerDeliveriesRequest, _context: Context
     ) -> delivery_service_pb2.EraseCustomerDeliveriesResponse:
-        """Erase a customer from deliveries."""
-        tenant_id = caller_tenant()
+        """Erase a customer from deliveries, or tell what would go."""
+        if DISCARDING not in caller().scopes:
+            raise ScopeMissingError(
+                f"What waits may be discarded: this also needs the scope {DISCARDING}.", metadata={"scope": DISCARDING}
+            )
+        tenant_id, tell = caller_tenant(), request.validate_only
         tickets = {(UUID(ticket.connection), ticket.external_id) for ticket in request.tickets}
-        scope = ("erase-customer", tenant_id, *sorted(request.mentioned), *sorted(map(str, tickets)))
+        scope = ("erase-customer", tenant_id, tell, *sorted(request.mentioned), *sorted(map(str, tickets)))
         after = UUID(self._pages.open(request.page_token, scope=scope)["id"]) if request.page_token else None
-        done = await self._erasure.erase(tenant_id, tickets=tickets, mentioned=request.mentioned, after=after)
+        done = await self._erasure.erase(
+            tenant_id, tickets=tickets, mentioned=request.mentioned, after=after, only_tell=tell
+        )
         return delivery_service_pb2.EraseCustomerDeliveriesResponse(
             erased=done.erased,
             seen=done.seen,
             next_page_token=self._pages.seal({"id": str(done.after)}, scope=scope) if done.after else "",
+            waiting=sum(hit.state is State.PENDING for hit in done.hits) if not tell else 0,
+            hits=[_hit(hit) for hit in done.hits] if tell else [],
         )
+
+
+def _hit(hit: Hit) -> delivery_service_pb2.CustomerHit:
+    return delivery_service_pb2.CustomerHit(
+        delivery=str(hit.delivery),
+        state=delivery_pb2.Delivery.State.Value(f"STATE_{hit.state.name}"),
+        mentioned=hit.mention.text if hit.mention else "",
+        place=hit.mention.place if hit.mention else "",
+    )
 
 
 def _sought(request: delivery_service_pb2.ListDeliveriesRequest) -> Sought:

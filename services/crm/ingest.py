@@ -1,7 +1,7 @@
 """How events reach tickets: as messages of its contract, in the name of the tenant they belong to."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 import grpc
@@ -12,6 +12,7 @@ from rapport.tickets.v1.ingest_service_pb2_grpc import IngestServiceStub
 from servicekit.errors import UnavailableError
 from servicekit.identity import Workload
 from services.crm.events import Fields, Message, TicketEvent, event_id
+from services.crm.forgotten import About, Forgotten
 
 MOST_EVENTS = 100
 """How many events the contract allows in one call."""
@@ -29,11 +30,12 @@ class TenantRefusedError(Exception):
 
 
 class Ingest:
-    """Sends events to tickets as the service crm, bound to the tenant."""
+    """Sends events to tickets as the service crm, bound to the tenant; those of erased customers stay here."""
 
-    def __init__(self, channel: grpc.aio.Channel, workload: Workload) -> None:
+    def __init__(self, channel: grpc.aio.Channel, workload: Workload, forgotten: Forgotten) -> None:
         self._stub = IngestServiceStub(channel)
         self._workload = workload
+        self._forgotten = forgotten
 
     async def send(self, tenant_id: UUID, events: Sequence[pb.TicketEvent]) -> list[int]:
         """Apply events in their order and in one transaction; return what each came to.
@@ -43,13 +45,21 @@ class Ingest:
         return [result.outcome for result in await self.apply(tenant_id, events)]
 
     async def apply(self, tenant_id: UUID, events: Sequence[pb.TicketEvent]) -> Sequence[pb.IngestResult]:
-        """Apply events like `send`, and return all that is said of each.
+        """Apply events like `send`, and return all that is said of each; one of an erased customer comes too late.
 
         Raises:
+            DatabaseUnavailableError: nobody can say who was erased.
             grpc.aio.AioRpcError: tickets refused or is out of reach.
             TenantRefusedError: there is no token for this tenant now.
             UnavailableError: the tenant service gives no token to anybody: it is out of reach or does not know us.
         """
+        welcome = await self._forgotten.welcome(tenant_id, [_about(event) for event in events])
+        applied = iter(await self._apply(tenant_id, [event for event, may in zip(events, welcome, strict=True) if may]))
+        return [next(applied) if may else pb.IngestResult(outcome=SUPERSEDED) for may in welcome]
+
+    async def _apply(self, tenant_id: UUID, events: Sequence[pb.TicketEvent]) -> Sequence[pb.IngestResult]:
+        if not events:
+            return ()
         metadata = await tenant_metadata(self._workload, tenant_id)
         try:
             answer = await self._stub.IngestEvents(
@@ -60,6 +70,16 @@ class Ingest:
                 self._workload.forget()
             raise
         return list(answer.results)
+
+
+def _about(event: pb.TicketEvent) -> About:
+    """Return whom and which ticket an event is about; a ticket whose beginning nobody says began with the event."""
+    began = event.fields.create_time if event.fields.HasField("create_time") else event.occur_time
+    return About(
+        event.fields.customer_id or None,
+        (UUID(event.connection_id), event.external_ticket_id),
+        began.ToDatetime(tzinfo=UTC),
+    )
 
 
 async def tenant_metadata(workload: Workload, tenant_id: UUID) -> tuple[tuple[str, str], ...]:

@@ -15,6 +15,7 @@ from rapport.recommendations.v1.order_service_pb2_grpc import OrderServiceStub
 
 from servicekit.identity import Workload
 from services.crm.events import CustomerErasure, CustomerEvent, OrderEvent, ShopEvent
+from services.crm.forgotten import About, Forgotten
 from services.crm.ingest import tenant_metadata
 
 MOST_LINES = 1000
@@ -30,20 +31,27 @@ class Orders:
     Whatever is sent may be sent again and in any order: an event is a state, of which the one that changed last counts.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, workload: Workload) -> None:
+    def __init__(self, channel: grpc.aio.Channel, workload: Workload, forgotten: Forgotten) -> None:
         self._orders = OrderServiceStub(channel)
         self._customers = CustomerServiceStub(channel)
         self._workload = workload
+        self._forgotten = forgotten
 
     async def send(self, tenant_id: UUID, events: Sequence[ShopEvent]) -> None:
         """Apply events in their order; orders that follow each other go together, at most so many lines in a call.
 
+        A customer who is to be forgotten is remembered for a while, so that no older order brings them back.
+
         Raises:
+            DatabaseUnavailableError: nobody can say who was erased.
             grpc.aio.AioRpcError: recommendations refused or is out of reach.
             TenantRefusedError: there is no token for this tenant now.
             UnavailableError: the tenant service gives no token to anybody: it is out of reach or does not know us.
         """
-        for call, request in self._requests(events):
+        gone = [event.customer for event in events if isinstance(event, CustomerErasure)]
+        if gone:
+            await self._forgotten.remember(tenant_id, customers=gone)
+        for call, request in self._requests(await self._welcome(tenant_id, events)):
             metadata = await tenant_metadata(self._workload, tenant_id)
             try:
                 await call(request, metadata=metadata, timeout=_DEADLINE_SECONDS)
@@ -51,6 +59,16 @@ class Orders:
                 if error.code() == grpc.StatusCode.UNAUTHENTICATED:
                     self._workload.forget()
                 raise
+
+    async def _welcome(self, tenant_id: UUID, events: Sequence[ShopEvent]) -> list[ShopEvent]:
+        """Return the events without the older orders and contacts of customers who were erased."""
+        about = {
+            index: About(event.customer, None, event.placed if isinstance(event, OrderEvent) else event.changed)
+            for index, event in enumerate(events)
+            if not isinstance(event, CustomerErasure)
+        }
+        may = dict(zip(about, await self._forgotten.welcome(tenant_id, list(about.values())), strict=True))
+        return [event for index, event in enumerate(events) if may.get(index, True)]
 
     def _requests(self, events: Sequence[ShopEvent]) -> Iterator[tuple[Callable[..., Awaitable[Any]], object]]:
         """Return what to call, with what."""

@@ -19,6 +19,7 @@ from services.crm.calling.engine import Calling
 from services.crm.connection_store import ConnectionStore
 from services.crm.effects import Shops
 from services.crm.errand_worker import ErrandWorker
+from services.crm.forgotten import Forgotten
 from services.crm.ingest import Ingest
 from services.crm.keyring import Keyring
 from services.crm.sync_book import SyncBook
@@ -66,6 +67,7 @@ class Outgoing:
         channels: Channels,
         *,
         workload: Workload,
+        forgotten: Forgotten,
         shops: Shops | None,
         known_as: Callable[[UUID], Awaitable[Principal]],
         refused_tenants: Callable[[], Collection[UUID]],
@@ -86,7 +88,7 @@ class Outgoing:
             concurrency=MOST_WRITES,
             doorbell=lambda seconds: doorbell.wait(WRITE_BELL, seconds),
         )
-        intake = SyncIntake(Ingest(channels.tickets, workload), shops)
+        intake = SyncIntake(Ingest(channels.tickets, workload, forgotten), shops)
         syncs = ErrandWorker(
             SyncQueue(sync_store, connections, calling, intake, refused_tenants=refused_tenants),
             concurrency=MOST_SYNCS,

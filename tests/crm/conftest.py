@@ -46,6 +46,7 @@ from services.crm.directory import Directory
 from services.crm.effects import Effects, Shops
 from services.crm.erasure_store import ErasureStore
 from services.crm.fetching import Fetching
+from services.crm.forgotten import Forgotten
 from services.crm.inbox import Inbox
 from services.crm.ingest import Ingest
 from services.crm.key_store import KeyStore
@@ -232,6 +233,12 @@ def known_to(issuer: Issuer) -> Callable[[UUID], Awaitable[Principal]]:
     return known_as
 
 
+def customer_erasure(database: Database, keyring: Keyring) -> CustomerErasure:
+    """Return what erases customers."""
+    erasures = ErasureStore(database)
+    return CustomerErasure(erasures, keyring, Forgotten(erasures, "workload-secret"))
+
+
 def put_together(
     database: Database,
     keks: KeyEncryptionKeys,
@@ -240,6 +247,7 @@ def put_together(
     *,
     most_attempts: int = 3,
     lease: timedelta = LEASE,
+    vendor_lag: timedelta = timedelta(0),
     provider_base_url: str = "",
     shops: Shops | None = None,
     audit: AuditTrail | None = None,
@@ -249,11 +257,13 @@ def put_together(
     keyring = Keyring(KeyStore(database), keks, time.monotonic)
     channel = open_channel(f"ipv4:{tickets}")
     calling = Calling(CallStore(database), keyring, base_url=provider_base_url)
-    ingest = Ingest(channel, Workload("crm", "workload-secret", channel))
+    ingest = Ingest(
+        channel, Workload("crm", "workload-secret", channel), Forgotten(ErasureStore(database), "workload-secret")
+    )
     worker = Worker(
         store,
         Reader(keyring, most_attempts=most_attempts),
-        Fetching(calling, most_attempts=most_attempts),
+        Fetching(calling, most_attempts=most_attempts, vendor_lag=vendor_lag),
         Effects(ingest, shops, most_attempts=most_attempts, lease=lease),
         lease=lease,
         refused_tenants=lambda: issuer.trust.refused_tenants,
@@ -309,7 +319,7 @@ async def crm(fresh_database_for: DatabaseFor, provider_base_url: str) -> AsyncI
             ),
             Registration(
                 delivery_service_pb2_grpc.add_DeliveryServiceServicer_to_server,
-                DeliveryServicer(process.deliveries, CustomerErasure(ErasureStore(database), process.keyring), pages),
+                DeliveryServicer(process.deliveries, customer_erasure(database, process.keyring), pages),
             ),
         ],
         trust=issuer.trust,
