@@ -255,6 +255,17 @@ def test_note_and_reply_stand_there_once_after_any_crash(
     assert len(vendor.conversations["701"]) == 1
 
 
+def test_nothing_is_written_where_it_cannot_be_known_whether_it_is_there(
+    walk: Walk, vendor: FreshdeskSimulator
+) -> None:
+    """With more conversations than are looked through the note is refused, instead of perhaps written twice."""
+    for number in range(10_001):
+        vendor.receive("701", f"Message {number}")
+    with pytest.raises(ApiError, match="TICKET_TOO_LONG"):
+        walk.run(FRESHDESK_API.write(CONFIG, "701", AddNote("Give 10 %.", "[rapport 7]")))
+    assert walk.writes() == []
+
+
 def test_note_is_private_and_a_reply_is_not(walk: Walk, vendor: FreshdeskSimulator) -> None:
     """Texts are sent as HTML that shows them as they are; the customer sees no marker."""
     walk.run(FRESHDESK_API.write(CONFIG, "701", AddNote("1 < 2\nyes", "[rapport 7]")))

@@ -155,6 +155,31 @@ def test_a_note_is_written_once_even_if_its_answer_is_lost(vendor: HubSpotSimula
     assert datetime.fromisoformat(written["hs_timestamp"]) <= vendor.now
 
 
+def test_a_note_is_found_behind_many_others(vendor: HubSpotSimulator, account: Walk) -> None:
+    """A ticket shows only the first of its notes and e-mails; all of them are read, and none is written twice."""
+    for number in range(1200):
+        vendor.add_note("512", f"Note {number}")
+    for number in range(150):
+        vendor.add_email("512", f"Mail {number}")
+    note = AddNote("Offer a refund.", "rapport:n-1")
+    assert account.run(HUBSPOT_API.write({}, "512", note)) is True
+    assert account.run(HUBSPOT_API.write({}, "512", note)) is False
+    assert len(vendor.objects["notes"]) == 1201
+    events = account.run(HUBSPOT_API.ticket(account.config, "512"))
+    assert sum(len(event.messages) for event in events if isinstance(event, TicketEvent)) == 1 + 1201 + 150
+
+
+def test_nothing_is_written_where_it_cannot_be_known_whether_it_is_there(
+    vendor: HubSpotSimulator, account: Walk
+) -> None:
+    """With more notes than are looked through the note is refused, instead of perhaps written twice."""
+    for number in range(10_001):
+        vendor.add_note("512", f"Note {number}")
+    with pytest.raises(ApiError, match="TICKET_TOO_LONG"):
+        account.run(HUBSPOT_API.write({}, "512", AddNote("Offer a refund.", "rapport:n-1")))
+    assert len(vendor.objects["notes"]) == 10_001
+
+
 def test_priority_is_written_where_it_differs(vendor: HubSpotSimulator, account: Walk) -> None:
     """The vendor's words are used, and nothing is sent for what is so already."""
     assert account.run(HUBSPOT_API.write({}, "512", SetPriority("normal"))) is True

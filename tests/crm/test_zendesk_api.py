@@ -152,6 +152,29 @@ def test_a_change_is_made_once(
     assert len(account.writes()) == 1
 
 
+def test_a_new_note_is_found_at_once_in_a_long_ticket(vendor: ZendeskSimulator, account: Walk) -> None:
+    """The newest comments are looked at first, and what is there is not written again."""
+    ticket = next(iter(vendor.tickets))
+    for number in range(500):
+        vendor.add_comment(ticket, f"Comment {number}", 1)
+    assert account.run(ZENDESK_API.write(account.config, ticket, NOTE)) is True
+    account.calls.clear()
+    assert account.run(ZENDESK_API.write(account.config, ticket, NOTE)) is False
+    assert len([call for call in account.calls if "comments" in call.path]) == 1
+
+
+def test_nothing_is_written_where_it_cannot_be_known_whether_it_is_there(
+    vendor: ZendeskSimulator, account: Walk
+) -> None:
+    """With more comments than are looked through the note is refused, instead of perhaps written twice."""
+    ticket = next(iter(vendor.tickets))
+    for number in range(5001):
+        vendor.add_comment(ticket, f"Comment {number}", 1)
+    with pytest.raises(ApiError, match="TICKET_TOO_LONG"):
+        account.run(ZENDESK_API.write(account.config, ticket, NOTE))
+    assert account.writes() == []
+
+
 def test_a_reply_shows_no_marker_and_a_note_shows_it(vendor: ZendeskSimulator, account: Walk) -> None:
     """Customers read nothing of ours; agents may see what the note belongs to."""
     write(account, SendReply("Sorry!", "rapport-reply-1"))

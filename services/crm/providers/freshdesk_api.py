@@ -30,7 +30,7 @@ from services.crm.providers.api import (
 )
 from services.crm.providers.logins import basic, complete, no_credentials, setting
 from services.crm.providers.markup import holds, html_of_text, text_of_html, watermark
-from services.crm.providers.replies import list_in, object_in
+from services.crm.providers.replies import list_in, object_in, too_long
 from services.crm.providers.signatures import list_of, object_of, text_of, time_of
 from services.crm.providers.snapshots import (
     MOST_CONTENT,
@@ -138,6 +138,9 @@ class FreshdeskApi:
         said = yield from _conversations(ticket)
         if any(holds(text_of(each.get(name)), change.marker) for each in said for name in ("body_text", "body")):
             return False
+        if len(said) >= _MOST_PAGES * _CONVERSATIONS:
+            # The vendor gives the oldest first and in no other order: ours would be behind the last that was read.
+            raise too_long()
         if isinstance(change, AddNote):
             text = change.text if change.marker in change.text else f"{change.text}\n\n{change.marker}"
             yield Call("POST", f"{path}/notes", json={"body": html_of_text(text), "private": True})

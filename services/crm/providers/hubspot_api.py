@@ -26,7 +26,7 @@ from services.crm.providers.api import (
 from services.crm.providers.hubspot_events import email_message, note_message, status_of_stage, ticket_events
 from services.crm.providers.markup import html_of_text
 from services.crm.providers.provider import NotUnderstoodError
-from services.crm.providers.replies import clock_of, object_in
+from services.crm.providers.replies import clock_of, object_in, too_long
 from services.crm.providers.signatures import list_of, object_of, text_of, time_of
 
 _PROPERTIES = (
@@ -51,6 +51,8 @@ _EMAIL_PROPERTIES = (
 )
 _PAGE = 50
 _BATCH = 100
+_ASSOCIATIONS = 500
+_MOST_PAGES = 20
 _NOTE_OF_TICKET = 228
 """HubSpot's number for the association of a note with a ticket."""
 
@@ -108,7 +110,8 @@ class HubSpotApi:
         """Fetch a ticket with what was written about it."""
         found, _ = yield from _fetch(ticket)
         stage = object_of(found.get("properties"))
-        messages = [*(yield from _emails(found)), *(yield from _notes(found))]
+        emails, notes = (yield from _emails(ticket, found)), (yield from _notes(ticket, found))[0]
+        messages = [*emails, *notes]
         messages.sort(key=lambda message: message.created.timestamp() if message.created else 0.0)
         contacts = _associated(found, "contacts")
         status = yield from _status(text_of(stage.get("hs_pipeline")), text_of(stage.get("hs_pipeline_stage")))
@@ -137,7 +140,7 @@ class HubSpotApi:
                 # What was deleted since the search has nothing to say.
                 if error.reason != "TICKET_NOT_FOUND":
                     raise
-        following = text_of(object_of(object_of(answer.get("paging")).get("next")).get("after"))
+        following = _next_page(answer)
         if not following:
             return Changes(events, None)
         return Changes(events, f"{last}:" if last > begin else f"{begin}:{following}")
@@ -154,9 +157,11 @@ class HubSpotApi:
         if not isinstance(change, AddNote):
             raise ApiError("CHANGE_NOT_SUPPORTED")
         # The notes are read by their association with the ticket: a search would know a new one only seconds later.
-        notes = yield from _notes(found)
+        notes, complete = yield from _notes(ticket, found)
         if any(change.marker in note.content for note in notes):
             return False
+        if not complete:
+            raise too_long()
         yield _note(ticket, change, at)
         return True
 
@@ -212,13 +217,41 @@ def _associated(found: Mapping[str, Any], kind: str) -> list[str]:
     return list(dict.fromkeys(text_of(object_of(result).get("id")) for result in results))
 
 
-def _notes(found: Mapping[str, Any]) -> Steps[list[Message]]:
-    read = yield from _batch("notes", _associated(found, "notes"), _NOTE_PROPERTIES)
-    return [message for note in read if (message := note_message(note))]
+def _all_associated(
+    ticket: str, found: Mapping[str, Any], kind: Literal["notes", "emails"]
+) -> Steps[tuple[Sequence[str], bool]]:
+    """Return the ids of all that belongs to a ticket, and whether these are all: a ticket shows only the first ones."""
+    if not _next_page(object_of(object_of(found.get("associations")).get(kind))):
+        return _associated(found, kind), True
+    ids: dict[str, None] = {}
+    after = ""
+    for _ in range(_MOST_PAGES):
+        query = [("limit", str(_ASSOCIATIONS)), *([("after", after)] if after else [])]
+        page = object_in(
+            (yield Call("GET", f"/crm/v4/objects/tickets/{ticket}/associations/{kind}", query=query, repeatable=True))
+        )
+        ids |= dict.fromkeys(text_of(object_of(each).get("toObjectId")) for each in list_of(page.get("results")))
+        after = _next_page(page)
+        if not after:
+            return list(ids), True
+    return list(ids), False
 
 
-def _emails(found: Mapping[str, Any]) -> Steps[list[Message]]:
-    read = yield from _batch("emails", _associated(found, "emails"), _EMAIL_PROPERTIES)
+def _next_page(page: Mapping[str, Any]) -> str:
+    """Return what asks for the page after this one; empty on the last."""
+    return text_of(object_of(object_of(page.get("paging")).get("next")).get("after"))
+
+
+def _notes(ticket: str, found: Mapping[str, Any]) -> Steps[tuple[Sequence[Message], bool]]:
+    """Return a ticket's notes, and whether these are all."""
+    ids, complete = yield from _all_associated(ticket, found, "notes")
+    read = yield from _batch("notes", ids, _NOTE_PROPERTIES)
+    return [message for note in read if (message := note_message(note))], complete
+
+
+def _emails(ticket: str, found: Mapping[str, Any]) -> Steps[list[Message]]:
+    ids, _ = yield from _all_associated(ticket, found, "emails")
+    read = yield from _batch("emails", ids, _EMAIL_PROPERTIES)
     return [message for email in read if (message := email_message(email))]
 
 

@@ -38,3 +38,8 @@ def clock_of(reply: Reply) -> datetime | None:
         return datetime.strptime(reply.headers.get("date", ""), "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
     except ValueError:
         return None
+
+
+def too_long() -> ApiError:
+    """Return why nothing is written: in so long a ticket it could stand already where nobody looks any more."""
+    return ApiError("TICKET_TOO_LONG", "the ticket has too many messages to know whether this one is among them")

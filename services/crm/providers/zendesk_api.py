@@ -30,7 +30,7 @@ from services.crm.providers.api import (
 )
 from services.crm.providers.logins import basic, bearer, complete, no_credentials, setting
 from services.crm.providers.markup import holds, watermark
-from services.crm.providers.replies import object_in
+from services.crm.providers.replies import object_in, too_long
 from services.crm.providers.signatures import json_object, list_of, object_of, text_of, time_of
 from services.crm.providers.snapshots import (
     MOST_CONTENT,
@@ -233,18 +233,43 @@ def _comments(ticket: str) -> Steps[tuple[Sequence[Mapping[str, Any]], Mapping[s
     query = [("include", "users"), ("page[size]", str(_COMMENTS))]
     after = ""
     for _ in range(_MOST_PAGES):
-        asked = [*query, ("page[after]", after)] if after else query
-        reply = yield Call("GET", f"{_path(ticket)}/comments.json", query=asked, expects=_GONE, repeatable=True)
-        if reply.status in _GONE:
-            raise ApiError("TICKET_NOT_FOUND")
-        page = object_in(reply)
-        comments += map(object_of, list_of(page.get("comments")))
+        found, after, page = yield from _comment_page(ticket, query, after)
+        comments += found
         users |= {text_of(user.get("id")): user for user in map(object_of, list_of(page.get("users")))}
-        meta = object_of(page.get("meta"))
-        after = text_of(meta.get("after_cursor"))
-        if meta.get("has_more") is not True or not after:
+        if not after:
             break
     return comments, users
+
+
+def _is_said(ticket: str, marker: str) -> Steps[bool]:
+    """Return whether a comment has the marker, the newest first.
+
+    Raises:
+        ApiError: there are more than are looked through (`TICKET_TOO_LONG`).
+    """
+    query = [("sort", "-created_at"), ("page[size]", str(_COMMENTS))]
+    after = ""
+    for _ in range(_MOST_PAGES):
+        comments, after, _ = yield from _comment_page(ticket, query, after)
+        if any(holds(text_of(comment.get("body")), marker) for comment in comments):
+            return True
+        if not after:
+            return False
+    raise too_long()
+
+
+def _comment_page(
+    ticket: str, query: Sequence[tuple[str, str]], after: str
+) -> Steps[tuple[Sequence[Mapping[str, Any]], str, Mapping[str, Any]]]:
+    """Return the comments of a page, what asks for the next one (empty on the last), and the whole answer."""
+    asked = [*query, ("page[after]", after)] if after else query
+    reply = yield Call("GET", f"{_path(ticket)}/comments.json", query=asked, expects=_GONE, repeatable=True)
+    if reply.status in _GONE:
+        raise ApiError("TICKET_NOT_FOUND")
+    page = object_in(reply)
+    meta = object_of(page.get("meta"))
+    comments = [object_of(comment) for comment in list_of(page.get("comments"))]
+    return comments, text_of(meta.get("after_cursor")) if meta.get("has_more") is True else "", page
 
 
 def _missing(ticket: str, found: Mapping[str, Any], change: Change) -> Steps[dict[str, Any]]:
@@ -254,8 +279,7 @@ def _missing(ticket: str, found: Mapping[str, Any], change: Change) -> Steps[dic
     if isinstance(change, AddTags):
         there = _tags(found)
         return {} if set(change.tags) <= set(there) else {"tags": list(dict.fromkeys((*there, *change.tags)))}
-    comments, _ = yield from _comments(ticket)
-    if any(holds(text_of(comment.get("body")), change.marker) for comment in comments):
+    if (yield from _is_said(ticket, change.marker)):
         return {}
     if isinstance(change, SendReply):
         return {"comment": {"body": change.text + watermark(change.marker), "public": True}}

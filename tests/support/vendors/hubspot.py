@@ -37,6 +37,7 @@ class HubSpotSimulator:
     closed_stages: set[str] = field(default_factory=set)
     now: datetime = _BEGINNING
     page_size: int = 200
+    associations_shown: int = 100
     name: str = "hubspot"
     calls_left: int = _CALLS_PER_WINDOW
 
@@ -48,6 +49,7 @@ class HubSpotSimulator:
             Route("GET", "/account-info/v3/details", lambda _: self._answered({"portalId": self.portal_id})),
             Route("POST", "/crm/v3/objects/tickets/search", self._search),
             Route("GET", "/crm/v3/objects/tickets/{ticket}", self._ticket),
+            Route("GET", "/crm/v4/objects/tickets/{ticket}/associations/{kind}", self._associations),
             Route("PATCH", "/crm/v3/objects/tickets/{ticket}", self._update),
             Route("POST", "/crm/v3/objects/notes", self._note),
             Route("POST", "/crm/v3/objects/{kind}/batch/read", self._batch),
@@ -104,6 +106,11 @@ class HubSpotSimulator:
             "hs_timestamp": time,
         }
         return self._belonging("emails", ticket, properties, time)
+
+    def add_note(self, ticket: str, text: str) -> str:
+        """Have an agent write a note; return its id."""
+        time = self._tick()
+        return self._belonging("notes", ticket, {"hs_note_body": text, "hs_timestamp": time}, time)
 
     def change(self, ticket: str, **properties: Any) -> None:
         """Have an agent change properties."""
@@ -168,12 +175,23 @@ class HubSpotSimulator:
             return self._missing()
         shown = self._shown(ticket, asked.query["properties"].split(","))
         belongs = {kind: self.belongs[ticket][kind] for kind in asked.query["associations"].split(",")}
-        shown["associations"] = {
-            kind: {"results": [{"id": each, "type": f"ticket_to_{kind}"} for each in ids]}
-            for kind, ids in belongs.items()
-            if ids
-        }
+        shown["associations"] = {}
+        for kind, ids in belongs.items():
+            if ids:
+                first = [{"id": each, "type": f"ticket_to_{kind}"} for each in ids[: self.associations_shown]]
+                shown["associations"][kind] = {"results": first} | _paging(ids, self.associations_shown)
         return self._answered(shown)
+
+    def _associations(self, asked: Asked) -> Answered:
+        """List what belongs to a ticket; `after` is a place in the list."""
+        ticket = asked.found["ticket"]
+        if ticket not in self.tickets:
+            return self._missing()
+        ids, start = self.belongs[ticket][asked.found["kind"]], int(asked.query.get("after", "0"))
+        end = start + min(int(asked.query["limit"]), 500)
+        types = [{"category": "HUBSPOT_DEFINED", "typeId": 227, "label": None}]
+        page = [{"toObjectId": int(each), "associationTypes": types} for each in ids[start:end]]
+        return self._answered({"results": page} | _paging(ids, end))
 
     def _update(self, asked: Asked) -> Answered:
         ticket = asked.found["ticket"]
@@ -224,6 +242,11 @@ class HubSpotSimulator:
         if end < len(rows):
             answer["paging"] = {"next": {"after": str(end)}}
         return self._answered(answer)
+
+
+def _paging(rows: Sequence[object], end: int) -> dict[str, Any]:
+    """Return what tells that there is more than what a page ends with."""
+    return {"paging": {"next": {"after": str(end)}}} if end < len(rows) else {}
 
 
 def batch(*events: Mapping[str, Any]) -> bytes:

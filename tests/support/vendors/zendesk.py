@@ -149,6 +149,8 @@ class ZendeskSimulator:
         comments = self.comments.get(asked.found["ticket"])
         if comments is None:
             return self._missing()
+        if asked.query.get("sort") == "-created_at":
+            comments = comments[::-1]
         size, start = int(asked.query.get("page[size]", "100")), int(asked.query.get("page[after]", "0"))
         end = start + min(size, self.page_size)
         page: dict[str, Any] = {"comments": comments[start:end]}
