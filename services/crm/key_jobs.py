@@ -5,7 +5,7 @@ that key as the active one.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -39,6 +39,7 @@ UNUSED_AFTER = timedelta(seconds=2 * LONGEST_SECONDS)
 _log = structlog.get_logger()
 
 Work = Callable[[UUID], Awaitable[None]]
+Page = Callable[[UUID | None, int], Awaitable[list[UUID]]]
 
 
 class KeyJobs:
@@ -93,8 +94,8 @@ class KeyJobs:
                 if rotations := await self._rotations.running():
                     await self._work(rotations)
                 elif clock() >= tidy_at:
-                    await self.tidy()
                     tidy_at = clock() + _TIDY_SECONDS
+                    await self.tidy()
             except DomainError as error:
                 _log.warning("key_rotation_waits", reason=error.reason)
             except Exception as error:  # noqa: BLE001 - whatever happens, it is tried again
@@ -107,27 +108,39 @@ class KeyJobs:
             self._bell.clear()
 
     async def tidy(self) -> None:
-        """Finish what a killed process left half sealed, and remove the data keys that nothing needs any more."""
+        """Finish what was left undone, and remove the data keys that nothing needs any more.
+
+        Left undone is what a killed process left half sealed, and what a process that had not yet heard of the latest
+        key-encryption key wrapped by the one before. A tenant whose keys do not open stops nobody behind it.
+        """
         async with self._database.alone(_TASK) as still:
             if still is None:
                 return
-            async for tenant_id in self._tenants(lambda after: self._rotations.to_rotate(_EVER, after, _TENANTS)):
-                await self._seal_anew(tenant_id)
+            target = await self._rotations.latest_target()
+            # Only where this process wraps by it as well: during a rollout two do not wrap back and forth.
+            if target and await self._keks.active() == target:
+                await self._tidy_each(
+                    partial(self._rotations.wrapped_otherwise, target), partial(self._rewrap, target=target)
+                )
+            await self._tidy_each(partial(self._rotations.to_rotate, _EVER), self._seal_anew)
             before = datetime.now(UTC) - UNUSED_AFTER
-            async for tenant_id in self._tenants(
-                lambda after: self._rotations.with_older_keys(before, after, _TENANTS)
-            ):
-                # A process may have sealed under an older key after the rotation had passed.
-                await self._seal_anew(tenant_id)
-                if dropped := await self._keys.drop_unneeded(tenant_id):
-                    _log.info("data_keys_dropped", tenant_id=str(tenant_id), count=dropped)
+            await self._tidy_each(partial(self._rotations.with_older_keys, before), self._drop_unneeded)
 
-    async def _tenants(self, page: Callable[[UUID | None], Awaitable[list[UUID]]]) -> AsyncIterator[UUID]:
+    async def _tidy_each(self, page: Page, work: Work) -> None:
+        """Do the work for every tenant of all pages."""
         after = None
-        while tenants := await page(after):
+        while tenants := await page(after, _TENANTS):
             after = tenants[-1]
-            for tenant_id in tenants:
-                yield tenant_id
+            problems = await self._each(tenants, work)
+            if delayed := next((problem for problem in problems if problem not in {"", _BROKEN}), ""):
+                _log.warning("key_tidying_waits", reason=delayed)
+                return
+
+    async def _drop_unneeded(self, tenant_id: UUID) -> None:
+        # A process may have sealed under an older key after the rotation had passed.
+        await self._seal_anew(tenant_id)
+        if dropped := await self._keys.drop_unneeded(tenant_id):
+            _log.info("data_keys_dropped", tenant_id=str(tenant_id), count=dropped)
 
     async def _work(self, rotations: list[Rotation]) -> None:
         async with self._database.alone(_TASK) as still:

@@ -70,6 +70,17 @@ class RotationStore:
         async with self._database.spanning() as connection:
             return await _count(connection, *_aim(rotation))
 
+    async def latest_target(self) -> str:
+        """Return the key-encryption key that the latest rotation was to; empty when there was none."""
+        query = select(key_rotations.c.target).where(key_rotations.c.kind == KEK)
+        async with self._database.spanning() as connection:
+            found = await connection.execute(query.order_by(key_rotations.c.create_time.desc()).limit(1))
+            return found.scalar_one_or_none() or ""
+
+    async def wrapped_otherwise(self, target: str, after: UUID | None, limit: int) -> list[UUID]:
+        """Return tenants whose newest data key another key-encryption key wraps."""
+        return await self._found("tenants_wrapped_otherwise", target, after, limit)
+
     async def to_rotate(self, before: datetime, after: UUID | None, limit: int) -> list[UUID]:
         """Return tenants whose newest data key is older, or has yet to seal everything anew."""
         return await self._found("tenants_to_rotate", before, after, limit)

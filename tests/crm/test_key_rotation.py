@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
@@ -208,6 +209,38 @@ async def test_a_rotation_that_stopped_half_way_through_a_shop_is_finished(shelf
         "writes": 2,
         "deliveries": 1,
     }
+
+
+async def test_tidying_passes_over_a_shop_that_does_not_open(shelf: Shelf) -> None:
+    """All others behind a shop whose key is gone are finished, and only that one goes on waiting."""
+    shops = await shelf.plant(OLD, 4)
+    jobs = shelf.jobs(OLD)
+    for shop in shops:
+        await jobs.rotate_one(shop.tenant_id)
+        await _reseal_under_the_first(shelf, shop)
+    await shelf.execute("UPDATE crm.data_keys SET reseal_time = NULL WHERE version = 2")
+    first, *others = sorted(shops, key=lambda shop: shop.tenant_id)
+    lost = await KeyEncryptionKeys("kek-0", {"kek-0": new_data_key()}).wrap(new_data_key(), first.tenant_id)
+    await shelf.execute(
+        "UPDATE crm.data_keys SET wrapped = $1 WHERE version = 2 AND tenant_id = $2", lost, first.tenant_id
+    )
+    await jobs.tidy()
+    for shop in others:
+        assert {(await shelf.opened(OLD, shop))[name][0] for name in NAMES} == {2}
+    assert await shelf.rotations.to_rotate(datetime.fromtimestamp(0, UTC), None, 10) == [first.tenant_id]
+
+
+async def test_what_a_process_wrapped_by_the_old_key_after_the_rotation_is_swept(shelf: Shelf) -> None:
+    """A process with yesterday's environment makes a shop's key; those with today's wrap it anew, and nobody back."""
+    await shelf.plant(OLD, 2)
+    jobs, behind = shelf.jobs(BOTH), shelf.jobs(OLD)
+    await shelf.rotated(jobs, await jobs.rotate_kek())
+    await Keyring(shelf.keys, OLD, lambda: 0.0).newest_or_first(uuid7())
+    assert (await jobs.status()).uses == {"kek-1": 1, "kek-2": 2}
+    await behind.tidy()
+    assert (await jobs.status()).uses == {"kek-1": 1, "kek-2": 2}
+    await jobs.tidy()
+    assert (await jobs.status()).uses == {"kek-2": 3}
 
 
 async def _reseal_under_the_first(shelf: Shelf, shop: SealedShop) -> None:

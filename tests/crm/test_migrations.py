@@ -1,9 +1,17 @@
 """The schema: it comes and goes, and it holds to the rules for tenant tables."""
 
 import asyncpg
+import pytest
+from sqlalchemy.exc import DBAPIError
 
+from servicekit.database import Database
+from servicekit.envelope import KeyEncryptionKeys, new_data_key
 from servicekit.migrate import downgrade, upgrade
+from services.crm.key_jobs import KeyJobs
+from services.crm.key_store import KeyStore
+from services.crm.rotation_store import RotationStore
 from services.crm.tables import metadata
+from tests.crm.sealed_shops import plant
 from tests.support.servers import DatabaseFor
 
 
@@ -28,6 +36,31 @@ async def test_migrations_go_down_and_up_again(fresh_database_for: DatabaseFor) 
         assert await table_names(connection) == wanted | {"alembic_version"}
     finally:
         await connection.close()
+
+
+async def test_chained_data_keys_are_not_left_to_a_version_that_cannot_open_them(
+    fresh_database_for: DatabaseFor,
+) -> None:
+    """The way down is refused while a data key is wrapped by another, changes nothing, and is open without one."""
+    database = fresh_database_for("crm")
+    keks = KeyEncryptionKeys("kek-1", {"kek-1": new_data_key()})
+    (shop,) = await plant(database.superuser_url, keks, 1)
+    runtime = await Database.connect(database.app_url, schema="crm")
+    try:
+        store = KeyStore(runtime)
+        await KeyJobs(runtime, store, RotationStore(runtime), keks).rotate_one(shop.tenant_id)
+        with pytest.raises(DBAPIError, match="wrapped by"):
+            await downgrade(database.owner_url, "services.crm", "0004")
+        assert len(await store.data_keys(shop.tenant_id)) == 2
+    finally:
+        await runtime.close()
+    await upgrade(database.owner_url, "services.crm")
+    connection = await asyncpg.connect(database.superuser_url)
+    try:
+        await connection.execute("DELETE FROM crm.data_keys WHERE version = 1")
+    finally:
+        await connection.close()
+    await downgrade(database.owner_url, "services.crm", "0004")
 
 
 async def test_tables_in_code_have_the_columns_of_the_database(database_for: DatabaseFor) -> None:

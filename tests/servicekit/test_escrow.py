@@ -60,6 +60,18 @@ def test_shares_of_another_copy_open_nothing() -> None:
         open_with_shares(COPY, one.shares)
 
 
+def test_one_wrong_share_among_enough_good_ones_is_passed_over() -> None:
+    """Whoever brings more than are needed need not know which one is damaged, or of another copy."""
+    one, other = (seal_with_shares(KEYS, 2, 3) for _ in range(2))
+    words = one.shares[0].split()
+    damaged = " ".join([*words[:-1], "academic" if words[-1] != "academic" else "acid"])
+    for wrong in (damaged, other.shares[0], other.shares[2], "no share at all", ""):
+        for given in itertools.permutations([wrong, *one.shares[1:]]):
+            assert open_with_shares(one.copy, given).text() == KEYS.text()
+        with pytest.raises(EscrowError):
+            open_with_shares(one.copy, [wrong, one.shares[1]])
+
+
 @pytest.mark.parametrize(("needed", "made"), [(1, 1), (1, 3), (0, 2), (4, 3), (2, 17)])
 def test_numbers_of_shares_that_make_no_sense_are_refused(needed: int, made: int) -> None:
     """One share alone would be the key in clear."""

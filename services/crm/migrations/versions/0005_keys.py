@@ -76,6 +76,19 @@ AS $$
 $$
 """
 
+# Its own policies keep the rows even from the owner, who lifts that within the transaction; a refusal undoes it.
+_REFUSE_CHAINS = (
+    "ALTER TABLE crm.data_keys NO FORCE ROW LEVEL SECURITY",
+    """
+DO $$ BEGIN
+    IF EXISTS (SELECT FROM crm.data_keys WHERE kek = 'data-key') THEN
+        RAISE EXCEPTION 'older data keys are wrapped by newer ones: the version before this cannot open them';
+    END IF;
+END $$
+""",
+    "ALTER TABLE crm.data_keys FORCE ROW LEVEL SECURITY",
+)
+
 _FUNCTIONS = {
     "count_data_keys()": _COUNTS,
     "tenants_wrapped_otherwise(text, uuid, integer)": _WRAPPED_OTHERWISE,
@@ -95,7 +108,9 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Remove them; older data keys that the newest one wraps can only be opened by the version after this."""
+    """Remove them, unless older data keys are wrapped by newer ones: the version before this could not open them."""
+    for statement in _REFUSE_CHAINS:
+        op.execute(statement)
     for signature in _FUNCTIONS:
         op.execute(f"DROP FUNCTION crm.{signature}")
     op.execute("DROP POLICY spanning ON crm.data_keys")
