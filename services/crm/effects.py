@@ -1,8 +1,9 @@
 """Brings events to the services that they are for, and says what becomes of the deliveries they came by."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from services.crm.ingest import DUPLICATE, MOST_EVENTS, SUPERSEDED, TenantRefuse
 from services.crm.outcomes import LEASE, again, final, given_back, resting
 from services.crm.reading import Work
 from services.crm.store import Outcome
+from services.crm.syncing import MOST_BYTES
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 1.0
@@ -32,7 +34,7 @@ _FOR_GOOD = frozenset(
     }
 )
 
-_OUT_OF_REACH = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+_TOO_SLOW = "DEADLINE_EXCEEDED"
 
 
 class Tickets(Protocol):
@@ -70,19 +72,22 @@ class Effects:
         return outcomes
 
     async def _tell_tickets(self, tenant_id: UUID, group: Sequence[Work]) -> list[Outcome]:
-        """Send the events of several deliveries together; when that fails, one by one to find the one at fault."""
+        """Send the events of several deliveries together; when that fails, one by one to find the one at fault.
+
+        What took too long has no time left for that: it counts as an attempt, and the next one goes alone.
+        """
         events = [event for work in group for event in work.tickets]
         try:
             results = await self._in_time(group, lambda: self._send(tenant_id, events))
         except TenantRefusedError:
             return resting([work.job for work in group])
         except (grpc.aio.AioRpcError, DomainError, TimeoutError) as error:
-            if isinstance(error, TimeoutError) or _is_out_of_reach(error):
+            if _is_out_of_reach(error):
                 self.pause = min(max(self.pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
                 return [given_back(work.job, "TICKETS_OUT_OF_REACH") for work in group]
             self.pause = 0.0
-            if len(group) == 1:
-                return [self._failed(group[0], "TICKETS", error)]
+            if len(group) == 1 or _is_too_slow(error):
+                return [self._failed(work, "TICKETS", error) for work in group]
             return [outcome for work in group for outcome in await self._tell_tickets(tenant_id, [work])]
         if results is None:
             return []
@@ -113,7 +118,7 @@ class Effects:
         except TenantRefusedError:
             return resting([work.job])
         except (grpc.aio.AioRpcError, DomainError, TimeoutError) as error:
-            if isinstance(error, TimeoutError) or _is_out_of_reach(error):
+            if _is_out_of_reach(error):
                 return [given_back(work.job, "RECOMMENDATIONS_OUT_OF_REACH", _RECOMMENDATIONS_WAIT)]
             return [self._failed(work, "RECOMMENDATIONS", error)]
         return [] if results is None else [final(work.job, State.PROCESSED)]
@@ -124,21 +129,23 @@ class Effects:
         Raises:
             TimeoutError: it took longer than that.
         """
-        left = group[0].job.leased_until - datetime.now(UTC)
-        if left <= timedelta(0):
+        left = min(work.job.ours_until for work in group) - time.monotonic()
+        if left <= 0:
             return None  # Somebody else may have claimed them by now.
-        async with asyncio.timeout(max(0.0, (left - self._lease / 10).total_seconds())):
+        async with asyncio.timeout(max(0.0, left - self._lease.total_seconds() / 10)):
             return await send()
 
     async def _send(self, tenant_id: UUID, events: Sequence[pb.TicketEvent]) -> list[int]:
         """Send any number of events in calls of the size that the contract allows."""
         results: list[int] = []
-        for start in range(0, len(events), MOST_EVENTS):
-            results += await self._tickets.send(tenant_id, events[start : start + MOST_EVENTS])
+        for call in in_calls(events):
+            results += await self._tickets.send(tenant_id, call)
         return results
 
-    def _failed(self, work: Work, service: str, error: grpc.aio.AioRpcError | DomainError) -> Outcome:
-        """Return what becomes of a delivery that a service refused."""
+    def _failed(self, work: Work, service: str, error: grpc.aio.AioRpcError | DomainError | TimeoutError) -> Outcome:
+        """Return what becomes of a delivery that a service refused, or for which it took too long."""
+        if isinstance(error, TimeoutError):
+            return again(work.job, f"{service}_{_TOO_SLOW}", most_attempts=self._most_attempts)
         if isinstance(error, DomainError):
             return again(work.job, error.reason, most_attempts=self._most_attempts)
         reason = f"{service}_{error.code().name}"
@@ -148,20 +155,46 @@ class Effects:
 
 
 def grouped(works: Sequence[Work]) -> list[list[Work]]:
-    """Put deliveries together whose events fit into one call, in their order."""
+    """Put deliveries together whose events fit into one call, in their order; one that failed before goes alone."""
     groups: list[list[Work]] = []
-    size = MOST_EVENTS
+    count = size = 0
+    alone = True
     for work in works:
-        if size + len(work.tickets) > MOST_EVENTS:
+        length = sum(event.ByteSize() for event in work.tickets)
+        repeated = work.job.attempts > 1
+        if alone or repeated or count + len(work.tickets) > MOST_EVENTS or size + length > MOST_BYTES:
             groups.append([])
-            size = 0
+            count = size = 0
         groups[-1].append(work)
-        size += len(work.tickets)
+        count += len(work.tickets)
+        size += length
+        alone = repeated
     return groups
 
 
-def _is_out_of_reach(error: grpc.aio.AioRpcError | DomainError) -> bool:
-    """Return whether the call never was judged: the service, or what tells it who we are, is not there or too slow."""
-    if isinstance(error, DomainError):
-        return isinstance(error, UnavailableError)
-    return error.code() in _OUT_OF_REACH
+def in_calls(events: Sequence[pb.TicketEvent]) -> list[list[pb.TicketEvent]]:
+    """Put events together that fit into one call, in their order."""
+    calls: list[list[pb.TicketEvent]] = []
+    size = 0
+    for event in events:
+        length = event.ByteSize()
+        if not calls or len(calls[-1]) >= MOST_EVENTS or size + length > MOST_BYTES:
+            calls.append([])
+            size = 0
+        calls[-1].append(event)
+        size += length
+    return calls
+
+
+def _is_out_of_reach(error: grpc.aio.AioRpcError | DomainError | TimeoutError) -> bool:
+    """Return whether the call never was judged: the service, or what tells it who we are, is not there."""
+    if isinstance(error, grpc.aio.AioRpcError):
+        return error.code() is grpc.StatusCode.UNAVAILABLE
+    return isinstance(error, UnavailableError)
+
+
+def _is_too_slow(error: grpc.aio.AioRpcError | DomainError | TimeoutError) -> bool:
+    """Return whether the time was over before there was an answer: for these events, and maybe for no others."""
+    if isinstance(error, grpc.aio.AioRpcError):
+        return error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    return isinstance(error, TimeoutError)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
@@ -78,13 +78,14 @@ class ErrandWorker:
         """Claim what there is room for and start on it; then wait for something to change."""
         self._woken.clear()
         errands: Sequence[Errand] = ()
+        asked = asyncio.get_running_loop().time()
         if (room := self._concurrency - len(self._running)) > 0:
             try:
                 errands = await self._queue.claim(room, self._lease)
             except Exception as error:  # noqa: BLE001 - whatever happens, the queue is looked at again
                 _log.warning("claim_failed", error=type(error).__name__)
         for errand in errands:
-            task = asyncio.create_task(self._carry_out(errand))
+            task = asyncio.create_task(self._carry_out(errand, asked))
             self._running.add(task)
             task.add_done_callback(self._finished)
         if not errands:
@@ -106,11 +107,15 @@ class ErrandWorker:
             # The lease brings the errand back; each time counts as an attempt, so that this ends.
             _log.error("errand_failed", error=describe_exception(error))
 
-    async def _carry_out(self, errand: Errand) -> None:
-        """Do an errand for no longer than it is this worker's, which a living worker prolongs."""
+    async def _carry_out(self, errand: Errand, asked: float) -> None:
+        """Do an errand for no longer than it is this worker's, which a living worker prolongs.
+
+        What a lease leaves is counted from when it was asked for, by this process's own clock: the database's may be
+        another time.
+        """
         renewing: asyncio.Task[None] | None = None
         try:
-            async with asyncio.timeout(self._left(errand.leased_until)) as limit:
+            async with asyncio.timeout_at(self._end(asked)) as limit:
                 renewing = asyncio.create_task(self._renew(errand, limit))
                 await self._queue.carry_out(errand)
         except (ErrandLostError, TimeoutError):
@@ -128,11 +133,12 @@ class ErrandWorker:
         while True:
             await asyncio.sleep(self._lease.total_seconds() / 3)
             with suppress(UnavailableError, RuntimeError):  # The latter: the time was over just now.
+                asked = loop.time()
                 until = await self._queue.extend(errand, self._lease)
-                limit.reschedule(loop.time() + (self._left(until) if until else 0.0))
+                limit.reschedule(self._end(asked) if until else loop.time())
                 if until is None:
                     return
 
-    def _left(self, until: datetime) -> float:
-        """Return the seconds that remain of a lease, less a margin: nobody else may be at it when we let go."""
-        return max(0.0, (until - datetime.now(UTC) - self._lease / 6).total_seconds())
+    def _end(self, asked: float) -> float:
+        """Return when to let go of what was asked for then, with a margin: nobody else may be at it by that time."""
+        return asked + self._lease.total_seconds() * 5 / 6

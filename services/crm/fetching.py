@@ -33,6 +33,9 @@ PATIENCE = 3.0
 LONGEST_OUTAGE = timedelta(days=1)
 """How old a delivery may get without losing attempts because its vendor is out of reach."""
 
+VENDOR_LAG = timedelta(minutes=2)
+"""How old a delivery must be before a ticket that the vendor does not know counts as one that is not there."""
+
 MOST_BATCHES = 16
 """How many tenants' batches a process fetches at the same time."""
 
@@ -50,13 +53,14 @@ _NOT_CONFIGURED = frozenset({"CREDENTIALS_MISSING", "SETTING_MISSING", "PROVIDER
 class Fetching:
     """Fetches tickets for the worker."""
 
-    def __init__(self, calling: Calling, *, most_attempts: int) -> None:
+    def __init__(self, calling: Calling, *, most_attempts: int, vendor_lag: timedelta = VENDOR_LAG) -> None:
         self._calling = calling
+        self._vendor_lag = vendor_lag
         self._most_attempts = most_attempts
 
-    async def fetch(self, hints: Sequence[Hint], *, until: datetime) -> list[Work | Outcome]:
-        """Return what the named tickets are now; those that are not there by `until` are given back."""
-        left = max(0.0, (until - datetime.now(UTC)).total_seconds())
+    async def fetch(self, hints: Sequence[Hint], *, until: float) -> list[Work | Outcome]:
+        """Return what the named tickets are now; those that are not there by `until` (monotonic) are given back."""
+        left = max(0.0, until - time.monotonic())
         slots = asyncio.Semaphore(MOST_AT_ONCE)
         return list(await asyncio.gather(*(self._within(hint, left, slots) for hint in hints)))
 
@@ -99,8 +103,11 @@ class Fetching:
         if reason == "TICKET_NOT_FOUND" or reason in _NOT_CONFIGURED:
             if hint.instead is not None:
                 return self._as_said(hint)
-            # A ticket that is not there is no news: anybody who knows the address could name one.
+            # A ticket that is not there is no news: anybody who knows the address could name one. But vendors tell of
+            # tickets before all of their servers know them.
             gone = reason == "TICKET_NOT_FOUND"
+            if gone and _age(hint) < self._vendor_lag:
+                return given_back(hint.job, reason, max(self._vendor_lag / 8, _SHORTEST_WAIT))
             return final(hint.job, State.PROCESSED) if gone else final(hint.job, State.QUARANTINED, reason)
         return again(hint.job, reason, most_attempts=self._most_attempts)
 

@@ -3,6 +3,7 @@
 The statements themselves are functions that the migrations make.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,7 +20,11 @@ _ACQUIRE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A claimed job; it is this worker's until `leased_until`. `attempts` counts this one."""
+    """A claimed job; `attempts` counts this one.
+
+    It is this worker's until `leased_until` by the clock of the database, which only names the claim, and until
+    `ours_until` by this process's own `time.monotonic()`: two clocks are never compared.
+    """
 
     tenant_id: UUID
     conversation: int
@@ -27,6 +32,7 @@ class Job:
     delivery_id: UUID
     leased_until: datetime
     attempts: int
+    ours_until: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +97,9 @@ class Store:
 
     async def claim(self, *, after: UUID, tenants: int, share: int, lease: timedelta) -> list[Job]:
         """Claim due jobs of up to `tenants` tenants, those after `after` first, at most `share` of each."""
+        ours_until = time.monotonic() + lease.total_seconds()
         rows = await self._fetch("SELECT * FROM crm.claim_heads($1, $2, $3, $4)", after, tenants, share, lease)
-        return [Job(*row.values()) for row in rows]
+        return [Job(**row, ours_until=ours_until) for row in rows]
 
     async def sealed_deliveries(self, tenant_id: UUID, ids: Sequence[UUID]) -> dict[UUID, StoredDelivery]:
         """Return the deliveries with their sealed bytes."""

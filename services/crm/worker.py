@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -167,7 +167,7 @@ class Worker:
     async def _fetch(self, tenant_id: UUID, hints: Sequence[Hint]) -> None:
         """Fetch what a batch names, then do it like any other."""
         started = time.monotonic()
-        until = min(hint.job.leased_until for hint in hints) - self._lease * (1 - FETCH_SHARE)
+        until = min(hint.job.ours_until for hint in hints) - self._lease.total_seconds() * (1 - FETCH_SHARE)
         try:
             fetched = await self._fetching.fetch(hints, until=until)
         finally:
@@ -187,7 +187,7 @@ class Worker:
                 await self._store.settle(tenant_id, outcomes)
             except DomainError as error:
                 _log.warning("settling_failed", reason=error.reason)
-                if datetime.now(UTC) > outcomes[0].job.leased_until:
+                if time.monotonic() > outcomes[0].job.ours_until:
                     return
                 await asyncio.sleep(POLL_SECONDS / 4)
             else:

@@ -25,6 +25,7 @@ from tests.crm.zendesk_requests import event
 from tests.support.vendors.gorgias import GorgiasSimulator
 from tests.support.vendors.hubspot import HubSpotSimulator
 from tests.support.vendors.server import Answered, Fault, VendorServer, broken, vendor_server
+from tests.support.waiting import eventually
 
 State = delivery_pb2.Delivery
 GORGIAS_SECRET = "a-token-that-gorgias-sends-along"
@@ -128,6 +129,24 @@ async def test_ticket_that_is_not_there_makes_none(crm: Crm, gorgias: GorgiasSim
         await crm.settled(shop)
     assert await only(crm, shop) == (State.STATE_PROCESSED, "", 1)
     assert crm.tickets.calls == []
+
+
+async def test_ticket_that_the_vendor_does_not_know_yet_is_asked_for_again(
+    crm: Crm, gorgias: GorgiasSimulator, server: VendorServer
+) -> None:
+    """A young delivery waits without losing attempts while the vendor says that there is no such ticket."""
+    shop = await connect(crm, **CREDENTIALS)
+    patient = await crm.process(provider_base_url=server.base_url, vendor_lag=timedelta(seconds=8))
+
+    async def waits() -> bool:
+        return await only(crm, shop) == (State.STATE_PENDING, "TICKET_NOT_FOUND", 0)
+
+    async with crm.working(patient.worker):
+        await receive(crm, shop, gorgias, gorgias.webhook("7").replace(b'"ticket_id":"7"', b'"ticket_id":"8"'))
+        await eventually(waits)
+        gorgias.open_ticket("8", "Another one", "It is new.")
+        assert (await crm.settled(shop)).processed == 1
+    assert [applied.external_ticket_id for _, applied in crm.tickets.applied] == ["8"]
 
 
 async def test_vendor_out_of_reach_costs_no_attempt(crm: Crm, gorgias: GorgiasSimulator, server: VendorServer) -> None:
@@ -235,11 +254,16 @@ class Shops:
 async def test_what_a_shop_system_says_goes_to_recommendations(
     crm: Crm, failure: grpc.StatusCode | None, state: str, reason: str, attempts: int
 ) -> None:
-    """Its failures are judged as those of tickets are, and the worker waits for nobody."""
+    """Its failures are judged as those of tickets are, and the worker waits for nobody.
+
+    The database's clock is an hour behind here, which changes nothing: how long a claim holds is counted by our own.
+    """
     shops = Shops(*([failure] if failure else []))
     effects = Effects(crm.main.worker._effects._tickets, shops, most_attempts=3)
     said = CustomerEvent("cust-1", datetime.now(UTC), "kim@example.com", "Kim")
-    job = Job(uuid7(), 1, 1, uuid7(), datetime.now(UTC) + LEASE, 1)
+    job = Job(
+        uuid7(), 1, 1, uuid7(), datetime.now(UTC) - timedelta(hours=1), 1, time.monotonic() + LEASE.total_seconds()
+    )
     (outcome,) = await effects.of(job.tenant_id, [Work(job, [], [said])])
     assert (outcome.state, outcome.reason, outcome.attempts) == (state, reason, attempts)
     assert shops.applied == ([] if failure else [said])

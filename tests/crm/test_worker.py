@@ -2,8 +2,10 @@
 
 import asyncio
 import time
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import grpc
@@ -11,8 +13,12 @@ import pytest
 from rapport.crm.v1 import delivery_pb2, delivery_service_pb2
 from rapport.tickets.v1 import ingest_service_pb2 as pb
 
+from servicekit.ids import uuid7
 from services.crm import deliveries
+from services.crm.effects import Effects, grouped
 from services.crm.outcomes import final
+from services.crm.reading import Work
+from services.crm.store import Job
 from tests.crm.conftest import Crm, Shop
 from tests.crm.zendesk_requests import event
 from tests.support.waiting import eventually
@@ -295,33 +301,87 @@ async def test_a_refused_token_costs_no_delivery(crm: Crm, code: grpc.StatusCode
     assert (await crm.balance(refused)).dead == 0
 
 
-async def test_a_slow_answer_costs_no_attempt_and_splits_nothing(crm: Crm) -> None:
-    """A call that ran out of time is made again as it was."""
+async def test_what_took_too_long_goes_alone_the_next_time(crm: Crm) -> None:
+    """A call that ran out of time costs each of its deliveries an attempt, and then the slow one holds up itself."""
     shop = await crm.shop()
     for number in range(3):
         await crm.deliver(shop, event(event_id=f"e-{number}", ticket=str(number)))
-    crm.tickets.answers = failing(grpc.StatusCode.DEADLINE_EXCEEDED, times=1)
+    crm.tickets.answers = failing(grpc.StatusCode.DEADLINE_EXCEEDED, ticket="1")
     async with crm.working():
         await crm.settled(shop)
-    assert [len(call) for call in crm.tickets.calls] == [3, 3]
-    assert {delivery.attempts for delivery in await crm.listed(shop)} == {1}
+    assert [len(call) for call in crm.tickets.calls] == [3, 1, 1, 1, 1]
+    ended = {delivery.reason: delivery.state for delivery in await crm.listed(shop)}
+    assert ended == {"": State.STATE_PROCESSED, "TICKETS_DEADLINE_EXCEEDED": State.STATE_DEAD}
+    assert (await crm.balance(shop)).processed == 2
+
+
+async def test_a_slow_batch_of_one_shop_pauses_nobody(crm: Crm) -> None:
+    """While tickets is too slow for one shop's events, the worker does another's without a pause."""
+    effects = crm.main.worker._effects
+    slow, quick = await crm.shop(), await crm.shop()
+    crm.tickets.answers = failing(grpc.StatusCode.DEADLINE_EXCEEDED, ticket="slow")
+    await crm.deliver(slow, event(ticket="slow"))
+    async with crm.working():
+        await crm.settled(slow)
+        assert effects.pause == 0.0
+        await crm.deliver(quick, event(ticket="quick"))
+        assert (await crm.settled(quick)).processed == 1
 
 
 async def test_a_call_that_hangs_ends_before_its_lease(crm: Crm) -> None:
-    """The worker gives up while the job is still its own, and no attempt is lost."""
+    """The worker gives up while the job is still its own."""
     shop = await crm.shop()
     crm.tickets.open.clear()
     await crm.deliver(shop, event())
     process = await crm.process(lease=timedelta(seconds=1))
 
-    async def given_back() -> bool:
-        return (await state_of(crm, shop))[1] == "TICKETS_OUT_OF_REACH"
+    async def put_off() -> bool:
+        return (await state_of(crm, shop))[1] == "TICKETS_DEADLINE_EXCEEDED"
 
     async with crm.working(process.worker):
-        await eventually(given_back)
+        await eventually(put_off)
         crm.tickets.open.set()
         await crm.settled(shop)
-    assert await state_of(crm, shop) == (State.STATE_PROCESSED, "", 1)
+    assert await state_of(crm, shop) == (State.STATE_PROCESSED, "", 2)
+
+
+def works(*sizes: int, events: int = 1, attempts: int = 1) -> list[Work]:
+    """Return deliveries with so many events, each with a message of that size."""
+    made = []
+    for number, size in enumerate(sizes):
+        job = Job(uuid7(), number, number, uuid7(), datetime.now(UTC), attempts, time.monotonic() + 15)
+        tickets = [
+            pb.TicketEvent(event_id=f"{number}-{index}", messages=[pb.ExternalMessage(content="x" * size)])
+            for index in range(events)
+        ]
+        made.append(Work(job, tickets, []))
+    return made
+
+
+async def test_a_long_ticket_goes_in_by_calls_that_tickets_takes() -> None:
+    """No call is larger than 2 MiB, neither of one long delivery nor of many; all arrive in their order."""
+    sent: list[list[pb.TicketEvent]] = []
+
+    class Tickets:
+        async def send(self, _tenant_id: UUID, events: Sequence[pb.TicketEvent]) -> list[int]:
+            sent.append(list(events))
+            return [pb.IngestResult.OUTCOME_APPLIED for _ in events]
+
+    effects = Effects(Tickets(), None, most_attempts=3)
+    given = [*works(360_000, events=10), *works(*[400_000] * 8), *works(100, events=250)]
+    outcomes = await effects.of(uuid7(), given)
+    assert {outcome.state for outcome in outcomes} == {deliveries.State.PROCESSED}
+    assert len(outcomes) == len(given)
+    assert max(pb.IngestEventsRequest(events=call).ByteSize() for call in sent) < 2 * 1024 * 1024
+    assert max(len(call) for call in sent) <= 100
+    told = [each.event_id for call in sent for each in call]
+    assert told == [each.event_id for work in given for each in work.tickets]
+
+
+def test_a_delivery_that_failed_before_shares_no_call() -> None:
+    """First attempts go together; a repeated one goes alone, and nothing changes the order."""
+    first, repeated, last = works(1, 1), works(1, attempts=2), works(1, 1, 1)
+    assert grouped([*first, *repeated, *last]) == [first, repeated, last]
 
 
 async def test_changed_bytes_are_never_processed(crm: Crm) -> None:
