@@ -46,6 +46,7 @@ ADMINISTRATION = {
 
 FOR_GOOD = {
     "rapport.crm.v1.DeliveryService.EraseCustomerDeliveries",
+    "rapport.crm.v1.WriteService.RetryWrite",
     "rapport.crm.v1.WriteService.SendReply",
     "rapport.recommendations.v1.CustomerService.EraseCustomer",
     "rapport.tickets.v1.TicketService.EraseCustomerTickets",
