@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -112,11 +111,8 @@ async def drill(keys: KeyEncryptionKeys, backup: Path, tell: Callable[[str], Non
     counts: dict[str, dict[str, int]] = {}
     async with restored(backup) as url:
         tell("opening every sealed row")
-        with tempfile.TemporaryDirectory(prefix="rapport-drill-keys-") as home:
-            file = Path(home) / "keys.json"
-            write_private(file, keys.text().decode())
-            for service in _SEALING_SERVICES:
-                counts |= await _opened(service, url, file)
+        for service in _SEALING_SERVICES:
+            counts |= await _opened(service, url, keys)
     opened = sum(count["opened"] for count in counts.values())
     failed = sum(count["rows"] for count in counts.values()) - opened
     result = {
@@ -135,17 +131,17 @@ async def drill(keys: KeyEncryptionKeys, backup: Path, tell: Callable[[str], Non
     return result
 
 
-async def _opened(service: str, url: str, file: Path) -> dict[str, dict[str, int]]:
-    """Let the service's own code open everything; return its counts by table."""
-    environment = {"RAPPORT_RECOVERY_DATABASE_URL": url, "RAPPORT_RECOVERY_KEK_FILE": str(file)}
+async def _opened(service: str, url: str, keys: KeyEncryptionKeys) -> dict[str, dict[str, int]]:
+    """Let the service's own code open everything; return its counts by table. The keys go through a pipe."""
+    environment = {"RAPPORT_RECOVERY_DATABASE_URL": url}
     process = await asyncio.create_subprocess_exec(
         *module_command(f"services.{service}.recovery"),
         env=os.environ | environment,
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    output, errors = await process.communicate()
+    output, errors = await process.communicate(keys.text())
     if process.returncode != 0:
         reason = (errors.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
         raise CommandError(f"Reading the restored {service} failed: {reason}", reason="DRILL_FAILED")

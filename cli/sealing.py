@@ -71,6 +71,20 @@ async def key_status(folder: SuiteFolder) -> dict[str, Any]:
         return await _status(operator)
 
 
+async def active_kek(folder: SuiteFolder) -> str:
+    """Return the name of the key by which the suite wraps; empty when none runs on the folder, or it does not know.
+
+    Raises:
+        CommandError: the services wrap by different keys.
+    """
+    try:
+        return str((await key_status(folder))["active_kek"])
+    except CommandError as error:
+        if error.reason == "ACTIVE_KEK_DIFFERS":
+            raise
+        return ""
+
+
 async def rotate_kek(folder: SuiteFolder, progress: Progress) -> dict[str, Any]:
     """Make a new key-encryption key, unless an earlier rotation is unfinished, and wrap everything by the active one.
 

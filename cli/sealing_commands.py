@@ -127,10 +127,14 @@ def escrow(
     data: Data = None,
 ) -> None:
     """Write the key-encryption keys as a sealed copy to keep elsewhere: by a passphrase, or by k of n shares."""
+    from cli.operator import run
     from cli.recovery import write_escrow
-    from cli.sealing import key_file, load_keys
+    from cli.sealing import active_kek, key_file, load_keys
 
-    keys = load_keys(key_file(suite_folder(data)))
+    folder = suite_folder(data)
+    keys = load_keys(key_file(folder))
+    active = run(active_kek(folder))
+    _refuse_without(keys, active, f"The suite's file does not hold {active}, by which the services wrap: copy that")
     if shares:
         found = _SHARES.fullmatch(shares)
         if not found:
@@ -145,6 +149,8 @@ def escrow(
     if made["shares"]:
         print_lines(*made["shares"])
         say("Give each share to somebody else and remove the files. The copy itself may lie beside the backups.")
+    if not active:
+        say("No suite could be asked whether these are the keys by which it wraps.")
     say("Prove that it works: `rapport keys backup`, then `rapport keys recover --drill`.")
 
 
@@ -201,6 +207,12 @@ def recover(
     folder = suite_folder(data)
     keys = _recovered(escrow_file, share_file or [], passphrase_file)
     if drill:
+        if backup_file is None:
+            from cli.sealing import active_kek
+
+            # Of the newest backup: what is wrapped from now on is to be opened as well.
+            active = run(active_kek(folder))
+            _refuse_without(keys, active, f"The copy does not hold {active}, by which the suite wraps: make another")
         _show_drill(run(recovery.drill(keys, backup_file or newest_backup(folder), say)), as_json=as_json)
         return
     if to is not None:
@@ -212,6 +224,16 @@ def recover(
         print_json({"key_file": str(to), "keks": list(keys.names)})
     else:
         print_lines(f"Wrote {to} with {', '.join(keys.names)}.")
+
+
+def _refuse_without(keys: "KeyEncryptionKeys", active: str, text: str) -> None:
+    """Refuse to go on with keys that lack the one by which the suite wraps, where that is known.
+
+    Raises:
+        CommandError: they lack it.
+    """
+    if active and not keys.holds(active):
+        raise CommandError(f"{text}.", reason="KEK_NOT_HELD", details={"active_kek": active, "keks": list(keys.names)})
 
 
 def _recovered(copy: Path, shares: list[Path], passphrase_file: Path | None) -> "KeyEncryptionKeys":

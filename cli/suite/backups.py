@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +21,8 @@ from cli.suite.postgres import SUPERUSER, THROWAWAY, PostgresServer, prepare_pos
 from cli.suite.provision import create_database, provision_roles
 from cli.suite.secret_files import suite_secrets
 
+_SCRATCH = "rapport-drill-"
+_NEW_SECONDS = 60.0
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
 
@@ -76,7 +80,9 @@ async def restored(backup: Path) -> AsyncIterator[str]:
     Raises:
         CommandError: the server does not start, or the backup is none.
     """
-    home, password = await asyncio.to_thread(_scratch_folder), secrets.token_urlsafe(24)
+    await asyncio.to_thread(sweep_scratch_folders)
+    home, lock = await asyncio.to_thread(_scratch_folder)
+    password = secrets.token_urlsafe(24)
     try:
         server = await asyncio.to_thread(prepare_postgres, home / "postgres", home / "pg", password, settings=THROWAWAY)
         async with _serving(server, password):
@@ -84,6 +90,22 @@ async def restored(backup: Path) -> AsyncIterator[str]:
             yield server.url(SUPERUSER, password, DATABASE)
     finally:
         await asyncio.to_thread(shutil.rmtree, home, ignore_errors=True)
+        os.close(lock)
+
+
+def sweep_scratch_folders() -> None:
+    """Remove the restored databases of drills that were killed: a folder that nobody holds is nobody's."""
+    for home in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
+        with contextlib.suppress(OSError):
+            lock = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                status = os.fstat(lock)
+                # A new one is left alone: somebody may be about to hold it.
+                if status.st_uid == os.getuid() and status.st_mtime < time.time() - _NEW_SECONDS:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(home, ignore_errors=True)
+            finally:
+                os.close(lock)
 
 
 async def restore_suite(folder: SuiteFolder, backup: Path) -> None:
@@ -128,11 +150,16 @@ async def _serving(server: PostgresServer, password: str) -> AsyncIterator[None]
             process.kill()
 
 
-def _scratch_folder() -> Path:
-    """Return a new folder that the servers' account may pass through; everything in it is that account's own."""
-    home = Path(tempfile.mkdtemp(prefix="rapport-drill-"))
+def _scratch_folder() -> tuple[Path, int]:
+    """Return a new folder, and what holds it for as long as it is open.
+
+    The servers' account may pass through; everything in it is that account's own.
+    """
+    home = Path(tempfile.mkdtemp(prefix=_SCRATCH))
+    lock = os.open(home, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
     home.chmod(0o711)
-    return home
+    return home, lock
 
 
 async def _restore(server: PostgresServer, password: str, backup: Path) -> None:

@@ -1,8 +1,8 @@
 """Opens everything that is sealed in a copy of the database, to prove that a copy of the keys fits it.
 
 `python -m services.crm.recovery` reads RAPPORT_RECOVERY_DATABASE_URL (a superuser's URL of the copy, who sees all
-tenants) and RAPPORT_RECOVERY_KEK_FILE, and prints counts by table as one line of JSON. It changes nothing, and of what
-it opens nothing is kept or told.
+tenants) and the keys from standard input, as a key file holds them, and prints counts by table as one line of JSON. It
+changes nothing, and of what it opens nothing is kept or told.
 """
 
 import asyncio
@@ -10,7 +10,6 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -57,7 +56,7 @@ def _opens(table: SealedTable, sealers: Mapping[int, Sealer], row: Mapping[str, 
 
 async def main() -> None:
     """Open everything and print the counts."""
-    keks = KeyEncryptionKeys.load(Path(os.environ["RAPPORT_RECOVERY_KEK_FILE"]))
+    keks = KeyEncryptionKeys.parse(await asyncio.to_thread(sys.stdin.buffer.read))
     connection = await asyncpg.connect(os.environ["RAPPORT_RECOVERY_DATABASE_URL"])
     try:
         counts = await open_everything(connection, keks)

@@ -1,14 +1,13 @@
 """Opens everything that is sealed in a copy of the database, to prove that a copy of the keys fits it.
 
-`python -m services.tenant.recovery` reads RAPPORT_RECOVERY_DATABASE_URL (a superuser's URL of the copy) and
-RAPPORT_RECOVERY_KEK_FILE, and prints counts by table as one line of JSON. It changes nothing.
+`python -m services.tenant.recovery` reads RAPPORT_RECOVERY_DATABASE_URL (a superuser's URL of the copy) and the keys
+from standard input, as a key file holds them, and prints counts by table as one line of JSON. It changes nothing.
 """
 
 import asyncio
 import os
 import sys
 from collections import Counter
-from pathlib import Path
 
 import asyncpg
 import orjson
@@ -41,7 +40,7 @@ async def open_everything(connection: asyncpg.Connection, keks: KekProvider) -> 
 
 async def main() -> None:
     """Open everything and print the counts."""
-    keks = KeyEncryptionKeys.load(Path(os.environ["RAPPORT_RECOVERY_KEK_FILE"]))
+    keks = KeyEncryptionKeys.parse(await asyncio.to_thread(sys.stdin.buffer.read))
     connection = await asyncpg.connect(os.environ["RAPPORT_RECOVERY_DATABASE_URL"])
     try:
         counts = await open_everything(connection, keks)

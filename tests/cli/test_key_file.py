@@ -1,11 +1,15 @@
 """The file of the key-encryption keys under several commands at once: no key that somebody may wrap by is lost."""
 
+import fcntl
+import os
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from cli.sealing import change_keys, load_keys
+from cli.suite.backups import sweep_scratch_folders
 from cli.suite.secret_files import write_private
 from servicekit.envelope import KeyEncryptionKeys, new_data_key
 
@@ -61,3 +65,26 @@ def test_keys_of_the_same_name_are_told_apart() -> None:
     first = KeyEncryptionKeys("kek-1", {"kek-1": one, "kek-2": one, "kek-3": one})
     second = KeyEncryptionKeys("kek-2", {"kek-2": other, "kek-3": one, "kek-4": other})
     assert first.differing(second) == second.differing(first) == ("kek-2",)
+
+
+def test_what_a_killed_drill_left_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A restored database that nobody holds any more goes; that of a drill under way, or a new one, stays."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left, held, new, other = (
+        tmp_path / name for name in ("rapport-drill-left", "rapport-drill-held", "rapport-drill-new", "other")
+    )
+    for folder in (left, held, new, other):
+        (folder / "postgres").mkdir(parents=True)
+        (folder / "postgres" / "1").write_text("sealed")
+        if folder is not new:
+            os.utime(folder, (1, 1))
+    (tmp_path / "rapport-drill-link").symlink_to(other)
+    lock = os.open(held, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        sweep_scratch_folders()
+        assert [folder.exists() for folder in (left, held, new, other)] == [False, True, True, True]
+    finally:
+        os.close(lock)
+    sweep_scratch_folders()
+    assert [folder.exists() for folder in (held, new, other / "postgres" / "1")] == [False, True, True]

@@ -183,6 +183,11 @@ def json_keys(path: Path) -> dict[str, bytes]:
     return {name: b64decode(text) for name, text in json.loads(path.read_bytes())["keys"].items()}
 
 
+def locks() -> list[str]:
+    """What the kernel says of locks of files."""
+    return Path("/proc/locks").read_text().splitlines()
+
+
 @contextlib.contextmanager
 def held_folder(folder: Path) -> Iterator[Callable[[], Awaitable[bool]]]:
     """Hold the lock of the key file; gives what tells whether somebody waits for it."""
@@ -190,7 +195,7 @@ def held_folder(folder: Path) -> Iterator[Callable[[], Awaitable[bool]]]:
     inode = os.fstat(descriptor).st_ino
 
     async def awaited() -> bool:
-        return any("-> FLOCK" in line and f":{inode} " in line for line in _LOCKS.read_text().splitlines())
+        return any("-> FLOCK" in line and f":{inode} " in line for line in locks())
 
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -270,6 +275,13 @@ async def test_a_suite_keeps_its_keys_in_vault(tmp_path: Path) -> None:
             assert rotated["kek"] == "vault:transit/rapport:v2"
             assert {frozenset(uses) for uses in rotated["kek_uses"].values()} == {frozenset({rotated["kek"]})}
             assert key_file(suite).read_bytes() == file
+            (tmp_path / "passphrase").write_text(PASSPHRASE)
+            told_passphrase = ("--passphrase-file", str(tmp_path / "passphrase"))
+            copied = rapport(
+                *("keys", "escrow", "--to", str(tmp_path / "c"), *told_passphrase, "--json", "--data", suite.data)
+            )
+            assert copied.value["error"]["reason"] == "KEK_NOT_HELD"
+            assert not (tmp_path / "c").exists()
             transit.update_key_configuration(name="rapport", min_decryption_version=2)
             async with suite.client() as client:
                 assert await deliver(client, shop, 1) == 200
@@ -310,6 +322,21 @@ async def test_a_lost_machine_is_replaced_by_copy_and_backup(suite: SuiteUnderTe
         async with new.client(**{"x-api-key": shop.api_key}) as client:
             assert (await send_webhook(client, shop, zendesk_event(shop, "1"), url=url)).status_code == 200
             assert (await client.get("/api/tickets")).status_code == 200
+
+
+def test_a_copy_from_before_a_rotation_fails_the_drill(suite: SuiteUnderTest, shop: Shop, tmp_path: Path) -> None:
+    """It opens the newest backup, which is from before as well; what is wrapped today it would not open."""
+    assert shop.slug
+    passphrase, copy = tmp_path / "passphrase", str(tmp_path / "keys.escrow")
+    passphrase.write_text(PASSPHRASE)
+    told = ("--passphrase-file", str(passphrase))
+    keys(suite, "escrow", "--to", copy, *told)
+    backup = keys(suite, "backup").value["backup"]
+    active = keys(suite, "rotate-kek").value["kek"]
+    drill = ("keys", "recover", "--escrow", copy, *told, "--drill", "--json", "--data", suite.data)
+    error = rapport(*drill).value["error"]
+    assert (error["reason"], error["active_kek"]) == ("KEK_NOT_HELD", active)
+    assert rapport(*drill, "--backup", backup).code == 0
 
 
 def test_the_wrong_keys_fail_the_drill_with_counts(suite: SuiteUnderTest, shop: Shop, tmp_path: Path) -> None:

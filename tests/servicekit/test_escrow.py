@@ -66,8 +66,8 @@ def test_one_wrong_share_among_enough_good_ones_is_passed_over() -> None:
     words = one.shares[0].split()
     damaged = " ".join([*words[:-1], "academic" if words[-1] != "academic" else "acid"])
     for wrong in (damaged, other.shares[0], other.shares[2], "no share at all", ""):
-        for given in itertools.permutations([wrong, *one.shares[1:]]):
-            assert open_with_shares(one.copy, given).text() == KEYS.text()
+        for brought in itertools.permutations([wrong, *one.shares[1:]]):
+            assert open_with_shares(one.copy, brought).text() == KEYS.text()
         with pytest.raises(EscrowError):
             open_with_shares(one.copy, [wrong, one.shares[1]])
 
