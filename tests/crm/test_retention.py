@@ -1,6 +1,7 @@
 """Retention: old weeks go whole, what waits or is dead stays, and the balance adds up before, meanwhile and after."""
 
 import asyncio
+import time
 from datetime import timedelta
 from uuid import UUID
 
@@ -34,6 +35,16 @@ UPDATE crm.deliveries AS d SET
     receive_time = d.receive_time - $1::interval, state_time = d.state_time - $1::interval
 WHERE d.id = ANY ($2)
 RETURNING d.id
+"""
+MANY_ROWS = 100_000
+MANY = """
+INSERT INTO crm.deliveries_old (
+    tenant_id, id, connection_id, provider, state, attempts, secret_version, dedupe_key, conversation, key_version,
+    payload, receive_time, state_time
+)
+SELECT d.tenant_id, (left(d.id::text, 24) || lpad(to_hex(n), 12, '0'))::uuid, d.connection_id, d.provider, 'processed',
+    1, 1, d.dedupe_key, n, d.key_version, d.payload, d.receive_time, d.state_time
+FROM (SELECT * FROM crm.deliveries_old LIMIT 1) AS d CROSS JOIN generate_series(1, $1::integer) AS n
 """
 
 
@@ -152,6 +163,55 @@ async def test_keys_outlive_their_deliveries_and_go_counted(crm: Crm) -> None:
         await connection.close()
     balance = await crm.balance(shop)
     assert (balance.admitted, balance.duplicate) == (9, 2)
+
+
+async def test_no_caller_drops_keys_that_a_vendor_may_still_ask_for(crm: Crm) -> None:
+    """The runtime role cannot have keys dropped that are younger than the longest time for which a vendor repeats."""
+    shop = await crm.shop()
+    await crm.deliver(shop, event())
+    longest = max(provider.retry_horizon for provider in PROVIDERS.values())
+    connection = await as_superuser(crm)
+    try:
+        await connection.execute(
+            "UPDATE crm.dedupe_keys SET create_time = create_time - $1::interval WHERE tenant_id = $2",
+            longest,
+            shop.tenant_id,
+        )
+        assert await RetentionStore(crm.databases[0]).drop_keys(timedelta(0), 100) == 0
+        (there,) = await connection.fetch("SELECT 1 FROM crm.dedupe_keys WHERE tenant_id = $1", shop.tenant_id)
+        assert there
+    finally:
+        await connection.close()
+
+
+async def test_an_old_week_goes_without_a_look_at_all_of_it_while_nothing_can_be_admitted(crm: Crm) -> None:
+    """With many old deliveries no webhook waits long for retention, and no tenant is left set in the transaction."""
+    shop = await crm.shop()
+    connection = await as_superuser(crm)
+    waits: list[float] = []
+    try:
+        await an_old_week(connection)
+        await one_of_each_state(crm, shop, connection)
+        await connection.execute(MANY, MANY_ROWS)
+
+        async def knock() -> None:
+            for number in range(10_000):
+                started = time.monotonic()
+                await crm.deliver(shop, event(event_id=f"knock-{number}", ticket=f"knock-{number}"))
+                waits.append(time.monotonic() - started)
+
+        knocking = asyncio.create_task(knock())
+        async with crm.databases[0].driver.acquire() as ours, ours.transaction():
+            started = time.monotonic()
+            assert await ours.fetchval("SELECT crm.retire_deliveries($1)", KEPT) == "crm.deliveries_old"
+            whole = time.monotonic() - started
+            assert not await ours.fetchval("SELECT current_setting('rapport.tenant_id', true)")
+        knocking.cancel()
+        await asyncio.gather(knocking, return_exceptions=True)
+    finally:
+        await connection.close()
+    print(f"retention {whole:.2f} s, longest of {len(waits)} webhooks {max(waits):.3f} s")  # noqa: T201 - figures
+    assert max(waits) < max(0.2, whole / 2)
 
 
 async def test_retention_goes_on_under_admission_and_work(crm: Crm) -> None:

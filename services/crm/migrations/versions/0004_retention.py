@@ -167,7 +167,9 @@ $$
 
 # Drops the oldest partition that ended before `keep` ago and tells its name; null when there is none. Counted are rows
 # whose state is final, which never change again; the others are looked at a second time when nobody can reach the
-# partition any more: those that still wait or are dead move to the default partition, the rest is counted then.
+# partition any more: those that still wait or are dead move to the default partition, the rest is counted then. All
+# that takes long is done before that moment, since nothing can be admitted after it until the end: what is left is
+# found by key.
 _RETIRE = """
 CREATE FUNCTION crm.retire_deliveries(keep interval) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '500ms'
@@ -177,6 +179,9 @@ DECLARE
     name text;
     sum record;
     waiting uuid[] := '{}';
+    waiting_of uuid[] := '{}';
+    replayed uuid[] := '{}';
+    replayed_of uuid[] := '{}';
 BEGIN
     IF keep < interval '1 day' THEN
         RAISE EXCEPTION 'deliveries are kept for a day at least' USING ERRCODE = 'invalid_parameter_value';
@@ -190,33 +195,41 @@ BEGIN
     name := oldest::text;
     FOR sum IN EXECUTE format(
         'SELECT tenant_id, state, count(*) AS number,'
-        '   array_agg(id) FILTER (WHERE state IN (''pending'', ''dead'', ''quarantined'')) AS open'
+        '   array_agg(id) FILTER (WHERE state IN (''pending'', ''dead'', ''quarantined'')) AS open,'
+        '   array_agg(id) FILTER (WHERE replays > 0) AS again'
         ' FROM %s GROUP BY tenant_id, state ORDER BY tenant_id, state', oldest
     ) LOOP
         IF sum.open IS NULL THEN
             PERFORM crm.count_retired(sum.tenant_id, sum.state, sum.number);
+            replayed := replayed || sum.again;
+            replayed_of := replayed_of || array_fill(sum.tenant_id, ARRAY[coalesce(cardinality(sum.again), 0)]);
         ELSE
             waiting := waiting || sum.open;
+            waiting_of := waiting_of || array_fill(sum.tenant_id, ARRAY[cardinality(sum.open)]);
         END IF;
     END LOOP;
     EXECUTE format('ALTER TABLE crm.deliveries DETACH PARTITION %s', oldest);
     EXECUTE format(
-        'INSERT INTO crm.deliveries_kept SELECT * FROM %s'
-        ' WHERE id = ANY ($1) AND state IN (''pending'', ''dead'')', oldest
-    ) USING waiting;
+        'INSERT INTO crm.deliveries_kept SELECT d.* FROM unnest($1, $2) AS w (tenant_id, id)'
+        ' JOIN %s AS d USING (tenant_id, id) WHERE d.state IN (''pending'', ''dead'')', oldest
+    ) USING waiting_of, waiting;
     FOR sum IN EXECUTE format(
-        'SELECT tenant_id, state, count(*) AS number FROM %s'
-        ' WHERE id = ANY ($1) AND state NOT IN (''pending'', ''dead'') GROUP BY tenant_id, state ORDER BY 1, 2', oldest
-    ) USING waiting LOOP
+        'SELECT d.tenant_id, d.state, count(*) AS number, array_agg(d.id) AS ids'
+        ' FROM unnest($1, $2) AS w (tenant_id, id) JOIN %s AS d USING (tenant_id, id)'
+        ' WHERE d.state NOT IN (''pending'', ''dead'') GROUP BY 1, 2 ORDER BY 1, 2', oldest
+    ) USING waiting_of, waiting LOOP
         PERFORM crm.count_retired(sum.tenant_id, sum.state, sum.number);
+        replayed := replayed || sum.ids;
+        replayed_of := replayed_of || array_fill(sum.tenant_id, ARRAY[cardinality(sum.ids)]);
     END LOOP;
-    FOR sum IN EXECUTE format(
-        'SELECT tenant_id, array_agg(id) AS ids FROM %s WHERE replays > 0 AND state NOT IN (''pending'', ''dead'')'
-        ' GROUP BY tenant_id', oldest
-    ) LOOP
+    FOR sum IN
+        SELECT g.tenant_id, array_agg(g.id) AS ids FROM unnest(replayed_of, replayed) AS g (tenant_id, id)
+        GROUP BY g.tenant_id ORDER BY 1
+    LOOP
         PERFORM set_config('rapport.tenant_id', sum.tenant_id::text, true);
         DELETE FROM crm.replays AS r WHERE r.tenant_id = sum.tenant_id AND r.delivery_id = ANY (sum.ids);
     END LOOP;
+    PERFORM set_config('rapport.tenant_id', '', true);
     EXECUTE format('DROP TABLE %s', oldest);
     RETURN name;
 END
@@ -248,12 +261,14 @@ BEGIN
         DELETE FROM crm.replays AS r WHERE r.tenant_id = sum.tenant_id AND r.delivery_id = ANY (sum.ids);
         trimmed := trimmed + sum.number;
     END LOOP;
+    PERFORM set_config('rapport.tenant_id', '', true);
     RETURN trimmed;
 END
 $$
 """
 
-# Keys are hashes and stand apart from deliveries: a table by tenant and key cannot be partitioned by time.
+# Keys are hashes and stand apart from deliveries: a table by tenant and key cannot be partitioned by time. Whoever
+# calls this, no key goes while a vendor may still repeat what it stands for.
 _DROP_KEYS = """
 CREATE FUNCTION crm.drop_dedupe_keys(keep interval, at_most integer) RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = ''
@@ -261,7 +276,7 @@ AS $$
     WITH gone AS (
         DELETE FROM crm.dedupe_keys WHERE ctid = ANY (ARRAY(
             SELECT k.ctid FROM crm.dedupe_keys AS k
-            WHERE k.create_time < now() - greatest(keep, interval '1 day') LIMIT at_most FOR UPDATE SKIP LOCKED
+            WHERE k.create_time < now() - greatest(keep, interval '8 days') LIMIT at_most FOR UPDATE SKIP LOCKED
         )) RETURNING tenant_id, duplicates
     ), sums AS (
         SELECT tenant_id, 'admitted' AS what, count(*) AS number FROM gone GROUP BY tenant_id
