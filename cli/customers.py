@@ -1,17 +1,14 @@
 """An operator's calls about a shop's customers."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from rapport.crm.v1 import delivery_service_pb2, delivery_service_pb2_grpc
+from rapport.crm.v1 import delivery_pb2, delivery_service_pb2, delivery_service_pb2_grpc
 from rapport.recommendations.v1 import customer_service_pb2, customer_service_pb2_grpc
 from rapport.tickets.v1 import ticket_service_pb2, ticket_service_pb2_grpc
 
 from cli.operator import Operator, operator_of
 from cli.suite.folder import SuiteFolder
-
-SHORTEST_MENTION = 3
-"""The fewest characters of a text by which deliveries are searched: a shorter one would be found in all of them."""
 
 _MOST_TEXTS, _AT_ONCE = 20, 1000
 
@@ -20,32 +17,78 @@ Tickets = Sequence[ticket_service_pb2.ErasedTicket]
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """What was removed with a customer; `deliveries` are those that lost their content."""
+    """What was removed with a customer; `deliveries` are those that lost their content.
+
+    `waiting` are deliveries that mention the customer and stayed because they are pending.
+    """
 
     customer: str
     known: bool
     orders: int
     deliveries: int
     tickets: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A delivery that would lose its content: what it mentions and where; neither where a ticket takes it along."""
+
+    delivery: str
+    state: str
+    mentioned: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What an erasure would remove."""
+
+    customer: str
+    known: bool
+    tickets: Sequence[str]
+    deliveries: Sequence[Hit]
 
 
 async def erase_customer(folder: SuiteFolder, tenant: str, customer: str, also: Sequence[str]) -> Erased:
     """Forget a customer in every service: what the inbox holds of them, contact, orders, profile, tickets, advice.
 
     What the inbox holds is searched for the id, the addresses that are known, and each of `also`. It comes first: it
-    could otherwise be replayed into a profile that is gone. Tickets go last: they tell what else belongs to the
-    customer, also to a second run after an interruption.
+    could otherwise be replayed into a profile that is gone, and from then on the inbox lets nothing older in. Tickets
+    go last: they tell what else belongs to the customer, also to a second run after an interruption. What was on its
+    way meanwhile is taken by going through the inbox, and what came out of it, once more.
     """
     async with operator_of(folder) as operator:
-        tickets, emails = await _tickets(operator, tenant, customer)
-        known, email = await _contact(operator, tenant, customer)
-        texts = [
-            text for text in dict.fromkeys((customer, *also, email, *sorted(emails))) if len(text) >= SHORTEST_MENTION
-        ]
-        deliveries = await _erase_deliveries(operator, tenant, texts, tickets)
-        orders = await _erase_history(operator, tenant, customer, tickets)
-        erased = await _erase_tickets(operator, tenant, customer)
-    return Erased(customer, known, orders, deliveries, erased)
+        tickets, known, texts = await _known(operator, tenant, customer, also)
+        deliveries = orders = erased = waiting = 0
+        for _ in range(2):
+            more, waiting = await _erase_deliveries(operator, tenant, texts, tickets)
+            deliveries += more
+            orders += await _erase_history(operator, tenant, customer, tickets)
+            erased += await _erase_tickets(operator, tenant, customer)
+    return Erased(customer, known, orders, deliveries, erased, waiting)
+
+
+async def tell_customer(folder: SuiteFolder, tenant: str, customer: str, also: Sequence[str]) -> Told:
+    """Tell what `erase_customer` would remove of tickets and deliveries, and change nothing."""
+    async with operator_of(folder) as operator:
+        tickets, known, texts = await _known(operator, tenant, customer, also)
+        found: dict[str, Hit] = {}
+        for request in _requests(texts, tickets, validate_only=True):
+            async for part in _parts(operator, tenant, request):
+                for hit in part.hits:
+                    state = delivery_pb2.Delivery.State.Name(hit.state).removeprefix("STATE_").lower()
+                    found.setdefault(hit.delivery, Hit(hit.delivery, state, hit.mentioned, hit.place))
+    return Told(customer, known, [ticket.id for ticket in tickets], list(found.values()))
+
+
+async def _known(
+    operator: Operator, tenant: str, customer: str, also: Sequence[str]
+) -> tuple[list[ticket_service_pb2.ErasedTicket], bool, list[str]]:
+    """Return a customer's tickets, whether the customer is known, and by which texts helpdesks speak of them."""
+    tickets, emails = await _tickets(operator, tenant, customer)
+    known, email = await _contact(operator, tenant, customer)
+    return tickets, known, [text for text in dict.fromkeys((customer, *also, email, *sorted(emails))) if text]
 
 
 async def _tickets(
@@ -73,26 +116,51 @@ async def _contact(operator: Operator, tenant: str, customer: str) -> tuple[bool
     return found.known, found.email
 
 
-async def _erase_deliveries(operator: Operator, tenant: str, texts: Sequence[str], tickets: Tickets) -> int:
-    """Erase what providers sent about a customer; return of how many deliveries."""
-    service = operator.stub(delivery_service_pb2_grpc.DeliveryServiceStub, "crm")
+async def _erase_deliveries(operator: Operator, tenant: str, texts: Sequence[str], tickets: Tickets) -> tuple[int, int]:
+    """Erase what providers sent about a customer; return of how many deliveries, and how many wait."""
+    erased = waiting = 0
+    for request in _requests(texts, tickets):
+        async for part in _parts(operator, tenant, request):
+            erased += part.erased
+            waiting += part.waiting
+    return erased, waiting
+
+
+def _requests(
+    texts: Sequence[str], tickets: Tickets, *, validate_only: bool = False
+) -> list[delivery_service_pb2.EraseCustomerDeliveriesRequest]:
+    """Return what to ask for, tickets first: what they take along is not told of as mentioned."""
     external = [
         delivery_service_pb2.ExternalTicket(connection=ticket.connection, external_id=ticket.external_id)
         for ticket in tickets
         if ticket.connection and ticket.external_id
     ]
     ask = delivery_service_pb2.EraseCustomerDeliveriesRequest
-    requests = [ask(mentioned=texts[at : at + _MOST_TEXTS]) for at in range(0, len(texts), _MOST_TEXTS)]
-    requests += [ask(tickets=external[at : at + _AT_ONCE]) for at in range(0, len(external), _AT_ONCE)]
-    erased = 0
-    for request in requests:
-        while True:
-            part = await service.EraseCustomerDeliveries(request, metadata=await operator.metadata(tenant), timeout=60)
-            erased += part.erased
-            request.page_token = part.next_page_token
-            if not part.next_page_token:
-                break
-    return erased
+    return [
+        *(
+            ask(tickets=external[at : at + _AT_ONCE], validate_only=validate_only)
+            for at in range(0, len(external), _AT_ONCE)
+        ),
+        *(
+            ask(mentioned=texts[at : at + _MOST_TEXTS], validate_only=validate_only)
+            for at in range(0, len(texts), _MOST_TEXTS)
+        ),
+    ]
+
+
+async def _parts(
+    operator: Operator,
+    tenant: str,
+    request: delivery_service_pb2.EraseCustomerDeliveriesRequest,
+) -> AsyncIterator[delivery_service_pb2.EraseCustomerDeliveriesResponse]:
+    """Ask until nothing is left to look at."""
+    service = operator.stub(delivery_service_pb2_grpc.DeliveryServiceStub, "crm")
+    while True:
+        part = await service.EraseCustomerDeliveries(request, metadata=await operator.metadata(tenant), timeout=60)
+        yield part
+        request.page_token = part.next_page_token
+        if not part.next_page_token:
+            return
 
 
 async def _erase_history(operator: Operator, tenant: str, customer: str, tickets: Tickets) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import bindparam, case, delete, func, or_, select, tuple_, update
@@ -74,11 +74,6 @@ class ErasureStore:
         )
         async with self._database.tenant(tenant_id) as connection:
             return {row.digest: row.erase_time for row in await connection.execute(query)}
-
-    async def forget(self, kept: timedelta) -> int:
-        """Remove the hashes of all tenants that are older; return how many."""
-        async with self._database.spanning() as connection:
-            return int(await connection.scalar(select(func.crm.forget_erasures(kept))) or 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from prometheus_client import Counter
 from servicekit.errors import DomainError
 from servicekit.logs import describe_exception
 from services.crm.deliveries import dedupe_period
+from services.crm.forgotten import KEPT as ERASURES_KEPT
 from services.crm.retention_store import RetentionStore
 
 _log = structlog.get_logger(__name__)
@@ -62,6 +63,7 @@ class Retention:
                 DROPPED.labels("partition").inc()
                 _log.info("deliveries_dropped", partition=name)
             DROPPED.labels("kept_delivery").inc(await self._store.trim_kept(self._kept))
+            DROPPED.labels("erasure").inc(await self._store.forget_erasures(ERASURES_KEPT))
             dropped = KEYS_AT_ONCE
             while dropped == KEYS_AT_ONCE:
                 dropped = await self._store.drop_keys(self._keys_kept, KEYS_AT_ONCE)

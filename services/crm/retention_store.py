@@ -40,3 +40,8 @@ class RetentionStore:
         """Drop deduplication keys that are older; return how many."""
         async with self._database.spanning() as connection:
             return int(await connection.scalar(select(func.crm.drop_dedupe_keys(keep, at_most))) or 0)
+
+    async def forget_erasures(self, keep: timedelta) -> int:
+        """Drop what is remembered of older erasures; return how many hashes."""
+        async with self._database.spanning() as connection:
+            return int(await connection.scalar(select(func.crm.forget_erasures(keep))) or 0)

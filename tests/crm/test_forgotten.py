@@ -22,6 +22,7 @@ from services.crm.erasure_store import ErasureStore
 from services.crm.events import CustomerErasure, CustomerEvent, OrderEvent, OrderLine
 from services.crm.forgotten import KEPT, About, Forgotten
 from services.crm.orders import Orders
+from services.crm.retention_store import RetentionStore
 from tests.crm.conftest import Crm, Shop
 from tests.crm.test_customer_erasure import SCOPES, ticket_of
 from tests.crm.zendesk_requests import event, stamp
@@ -69,7 +70,7 @@ async def test_erasures_are_kept_as_hashes_and_forgotten_in_time(fresh_database_
     """The table tells nobody who it was, another key finds nobody in it, and after its time it is empty."""
     made = fresh_database_for("crm")
     database = await Database.connect(made.app_url, schema="crm")
-    store, tenant = ErasureStore(database), uuid4()
+    store, retention, tenant = ErasureStore(database), RetentionStore(database), uuid4()
     about = [About("anna@example.com", (uuid4(), "5"), datetime.now(UTC) - HOUR)]
     mine, theirs = Forgotten(store, "secret"), Forgotten(store, "another")
     await mine.remember(tenant, customers=["Anna@Example.com "])
@@ -80,10 +81,10 @@ async def test_erasures_are_kept_as_hashes_and_forgotten_in_time(fresh_database_
     try:
         rows = await connection.fetch("SELECT digest FROM crm.erasures")
         assert {len(row["digest"]) for row in rows} == {32}
-        assert await store.forget(timedelta(0)) == 0
+        assert await retention.forget_erasures(timedelta(0)) == 0
         await connection.execute("UPDATE crm.erasures SET erase_time = now() - $1::interval", KEPT + HOUR)
         assert await mine.welcome(tenant, about) == [True]
-        assert await store.forget(KEPT) == len(rows)
+        assert await retention.forget_erasures(KEPT) == len(rows)
     finally:
         await connection.close()
         await database.close()

@@ -80,10 +80,17 @@ async def test_a_planted_marker_is_nowhere_after_the_erasure(suite: SuiteUnderTe
     assert gone.encode() in await sealed_contents(suite, shop, tmp_path / "before")
     command = ("customer", "erase", customer, "--tenant", shop.slug, "--json", "--data", suite.data)
     assert (await asyncio.to_thread(rapport, *command)).code == 2
+    told = (await asyncio.to_thread(rapport, *command, "--dry-run")).value
+    assert (told["known"], told["tickets"]) == (True, [ticket])
+    assert sorted((hit["state"], hit["place"]) for hit in told["deliveries"]) == [
+        ("processed", ""),
+        ("quarantined", "text"),
+    ]
     erased = (await asyncio.to_thread(rapport, *command, "--yes")).value
-    assert erased == {"customer": customer, "known": True, "orders": 1, "deliveries": 2, "tickets": 1}
+    gone_with_them = {"orders": 1, "deliveries": 2, "tickets": 1, "waiting": 0}
+    assert erased == {"customer": customer, "known": True, **gone_with_them}
     again = (await asyncio.to_thread(rapport, *command, "--yes")).value
-    assert again == {"customer": customer, "known": False, "orders": 0, "deliveries": 0, "tickets": 0}
+    assert again == {"customer": customer, "known": False, **dict.fromkeys(gone_with_them, 0)}
 
     async def nowhere() -> bool:
         keys, values = await valkey_content(suite)
@@ -106,6 +113,14 @@ async def test_a_planted_marker_is_nowhere_after_the_erasure(suite: SuiteUnderTe
     async with suite.client(**{"x-api-key": shop.api_key}) as client:
         assert (await client.get(f"/api/tickets/{ticket}")).status_code == 404
         assert (await client.get(f"/api/tickets/{kept}")).status_code == 200
+        late = zendesk_event(shop, uuid4().hex, subject=f"Late {gone}", requester_id=customer)
+        assert (await send_webhook(client, shop, late)).status_code == 200
+
+        async def superseded() -> bool:
+            return int((await client.get("/v1/deliveries:balance")).json()["superseded"]) == 1
+
+        await eventually(superseded)
+        assert (await client.get("/v1/tickets", params={"customer_id": customer})).json().get("tickets", []) == []
         balance = (await client.get("/v1/deliveries:balance")).json()
         parts = ("processed", "superseded", "duplicate", "quarantined", "pending", "dead", "discarded")
-        assert int(balance["admitted"]) == sum(int(balance[part]) for part in parts) == 4
+        assert int(balance["admitted"]) == sum(int(balance[part]) for part in parts) == 5

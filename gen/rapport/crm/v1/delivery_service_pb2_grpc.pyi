@@ -50,7 +50,8 @@ class DeliveryServiceStub:
     one; an id is found as a whole value, and a number or a word only where its name says that it is a person's. The
     deliveries themselves stay in the balance; those that waited are discarded with the reason CUSTOMER_ERASED. Works for
     a few seconds: call it again with `next_page_token` until that is empty. The caller needs the scope
-    `connections.write` as well, since what waits may be discarded.
+    `connections.write` as well, since what waits may be discarded. For 90 days nothing that a provider tells of these
+    customers and tickets from before comes in; what begins later counts anew.
 
     Errors: PAGE_TOKEN_INVALID, SCOPE_MISSING.
     """
@@ -126,7 +127,8 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         one; an id is found as a whole value, and a number or a word only where its name says that it is a person's. The
         deliveries themselves stay in the balance; those that waited are discarded with the reason CUSTOMER_ERASED. Works for
         a few seconds: call it again with `next_page_token` until that is empty. The caller needs the scope
-        `connections.write` as well, since what waits may be discarded.
+        `connections.write` as well, since what waits may be discarded. For 90 days nothing that a provider tells of these
+        customers and tickets from before comes in; what begins later counts anew.
 
         Errors: PAGE_TOKEN_INVALID, SCOPE_MISSING.
         """

@@ -146,7 +146,8 @@ class TicketServiceServicer:
     def EraseCustomerTickets(self, request, context):
         """Erases a customer's tickets with their messages, notes, history and copies, and the copy of the customer: 200 tickets
         per call, so call it again until none is left. Watchers of the inbox are told that they are closed. With
-        `validate_only` it only tells which they are. What a helpdesk sends about the customer later counts anew.
+        `validate_only` it only tells which they are. What a helpdesk sends about the customer later counts anew,
+        except what EraseCustomerDeliveries keeps away.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

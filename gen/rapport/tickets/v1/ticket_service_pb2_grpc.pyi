@@ -33,7 +33,8 @@ class TicketServiceStub:
     EraseCustomerTickets: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.EraseCustomerTicketsRequest, _ticket_service_pb2.EraseCustomerTicketsResponse]
     """Erases a customer's tickets with their messages, notes, history and copies, and the copy of the customer: 200 tickets
     per call, so call it again until none is left. Watchers of the inbox are told that they are closed. With
-    `validate_only` it only tells which they are. What a helpdesk sends about the customer later counts anew.
+    `validate_only` it only tells which they are. What a helpdesk sends about the customer later counts anew,
+    except what EraseCustomerDeliveries keeps away.
     """
     CreateTicket: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.CreateTicketRequest, _ticket_pb2.Ticket]
     """Opens a ticket with its first message. With a `request_id` a repetition returns the ticket that was made first.
@@ -145,7 +146,8 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_ticket_service_pb2.EraseCustomerTicketsResponse]:
         """Erases a customer's tickets with their messages, notes, history and copies, and the copy of the customer: 200 tickets
         per call, so call it again until none is left. Watchers of the inbox are told that they are closed. With
-        `validate_only` it only tells which they are. What a helpdesk sends about the customer later counts anew.
+        `validate_only` it only tells which they are. What a helpdesk sends about the customer later counts anew,
+        except what EraseCustomerDeliveries keeps away.
         """
 
     @_abc_1.abstractmethod
