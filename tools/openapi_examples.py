@@ -28,6 +28,7 @@ _TICKET = {
     "author_email": "maria.silva@example.com",
     "author_id": "17850",
     "email": "maria.silva@example.com",
+    "mentioned": ["maria.silva@example.com"],
     "display_name": "Maria Silva",
     "reasons": ["The customer has spent 4210.00."],
     "smart_score": 42.5,
