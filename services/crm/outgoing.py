@@ -38,7 +38,7 @@ SYNC_BELL = "crm.syncs"
 """The doorbells of the two queues."""
 
 MOST_WRITES = 8
-MOST_SYNCS = 2
+MOST_SYNCS = 8
 """How many of each a process works on at the same time."""
 
 

@@ -47,7 +47,10 @@ SLICE_SECONDS = 15.0
 """How long one sync is worked on before others get their turn; a page that was begun is finished."""
 
 PATIENCE = 60.0
-"""How many seconds one call may wait for the vendor's limit; then the sync waits in the queue instead."""
+"""How many seconds one call may wait for the vendor's limit; then the sync waits in the queue, and the page is lost."""
+
+PATIENCE_AT_FIRST = 2.0
+"""The same for the first call of a page, with which nothing is lost."""
 
 GRACE = timedelta(minutes=2)
 """How long the webhook of a change may be on its way before a reconciliation calls it missed."""
@@ -77,7 +80,13 @@ class Calls(Protocol):
     """What carries out the steps of a provider's API."""
 
     async def run(
-        self, tenant_id: UUID, connection_id: UUID, make_steps: MakeSteps[Result], *, patience: float
+        self,
+        tenant_id: UUID,
+        connection_id: UUID,
+        make_steps: MakeSteps[Result],
+        *,
+        patience: float,
+        patience_at_first: float,
     ) -> Result:
         """Carry out steps for a connection and return what they end with."""
 
@@ -157,6 +166,7 @@ class SyncQueue:
             source.connection_id,
             lambda api, config: api.changes(config, since, cursor),
             patience=PATIENCE,
+            patience_at_first=PATIENCE_AT_FIRST,
         )
         now = datetime.now(UTC)
         settled = now - self._grace if sync.kind is Kind.RECONCILIATION else now

@@ -47,8 +47,8 @@ class SyncStore:
     # The worker's side.
 
     async def claim(self, *, wanted: int, lease: timedelta) -> list[Errand]:
-        """Claim due syncs, those that waited longest first."""
-        query = func.crm.claim_syncs(wanted, lease).table_valued(
+        """Claim due syncs, those that waited longest first, one of a tenant at a time."""
+        query = func.crm.claim_syncs_in_turn(wanted, lease).table_valued(
             "tenant_id", "subject", "kind", "fence", "leased_until", "attempts"
         )
         async with self._database.spanning() as transaction:

@@ -18,9 +18,11 @@ from services.crm.call_store import CallStore
 from services.crm.calling.breaker import MOST_FAILURES
 from services.crm.calling.engine import Calling
 from services.crm.calling.failures import CallError, OutOfReachError
+from services.crm.calling.guard import GuardedNetwork
+from services.crm.calling.sender import BUSY, Sender
 from services.crm.connection_updates import Wishes
 from services.crm.errors import ConnectionNotFoundError
-from services.crm.providers.api import AddNote, ApiError
+from services.crm.providers.api import AddNote, ApiError, Call
 from tests.crm.conftest import Crm
 from tests.support.vendors.hubspot import HubSpotSimulator
 from tests.support.vendors.server import Answered, Fault, VendorServer, broken, lost, too_many, vendor_server
@@ -219,6 +221,7 @@ async def test_failing_vendor_is_left_alone_for_a_while(place: Place) -> None:
         await place.account(calling)
     assert caught.value.retry_after
     assert len(place.server.asked) == MOST_FAILURES
+    assert (await place.health())["failure_reason"] == "VENDOR_FAILING"
     moment += 6
     assert await place.account(calling) == "62515"
     assert await place.account(calling) == "62515"
@@ -266,6 +269,20 @@ async def test_answer_that_is_of_no_use_has_its_reason(place: Place, answer: Ans
         await place.account()
     assert len(place.server.asked) == 1
     assert (await place.health())["failure_reason"] == reason
+
+
+async def test_answers_do_not_fill_the_memory(place: Place) -> None:
+    """What would be too much at once comes another time; nothing is counted for ever."""
+    place.server.fail(Fault(answer=Answered(200, body=b"x" * 2_000_000), times=3))
+    host, _, port = place.server.address.partition(":")
+    sender = Sender(GuardedNetwork(exempt=[(host, int(port))]), most_held=1_000_000)
+    address = f"http://{place.server.address}/hubspot/account-info/v3/details"
+    for _ in range(3):
+        with pytest.raises(OutOfReachError, match=BUSY):
+            await sender.send(Call("GET", "/"), address, {})
+    reply = await sender.send(Call("GET", "/"), address, {"authorization": f"Bearer {PRIVATE['private_app_token']}"})
+    assert reply.status == 200
+    await sender.close()
 
 
 async def test_missing_credentials_are_told_without_a_call(place: Place) -> None:

@@ -13,6 +13,7 @@ from rapport.crm.v1 import sync_pb2, sync_service_pb2
 from rapport.tickets.v1 import ingest_service_pb2
 
 from servicekit.ids import uuid7
+from services.crm.sync_store import SyncStore
 from tests.crm.conftest import Crm
 from tests.crm.desk import BRIEF, Desk, killed, opened_desk, working
 from tests.crm.statuses import require_status
@@ -127,6 +128,49 @@ async def test_syncs_of_shops_take_turns(desk: Desk) -> None:
     async with working(await desk.reader(slice_seconds=0)):
         done = await desk.ended()
     assert (done.state, done.read_count) == (Sync.STATE_DONE, 10)
+
+
+async def test_shop_with_many_connections_holds_up_no_other(crm: Crm) -> None:
+    """Of a shop one connection is read at a time, whatever waits; the others get theirs."""
+    busy, small = uuid7(), uuid7()
+    for number, tenant_id in enumerate((busy, busy, busy, small)):
+        await crm.main.connections.create(
+            tenant_id,
+            provider_name="intercom",
+            display_name="",
+            config={"app_id": f"abc{number}"},
+            secrets={"webhook_secret": "intercom-client-secret"},
+        )
+    store = SyncStore(crm.databases[0])
+    for tenant_id, waits in ((busy, timedelta(hours=2)), (small, timedelta(hours=1))):
+        async with crm.databases[0].driver_tenant(tenant_id) as connection:
+            await connection.execute(
+                "UPDATE crm.sync_jobs SET run_at = now() - $2::interval WHERE tenant_id = $1", tenant_id, waits
+            )
+    first = await store.claim(wanted=100, lease=timedelta(minutes=1))
+    assert sorted(each.tenant_id for each in first) == sorted((busy, small))
+    assert await store.claim(wanted=100, lease=timedelta(minutes=1)) == []
+    (of_busy,) = [each for each in first if each.tenant_id == busy]
+    sync = await store.load(of_busy)
+    await store.release(of_busy, sync, run_at=datetime.now(UTC), attempts=0)
+    (following,) = await store.claim(wanted=100, lease=timedelta(minutes=1))
+    assert following.tenant_id == busy
+    assert following.subject != of_busy.subject
+
+
+async def test_page_is_not_waited_for_before_it_is_begun(desk: Desk) -> None:
+    """While the vendor's limit is used up a sync waits in the queue, and its worker is free for others."""
+    desk.vendor.fail(too_many(30, searching))
+    await start(desk)
+
+    async def waiting() -> bool | None:
+        """Return whether the sync was put off."""
+        request = sync_service_pb2.ListSyncsRequest(connection=desk.connection)
+        syncs = (await desk.sync.ListSyncs(request, metadata=desk.metadata)).syncs
+        return any(each.reason == "RATE_LIMITED" for each in syncs) or None
+
+    async with working(await desk.reader()):
+        assert await eventually(waiting, within=10)
 
 
 async def test_stopped_backfill_stays_stopped_and_goes_on_when_started(desk: Desk) -> None:

@@ -15,10 +15,10 @@ from services.crm.call_store import CallStore
 from services.crm.calling.account import Account, open_account
 from services.crm.calling.failures import CallError
 from services.crm.calling.guard import GuardedNetwork, Resolve, resolved
-from services.crm.calling.lane import Lane
+from services.crm.calling.lane import CIRCUIT_OPEN, Lane
 from services.crm.calling.origins import Origin, checked_origin
 from services.crm.calling.renewal import LEASE, Renewals
-from services.crm.calling.sender import CALL_SECONDS, Sender
+from services.crm.calling.sender import BUSY, CALL_SECONDS, Sender
 from services.crm.keyring import Keyring
 from services.crm.providers.api import Api, ApiError, Call, Config, Renewed, Reply, Steps
 
@@ -40,6 +40,9 @@ NOT_UNDERSTOOD = "ANSWER_NOT_UNDERSTOOD"
 
 # What steps themselves may find that is wrong with the connection, and not with what was asked.
 _OF_THE_CONNECTION = frozenset({NOT_UNDERSTOOD, "CREDENTIALS_MISSING", "CREDENTIALS_REFUSED", "SETTING_MISSING"})
+
+# What says nothing new about the vendor: it was not even asked.
+_OF_THIS_PROCESS = frozenset({BUSY, CIRCUIT_OPEN})
 
 _NOTE_SECONDS = 30.0
 
@@ -91,11 +94,14 @@ class Calling:
         make_steps: MakeSteps[Result],
         *,
         patience: float = PATIENCE,
+        patience_at_first: float | None = None,
         afresh: bool = False,
     ) -> Result:
         """Carry out steps for a connection and return what they end with.
 
-        `afresh` forgets first how calls went before, for somebody who has put right what was wrong.
+        `patience_at_first` is that of the first call, `patience` unless said; for steps that are better carried out
+        later than waited for before they have begun. `afresh` forgets first how calls went before, for somebody who has
+        put right what was wrong.
 
         Raises:
             ConnectionNotFoundError: the tenant has no such connection.
@@ -108,9 +114,10 @@ class Calling:
             self._renewals.forget(tenant_id, connection_id)
         try:
             account = await self.account(tenant_id, connection_id)
-            result = await self._walk_as(account, make_steps, patience)
+            result = await self._walk_as(account, make_steps, patience, patience_at_first)
         except CallError as error:
-            await self._note(tenant_id, connection_id, error)
+            if error.reason not in _OF_THIS_PROCESS:
+                await self._note(tenant_id, connection_id, error)
             raise
         except ApiError:
             # The vendor answered, and the steps say that there is nothing to be done.
@@ -119,21 +126,25 @@ class Calling:
         await self._note(tenant_id, connection_id, None)
         return result
 
-    async def _walk_as(self, account: Account, make_steps: MakeSteps[Result], patience: float) -> Result:
+    async def _walk_as(
+        self, account: Account, make_steps: MakeSteps[Result], patience: float, patience_at_first: float | None
+    ) -> Result:
         """Carry out steps, logged in; with a token that has ended, once more with a new one."""
         session = _Session(account, self._renewals, self._origin(account))
         await session.log_in()
         lane = self._lane(account)
+        waiting = patience if patience_at_first is None else patience_at_first
 
         async def send(call: Call) -> Reply:
-            address = session.origin.address(call)
+            nonlocal waiting
+            address, seconds, waiting = session.origin.address(call), waiting, patience
             try:
-                return await lane.send(account.api, call, address, session.headers, patience=patience)
+                return await lane.send(account.api, call, address, session.headers, patience=seconds)
             except CallError as error:
                 # Who is not let in has had nothing done.
                 if error.reason != "CREDENTIALS_REFUSED" or not await session.renewed():
                     raise
-            return await lane.send(account.api, call, address, session.headers, patience=patience)
+            return await lane.send(account.api, call, address, session.headers, patience=seconds)
 
         return await _walk(make_steps(account.api, account.config), send)
 

@@ -20,6 +20,9 @@ MOST_ATTEMPTS = 4
 MOST_AT_ONCE = 4
 """How many calls of one connection are under way in this process at the same time."""
 
+CIRCUIT_OPEN = "CIRCUIT_OPEN"
+"""The reason of a call that was not made, because those before it all failed."""
+
 CALLS = Counter(
     "rapport_provider_calls_total",
     "Calls of vendors' APIs, by provider and what came of them.",
@@ -60,7 +63,7 @@ class Lane:
         async with self._slots:
             await self._turn(patience)
             if rest := self._breaker.rest():
-                raise OutOfReachError("CIRCUIT_OPEN", "the last calls all failed", retry_after=rest)
+                raise OutOfReachError(CIRCUIT_OPEN, "the last calls all failed", retry_after=rest)
             try:
                 reply = await self._sender.send(call, address, headers)
             except CallError as error:
@@ -107,6 +110,6 @@ def _pace_of(api: Api, reply: Reply) -> Pace | None:
 
 def _may_repeat(call: Call, error: BaseException) -> bool:
     """Return whether trying again is safe: nothing was done yet, or doing it twice changes nothing more."""
-    if not isinstance(error, OutOfReachError) or error.reason == "CIRCUIT_OPEN":
+    if not isinstance(error, OutOfReachError) or error.reason == CIRCUIT_OPEN:
         return False
     return call.repeatable or not error.done

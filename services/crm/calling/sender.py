@@ -20,6 +20,9 @@ CALL_SECONDS = 20.0
 MOST_BYTES = 8 * 1024 * 1024
 """The largest answer that is read, in bytes."""
 
+MOST_HELD = 128 * 1024 * 1024
+"""How many bytes of answers a process holds while it reads them; more than that come another time."""
+
 BUSY = "TOO_MANY_CALLS"
 """The reason of a call that found no room in this process; it says nothing about the vendor."""
 
@@ -31,8 +34,10 @@ _HEADERS = {"user-agent": "rapport", "accept": "application/json", "accept-encod
 class Sender:
     """Sends calls over kept connections."""
 
-    def __init__(self, network: GuardedNetwork, *, seconds: float = CALL_SECONDS) -> None:
+    def __init__(self, network: GuardedNetwork, *, seconds: float = CALL_SECONDS, most_held: int = MOST_HELD) -> None:
         self._seconds = seconds
+        self._most_held = most_held
+        self._held = 0
         # The pool keeps connections by the host's name, so that one is only used again for whom its certificate is.
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=httpx.create_ssl_context(),
@@ -87,13 +92,26 @@ class Sender:
             content=request.content,
             extensions={"timeout": timeouts},
         ) as response:
-            body = bytearray()
-            async for chunk in response.aiter_stream():
-                body += chunk
-                if len(body) > MOST_BYTES:
-                    raise CallError("ANSWER_TOO_LARGE", f"the answer has more than {MOST_BYTES} bytes")
+            body = await self._body(response)
             found = {name.decode("ascii").lower(): value.decode("latin-1") for name, value in response.headers}
-            return Reply(response.status, found, bytes(body))
+            return Reply(response.status, found, body)
+
+    async def _body(self, response: httpcore.Response) -> bytes:
+        """Read an answer's body, while all that are being read do not hold too much."""
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async for chunk in response.aiter_stream():
+                chunks.append(chunk)
+                size += len(chunk)
+                self._held += len(chunk)
+                if size > MOST_BYTES:
+                    raise CallError("ANSWER_TOO_LARGE", f"the answer has more than {MOST_BYTES} bytes")
+                if self._held > self._most_held:
+                    raise OutOfReachError(BUSY, "this process reads too much at once", retry_after=1, done=True)
+            return b"".join(chunks)
+        finally:
+            self._held -= size
 
 
 def _headers(texts: Mapping[str, str]) -> httpx.Headers:
