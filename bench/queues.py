@@ -73,7 +73,7 @@ async def ours(app_url: str, root: asyncpg.Connection) -> float:
 async def _claim_and_settle(pool: asyncpg.Pool) -> int:
     """Work until nothing is due; return how many jobs that was."""
     after, done = UUID(int=0), 0
-    while jobs := await pool.fetch("SELECT * FROM crm.claim_jobs($1, 1, $2, $3)", after, BATCH, LEASE):
+    while jobs := await pool.fetch("SELECT * FROM crm.claim_heads($1, 1, $2, $3)", after, BATCH, LEASE):
         after = jobs[0]["tenant_id"]
         async with pool.acquire() as connection, connection.transaction():
             await connection.execute("SELECT set_config('rapport.tenant_id', $1, true)", str(after))

@@ -1,6 +1,5 @@
 """Settings, wiring, and the process of the crm service."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -32,6 +31,7 @@ from servicekit.tenant_data import TenantData
 from servicekit.tenant_data_servicer import registration
 from services.crm.app_book import AppBook
 from services.crm.app_servicer import AppServicer
+from services.crm.background import Background
 from services.crm.call_store import CallStore
 from services.crm.calling.engine import Calling
 from services.crm.connection_book import ConnectionBook
@@ -261,22 +261,23 @@ async def wired(settings: CrmSettings) -> AsyncIterator[Parts]:
         await database.check_role()
         async with reaching_out(settings) as peers:
             work = put_together(settings, database, keks, peers)
-            tasks = [
-                asyncio.create_task(work.refusals.run(), name="refusals"),
-                asyncio.create_task(work.memory.run(), name="memory_of_refused"),
-                asyncio.create_task(work.key_jobs.run(), name="key_jobs"),
-                asyncio.create_task(work.retention.run(), name="retention"),
-            ]
+            background = Background()
+            background.start("refusals", work.refusals.run())
+            background.start("memory_of_refused", work.memory.run())
+            background.start("key_jobs", work.key_jobs.run())
+            background.start("retention", work.retention.run())
             if settings.worker_concurrency:
-                tasks.append(asyncio.create_task(work.worker.run(), name="worker"))
-                tasks.append(asyncio.create_task(work.outgoing.run(), name="outgoing"))
+                background.start("worker", work.worker.run())
+                background.start("outgoing", work.outgoing.run())
             try:
-                components: tuple[Component, ...] = (("database", database.ready), ("trust", peers.trust.ready))
+                components: tuple[Component, ...] = (
+                    ("database", database.ready),
+                    ("trust", peers.trust.ready),
+                    ("background", background.ready),
+                )
                 yield Parts(registered(work), components, peers.trust, peers.audit)
             finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                await background.stop()
                 await work.calling.close()
                 await work.refusals.flush()
     finally:

@@ -96,7 +96,11 @@ class ErrandWorker:
     async def _listen(self) -> None:
         """Let other processes wake this one."""
         while self._doorbell:
-            await self._doorbell(30.0)
+            try:
+                await self._doorbell(30.0)
+            except Exception as error:  # noqa: BLE001 - the queue is looked at anyway; whatever it is, it may pass
+                _log.warning("doorbell_failed", error=type(error).__name__)
+                await asyncio.sleep(POLL_SECONDS)
             self.wake()
 
     def _finished(self, task: asyncio.Task[None]) -> None:
