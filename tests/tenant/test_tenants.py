@@ -36,7 +36,7 @@ async def test_a_new_tenant_shows_every_feature_and_setting(side: Side) -> None:
     shown = MessageToDict(tenant, preserving_proto_field_name=True)
     assert shown["state"] == "STATE_ACTIVE"
     assert shown["environment"] == "ENVIRONMENT_PRODUCTION"
-    assert shown["features"] == {"demo": False}
+    assert shown["features"] == {"demo": False, "write_back": False}
     assert shown["settings"] == {"cors_origins": [], "requests_per_minute": 60}
     assert shown["create_time"] == shown["update_time"]
     assert shown["etag"]
@@ -97,7 +97,7 @@ async def test_an_update_changes_what_it_says_and_makes_a_new_etag(side: Side) -
     change = tenant_pb2.Tenant(slug=tenant.slug, name="New name", features={"demo": True}, etag=tenant.etag)
     request = tenant_service_pb2.UpdateTenantRequest(tenant=change)
     after = await side.tenants.UpdateTenant(request, metadata=await side.operator())
-    assert (after.name, dict(after.features)) == ("New name", {"demo": True})
+    assert (after.name, dict(after.features)) == ("New name", {"demo": True, "write_back": False})
     assert after.etag != tenant.etag
     assert await get(side, tenant.id) == after
     with pytest.raises(grpc.aio.AioRpcError) as refusal:
