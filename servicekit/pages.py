@@ -16,8 +16,15 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from servicekit.errors import InvalidArgumentError
 
 LIFETIME_SECONDS = 24 * 3600
+DEFAULT_SIZE = 50
+LARGEST_SIZE = 200
 _NONCE = 12
 _LONGEST = 4096
+
+
+def page_size(asked: int) -> int:
+    """Return how many entries a page holds: 0 is "you choose", too many is as many as there may be."""
+    return min(asked or DEFAULT_SIZE, LARGEST_SIZE)
 
 
 class PageTokenInvalidError(InvalidArgumentError):

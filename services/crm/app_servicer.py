@@ -8,13 +8,11 @@ import grpc
 from google.protobuf import empty_pb2
 from rapport.crm.v1 import app_pb2, app_service_pb2, app_service_pb2_grpc
 
-from servicekit.pages import PageTokens
+from servicekit.pages import PageTokens, page_size
 from services.crm.app_book import AppBook
 from services.crm.messages import app_message
 
 _DEFAULT_OVERLAP = timedelta(days=1)
-_DEFAULT_PAGE = 50
-_LONGEST_PAGE = 200
 _SCOPE = ("apps",)
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -43,7 +41,7 @@ class AppServicer(app_service_pb2_grpc.AppServiceServicer):
         self, request: app_service_pb2.ListAppsRequest, _context: Context
     ) -> app_service_pb2.ListAppsResponse:
         """Return a page of apps."""
-        size = min(request.page_size or _DEFAULT_PAGE, _LONGEST_PAGE)
+        size = page_size(request.page_size)
         after = UUID(self._pages.open(request.page_token, scope=_SCOPE)["id"]) if request.page_token else None
         found = await self._book.page(after=after, limit=size + 1)
         page = found[:size]

@@ -10,11 +10,11 @@ from rapport.crm.v1 import delivery_pb2, delivery_service_pb2, delivery_service_
 
 from servicekit.errors import ScopeMissingError
 from servicekit.identity import caller, caller_tenant
-from servicekit.pages import PageTokens
+from servicekit.pages import PageTokens, page_size
 from services.crm.customer_erasure import CustomerErasure, Hit
 from services.crm.deliveries import Sought, State
 from services.crm.delivery_book import DeliveryBook
-from services.crm.messages import balance_message, delivery_message, page_size, state_of
+from services.crm.messages import balance_message, delivery_message, state_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -5,7 +5,6 @@ nothing any more.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
 
@@ -17,7 +16,6 @@ class Errand:
     subject: UUID
     kind: str
     fence: int
-    leased_until: datetime
     attempts: int
 
 

@@ -12,14 +12,6 @@ from services.crm.deliveries import Balance, Delivery, Replay, State
 from services.crm.providers import PROVIDERS
 from services.crm.trial import Finding, Result
 
-_DEFAULT_PAGE = 50
-_LONGEST_PAGE = 200
-
-
-def page_size(asked: int) -> int:
-    """Return how many entries a page holds: 0 is "you choose", too many is as many as there may be."""
-    return min(asked or _DEFAULT_PAGE, _LONGEST_PAGE)
-
 
 def state_of(value: "delivery_pb2.Delivery.State.ValueType") -> State | None:
     """Return the state that a request asks for; None when it asks for none."""

@@ -17,13 +17,13 @@ from rapport.crm.v1 import (
 
 from servicekit.believed import CLIENT_HEADER, believed_metadata
 from servicekit.identity import HOST_HEADER, caller_tenant
-from servicekit.pages import PageTokens
+from servicekit.pages import PageTokens, page_size
 from services.crm.address_book import AddressBook
 from services.crm.connection_book import ConnectionBook
 from services.crm.connection_updates import Wishes
 from services.crm.connections import token_hash
 from services.crm.inbox import Arrival, Inbox
-from services.crm.messages import connection_message, page_size, trial_message
+from services.crm.messages import connection_message, trial_message
 from services.crm.predecessor import ALIAS_HEADER, ALIAS_PROVIDER, alias_hash
 from services.crm.trial import Trial
 

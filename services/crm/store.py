@@ -7,11 +7,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
-from servicekit.database import Database, translate
-from servicekit.errors import DatabaseUnavailableError
+from servicekit.database import Database
 from services.crm.admission import Admission
 from services.crm.deliveries import State
 
@@ -64,23 +62,11 @@ class Store:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def _fetch(self, query: str, *arguments: object) -> list[Any]:
-        """Run one statement on the raw driver, which is its own transaction."""
-        try:
-            async with self._database.driver.acquire(timeout=_ACQUIRE_SECONDS) as connection:
-                return await connection.fetch(query, *arguments)
-        except TimeoutError as error:
-            raise DatabaseUnavailableError("No connection to the database became free in time.") from error
-        except Exception as error:
-            if (meaning := translate(error)) is not None:
-                raise meaning from error
-            raise
-
     # The hot paths.
 
     async def admit(self, admissions: Sequence[Admission]) -> list[bool]:
         """Store webhooks durably in one round trip and one transaction; tell for each whether it is no copy."""
-        rows = await self._fetch(
+        rows = await self._database.fetch(
             "SELECT crm.admit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) AS fresh",
             [admission.tenant_id for admission in admissions],
             [admission.delivery_id for admission in admissions],
@@ -98,7 +84,7 @@ class Store:
     async def claim(self, *, after: UUID, tenants: int, share: int, lease: timedelta) -> list[Job]:
         """Claim due jobs of up to `tenants` tenants, those after `after` first, at most `share` of each."""
         ours_until = time.monotonic() + lease.total_seconds()
-        rows = await self._fetch("SELECT * FROM crm.claim_heads($1, $2, $3, $4)", after, tenants, share, lease)
+        rows = await self._database.fetch("SELECT * FROM crm.claim_heads($1, $2, $3, $4)", after, tenants, share, lease)
         return [Job(**row, ours_until=ours_until) for row in rows]
 
     async def sealed_deliveries(self, tenant_id: UUID, ids: Sequence[UUID]) -> dict[UUID, StoredDelivery]:

@@ -48,14 +48,12 @@ class SyncStore:
 
     async def claim(self, *, wanted: int, lease: timedelta) -> list[Errand]:
         """Claim due syncs, those that waited longest first, one of a tenant at a time."""
-        query = func.crm.claim_syncs_in_turn(wanted, lease).table_valued(
+        query = func.crm.claim_syncs(wanted, lease).table_valued(
             "tenant_id", "subject", "kind", "fence", "leased_until", "attempts"
         )
         async with self._database.spanning() as transaction:
             rows = await transaction.execute(select(query))
-            return [
-                Errand(row.tenant_id, row.subject, row.kind, row.fence, row.leased_until, row.attempts) for row in rows
-            ]
+            return [Errand(row.tenant_id, row.subject, row.kind, row.fence, row.attempts) for row in rows]
 
     async def extend(self, errand: Errand, lease: timedelta) -> datetime | None:
         """Hold a claimed sync for another while; return until when, None when it is no longer this worker's."""

@@ -9,12 +9,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rapport.crm.v1 import write_pb2, write_service_pb2, write_service_pb2_grpc
 
 from servicekit.identity import caller, caller_tenant
-from servicekit.pages import PageTokens
+from servicekit.pages import PageTokens, page_size
 from services.crm.write_book import WriteBook
 from services.crm.writing import Content, Kind, State, Write
-
-_DEFAULT_PAGE = 50
-_LONGEST_PAGE = 200
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -43,7 +40,7 @@ class WriteServicer(write_service_pb2_grpc.WriteServiceServicer):
         self, request: write_service_pb2.ListWritesRequest, _context: Context
     ) -> write_service_pb2.ListWritesResponse:
         """Return a page of changes."""
-        tenant_id, size = caller_tenant(), min(request.page_size or _DEFAULT_PAGE, _LONGEST_PAGE)
+        tenant_id, size = caller_tenant(), page_size(request.page_size)
         scope = ("writes", tenant_id, request.state, request.ticket_id)
         before = UUID(self._pages.open(request.page_token, scope=scope)["id"]) if request.page_token else None
         # One more than asked for tells whether there is another page.

@@ -117,7 +117,7 @@ class WriteStore:
         )
         async with self._database.spanning() as transaction:
             rows = await transaction.execute(select(query))
-            return [Errand(row.tenant_id, row.subject, KIND, row.fence, row.leased_until, row.attempts) for row in rows]
+            return [Errand(row.tenant_id, row.subject, KIND, row.fence, row.attempts) for row in rows]
 
     async def extend(self, errand: Errand, lease: timedelta) -> datetime | None:
         """Hold a claimed change for another while; return until when, None when it is no longer this worker's."""

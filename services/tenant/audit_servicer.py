@@ -9,8 +9,7 @@ from rapport.tenant.v1 import audit_entry_pb2, audit_service_pb2, audit_service_
 
 from servicekit.audit import Entry, Kind, message_of
 from servicekit.identity import caller
-from servicekit.pages import PageTokens
-from services.tenant import messages
+from servicekit.pages import PageTokens, page_size
 from services.tenant.audit_store import DEPLOYMENT, AuditStore
 
 _KINDS = {audit_entry_pb2.AuditEntry.KIND_ACT: Kind.ACT, audit_entry_pb2.AuditEntry.KIND_REFUSAL: Kind.REFUSAL}
@@ -37,7 +36,7 @@ class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
     ) -> audit_service_pb2.ListAuditEntriesResponse:
         """Return a page of the log."""
         tenant_id = caller().tenant_id or DEPLOYMENT
-        size = messages.page_size(request.page_size)
+        size = page_size(request.page_size)
         scope = ("audit_entries", tenant_id, request.kind)
         before = UUID(self._pages.open(request.page_token, scope=scope)["id"]) if request.page_token else None
         # One more than asked for tells whether there is another page.

@@ -8,7 +8,7 @@ from google.protobuf import empty_pb2
 from rapport.tenant.v1 import domain_pb2, domain_service_pb2, domain_service_pb2_grpc
 
 from servicekit.identity import HostRules, caller_tenant
-from servicekit.pages import PageTokens
+from servicekit.pages import PageTokens, page_size
 from services.tenant import domains, messages
 from services.tenant.domain_proof import ProofFinder
 from services.tenant.domain_store import DomainStore
@@ -36,7 +36,7 @@ class DomainServicer(domain_service_pb2_grpc.DomainServiceServicer):
         self, request: domain_service_pb2.ListDomainsRequest, _context: Context
     ) -> domain_service_pb2.ListDomainsResponse:
         """Return a page of domains."""
-        tenant_id, size = caller_tenant(), messages.page_size(request.page_size)
+        tenant_id, size = caller_tenant(), page_size(request.page_size)
         scope = ("domains", tenant_id)
         after = self._pages.open(request.page_token, scope=scope)["name"] if request.page_token else ""
         # One more than asked for tells whether there is another page.

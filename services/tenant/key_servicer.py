@@ -9,7 +9,7 @@ from rapport.tenant.v1 import api_key_pb2, api_key_service_pb2, api_key_service_
 
 from servicekit.identity import caller, caller_tenant
 from servicekit.ids import uuid7
-from servicekit.pages import PageTokens
+from servicekit.pages import PageTokens, page_size
 from services.tenant import keys, messages
 from services.tenant.key_store import KeyStore
 
@@ -53,7 +53,7 @@ class ApiKeyServicer(api_key_service_pb2_grpc.ApiKeyServiceServicer):
         self, request: api_key_service_pb2.ListApiKeysRequest, _context: Context
     ) -> api_key_service_pb2.ListApiKeysResponse:
         """Return a page of keys."""
-        tenant_id, size = caller_tenant(), messages.page_size(request.page_size)
+        tenant_id, size = caller_tenant(), page_size(request.page_size)
         scope = ("api_keys", tenant_id)
         before = UUID(self._pages.open(request.page_token, scope=scope)["key_id"]) if request.page_token else None
         found = await self._store.list_api_keys(tenant_id, before, size + 1)

@@ -26,9 +26,6 @@ from services.tenant.signing import SigningKeyLife
 from services.tenant.tokens import AccessToken
 from services.tenant.trust import TrustSet
 
-_DEFAULT_PAGE = 50
-_LONGEST_PAGE = 200
-
 _STATES = {
     State.ACTIVE: tenant_pb2.Tenant.STATE_ACTIVE,
     State.SUSPENDED: tenant_pb2.Tenant.STATE_SUSPENDED,
@@ -209,8 +206,3 @@ def moment(message: api_key_pb2.ApiKey | api_key_service_pb2.RotateApiKeyRequest
 def request_id(text: str) -> UUID | None:
     """Return the id of a request, whose form has been validated; None when it has none."""
     return UUID(text) if text else None
-
-
-def page_size(asked: int) -> int:
-    """Return how many entries a page holds: 0 is "you choose", too many is as many as there may be."""
-    return min(asked or _DEFAULT_PAGE, _LONGEST_PAGE)

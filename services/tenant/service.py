@@ -14,7 +14,7 @@ from rapport.tenant.v1 import (
 
 from servicekit.identity import caller
 from servicekit.ids import uuid7
-from servicekit.pages import PageTokens
+from servicekit.pages import PageTokens, page_size
 from services.tenant import keys, messages, registry, scopes
 from services.tenant.erasure_store import ErasureStore
 from services.tenant.errors import TenantNotFoundError
@@ -68,7 +68,7 @@ class TenantServicer(tenant_service_pb2_grpc.TenantServiceServicer):
         self, request: tenant_service_pb2.ListTenantsRequest, _context: Context
     ) -> tenant_service_pb2.ListTenantsResponse:
         """Return a page of tenants."""
-        size = messages.page_size(request.page_size)
+        size = page_size(request.page_size)
         scope = ("tenants", request.show_deleted)
         after = self._pages.open(request.page_token, scope=scope)["slug"] if request.page_token else ""
         # One more than asked for tells whether there is another page.

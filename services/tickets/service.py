@@ -19,7 +19,7 @@ from rapport.tickets.v1 import (
 
 from servicekit.believed import believed_metadata
 from servicekit.identity import caller, caller_tenant
-from servicekit.pages import PageTokens
+from servicekit.pages import PageTokens, page_size
 from services.tickets import inbox_events, resources
 from services.tickets.desk import Caller, Desk, NewEntry, NewTicket
 from services.tickets.erasing import Erasing
@@ -30,18 +30,11 @@ from services.tickets.listing import Listing
 Context = grpc.aio.ServicerContext[Any, Any]
 
 _CONVERSATION_MESSAGES = 50
-_DEFAULT_PAGE = 50
-_LARGEST_PAGE = 200
 
 
 def present_caller() -> Caller:
     """Return for whom the call that is being served is made."""
     return Caller(caller_tenant(), caller().subject)
-
-
-def page_size(asked: int) -> int:
-    """Return how many items a page has: 0 means 50, and no page has more than 200."""
-    return min(asked or _DEFAULT_PAGE, _LARGEST_PAGE)
 
 
 class TicketServicer(ticket_service_pb2_grpc.TicketServiceServicer):

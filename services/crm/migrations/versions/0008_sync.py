@@ -50,6 +50,8 @@ _DUE = "CREATE INDEX sync_jobs_due ON crm.sync_jobs (run_at)"
 
 _SPANNING = "CREATE POLICY spanning ON crm.sync_jobs TO crm_spanning USING (true) WITH CHECK (true)"
 
+# Claims due syncs, those that waited longest first, one of a tenant: none while another of the tenant is held. Two
+# claims of the same moment may each take one of a tenant; the next round is in order again.
 _CLAIM = """
 CREATE FUNCTION crm.claim_syncs(wanted integer, lease interval) RETURNS TABLE (
     tenant_id uuid, subject uuid, kind text, fence bigint, leased_until timestamptz, attempts integer
@@ -60,7 +62,15 @@ AS $$
     SET run_at = clock_timestamp() + lease, attempts = j.attempts + 1, fence = nextval('crm.errand_fences')
     FROM (
         SELECT d.tenant_id, d.connection_id, d.kind FROM crm.sync_jobs AS d
-        WHERE d.run_at <= clock_timestamp() ORDER BY d.run_at LIMIT wanted FOR UPDATE SKIP LOCKED
+        WHERE d.run_at <= clock_timestamp()
+            AND NOT EXISTS (
+                SELECT FROM crm.sync_jobs AS o
+                WHERE o.tenant_id = d.tenant_id AND (
+                    (o.fence <> 0 AND o.run_at > clock_timestamp())
+                    OR (o.run_at, o.connection_id, o.kind) < (d.run_at, d.connection_id, d.kind)
+                )
+            )
+        ORDER BY d.run_at LIMIT wanted FOR UPDATE SKIP LOCKED
     ) AS due
     WHERE j.tenant_id = due.tenant_id AND j.connection_id = due.connection_id AND j.kind = due.kind
     RETURNING j.tenant_id, j.connection_id, j.kind, j.fence, j.run_at, j.attempts
