@@ -61,6 +61,22 @@ async def test_one_alone_is_written_at_once() -> None:
     assert [len(group) for group in write.groups] == [1, 1]
 
 
+async def test_what_comes_meanwhile_waits_for_the_write_under_way_unless_a_whole_group_does() -> None:
+    """A few wait and go together; when a group is full it is written beside the first, and never a third."""
+    write = Slow()
+    entrance = Entrance(write)
+    calls: list[asyncio.Task[list[bool]]] = []
+    steps = ((1, [1]), (LARGEST_GROUP - 1, [1]), (1, [1, LARGEST_GROUP]), (2 * LARGEST_GROUP, [1, LARGEST_GROUP]))
+    for size, begun in steps:
+        calls += [asyncio.create_task(entrance.admit([admission(number)])) for number in range(size)]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert [len(group) for group in write.groups] == begun
+    write.go.set()
+    await asyncio.gather(*calls)
+    assert [len(group) for group in write.groups] == [1, *[LARGEST_GROUP] * 3]
+
+
 async def test_large_webhooks_are_not_written_all_together() -> None:
     """A group has a bound in bytes as well; a webhook that is larger than it goes alone."""
     write = Slow()
