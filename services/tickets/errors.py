@@ -100,3 +100,25 @@ class TooManyWatchersError(QuotaError):
             metadata={"limit": str(limit)},
             retry_after=5,
         )
+
+
+class TimeZoneUnknownError(InvalidArgumentError):
+    """The calendar names a time zone that does not exist."""
+
+    def __init__(self, time_zone: str) -> None:
+        super().__init__(
+            "There is no such time zone; name it as the IANA database does, such as Europe/Berlin.",
+            metadata={"time_zone": time_zone[:64]},
+            violations=[FieldViolation("calendar.time_zone", "names no time zone")],
+        )
+
+
+class CalendarInvalidError(InvalidArgumentError):
+    """The calendar has impossible hours, too little work, or holidays that nobody knows."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(
+            f"The calendar is invalid: {field} {problem}.",
+            metadata={"field": field},
+            violations=[FieldViolation(f"calendar.{field}", problem)],
+        )

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%rapport/tickets/v1/error_reason.proto\x12\x12rapport.tickets.v1*\xbf\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12!\n\x1d\x45RROR_REASON_TICKET_NOT_FOUND\x10\x01\x12&\n\"ERROR_REASON_TICKET_ALREADY_CLOSED\x10\x02\x12\"\n\x1e\x45RROR_REASON_TICKET_NOT_CLOSED\x10\x03\x12\"\n\x1e\x45RROR_REASON_NOTHING_TO_CHANGE\x10\x04\x12#\n\x1f\x45RROR_REASON_FIELD_NOT_WRITABLE\x10\x05\x12\x1d\n\x19\x45RROR_REASON_TAGS_INVALID\x10\x06\x12%\n!ERROR_REASON_TOPIC_ALERTS_INVALID\x10\x07\x12\"\n\x1e\x45RROR_REASON_CONVERSATION_FULL\x10\x08\x12%\n!ERROR_REASON_RESUME_TOKEN_INVALID\x10\t\x12%\n!ERROR_REASON_RESUME_TOKEN_EXPIRED\x10\n\x12\"\n\x1e\x45RROR_REASON_TOO_MANY_WATCHERS\x10\x0b\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%rapport/tickets/v1/error_reason.proto\x12\x12rapport.tickets.v1*\x86\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12!\n\x1d\x45RROR_REASON_TICKET_NOT_FOUND\x10\x01\x12&\n\"ERROR_REASON_TICKET_ALREADY_CLOSED\x10\x02\x12\"\n\x1e\x45RROR_REASON_TICKET_NOT_CLOSED\x10\x03\x12\"\n\x1e\x45RROR_REASON_NOTHING_TO_CHANGE\x10\x04\x12#\n\x1f\x45RROR_REASON_FIELD_NOT_WRITABLE\x10\x05\x12\x1d\n\x19\x45RROR_REASON_TAGS_INVALID\x10\x06\x12%\n!ERROR_REASON_TOPIC_ALERTS_INVALID\x10\x07\x12\"\n\x1e\x45RROR_REASON_CONVERSATION_FULL\x10\x08\x12%\n!ERROR_REASON_RESUME_TOKEN_INVALID\x10\t\x12%\n!ERROR_REASON_RESUME_TOKEN_EXPIRED\x10\n\x12\"\n\x1e\x45RROR_REASON_TOO_MANY_WATCHERS\x10\x0b\x12\"\n\x1e\x45RROR_REASON_TIME_ZONE_UNKNOWN\x10\x1e\x12!\n\x1d\x45RROR_REASON_CALENDAR_INVALID\x10\x1f\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rapport.tickets.v1.error_re
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=62
-  _globals['_ERRORREASON']._serialized_end=509
+  _globals['_ERRORREASON']._serialized_end=580
 # @@protoc_insertion_point(module_scope)

@@ -79,6 +79,16 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
 
     Example: {"reason": "TOO_MANY_WATCHERS", "domain": "rapport", "metadata": {"limit": "200"}}
     """
+    ERROR_REASON_TIME_ZONE_UNKNOWN: _ErrorReason.ValueType  # 30
+    """The calendar names a time zone that does not exist.
+
+    Example: {"reason": "TIME_ZONE_UNKNOWN", "domain": "rapport", "metadata": {"time_zone": "Europe/Atlantis"}}
+    """
+    ERROR_REASON_CALENDAR_INVALID: _ErrorReason.ValueType  # 31
+    """The calendar has impossible hours, too little work, or a country whose holidays are not known.
+
+    Example: {"reason": "CALENDAR_INVALID", "domain": "rapport", "metadata": {"field": "week"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reasons that ErrorInfo carries (domain "rapport")."""
@@ -139,4 +149,14 @@ ERROR_REASON_TOO_MANY_WATCHERS: ErrorReason.ValueType  # 11
 """The tenant has as many streams of its inbox open as it may (429).
 
 Example: {"reason": "TOO_MANY_WATCHERS", "domain": "rapport", "metadata": {"limit": "200"}}
+"""
+ERROR_REASON_TIME_ZONE_UNKNOWN: ErrorReason.ValueType  # 30
+"""The calendar names a time zone that does not exist.
+
+Example: {"reason": "TIME_ZONE_UNKNOWN", "domain": "rapport", "metadata": {"time_zone": "Europe/Atlantis"}}
+"""
+ERROR_REASON_CALENDAR_INVALID: ErrorReason.ValueType  # 31
+"""The calendar has impossible hours, too little work, or a country whose holidays are not known.
+
+Example: {"reason": "CALENDAR_INVALID", "domain": "rapport", "metadata": {"field": "week"}}
 """
