@@ -5,7 +5,7 @@ balance adds up at any moment.
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 
 import structlog
@@ -24,8 +24,8 @@ DROPPED = Counter("rapport_retention_dropped_total", "What retention dropped, by
 AHEAD = timedelta(days=28)
 """How far ahead partitions are made: so long may every process be away before a week begins without one."""
 
-KEYS_AT_ONCE = 5000
-"""How many keys go in one transaction."""
+AT_ONCE = 5000
+"""How many rows go in one transaction."""
 
 _PAUSE_SECONDS = 3600.0
 _RETRY_SECONDS = 60.0
@@ -62,9 +62,15 @@ class Retention:
             while (name := await self._store.drop_oldest(self._kept)) is not None:
                 DROPPED.labels("partition").inc()
                 _log.info("deliveries_dropped", partition=name)
-            DROPPED.labels("kept_delivery").inc(await self._store.trim_kept(self._kept))
+            await _in_portions("kept_delivery", self._store.trim_kept, self._kept)
             DROPPED.labels("erasure").inc(await self._store.forget_erasures(ERASURES_KEPT))
-            dropped = KEYS_AT_ONCE
-            while dropped == KEYS_AT_ONCE:
-                dropped = await self._store.drop_keys(self._keys_kept, KEYS_AT_ONCE)
-                DROPPED.labels("dedupe_key").inc(dropped)
+            await _in_portions("write", self._store.forget_writes, self._kept)
+            await _in_portions("dedupe_key", self._store.drop_keys, self._keys_kept)
+
+
+async def _in_portions(kind: str, drop: Callable[[timedelta, int], Awaitable[int]], keep: timedelta) -> None:
+    """Drop all that is older, so much at once that nobody else waits for long."""
+    dropped = AT_ONCE
+    while dropped == AT_ONCE:
+        dropped = await drop(keep, AT_ONCE)
+        DROPPED.labels(kind).inc(dropped)

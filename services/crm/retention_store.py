@@ -31,10 +31,15 @@ class RetentionStore:
         async with self._database.spanning() as connection:
             return await connection.scalar(select(func.crm.retire_deliveries(keep)))
 
-    async def trim_kept(self, keep: timedelta) -> int:
+    async def trim_kept(self, keep: timedelta, at_most: int) -> int:
         """Drop what outlived its partition and is done by now; return how many deliveries."""
         async with self._database.spanning() as connection:
-            return int(await connection.scalar(select(func.crm.trim_kept_deliveries(keep))) or 0)
+            return int(await connection.scalar(select(func.crm.trim_kept_deliveries(keep, at_most))) or 0)
+
+    async def forget_writes(self, keep: timedelta, at_most: int) -> int:
+        """Drop changes of tickets at helpdesks that were done before so long; return how many."""
+        async with self._database.spanning() as connection:
+            return int(await connection.scalar(select(func.crm.forget_writes(keep, at_most))) or 0)
 
     async def drop_keys(self, keep: timedelta, at_most: int) -> int:
         """Drop deduplication keys that are older; return how many."""

@@ -48,6 +48,15 @@ FROM (SELECT * FROM crm.deliveries_old LIMIT 1) AS d CROSS JOIN generate_series(
 """
 
 
+A_WRITE = """
+INSERT INTO crm.writes (tenant_id, id, request_id, digest, ticket_id, connection_id, external_id, kind, state,
+    key_version, payload, create_time, state_time)
+VALUES ($1, gen_random_uuid(), $2, '', gen_random_uuid(), gen_random_uuid(), '1', 'note', $3,
+    CASE WHEN $3 <> 'done' THEN 1 END, CASE WHEN $3 <> 'done' THEN ''::bytea END, now() - $4::interval,
+    now() - $4::interval)
+"""
+
+
 async def as_superuser(crm: Crm) -> asyncpg.Connection:
     """Connect as one who sees all rows."""
     return await asyncpg.connect(crm.database.superuser_url)
@@ -163,6 +172,22 @@ async def test_keys_outlive_their_deliveries_and_go_counted(crm: Crm) -> None:
         await connection.close()
     balance = await crm.balance(shop)
     assert (balance.admitted, balance.duplicate) == (9, 2)
+
+
+async def test_done_changes_of_tickets_are_forgotten_in_portions_and_others_are_not(crm: Crm) -> None:
+    """However short a time is asked for, a month of them stays, and so does what is dead or waits."""
+    shop = await crm.shop()
+    connection = await as_superuser(crm)
+    rows = [("done", 40)] * 3 + [("done", 20), ("dead", 400), ("pending", 400)]
+    try:
+        for number, (state, days) in enumerate(rows):
+            await connection.execute(A_WRITE, shop.tenant_id, f"request-{number}", state, timedelta(days=days))
+        store = RetentionStore(crm.databases[0])
+        assert [await store.forget_writes(timedelta(0), 2) for _ in range(3)] == [2, 1, 0]
+        left = await connection.fetch("SELECT request_id FROM crm.writes ORDER BY request_id")
+    finally:
+        await connection.close()
+    assert [row["request_id"] for row in left] == ["request-3", "request-4", "request-5"]
 
 
 async def test_no_caller_drops_keys_that_a_vendor_may_still_ask_for(crm: Crm) -> None:
