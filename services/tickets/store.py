@@ -446,6 +446,7 @@ def _columns(ticket: Ticket) -> dict[str, Any]:
     return {
         **values,
         "tags": list(ticket.tags),
+        "merged_from": list(ticket.merged_from),
         "metadata": dict(ticket.metadata),
         "field_times": dict(ticket.field_times),
     }

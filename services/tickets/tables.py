@@ -63,6 +63,13 @@ tickets = Table(
     Column("revision", BigInteger, nullable=False),
     Column("connection_id", Uuid),
     Column("external_id", Text),
+    # When a pending ticket wakes.
+    _moment("snooze_until", nullable=True),
+    Column("pinned", Boolean, nullable=False),
+    Column("escalated", Boolean, nullable=False),
+    # The ticket that goes on in its stead, and the tickets whose messages are read as its own.
+    Column("merged_into", Uuid),
+    Column("merged_from", ARRAY(Uuid), nullable=False),
     # What the rules read out of the text, and where that and the customer put the ticket.
     Column("signals", JSONB, nullable=False),
     Column("rank_key", Double, nullable=False),

@@ -74,6 +74,11 @@ class Ticket:
         revision: rises with every change.
         connection_id: the helpdesk connection that it came by, None for a ticket that was opened here.
         external_id: the provider's id of it.
+        snooze_until: when it wakes; only a pending ticket sleeps.
+        pinned: it stands above all that are not.
+        escalated: it stands above all that are neither pinned nor escalated.
+        merged_into: the ticket that goes on in its stead; only a closed ticket has one.
+        merged_from: the tickets whose messages are read as this one's, those merged into them included.
     """
 
     id: UUID
@@ -96,11 +101,26 @@ class Ticket:
     revision: int = 1
     connection_id: UUID | None = None
     external_id: str | None = None
+    snooze_until: datetime | None = None
+    pinned: bool = False
+    escalated: bool = False
+    merged_into: UUID | None = None
+    merged_from: tuple[UUID, ...] = ()
 
     @property
     def number_text(self) -> str:
         """The number as people write it."""
         return number_text(self.number)
+
+    @property
+    def tier(self) -> int:
+        """What counts before the rank: 2 pinned, 1 escalated, 0 neither."""
+        return 2 if self.pinned else int(self.escalated)
+
+    @property
+    def family(self) -> tuple[UUID, ...]:
+        """The tickets whose messages and notes make its conversation: itself and those merged into it."""
+        return (self.id, *self.merged_from)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,10 +227,13 @@ def with_values(ticket: Ticket, values: Mapping[str, Any], moment: datetime) -> 
         return ticket
     times = {**ticket.field_times, **dict.fromkeys(different, time_text(moment))}
     close_time = ticket.close_time
+    snooze_until = ticket.snooze_until
     if "status" in different:
         close_time = moment if different["status"] == "closed" else None
+        snooze_until = None
     version = ticket.conversation_version + (1 if _ADVISED_BY & different.keys() else 0)
-    return replace(ticket, **different, close_time=close_time, field_times=times, conversation_version=version)
+    ticket = replace(ticket, **different, close_time=close_time, field_times=times, conversation_version=version)
+    return replace(ticket, snooze_until=snooze_until)
 
 
 def touched(ticket: Ticket, now: datetime) -> Ticket:
