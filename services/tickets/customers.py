@@ -21,10 +21,10 @@ from servicekit import outbox
 from servicekit.doorbell import Doorbell
 from servicekit.errors import DomainError
 from servicekit.identity import Workload
+from services.tickets.facts import Customer
 from services.tickets.held_store import HeldChanges
 from services.tickets.inbox import Inbox
 from services.tickets.placing import place
-from services.tickets.scoring import Customer
 from services.tickets.store import AdviceCopy, CustomerCopy, Store
 
 BELL = "recommendations.log"

@@ -9,10 +9,10 @@ from servicekit.errors import InternalError
 from servicekit.etag import etag, require
 from servicekit.ids import uuid7
 from services.tickets.alerts import searchable
+from services.tickets.facts import Customer
 from services.tickets.inbox import Inbox
 from services.tickets.placing import find, place
 from services.tickets.rows import Stored
-from services.tickets.scoring import Customer
 from services.tickets.store import Shop, Store
 from services.tickets.tickets import (
     Change,

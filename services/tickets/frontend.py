@@ -119,7 +119,7 @@ class TicketDeskServicer(ticket_desk_pb2_grpc.TicketDeskServicer):
     async def GetScoreBreakdown(self, request: ticket_desk_pb2.GetScoreBreakdownRequest, _context: Context) -> HttpBody:
         """Explain a ticket's score."""
         stored, customer = await self._desk.with_customer(present_caller(), request.ticket)
-        score = scoring.explain(stored.rank.key, stored.rank.parts, stored.ticket.start_time, datetime.now(UTC))
+        score = scoring.explain(stored.policy, stored.rank, stored.ticket.start_time, datetime.now(UTC))
         body = cards.breakdown_body(stored.ticket, score, customer.lifetime_value, customer.churn_probability)
         return HttpBody(content_type="application/json", data=body)
 

@@ -113,7 +113,7 @@ class Inbox:
         if detail is None:
             raise TicketNotFoundError(reference)
         stored = detail.stored
-        micros = score_micros(stored.rank.key, detail.read_time)
+        micros = score_micros(stored.policy, stored.rank.key, detail.read_time)
         return detail_body(stored.ticket, stored.rank, micros, detail.messages, detail.notes, detail.copies)
 
     async def _make(self, tenant_id: UUID, request: PageRequest) -> bytes:

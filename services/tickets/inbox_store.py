@@ -15,6 +15,7 @@ from uuid import UUID
 
 from servicekit.database import Database
 from services.tickets.cards import Copies, PageRequest, Row
+from services.tickets.policies import DEFAULT
 from services.tickets.rows import Stored, message_of, note_of, stored_of
 from services.tickets.scoring import ALERT_BONUS, score_micros
 from services.tickets.tables import LOADED
@@ -81,7 +82,7 @@ class InboxStore:
         now = datetime.now(UTC)
         lifted = ALERT_BONUS if request.smart else 0.0
         rows = [
-            Row(card, score_micros(key, now, lifted if hit else 0.0), hit)
+            Row(card, score_micros(DEFAULT, key, now, lifted if hit else 0.0), hit)
             for card, key, hit in zip(found["cards"] or (), found["keys"] or (), found["hits"] or (), strict=True)
         ]
         return Page(rows, found["total"], found["matches"])

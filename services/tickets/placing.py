@@ -3,8 +3,10 @@
 from services.tickets import cards, scoring
 from services.tickets.alerts import searchable
 from services.tickets.errors import TicketNotFoundError
+from services.tickets.facts import Facts, Tier
 from services.tickets.language import analyse
 from services.tickets.numbers import parse_reference
+from services.tickets.policies import DEFAULT
 from services.tickets.rows import Stored
 from services.tickets.store import Placement, Shop
 from services.tickets.tickets import Ticket
@@ -32,7 +34,8 @@ async def place(shop: Shop, ticket: Ticket, *, added: str = "", search_anew: boo
     conversation = await shop.conversation(ticket.id)
     customer = await shop.customer(ticket.customer_id)
     signals = analyse(ticket.subject, conversation.customer_texts)
-    rank = scoring.rank(customer, ticket.priority, signals, ticket.start_time)
+    facts = Facts(ticket.start_time, ticket.priority, customer, signals, tier=Tier(ticket.tier))
+    rank = scoring.rank(DEFAULT, facts)
     card = cards.card(ticket, rank, conversation.count, conversation.last)
     everything = None
     if search_anew:

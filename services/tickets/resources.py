@@ -73,7 +73,7 @@ def ticket(stored: Stored) -> ticket_pb2.Ticket:
         create_time=timestamp(one.create_time),
         update_time=timestamp(one.update_time),
         close_time=timestamp(one.close_time) if one.close_time else None,
-        smart_score=scoring.score_micros(stored.rank.key, datetime.now(UTC)) / 1_000_000,
+        smart_score=scoring.score_micros(stored.policy, stored.rank.key, datetime.now(UTC)) / 1_000_000,
         message_count=stored.message_count,
         etag=etag_of(one),
     )
@@ -108,7 +108,7 @@ def note(one: Note) -> ticket_pb2.Note:
 def explanation(stored: Stored) -> ticket_pb2.Explanation:
     """Return why a ticket stands where it stands, as of now."""
     now = datetime.now(UTC)
-    score = scoring.explain(stored.rank.key, stored.rank.parts, stored.ticket.start_time, now)
+    score = scoring.explain(stored.policy, stored.rank, stored.ticket.start_time, now)
     return ticket_pb2.Explanation(
         ticket_id=str(stored.ticket.id),
         ticket_number=stored.ticket.number_text,
@@ -125,7 +125,7 @@ def explanation(stored: Stored) -> ticket_pb2.Explanation:
             )
             for part in score.parts
         ],
-        policy=scoring.POLICY,
+        policy=stored.policy.label,
         score_time=timestamp(now),
     )
 

@@ -6,9 +6,12 @@ from typing import Any, Protocol
 
 import orjson
 
+from services.tickets.facts import Tier
 from services.tickets.language import Signals
-from services.tickets.scoring import Part, Rank
+from services.tickets.policies import DEFAULT, Policy
+from services.tickets.scoring import Rank
 from services.tickets.tickets import Message, Note, Ticket
+from services.tickets.wording import Part
 
 
 class Row(Protocol):
@@ -20,19 +23,21 @@ class Row(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A ticket with what is derived of it."""
+    """A ticket with what is derived of it; `policy` is the one that its rank was made by."""
 
     ticket: Ticket
     rank: Rank
     signals: Signals
     message_count: int
     last_message_time: datetime | None
+    policy: Policy = DEFAULT
 
 
 def stored_of(row: Row) -> Stored:
     """Return the ticket of a row."""
     read: dict[str, Any] = _json(row["signals"])
     signals: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in read.items()}
+    parts = tuple(Part(**part) for part in _json(row["parts"]))
     return Stored(
         ticket=Ticket(
             id=row["id"],
@@ -61,7 +66,7 @@ def stored_of(row: Row) -> Stored:
             merged_into=row["merged_into"],
             merged_from=tuple(row["merged_from"]),
         ),
-        rank=Rank(row["rank_key"], tuple(Part(**part) for part in _json(row["parts"]))),
+        rank=Rank(row["rank_key"], parts, Tier(2 if row["pinned"] else int(row["escalated"]))),
         signals=Signals(**signals),
         message_count=row["message_count"],
         last_message_time=row["last_message_time"],

@@ -16,9 +16,10 @@ from servicekit.ids import uuid7
 from services.tickets.alerts import MAX_SEARCHABLE
 from services.tickets.cards import CARD_VERSION, Filters, LastMessage
 from services.tickets.changes import Placing, kind_of
+from services.tickets.facts import Customer
 from services.tickets.language import MAX_ANALYSED, Signals
 from services.tickets.rows import Stored, message_of, note_of, stored_of
-from services.tickets.scoring import Customer, Rank
+from services.tickets.scoring import Rank
 from services.tickets.tables import (
     LOADED,
     advice_copies,
@@ -359,7 +360,7 @@ class Shop:
         row = (await self._connection.execute(select(customer_copies).where(wanted))).first()
         if row is None:
             return Customer()
-        return Customer(row.lifetime_value, row.churn_probability, row.origin)
+        return Customer(row.lifetime_value, row.churn_probability, row.origin, row.update_time)
 
     async def put_customers(self, copies: Sequence[CustomerCopy]) -> None:
         """Store copies of customers in place of those that are here."""

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from services.tickets.cards import PageRequest
+from services.tickets.facts import Customer
 from services.tickets.inbox import Inbox, SharedRead
-from services.tickets.scoring import ALERT_BONUS, POINTS, Customer
+from services.tickets.scoring import ALERT_BONUS, POINTS
 from services.tickets.store import CustomerCopy
 from tests.support.servers import RunningServer
 from tests.support.waiting import eventually

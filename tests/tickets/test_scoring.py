@@ -7,22 +7,31 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.tickets import scoring
+from services.tickets import scoring, weighing
+from services.tickets.facts import Customer, Facts
 from services.tickets.language import INTENTS, Signals, analyse
-from services.tickets.scoring import BASE_RANGE, GAMMA, Customer, Rank, explain, rank, score_micros
+from services.tickets.policies import BASE_RANGE, DEFAULT
+from services.tickets.scoring import Rank, explain, score_micros
 
 NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
-BOUND = timedelta(hours=BASE_RANGE / GAMMA)
+BOUND = timedelta(hours=DEFAULT.bound_hours)
 
 values = st.none() | st.floats(0, 1e7)
 chances = st.none() | st.floats(0, 1)
-priorities = st.sampled_from(list(scoring.PRIORITY_WEIGHT))
+priorities = st.sampled_from(list(weighing.PRIORITY_WEIGHT))
 fractions = st.floats(0, 1)
 moments = st.floats(0, 24 * 365).map(lambda hours: NOW - timedelta(hours=hours))
 customers = st.builds(Customer, lifetime_value=values, churn_probability=chances, origin=st.just("test"))
 signals = st.builds(
     Signals, intent=st.sampled_from(INTENTS), urgency=fractions, upset=fractions, has_text=st.booleans()
 )
+
+
+def rank(customer: Customer, priority: str, said: Signals, start: datetime) -> Rank:
+    """Place a ticket by the default policy."""
+    return scoring.rank(DEFAULT, Facts(start, priority, customer, said))
+
+
 ranks = st.builds(rank, customers, priorities, signals, moments)
 
 
@@ -33,10 +42,10 @@ def test_parts_add_up_exactly_to_the_score(
     """Whatever goes in and whenever it is asked, the integer parts sum to the score that the list shows."""
     placed = rank(customer, priority, said, start)
     now = start + timedelta(hours=hours)
-    score = explain(placed.key, placed.parts, start, now)
-    assert sum(part.micros for part in score.parts) == score.micros == score_micros(placed.key, now)
+    score = explain(DEFAULT, placed, start, now)
+    assert sum(part.micros for part in score.parts) == score.micros == score_micros(DEFAULT, placed.key, now)
     age = next(part for part in score.parts if part.name == "age")
-    assert abs(age.micros - hours * GAMMA * scoring.POINTS * 1e6) < 2
+    assert abs(age.micros - hours * DEFAULT.gamma * scoring.POINTS * 1e6) < 2
 
 
 @given(ranks, ranks, st.floats(0, 24 * 365), st.floats(0, 24 * 365))
@@ -45,13 +54,13 @@ def test_time_never_changes_the_order(one: Rank, other: Rank, early: float, late
     for hours in (early, late):
         now = NOW + timedelta(hours=hours)
         if one.key >= other.key:
-            assert score_micros(one.key, now) >= score_micros(other.key, now)
+            assert score_micros(DEFAULT, one.key, now) >= score_micros(DEFAULT, other.key, now)
 
 
 @given(ranks, st.floats(0, 1e4))
 def test_waiting_longer_never_lowers_a_score(placed: Rank, hours: float) -> None:
     """Weakness 1 of the predecessor: old tickets sank and new ones glowed."""
-    assert score_micros(placed.key, NOW + timedelta(hours=hours)) >= score_micros(placed.key, NOW)
+    assert score_micros(DEFAULT, placed.key, NOW + timedelta(hours=hours)) >= score_micros(DEFAULT, placed.key, NOW)
 
 
 @given(customers, priorities, signals, moments, st.floats(0, 1e7), st.floats(0, 1e7))
@@ -95,8 +104,8 @@ def test_nobody_is_overtaken_by_a_ticket_that_starts_later_than_the_bound(
 
 @given(ranks)
 def test_the_base_lies_in_its_range(placed: Rank) -> None:
-    """No part is negative and together they stay within the range that the bound is made of."""
-    assert all(part.micros >= 0 for part in placed.parts)
+    """No part but the limit is negative and together they stay within the range that the bound is made of."""
+    assert all((part.micros < 0) == (part.name == "limit") for part in placed.parts)
     assert sum(part.micros for part in placed.parts) <= BASE_RANGE * scoring.POINTS * 1e6 + 1
 
 
@@ -156,8 +165,8 @@ def test_hot_is_about_one_ticket_in_twenty() -> None:
         Customer(3_500, 0.85, "test"), "urgent", Signals(intent="cancel", urgency=0.6, upset=0.4, has_text=True), NOW
     )
     ordinary = rank(Customer(500, 0.4, "test"), "normal", Signals(intent="other", has_text=True), NOW)
-    assert score_micros(hot.key, NOW) / 1e6 >= scoring.HOT
-    assert 3 < score_micros(ordinary.key, NOW) / 1e6 < 8
+    assert score_micros(DEFAULT, hot.key, NOW) / 1e6 >= scoring.HOT
+    assert 3 < score_micros(DEFAULT, ordinary.key, NOW) / 1e6 < 8
 
 
 def test_reasons_name_what_lifts_most_and_nothing_ordinary() -> None:

@@ -19,8 +19,8 @@ from servicekit.pages import PageTokens
 from services.tickets import watching
 from services.tickets.change_store import ChangeStore
 from services.tickets.changes import InboxChange, Position
+from services.tickets.facts import Customer
 from services.tickets.placing import place
-from services.tickets.scoring import Customer
 from services.tickets.store import CustomerCopy
 from tests.support.servers import ServiceDatabase
 from tests.support.tokens import Issuer
