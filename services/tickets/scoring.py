@@ -21,7 +21,8 @@ in words.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import lru_cache
 
 from services.tickets import predecessor, weighing, wording
 from services.tickets.facts import Facts, Tier
@@ -35,8 +36,10 @@ HOT = 10.0
 ALERT_BONUS = 3.0
 """What a topic alert of a request adds to the rank of the tickets that match: as much as 30 hours of waiting."""
 _MICRO = 1_000_000
-_NEUTRAL_LIFT = 0.25
+_WORTH_SAYING = 0.25 * POINTS * _MICRO
 _MAX_REASONS = 3
+_NAMES = (*weighing.NAMES, "limit")
+_ANY_TIME = datetime(2025, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +52,8 @@ class Rank:
 
     def reasons(self) -> list[str]:
         """Return what lifts the ticket most, at most three short texts; empty when nothing stands out."""
-        lifting = sorted((part for part in self.parts if part.lift > 0), key=lambda part: -part.lift)
-        said = [part.reason for part in lifting if part.lift >= _NEUTRAL_LIFT * POINTS * _MICRO]
-        if self.tier is not Tier.NORMAL:
-            said.insert(0, wording.tier_reason(self.tier))
-        return said[:_MAX_REASONS]
+        lifting = sorted((part for part in self.parts if part.lift >= _WORTH_SAYING), key=lambda part: -part.lift)
+        return _with_tier(self.tier, [part.reason for part in lifting])
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +78,26 @@ class Score:
 def rank(policy: Policy, facts: Facts) -> Rank:
     """Place a ticket under a policy, with the reasons."""
     micros = _micros(policy, facts)
-    usual = _micros(policy, Facts(facts.start))
     parts = tuple(
-        wording.part(policy, facts, name, own, own - other)
-        for name, own, other in zip((*weighing.NAMES, "limit"), micros, usual, strict=True)
+        wording.part(policy, facts, name, own, own - usual)
+        for name, own, usual in zip(_NAMES, micros, _usual(policy), strict=True)
         if name != "limit" or own
     )
     return Rank(_key(policy, facts, micros), parts, facts.tier)
 
 
 def key(policy: Policy, facts: Facts) -> float:
-    """Return the key of `rank` alone, for placing many tickets."""
+    """Return the key of `rank` alone."""
     return _key(policy, facts, _micros(policy, facts))
+
+
+def standing(policy: Policy, facts: Facts) -> tuple[float, list[str]]:
+    """Return the key and the reasons of `rank` without the rest of its words, for placing many tickets."""
+    micros = _micros(policy, facts)
+    lifts = zip(_NAMES, (own - usual for own, usual in zip(micros, _usual(policy), strict=True)), strict=True)
+    lifting = sorted((each for each in lifts if each[1] >= _WORTH_SAYING), key=lambda each: -each[1])[:_MAX_REASONS]
+    reasons = [wording.reason(policy, facts, name) for name, _ in lifting]
+    return _key(policy, facts, micros), _with_tier(facts.tier, reasons)
 
 
 def score_micros(policy: Policy, key: float, now: datetime, bonus: float = 0.0) -> int:
@@ -130,6 +138,17 @@ def weights(policy: Policy) -> Mapping[str, float]:
 
 def _key(policy: Policy, facts: Facts, micros: Sequence[int]) -> float:
     return sum(micros) / (POINTS * _MICRO) - policy.gamma * policy.calendar.hours_at(facts.start)
+
+
+@lru_cache(maxsize=256)
+def _usual(policy: Policy) -> tuple[int, ...]:
+    """Return the parts of a ticket that has nothing special about it."""
+    return tuple(_micros(policy, Facts(_ANY_TIME)))
+
+
+def _with_tier(tier: Tier, reasons: list[str]) -> list[str]:
+    said = reasons if tier is Tier.NORMAL else [wording.tier_reason(tier), *reasons]
+    return said[:_MAX_REASONS]
 
 
 def _micros(policy: Policy, facts: Facts) -> list[int]:

@@ -40,6 +40,11 @@ def part(policy: Policy, facts: Facts, name: str, micros: int, lift: int) -> Par
     return Part(name, micros, lift, given, origin, sentence, reason)
 
 
+def reason(policy: Policy, facts: Facts, name: str) -> str:
+    """Return a part's few words alone."""
+    return _WORDS[name](policy, facts)[3]
+
+
 def age(policy: Policy, hours: float, micros: int) -> Part:
     """Return what waiting has added, in words."""
     always = policy.calendar.always_open

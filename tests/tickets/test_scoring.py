@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.tickets import scoring, weighing
-from services.tickets.facts import Customer, Facts
+from services.tickets.facts import Customer, Facts, Tier
 from services.tickets.language import INTENTS, Signals, analyse
 from services.tickets.policies import BASE_RANGE, DEFAULT
 from services.tickets.scoring import Rank, explain, score_micros
@@ -183,3 +183,14 @@ def test_reasons_name_what_lifts_most_and_nothing_ordinary() -> None:
     )
     assert len(special.reasons()) == 3
     assert special.reasons()[0].startswith("Spent 9,000") or special.reasons()[0].startswith("Priority urgent")
+
+
+@given(customers, priorities, signals, moments, st.sampled_from(list(Tier)))
+def test_many_tickets_are_placed_as_one_is(
+    customer: Customer, priority: str, said: Signals, start: datetime, tier: Tier
+) -> None:
+    """What re-ranking writes for many tickets is the key and the reasons that one ticket's explanation has."""
+    facts = Facts(start, priority, customer, said, tier=tier)
+    placed = scoring.rank(DEFAULT, facts)
+    assert scoring.standing(DEFAULT, facts) == (placed.key, placed.reasons())
+    assert scoring.key(DEFAULT, facts) == placed.key
