@@ -17,6 +17,13 @@ class Kind(StrEnum):
     MOVED = "moved"
     CLOSED = "closed"
     REOPENED = "reopened"
+    SNOOZED = "snoozed"
+    WOKEN = "woken"
+    MERGED = "merged"
+    PINNED = "pinned"
+    UNPINNED = "unpinned"
+    ESCALATED = "escalated"
+    DEESCALATED = "deescalated"
 
 
 class Position(NamedTuple):
@@ -44,13 +51,26 @@ class Position(NamedTuple):
         return place
 
 
+class Marks(NamedTuple):
+    """What agents marked a ticket with: until when it sleeps, whether another one goes on in its stead, its tiers."""
+
+    snooze_until: datetime | None = None
+    merged_into: UUID | None = None
+    pinned: bool = False
+    escalated: bool = False
+
+
+UNMARKED = Marks()
+
+
 @dataclass(frozen=True, slots=True)
 class Placing:
-    """How a ticket stands in the inbox: its status, the key of its rank, and its revision."""
+    """How a ticket stands in the inbox: its status, the key of its rank, its revision, and its marks where known."""
 
     status: str
     rank_key: float
     revision: int
+    marks: Marks = UNMARKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +93,27 @@ class InboxChange:
 
 
 def kind_of(before: Placing | None, after: Placing) -> Kind | None:
-    """Return what happened between two standings of a ticket; None when nothing did."""
+    """Return what happened between two standings of a ticket, the most telling of it; None when nothing did."""
     if before is None:
         return Kind.CREATED
     if (before.status == "closed") != (after.status == "closed"):
-        return Kind.CLOSED if after.status == "closed" else Kind.REOPENED
+        if after.status != "closed":
+            return Kind.REOPENED
+        return Kind.CLOSED if after.marks.merged_into is None else Kind.MERGED
+    if (marked := _marked(before.marks, after.marks)) is not None:
+        return marked
     if before.revision != after.revision or before.status != after.status:
         return Kind.UPDATED
     return Kind.MOVED if before.rank_key != after.rank_key else None
+
+
+def _marked(before: Marks, after: Marks) -> Kind | None:
+    if after.merged_into is not None and before.merged_into is None:
+        return Kind.MERGED
+    if after.snooze_until != before.snooze_until:
+        return Kind.WOKEN if after.snooze_until is None else Kind.SNOOZED
+    if after.pinned != before.pinned:
+        return Kind.PINNED if after.pinned else Kind.UNPINNED
+    if after.escalated != before.escalated:
+        return Kind.ESCALATED if after.escalated else Kind.DEESCALATED
+    return None

@@ -1,5 +1,7 @@
 """What the tickets service may refuse; the reason of each stands in `rapport.tickets.v1.ErrorReason`."""
 
+from uuid import UUID
+
 from servicekit.errors import (
     FieldViolation,
     InvalidArgumentError,
@@ -113,6 +115,17 @@ class TimeZoneUnknownError(InvalidArgumentError):
         )
 
 
+class SlaTargetsInvalidError(InvalidArgumentError):
+    """A target is for an unknown priority or a tag that is named twice, or its hours are impossible."""
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(
+            f"The targets are invalid: {where} {problem}.",
+            metadata={"field": where},
+            violations=[FieldViolation(f"targets.{where}", problem)],
+        )
+
+
 class CalendarInvalidError(InvalidArgumentError):
     """The calendar has impossible hours, too little work, or holidays that nobody knows."""
 
@@ -122,3 +135,84 @@ class CalendarInvalidError(InvalidArgumentError):
             metadata={"field": field},
             violations=[FieldViolation(f"calendar.{field}", problem)],
         )
+
+
+class SnoozeTimeInvalidError(InvalidArgumentError):
+    """The moment until which to snooze is past, or too far away."""
+
+    def __init__(self, days: int) -> None:
+        problem = f"must be a moment in the next {days} days"
+        super().__init__(
+            f"A ticket is snoozed until a moment in the next {days} days.",
+            metadata={"limit_days": str(days)},
+            violations=[FieldViolation("until", problem)],
+        )
+
+
+class TicketNotSnoozedError(PreconditionError):
+    """The ticket is not snoozed, so it cannot be woken."""
+
+    def __init__(self, number: str) -> None:
+        super().__init__(f"Ticket {number} is not snoozed.", metadata={"ticket": number})
+
+
+class TicketMergedError(PreconditionError):
+    """Another ticket goes on in its stead."""
+
+    def __init__(self, number: str, into: UUID) -> None:
+        super().__init__(
+            f"Ticket {number} was merged into another one; undo that first.",
+            metadata={"ticket": number, "into": str(into)},
+        )
+
+
+class TicketNotMergedError(PreconditionError):
+    """The ticket was not merged, so there is nothing to undo."""
+
+    def __init__(self, number: str) -> None:
+        super().__init__(f"Ticket {number} was not merged.", metadata={"ticket": number})
+
+
+class MergeInvalidError(InvalidArgumentError):
+    """A ticket cannot be merged into itself."""
+
+    def __init__(self, number: str) -> None:
+        super().__init__(
+            f"Ticket {number} cannot be merged into itself.",
+            metadata={"ticket": number},
+            violations=[FieldViolation("into", "must name another ticket")],
+        )
+
+
+class TooManyMergedError(PreconditionError):
+    """As many tickets go on in this one as may."""
+
+    def __init__(self, number: str, limit: int) -> None:
+        super().__init__(
+            f"{limit} tickets at most go on in ticket {number}.", metadata={"ticket": number, "limit": str(limit)}
+        )
+
+
+class PolicyInvalidError(InvalidArgumentError):
+    """The policy of the inbox has an unknown name or weight, or a value outside of the range that is proven."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(
+            f"The policy is invalid: {field} {problem}.",
+            metadata={"field": field},
+            violations=[FieldViolation(f"policy.{field}", problem)],
+        )
+
+
+class PolicyNotFoundError(NotFoundError):
+    """The tenant's inbox has no such version of a policy."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"There is no version {version} of the policy.", metadata={"version": str(version)})
+
+
+class SearchQueryInvalidError(InvalidArgumentError):
+    """The text to search for names nothing to search for, or too much."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"The query is invalid: {problem}.", violations=[FieldViolation("query", problem)])

@@ -98,7 +98,9 @@ def applied(ticket: Ticket, event: Event, now: datetime) -> tuple[Ticket, Outcom
     fresh = {
         name: _fitting(value) for name, value in event.fields.items() if ticket.field_times.get(name, "") <= moment
     }
-    changed = with_values(ticket, fresh, occurred)
+    changed = with_values(
+        ticket, {name: fresh[name] for name in fresh if not _held(ticket, name, fresh[name])}, occurred
+    )
     # A field that was told again keeps its value and gets the newer time, so that an older event cannot change it.
     times = {**changed.field_times, **dict.fromkeys(fresh, moment)}
     changed = replace(changed, field_times=times)
@@ -107,6 +109,12 @@ def applied(ticket: Ticket, event: Event, now: datetime) -> tuple[Ticket, Outcom
         changed = replace(changed, create_time=created, start_time=start)
     outcome = Outcome.SUPERSEDED if moment < newest else Outcome.APPLIED
     return changed, outcome
+
+
+def _held(ticket: Ticket, name: str, value: Any) -> bool:
+    """Tell whether a helpdesk's value has to wait: it knows nothing of merges and of sleep, which only an end ends."""
+    asleep = ticket.snooze_until is not None and value != "closed"
+    return name == "status" and (asleep or ticket.merged_into is not None)
 
 
 def tells_more(before: Ticket, after: Ticket) -> bool:

@@ -1,0 +1,168 @@
+"""The steps that agents take tickets through, and what a customer's message does to one: plain values in, values out.
+
+A step is a value itself, so that one ticket or two hundred can be taken through it and the history can name it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from services.tickets.errors import (
+    MergeInvalidError,
+    SnoozeTimeInvalidError,
+    TicketAlreadyClosedError,
+    TicketMergedError,
+    TicketNotMergedError,
+    TicketNotSnoozedError,
+    TooManyMergedError,
+)
+from services.tickets.tickets import Change, Ticket, changed, closed, reopened, time_text, touched, with_values
+
+LONGEST_SNOOZE = timedelta(days=366)
+MAX_MERGED = 50
+"""How many tickets may go on in one: their messages are read together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is done to a ticket.
+
+    Attributes:
+        action: how the history names it.
+        apply: gives the ticket afterwards; the very ticket that it was given when there is nothing to do.
+        details: what the history keeps beside the fields that change.
+    """
+
+    action: str
+    apply: Callable[[Ticket, datetime], Ticket]
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+def changing(change: Change) -> Step:
+    """Give fields new values.
+
+    Applying it raises NothingToChangeError and TagsInvalidError as `changed` does, and TicketMergedError for a status
+    other than closed when another ticket goes on in its stead.
+    """
+
+    def apply(ticket: Ticket, now: datetime) -> Ticket:
+        if change.status not in {None, "closed"}:
+            _require_unmerged(ticket)
+        return changed(ticket, change, now)
+
+    return Step("update", apply)
+
+
+def snoozing(until: datetime) -> Step:
+    """Set a ticket aside until a moment; one that sleeps already sleeps until then instead.
+
+    Applying it raises SnoozeTimeInvalidError for a moment that is not in the next 366 days, TicketMergedError and
+    TicketAlreadyClosedError.
+    """
+
+    def apply(ticket: Ticket, now: datetime) -> Ticket:
+        if not now < until <= now + LONGEST_SNOOZE:
+            raise SnoozeTimeInvalidError(LONGEST_SNOOZE.days)
+        _require_unmerged(ticket)
+        if ticket.status == "closed":
+            raise TicketAlreadyClosedError(ticket.number_text)
+        return touched(replace(with_values(ticket, {"status": "pending"}, now), snooze_until=until), now)
+
+    return Step("snooze", apply)
+
+
+def escalating(reason: str) -> Step:
+    """Put a ticket above all that are not escalated; the reason stands in its history."""
+    return Step("escalate", lambda ticket, now: _marked(ticket, now, escalated=True), {"reason": reason})
+
+
+def _reopen(ticket: Ticket, now: datetime) -> Ticket:
+    _require_unmerged(ticket)
+    return reopened(ticket, now)
+
+
+def _wake(ticket: Ticket, now: datetime) -> Ticket:
+    if ticket.snooze_until is None:
+        raise TicketNotSnoozedError(ticket.number_text)
+    return touched(with_values(ticket, {"status": "open"}, now), now)
+
+
+def _wake_when_due(ticket: Ticket, now: datetime) -> Ticket:
+    return ticket if ticket.snooze_until is None or ticket.snooze_until > now else _wake(ticket, now)
+
+
+def _marked(ticket: Ticket, now: datetime, *, pinned: bool | None = None, escalated: bool | None = None) -> Ticket:
+    marked = replace(
+        ticket,
+        pinned=ticket.pinned if pinned is None else pinned,
+        escalated=ticket.escalated if escalated is None else escalated,
+    )
+    return ticket if marked == ticket else touched(marked, now)
+
+
+CLOSING = Step("close", closed)
+REOPENING = Step("reopen", _reopen)
+WAKING = Step("wake", _wake)
+WAKING_WHEN_DUE = Step("wake", _wake_when_due)
+PINNING = Step("pin", lambda ticket, now: _marked(ticket, now, pinned=True))
+UNPINNING = Step("unpin", lambda ticket, now: _marked(ticket, now, pinned=False))
+DEESCALATING = Step("deescalate", lambda ticket, now: _marked(ticket, now, escalated=False))
+
+
+def heard(ticket: Ticket, written: datetime, now: datetime) -> Ticket:
+    """Return the ticket after its customer wrote: awake, and open again.
+
+    What was written before the ticket got its status changes nothing; and a helpdesk says itself what a message does to
+    the status of its tickets, except that it does not know of their sleep.
+    """
+    asleep = ticket.snooze_until is not None
+    others = ticket.connection_id is not None or ticket.merged_into is not None
+    if ticket.status == "open" or (others and not asleep):
+        return ticket
+    since = ticket.field_times.get("status", time_text(ticket.create_time))
+    return ticket if time_text(written) < since else with_values(ticket, {"status": "open"}, now)
+
+
+def merged(source: Ticket, target: Ticket, now: datetime) -> tuple[Ticket, Ticket]:
+    """Return two tickets after the first was merged into the second, which shows the messages of both.
+
+    Raises:
+        MergeInvalidError: they are the same ticket.
+        TicketMergedError: one of them was merged into another ticket before.
+        TooManyMergedError: more tickets would go on in one than may.
+    """
+    if source.id == target.id:
+        raise MergeInvalidError(source.number_text)
+    _require_unmerged(source)
+    _require_unmerged(target)
+    family = (*target.merged_from, *source.family)
+    if len(family) > MAX_MERGED:
+        raise TooManyMergedError(target.number_text, MAX_MERGED)
+    source = replace(with_values(source, {"status": "closed"}, now), merged_into=target.id)
+    return touched(source, now), touched(_with_family(target, family), now)
+
+
+def unmerged(source: Ticket, target: Ticket, status: str, now: datetime) -> tuple[Ticket, Ticket]:
+    """Return two tickets after the first, which was merged into the second, goes on by itself with a status.
+
+    Raises:
+        TicketNotMergedError: the first was not merged into the second.
+        TicketMergedError: the second was merged into another ticket since; that has to be undone first.
+    """
+    if source.merged_into != target.id:
+        raise TicketNotMergedError(source.number_text)
+    _require_unmerged(target)
+    family = tuple(member for member in target.merged_from if member not in source.family)
+    alone = with_values(replace(source, merged_into=None), {"status": status}, now)
+    return touched(alone, now), touched(_with_family(target, family), now)
+
+
+def _with_family(target: Ticket, family: tuple[Any, ...]) -> Ticket:
+    """Return a ticket that shows the messages of others; what was advised before may be wrong now."""
+    return replace(target, merged_from=family, conversation_version=target.conversation_version + 1)
+
+
+def _require_unmerged(ticket: Ticket) -> None:
+    if ticket.merged_into is not None:
+        raise TicketMergedError(ticket.number_text, ticket.merged_into)
