@@ -1,0 +1,42 @@
+"""`rapport.tickets.v1.SearchService`: messages in, one call, messages out."""
+
+from rapport.tickets.v1 import search_service_pb2, search_service_pb2_grpc
+
+from servicekit.identity import caller_tenant
+from servicekit.pages import page_size
+from services.tickets import resources
+from services.tickets.search import Match, Search
+from services.tickets.service import Context
+
+
+class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
+    """Searches tickets."""
+
+    def __init__(self, search: Search) -> None:
+        self._search = search
+
+    async def SearchTickets(
+        self, request: search_service_pb2.SearchTicketsRequest, _context: Context
+    ) -> search_service_pb2.SearchTicketsResponse:
+        """Search tickets by what was written in them."""
+        found = await self._search.tickets(
+            caller_tenant(), request.query, request.status, request.page_token, page_size(request.page_size)
+        )
+        return search_service_pb2.SearchTicketsResponse(
+            results=[_result(match) for match in found.page],
+            next_page_token=found.next_token,
+            matches=bounded(found.count, more=found.more),
+        )
+
+
+def bounded(value: int, *, more: bool) -> search_service_pb2.BoundedCount:
+    """Return a count of which may be known only that there are more."""
+    return search_service_pb2.BoundedCount(value=value, more=more, text=f"{value:,}{'+' if more else ''}")
+
+
+def _result(match: Match) -> search_service_pb2.SearchResult:
+    return search_service_pb2.SearchResult(
+        ticket=resources.ticket(match.stored),
+        relevance=match.relevance,
+        snippet=[search_service_pb2.SnippetPart(text=piece.text, matched=piece.matched) for piece in match.snippet],
+    )
