@@ -15,8 +15,10 @@ from cli import (
     demo_command,
     deployment_commands,
     domain_commands,
+    evaluate_command,
     gateway_commands,
     key_commands,
+    language_commands,
     order_commands,
     sealing_commands,
     suite_commands,
@@ -53,7 +55,9 @@ commands.add_typer(order_commands.commands, name="orders")
 commands.add_typer(gateway_commands.commands, name="gateway")
 commands.add_typer(deployment_commands.commands, name="deployment")
 commands.add_typer(certificate_commands.commands, name="certificates")
+commands.add_typer(language_commands.commands, name="language")
 audit_command.register(commands)
+evaluate_command.register(commands)
 demo_command.register(commands)
 
 

@@ -47,7 +47,7 @@ def import_(
     from cli.order_import import import_batches
 
     findings = Findings()
-    with _progress() as progress:
+    with progress_bar() as progress:
         batches = _read(OrderFile(file), findings, progress)
         if findings.bad_rows:
             raise _refusal(file, findings)
@@ -96,7 +96,7 @@ def _refusal(file: Path, findings: Findings) -> CommandError:
 
 
 @contextmanager
-def _progress() -> "Iterator[Progress]":
+def progress_bar() -> "Iterator[Progress]":
     """Give a progress bar on standard error."""
     from rich import progress as bars
     from rich.console import Console

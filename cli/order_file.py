@@ -94,6 +94,8 @@ class OrderFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.retail = False
+        """Whether it is an Online Retail log, known once its first row was read."""
         self._position = 0
         try:
             self.size = path.stat().st_size
@@ -117,7 +119,7 @@ class OrderFile:
         try:
             with self._text() as text:
                 reader = csv.DictReader(text, strict=True)
-                retail = self._is_retail(reader.fieldnames or [])
+                retail = self.retail = self._is_retail(reader.fieldnames or [])
                 orders: dict[str, tuple[str, str, int, int]] = {}
                 for values in reader:
                     try:
