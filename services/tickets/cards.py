@@ -1,8 +1,9 @@
 """The JSON that the frontend reads: the stored inbox card, the page that is put together of cards, and the ticket page.
 
-A stored card is the text of a JSON object without its closing brace: what depends on the moment and on the request (the
-score, the match with the request's alerts) is added when a page is put together. Cards are derived data: they are
-written with the ticket in the same transaction and can be made anew at any time; `CARD_VERSION` says by which code.
+A stored card is the text of a JSON object without its closing brace: what depends on the moment, on the request and on
+the ranking (the score, the match with the request's alerts, the reasons) is added when a page is put together. Cards
+are derived data: they are written with the ticket in the same transaction and can be made anew at any time;
+`CARD_VERSION` says by which code.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ import orjson
 from services.tickets.scoring import Rank, Score, points_text, weights
 from services.tickets.tickets import Message, Note, Ticket, time_text
 
-CARD_VERSION = 1
+CARD_VERSION = 2
 PREVIEW_LENGTH = 100
 
 
@@ -65,7 +66,7 @@ class PageRequest:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of the inbox: the stored card, its score in millionths of a point, and whether an alert matches."""
+    """A row of the inbox: the card with its reasons, the score in micropoints, and whether an alert matches."""
 
     card: str
     micros: int
@@ -118,14 +119,13 @@ def note_values(note: Note) -> dict[str, Any]:
     }
 
 
-def card(ticket: Ticket, rank: Rank, message_count: int, last: LastMessage | None) -> str:
+def card(ticket: Ticket, message_count: int, last: LastMessage | None) -> str:
     """Return the stored card of a ticket."""
     values = ticket_values(ticket)
     values["message_count"] = message_count
     values["last_message_preview"] = preview(last.head) if last else ""
     values["last_message_at"] = time_text(last.create_time) if last else None
     values["last_message_from_agent"] = last.from_agent if last else False
-    values["reasons"] = rank.reasons()
     return orjson.dumps(values).decode()[:-1]
 
 

@@ -216,3 +216,10 @@ class SearchQueryInvalidError(InvalidArgumentError):
 
     def __init__(self, problem: str) -> None:
         super().__init__(f"The query is invalid: {problem}.", violations=[FieldViolation("query", problem)])
+
+
+class PageOrderGoneError(OutOfRangeError):
+    """The order of the inbox changed since the list was begun, and the former one is no longer kept."""
+
+    def __init__(self) -> None:
+        super().__init__("The order of the inbox changed since this list was begun; start from the first page.")

@@ -6,7 +6,7 @@ from uuid import UUID
 from servicekit.pages import PageTokens
 from services.tickets.cards import Filters
 from services.tickets.rows import Stored
-from services.tickets.store import Store, key_of
+from services.tickets.store import Store
 
 
 class Listing:
@@ -23,11 +23,13 @@ class Listing:
 
         Raises:
             PageTokenInvalidError: the token is not one of this list.
+            PageOrderGoneError: the order changed since the list was begun, and what it was is no longer kept.
         """
         scope = (tenant_id, "tickets", sorted(filters.given().items()), newest)
         after = self._tokens.open(token, scope=scope) if token else None
         async with self._store.shop(tenant_id) as shop:
-            found = await shop.page(filters, smart=not newest, after=after, limit=size + 1)
-        if len(found) <= size:
-            return found, ""
-        return found[:size], self._tokens.seal(key_of(found[size - 1], smart=not newest), scope=scope)
+            read = shop.lists.newest if newest else shop.lists.smart
+            found = await read(filters, after, size + 1)
+        if len(found.tickets) <= size:
+            return found.tickets, ""
+        return found.tickets[:size], self._tokens.seal(found.cursors[size - 1], scope=scope)

@@ -4,10 +4,11 @@ from services.tickets import cards, scoring
 from services.tickets.alerts import searchable
 from services.tickets.errors import TicketNotFoundError
 from services.tickets.facts import Facts, Tier
-from services.tickets.language import analyse
+from services.tickets.language import Signals, analyse
 from services.tickets.numbers import parse_reference
-from services.tickets.policies import DEFAULT
+from services.tickets.places import SETTLED, Place
 from services.tickets.rows import Stored
+from services.tickets.scoring import Rank
 from services.tickets.store import Placement, Shop
 from services.tickets.tickets import Ticket
 
@@ -25,21 +26,55 @@ async def find(shop: Shop, reference: str, *, lock: bool = False) -> Stored:
     return stored
 
 
+async def find_going_on(shop: Shop, reference: str) -> Stored:
+    """Return the ticket that a request names, locked, or the one that goes on in its stead when it was merged.
+
+    Raises:
+        TicketNotFoundError: there is none, or the text can be neither an id nor a number.
+    """
+    parsed = parse_reference(reference)
+    stored = None if parsed is None else await shop.find_unmerged(parsed)
+    # The merged ticket itself is not locked: who locks several does so in the order of their ids.
+    while stored is None:
+        merged = (await find(shop, reference)).ticket
+        while merged.merged_into is not None:
+            merged = (await find(shop, str(merged.merged_into))).ticket
+        stored = await shop.find_unmerged(merged.id)
+    return stored
+
+
+async def facts_of(shop: Shop, ticket: Ticket, signals: Signals) -> Facts:
+    """Return all that the order needs of a ticket."""
+    customer = await shop.customer(ticket.customer_id)
+    return Facts(ticket.start_time, ticket.priority, customer, signals, tier=Tier(ticket.tier))
+
+
 async def place(shop: Shop, ticket: Ticket, *, added: str = "", search_anew: bool = False) -> Stored:
     """Store a ticket that is locked, with everything that is derived of it.
 
     `added` is what its new messages add to what topic alerts search; `search_anew` reads all of it again, for when the
     subject changed or messages were hidden.
     """
-    conversation = await shop.conversation(ticket.id)
-    customer = await shop.customer(ticket.customer_id)
+    conversation = await shop.conversation(ticket.family)
     signals = analyse(ticket.subject, conversation.customer_texts)
-    facts = Facts(ticket.start_time, ticket.priority, customer, signals, tier=Tier(ticket.tier))
-    rank = scoring.rank(DEFAULT, facts)
-    card = cards.card(ticket, rank, conversation.count, conversation.last)
+    facts = await facts_of(shop, ticket, signals)
+    rankings = await shop.places.rankings()
+    policies = {ranking: await shop.policies.policy(ranking.policy_version) for ranking in rankings.live}
+    ranks = {ranking: scoring.rank(policy, facts) for ranking, policy in policies.items()}
+    rank = ranks[rankings.active]
+    card = cards.card(ticket, conversation.count, conversation.last)
     everything = None
     if search_anew:
-        everything = searchable([ticket.subject, *await shop.customer_texts(ticket.id)])
-    await shop.update(ticket, Placement(signals, rank, card, conversation, everything), added)
+        everything = searchable([ticket.subject, *await shop.customer_texts(ticket.family)])
+        await shop.find_said_anew(ticket)
+    if ticket.status == "closed":
+        places = [_place(SETTLED, rank)]
+    else:
+        places = [_place(ranking.number, made) for ranking, made in ranks.items()]
+    await shop.update(ticket, Placement(signals, rank, places, rankings, card, conversation, everything), added)
     last_time = conversation.last.create_time if conversation.last else None
-    return Stored(ticket, rank, signals, conversation.count, last_time)
+    return Stored(ticket, rank, signals, conversation.count, last_time, policies[rankings.active])
+
+
+def _place(ranking: int, rank: Rank) -> Place:
+    return Place(ranking, rank.tier, rank.key, rank.reasons())

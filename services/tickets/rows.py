@@ -66,7 +66,11 @@ def stored_of(row: Row) -> Stored:
             merged_into=row["merged_into"],
             merged_from=tuple(row["merged_from"]),
         ),
-        rank=Rank(row["rank_key"], parts, Tier(2 if row["pinned"] else int(row["escalated"]))),
+        rank=Rank(
+            row["rank_key"] if row["place_key"] is None else row["place_key"],
+            parts,
+            Tier(2 if row["pinned"] else int(row["escalated"])),
+        ),
         signals=Signals(**signals),
         message_count=row["message_count"],
         last_message_time=row["last_message_time"],

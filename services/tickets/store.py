@@ -1,5 +1,6 @@
 """What the tickets service keeps: every statement on its tables but those of the two hot reads (inbox_store.py)."""
 
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -12,12 +13,19 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database import Database
+from servicekit.errors import DomainError
 from servicekit.ids import uuid7
 from services.tickets.alerts import MAX_SEARCHABLE
-from services.tickets.cards import CARD_VERSION, Filters, LastMessage
-from services.tickets.changes import Placing, kind_of
+from services.tickets.cards import CARD_VERSION, LastMessage
+from services.tickets.changes import Marks, Placing, kind_of
 from services.tickets.facts import Customer
+from services.tickets.history import Entry
+from services.tickets.history import entry as entry_of
 from services.tickets.language import MAX_ANALYSED, Signals
+from services.tickets.list_store import ListStore
+from services.tickets.place_store import PlaceStore
+from services.tickets.places import SETTLED, Place, Rankings
+from services.tickets.policy_store import KnownPolicies, PolicyStore
 from services.tickets.rows import Stored, message_of, note_of, stored_of
 from services.tickets.scoring import Rank
 from services.tickets.tables import (
@@ -28,17 +36,46 @@ from services.tickets.tables import (
     customer_copies,
     messages,
     notes,
+    places,
+    rankings,
     ticket_history,
     ticket_numbers,
     tickets,
 )
 from services.tickets.tickets import Message, Note, Ticket
+from services.tickets.word_store import add_said, replace_said
+
+Family = Sequence[UUID]
+"""A ticket and those that were merged into it: their messages and notes are one conversation."""
+
+EntryPlace = tuple[datetime, int, UUID]
+"""A place among messages or notes: time, sequence, id."""
 
 _HEAD = 101
 _READ_BACK = 5
 _BEFORE: list[ColumnElement[Any]] = [
-    literal_column(f"old.{name}").label(name) for name in ("status", "rank_key", "revision", "card_version")
+    literal_column(f"old.{name}").label(name)
+    for name in ("status", "rank_key", "revision", "card_version", *Marks._fields)
 ]
+_ACTIVE = rankings.alias("active")
+# A ticket with the place that lists show, and the version of the policy that they are ordered by.
+_STORED: Sequence[ColumnElement[Any]] = (
+    *LOADED,
+    places.c.ranking.label("place_ranking"),
+    places.c.rank_key.label("place_key"),
+    places.c.reasons.label("place_reasons"),
+    _ACTIVE.c.policy_version,
+)
+_PLACED = tickets.outerjoin(
+    _ACTIVE, and_(_ACTIVE.c.tenant_id == tickets.c.tenant_id, _ACTIVE.c.state == "active")
+).outerjoin(
+    places,
+    and_(
+        places.c.tenant_id == tickets.c.tenant_id,
+        places.c.ticket_id == tickets.c.id,
+        or_(places.c.ranking == _ACTIVE.c.number, places.c.ranking == SETTLED),
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +89,15 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """What is derived of a ticket and stored with it. `searchable` replaces what is searched, unless it is None."""
+    """What is derived of a ticket and stored with it. `searchable` replaces what is searched, unless it is None.
+
+    `rank` is the one of the active ranking; `places` are those of all rankings in which the ticket stands.
+    """
 
     signals: Signals
     rank: Rank
+    places: Sequence[Place]
+    rankings: Rankings
     card: str
     conversation: Conversation
     searchable: str | None = None
@@ -84,13 +126,20 @@ class Store:
     """Opens transactions inside a tenant."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self.database = database
+        self.known_policies = KnownPolicies()
 
     @asynccontextmanager
     async def shop(self, tenant_id: UUID) -> AsyncIterator["Shop"]:
         """Run one transaction inside a tenant; a clean exit commits."""
-        async with self._database.tenant(tenant_id) as connection:
-            yield Shop(connection, tenant_id)
+        async with self.database.tenant(tenant_id) as connection:
+            shop = Shop(connection, tenant_id, self.known_policies)
+            yield shop
+        if shop.crowded:
+            # What was asked for is done and committed; the counts are right with or without this.
+            with contextlib.suppress(DomainError):
+                async with self.database.tenant(tenant_id) as connection:
+                    await PlaceStore(connection, tenant_id).fold()
 
     @asynccontextmanager
     async def alone(self, task: str) -> AsyncIterator[Callable[[], Awaitable[bool]] | None]:
@@ -98,18 +147,18 @@ class Store:
 
         The value asks whether that still holds: the lock goes with its connection.
         """
-        async with self._database.alone(task) as still:
+        async with self.database.alone(task) as still:
             yield still
 
     async def log_position(self, log: str) -> str:
         """Return where the reading of another service's log stands; empty at its beginning."""
-        async with self._database.spanning() as connection:
+        async with self.database.spanning() as connection:
             position = await connection.scalar(text("SELECT tickets.log_position(:log)"), {"log": log})
         return str(position)
 
     async def set_log_position(self, log: str, cursor: str) -> None:
         """Remember where the reading of another service's log stands."""
-        async with self._database.spanning() as connection:
+        async with self.database.spanning() as connection:
             await connection.execute(
                 text("SELECT tickets.set_log_position(:log, :cursor)"), {"log": log, "cursor": cursor}
             )
@@ -118,9 +167,13 @@ class Store:
 class Shop:
     """One transaction on one tenant's rows."""
 
-    def __init__(self, connection: AsyncConnection, tenant_id: UUID) -> None:
+    def __init__(self, connection: AsyncConnection, tenant_id: UUID, known_policies: KnownPolicies) -> None:
         self._connection = connection
         self._tenant_id = tenant_id
+        self.places = PlaceStore(connection, tenant_id)
+        self.policies = PolicyStore(connection, tenant_id, known_policies)
+        self.lists = ListStore(connection, tenant_id)
+        self.crowded = False
 
     def _mine(self, table: Any, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
         """Return the condition for rows of the tenant: row security says it too, and the planner needs to hear it."""
@@ -142,26 +195,51 @@ class Shop:
         column = tickets.c.id if isinstance(reference, UUID) else tickets.c.number
         return await self._one(self._mine(tickets, column == reference), lock=lock)
 
+    async def find_unmerged(self, reference: UUID | int) -> Stored | None:
+        """Return the ticket with this id or number, locked; None as well when another one goes on in its stead."""
+        column = tickets.c.id if isinstance(reference, UUID) else tickets.c.number
+        return await self._one(self._mine(tickets, column == reference, tickets.c.merged_into.is_(None)), lock=True)
+
+    async def find_all(self, references: Collection[UUID | int]) -> list[Stored]:
+        """Return the tickets with these ids or numbers, locked in the order in which everybody locks."""
+        ids = [reference for reference in references if isinstance(reference, UUID)]
+        numbers = [reference for reference in references if not isinstance(reference, UUID)]
+        return await self._several(self._mine(tickets, or_(tickets.c.id.in_(ids), tickets.c.number.in_(numbers))))
+
     async def find_external(self, connection_id: UUID, external_id: str) -> Stored | None:
         """Return the ticket that a provider knows by this id, locked."""
         wanted = self._mine(tickets, tickets.c.connection_id == connection_id, tickets.c.external_id == external_id)
         return await self._one(wanted, lock=True)
 
     async def lock_external(self, names: Collection[tuple[UUID, str]]) -> None:
-        """Lock the tickets that providers know by these ids, in one order for everybody."""
+        """Lock the tickets that providers know by these ids, and those that go on in their stead, in one order."""
         known = tuple_(tickets.c.connection_id, tickets.c.external_id).in_(list(names))
-        query = select(tickets.c.id).where(self._mine(tickets, known)).order_by(tickets.c.id).with_for_update()
+        named = select(tickets.c.id, tickets.c.merged_into).where(self._mine(tickets, known)).cte(recursive=True)
+        onward = select(tickets.c.id, tickets.c.merged_into)
+        named = named.union(onward.where(self._mine(tickets, tickets.c.id == named.c.merged_into)))
+        wanted = self._mine(tickets, tickets.c.id.in_(select(named.c.id)))
+        query = select(tickets.c.id).where(wanted).order_by(tickets.c.id).with_for_update()
         await self._connection.execute(query)
 
     async def open_tickets_of(self, customer_id: str) -> list[Stored]:
         """Return a customer's tickets that are not closed, locked in the order in which everybody locks."""
         wanted = self._mine(tickets, tickets.c.customer_id == customer_id, tickets.c.status != "closed")
-        query = select(*LOADED).where(wanted).order_by(tickets.c.id).with_for_update()
+        return await self._several(wanted)
+
+    async def _several(self, wanted: ColumnElement[bool]) -> list[Stored]:
+        query = select(*_STORED).select_from(_PLACED).where(wanted).order_by(tickets.c.id).with_for_update(of=tickets)
         return [stored_of(row) for row in (await self._connection.execute(query)).mappings()]
 
+    async def find_many(self, ids: Collection[UUID]) -> dict[UUID, Stored]:
+        """Return the tickets with these ids."""
+        query = select(*_STORED).select_from(_PLACED).where(self._mine(tickets, tickets.c.id.in_(list(ids))))
+        found = [stored_of(row) for row in (await self._connection.execute(query)).mappings()]
+        return {stored.ticket.id: stored for stored in found}
+
     async def _one(self, wanted: ColumnElement[bool], *, lock: bool) -> Stored | None:
-        query = select(*LOADED).where(wanted)
-        row = (await self._connection.execute(query.with_for_update() if lock else query)).mappings().first()
+        query = select(*_STORED).select_from(_PLACED).where(wanted)
+        query = query.with_for_update(of=tickets) if lock else query
+        row = (await self._connection.execute(query)).mappings().first()
         return stored_of(row) if row else None
 
     async def insert(self, ticket: Ticket) -> None:
@@ -190,8 +268,13 @@ class Shop:
         }
         statement = update(tickets).where(self._mine(tickets, tickets.c.id == ticket.id)).values(**values)
         old = (await self._connection.execute(statement.returning(*_BEFORE))).one()
-        before = Placing(old.status, old.rank_key, old.revision) if old.card_version else None
-        await self._log_change(ticket, before, Placing(ticket.status, placement.rank.key, ticket.revision))
+        moved = await self.places.put(ticket, placement.places, placement.rankings)
+        self.crowded = self.crowded or moved.crowded
+        key_before = old.rank_key if moved.key_before is None else moved.key_before
+        marked = Marks(*(getattr(old, name) for name in Marks._fields))
+        before = Placing(old.status, key_before, old.revision, marked) if old.card_version else None
+        marks = Marks(*(getattr(ticket, name) for name in Marks._fields))
+        await self._log_change(ticket, before, Placing(ticket.status, placement.rank.key, ticket.revision, marks))
 
     async def _log_change(self, ticket: Ticket, before: Placing | None, after: Placing) -> None:
         """Tell the watchers of the inbox, in the transaction that makes the change."""
@@ -204,21 +287,11 @@ class Shop:
                 "start_time": ticket.start_time,
                 "previous_status": before.status if before else None,
                 "previous_rank_key": before.rank_key if before else None,
-                **asdict(after),
+                "status": after.status,
+                "rank_key": after.rank_key,
+                "revision": after.revision,
             }
             await self._connection.execute(insert(changes).values(tenant_id=self._tenant_id, **values))
-
-    async def page(self, filters: Filters, *, smart: bool, after: Mapping[str, Any] | None, limit: int) -> list[Stored]:
-        """Return tickets in order, from the place after a cursor (`key_of`) on."""
-        conditions = [tickets.c[name] == value for name, value in filters.given().items()]
-        query: Select[Any] = select(*LOADED).where(self._mine(tickets, *conditions)).limit(limit)
-        if smart:
-            query = query.order_by(tickets.c.rank_key.desc(), tickets.c.start_time, tickets.c.id)
-        else:
-            query = query.order_by(tickets.c.create_time.desc(), tickets.c.id)
-        if after is not None:
-            query = query.where(_after(after, smart=smart))
-        return [stored_of(row) for row in (await self._connection.execute(query)).mappings()]
 
     # Messages and notes
 
@@ -227,6 +300,8 @@ class Shop:
         await self._connection.execute(
             insert(messages).values(tenant_id=self._tenant_id, hide_time=None, **_entry(message))
         )
+        if message.from_agent:
+            await add_said(self._connection, self._tenant_id, message.ticket_id, message.content)
 
     async def add_note(self, note: Note) -> None:
         """Add a note to a ticket that is locked."""
@@ -240,51 +315,48 @@ class Shop:
             found.update(await self._connection.scalars(select(table.c.external_id).where(wanted)))
         return found
 
-    async def message_of_request(self, ticket_id: UUID, external_id: str) -> Message | None:
+    async def message_of_request(self, family: Family, external_id: str) -> Message | None:
         """Return the message of a ticket with this external id."""
-        wanted = self._mine(messages, messages.c.ticket_id == ticket_id, messages.c.external_id == external_id)
+        wanted = self._mine(messages, _of(messages, family), messages.c.external_id == external_id)
         row = (await self._connection.execute(select(messages).where(wanted))).mappings().first()
         return message_of(row) if row else None
 
-    async def note_of_request(self, ticket_id: UUID, external_id: str) -> Note | None:
+    async def note_of_request(self, family: Family, external_id: str) -> Note | None:
         """Return the note of a ticket with this external id."""
-        wanted = self._mine(notes, notes.c.ticket_id == ticket_id, notes.c.external_id == external_id)
+        wanted = self._mine(notes, _of(notes, family), notes.c.external_id == external_id)
         row = (await self._connection.execute(select(notes).where(wanted))).mappings().first()
         return note_of(row) if row else None
 
     async def messages(
-        self, ticket_id: UUID, *, after: tuple[datetime, int] | None = None, limit: int | None = None
+        self, family: Family, *, after: EntryPlace | None = None, limit: int | None = None
     ) -> list[Message]:
         """Return the visible messages of a ticket, oldest first, after a place in that order."""
-        query = self._entries(messages, ticket_id, after, limit).where(messages.c.hide_time.is_(None))
+        query = self._entries(messages, family, after, limit).where(messages.c.hide_time.is_(None))
         return [message_of(row) for row in (await self._connection.execute(query)).mappings()]
 
-    async def newest_messages(self, ticket_id: UUID, limit: int) -> list[Message]:
+    async def newest_messages(self, family: Family, limit: int) -> list[Message]:
         """Return the newest visible messages of a ticket, oldest first."""
-        wanted = self._mine(messages, messages.c.ticket_id == ticket_id, messages.c.hide_time.is_(None))
+        wanted = self._mine(messages, _of(messages, family), messages.c.hide_time.is_(None))
         query = select(messages).where(wanted).limit(limit)
-        query = query.order_by(messages.c.create_time.desc(), messages.c.sequence.desc())
+        query = query.order_by(messages.c.create_time.desc(), messages.c.sequence.desc(), messages.c.id.desc())
         return [message_of(row) for row in (await self._connection.execute(query)).mappings()][::-1]
 
-    async def notes(
-        self, ticket_id: UUID, *, after: tuple[datetime, int] | None = None, limit: int | None = None
-    ) -> list[Note]:
+    async def notes(self, family: Family, *, after: EntryPlace | None = None, limit: int | None = None) -> list[Note]:
         """Return the notes of a ticket, oldest first, after a place in that order."""
-        query = self._entries(notes, ticket_id, after, limit)
+        query = self._entries(notes, family, after, limit)
         return [note_of(row) for row in (await self._connection.execute(query)).mappings()]
 
-    def _entries(
-        self, table: Any, ticket_id: UUID, after: tuple[datetime, int] | None, limit: int | None
-    ) -> Select[Any]:
-        query = select(table).where(self._mine(table, table.c.ticket_id == ticket_id))
+    def _entries(self, table: Any, family: Family, after: EntryPlace | None, limit: int | None) -> Select[Any]:
+        query = select(table).where(self._mine(table, _of(table, family)))
+        order = (table.c.create_time, table.c.sequence, table.c.id)
         if after is not None:
-            query = query.where(tuple_(table.c.create_time, table.c.sequence) > after)
-        return query.order_by(table.c.create_time, table.c.sequence).limit(limit)
+            query = query.where(tuple_(*order) > after)
+        return query.order_by(*order).limit(limit)
 
-    async def conversation(self, ticket_id: UUID) -> Conversation:
+    async def conversation(self, family: Family) -> Conversation:
         """Return a ticket's visible messages in brief."""
-        visible = self._mine(messages, messages.c.ticket_id == ticket_id, messages.c.hide_time.is_(None))
-        newest_first = (messages.c.create_time.desc(), messages.c.sequence.desc())
+        visible = self._mine(messages, _of(messages, family), messages.c.hide_time.is_(None))
+        newest_first = (messages.c.create_time.desc(), messages.c.sequence.desc(), messages.c.id.desc())
         query = select(
             func.left(messages.c.content, _HEAD).label("head"),
             messages.c.create_time,
@@ -299,17 +371,23 @@ class Shop:
         last = LastMessage(newest.head, newest.create_time, newest.from_agent)
         return Conversation(newest.visible, last, list(written))
 
-    async def customer_texts(self, ticket_id: UUID) -> list[str]:
+    async def customer_texts(self, family: Family) -> list[str]:
         """Return all that the customer wrote and that is visible, oldest first."""
-        wanted = self._mine(
-            messages, messages.c.ticket_id == ticket_id, messages.c.hide_time.is_(None), ~messages.c.from_agent
-        )
+        wanted = self._mine(messages, _of(messages, family), messages.c.hide_time.is_(None), ~messages.c.from_agent)
         query = select(messages.c.content).where(wanted).order_by(messages.c.create_time, messages.c.sequence)
         return list(await self._connection.scalars(query))
 
-    async def hide_all_but_first(self, ticket_id: UUID, now: datetime) -> list[UUID]:
+    async def find_said_anew(self, ticket: Ticket) -> None:
+        """Let a ticket be found by those messages of the shop that are visible now."""
+        family = messages.c.ticket_id.in_(ticket.family)
+        wanted = self._mine(messages, family, messages.c.hide_time.is_(None), messages.c.from_agent)
+        query = select(messages.c.content).where(wanted).order_by(messages.c.create_time, messages.c.sequence)
+        contents = await self._connection.scalars(query)
+        await replace_said(self._connection, self._tenant_id, ticket.id, contents)
+
+    async def hide_all_but_first(self, family: Family, now: datetime) -> list[UUID]:
         """Hide every visible message but the oldest; return which were hidden by this."""
-        visible = self._mine(messages, messages.c.ticket_id == ticket_id, messages.c.hide_time.is_(None))
+        visible = self._mine(messages, _of(messages, family), messages.c.hide_time.is_(None))
         first = select(messages.c.id).where(visible).order_by(messages.c.create_time, messages.c.sequence).limit(1)
         others = visible & (messages.c.id != first.scalar_subquery())
         hidden = await self._connection.scalars(
@@ -317,9 +395,9 @@ class Shop:
         )
         return list(hidden)
 
-    async def restore_all(self, ticket_id: UUID) -> list[UUID]:
+    async def restore_all(self, family: Family) -> list[UUID]:
         """Show every hidden message again; return which were shown by this."""
-        hidden = self._mine(messages, messages.c.ticket_id == ticket_id, messages.c.hide_time.is_not(None))
+        hidden = self._mine(messages, _of(messages, family), messages.c.hide_time.is_not(None))
         restored = await self._connection.scalars(
             update(messages).where(hidden).values(hide_time=None).returning(messages.c.id)
         )
@@ -335,6 +413,27 @@ class Shop:
         await self._connection.execute(
             insert(ticket_history).values(tenant_id=self._tenant_id, ticket_id=ticket_id, id=uuid7(), **values)
         )
+
+    async def history(self, ticket_id: UUID, *, before: UUID | None, limit: int) -> list[Entry]:
+        """Return what was written down of a ticket, newest first, from before an entry on."""
+        wanted = self._mine(ticket_history, ticket_history.c.ticket_id == ticket_id)
+        query = select(ticket_history).where(wanted).order_by(ticket_history.c.id.desc()).limit(limit)
+        if before is not None:
+            query = query.where(ticket_history.c.id < before)
+        rows = (await self._connection.execute(query)).all()
+        return [entry_of(row.id, row.action, row.principal, row.create_time, row.details) for row in rows]
+
+    async def last(self, ticket_id: UUID, action: str) -> Entry | None:
+        """Return the last time that something was done to a ticket."""
+        wanted = self._mine(ticket_history, ticket_history.c.ticket_id == ticket_id, ticket_history.c.action == action)
+        query = select(ticket_history).where(wanted).order_by(ticket_history.c.id.desc()).limit(1)
+        row = (await self._connection.execute(query)).first()
+        return entry_of(row.id, row.action, row.principal, row.create_time, row.details) if row else None
+
+    async def known_requests(self, request_ids: Collection[str]) -> set[str]:
+        """Return which of these requests were applied before."""
+        wanted = self._mine(applied_requests, applied_requests.c.request_id.in_(request_ids))
+        return set(await self._connection.scalars(select(applied_requests.c.request_id).where(wanted)))
 
     async def ticket_of_request(self, request_id: str) -> UUID | None:
         """Return the ticket that a request or an event was applied to; None when it was not applied before."""
@@ -418,27 +517,10 @@ class Shop:
         await self._connection.execute(advice_copies.delete().where(wanted))
 
 
-def key_of(stored: Stored, *, smart: bool) -> dict[str, Any]:
-    """Return the cursor of the place right after a ticket."""
-    if smart:
-        return {
-            "rank_key": stored.rank.key.hex(),
-            "start_time": stored.ticket.start_time.isoformat(),
-            "id": str(stored.ticket.id),
-        }
-    return {"create_time": stored.ticket.create_time.isoformat(), "id": str(stored.ticket.id)}
-
-
-def _after(cursor: Mapping[str, Any], *, smart: bool) -> ColumnElement[bool]:
-    """Return the condition for tickets behind a cursor; its first part is a plain bound that the index can use."""
-    ticket_id = UUID(cursor["id"])
-    if smart:
-        key = float.fromhex(cursor["rank_key"])
-        start = datetime.fromisoformat(cursor["start_time"])
-        later = tuple_(tickets.c.start_time, tickets.c.id) > (start, ticket_id)
-        return and_(tickets.c.rank_key <= key, or_(tickets.c.rank_key < key, later))
-    created = datetime.fromisoformat(cursor["create_time"])
-    return and_(tickets.c.create_time <= created, or_(tickets.c.create_time < created, tickets.c.id > ticket_id))
+def _of(table: Any, family: Family) -> ColumnElement[bool]:
+    """Return the condition for the messages or notes of a ticket; for one id, an index gives them in order."""
+    condition: ColumnElement[bool] = table.c.ticket_id == family[0]
+    return condition if len(family) == 1 else table.c.ticket_id.in_(family)
 
 
 def _columns(ticket: Ticket) -> dict[str, Any]:

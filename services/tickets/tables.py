@@ -18,7 +18,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 
 from servicekit.outbox import Xid8
 from servicekit.tenant_data import erased_rows_table
@@ -84,6 +84,83 @@ tickets = Table(
 
 LOADED = [column for column in tickets.c if column.name not in {"searchable", "card", "card_version"}]
 """The columns that make a ticket: all but the texts that only the inbox reads."""
+
+# Orders of a tenant's inbox (places.py), and where each ticket stands in them.
+rankings = Table(
+    "rankings",
+    metadata,
+    _key("tenant_id"),
+    _key("number", Integer),
+    Column("policy_version", Integer, nullable=False),
+    _text("state"),
+    _moment("create_time"),
+    _moment("retire_time", nullable=True),
+)
+
+places = Table(
+    "places",
+    metadata,
+    _key("tenant_id"),
+    Column("ranking", Integer, primary_key=True),
+    _key("ticket_id"),
+    _text("status"),
+    _text("priority"),
+    _text("channel"),
+    _text("assigned_to"),
+    _text("customer_id"),
+    Column("tier", SmallInteger, nullable=False),
+    Column("rank_key", Double, nullable=False),
+    _moment("start_time"),
+    # A JSON list of texts.
+    _text("reasons"),
+)
+
+# How many tickets there are of each kind, and above each place: the sum of rows that are only added.
+totals = Table(
+    "totals",
+    metadata,
+    _key("tenant_id"),
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _key("status", Text),
+    _text("priority"),
+    _text("channel"),
+    _text("assigned_to"),
+    Column("tickets", Integer, nullable=False),
+)
+
+depths = Table(
+    "depths",
+    metadata,
+    _key("tenant_id"),
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _key("ranking", Integer),
+    _key("status", Text),
+    Column("tier", SmallInteger, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("tickets", Integer, nullable=False),
+)
+
+# Versions of the policy by which an inbox is ordered; a row never changes.
+policies = Table(
+    "policies",
+    metadata,
+    _key("tenant_id"),
+    _key("version", Integer),
+    _text("name"),
+    Column("settings", JSONB, nullable=False),
+    _text("principal"),
+    _text("reason"),
+    _moment("create_time"),
+)
+
+# What a tenant's own closed tickets say about handling times, and when they were last looked at.
+handling_times = Table(
+    "handling_times",
+    metadata,
+    _key("tenant_id"),
+    Column("minutes", JSONB, nullable=False),
+    _moment("learn_time"),
+)
 
 ticket_numbers = Table(
     "ticket_numbers",
@@ -183,6 +260,16 @@ changes = Table(
     Column("rank_key", Double, nullable=False),
     Column("previous_rank_key", Double),
     _moment("start_time"),
+)
+
+# The index of words: kept by triggers on the tickets, and by who adds messages of the shop; see migration 0009.
+ticket_words = Table(
+    "ticket_words",
+    metadata,
+    _key("tenant_id"),
+    _key("ticket_id"),
+    Column("asked", TSVECTOR, nullable=False),
+    Column("said", TSVECTOR, nullable=False),
 )
 
 # Up to where the log of changes has been forgotten; one row at most.

@@ -79,6 +79,22 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
 
     Example: {"reason": "TOO_MANY_WATCHERS", "domain": "rapport", "metadata": {"limit": "200"}}
     """
+    ERROR_REASON_PAGE_ORDER_GONE: _ErrorReason.ValueType  # 12
+    """The order of the inbox changed since the list was begun, and the former order is no longer kept: start from the
+    first page (410).
+
+    Example: {"reason": "PAGE_ORDER_GONE", "domain": "rapport", "metadata": {}}
+    """
+    ERROR_REASON_POLICY_INVALID: _ErrorReason.ValueType  # 20
+    """The policy of the inbox has an unknown name or weight, or a value outside of the range that is proven.
+
+    Example: {"reason": "POLICY_INVALID", "domain": "rapport", "metadata": {"field": "weights.priority"}}
+    """
+    ERROR_REASON_POLICY_NOT_FOUND: _ErrorReason.ValueType  # 21
+    """The tenant's inbox has no such version of a policy.
+
+    Example: {"reason": "POLICY_NOT_FOUND", "domain": "rapport", "metadata": {"version": "7"}}
+    """
     ERROR_REASON_TIME_ZONE_UNKNOWN: _ErrorReason.ValueType  # 30
     """The calendar names a time zone that does not exist.
 
@@ -88,6 +104,46 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """The calendar has impossible hours, too little work, or a country whose holidays are not known.
 
     Example: {"reason": "CALENDAR_INVALID", "domain": "rapport", "metadata": {"field": "week"}}
+    """
+    ERROR_REASON_SLA_TARGETS_INVALID: _ErrorReason.ValueType  # 32
+    """A target is for an unknown priority or for a tag that is named twice, or its hours are impossible.
+
+    Example: {"reason": "SLA_TARGETS_INVALID", "domain": "rapport", "metadata": {"field": "tags"}}
+    """
+    ERROR_REASON_SNOOZE_TIME_INVALID: _ErrorReason.ValueType  # 40
+    """The moment until which to snooze is not in the time that is allowed.
+
+    Example: {"reason": "SNOOZE_TIME_INVALID", "domain": "rapport", "metadata": {"limit_days": "366"}}
+    """
+    ERROR_REASON_TICKET_NOT_SNOOZED: _ErrorReason.ValueType  # 41
+    """The ticket is not snoozed, so it cannot be woken.
+
+    Example: {"reason": "TICKET_NOT_SNOOZED", "domain": "rapport", "metadata": {"ticket": "T-005"}}
+    """
+    ERROR_REASON_TICKET_MERGED: _ErrorReason.ValueType  # 42
+    """Another ticket goes on in its stead; undo the merge first, or name that ticket.
+
+    Example: {"reason": "TICKET_MERGED", "domain": "rapport", "metadata": {"ticket": "T-005", "into": "01890000-0000-7000-8000-000000000005"}}
+    """
+    ERROR_REASON_TICKET_NOT_MERGED: _ErrorReason.ValueType  # 43
+    """The ticket was not merged, so there is nothing to undo.
+
+    Example: {"reason": "TICKET_NOT_MERGED", "domain": "rapport", "metadata": {"ticket": "T-005"}}
+    """
+    ERROR_REASON_MERGE_INVALID: _ErrorReason.ValueType  # 44
+    """A ticket cannot be merged into itself.
+
+    Example: {"reason": "MERGE_INVALID", "domain": "rapport", "metadata": {"ticket": "T-005"}}
+    """
+    ERROR_REASON_TOO_MANY_MERGED: _ErrorReason.ValueType  # 45
+    """As many tickets go on in this one as may.
+
+    Example: {"reason": "TOO_MANY_MERGED", "domain": "rapport", "metadata": {"ticket": "T-005", "limit": "50"}}
+    """
+    ERROR_REASON_SEARCH_QUERY_INVALID: _ErrorReason.ValueType  # 50
+    """The text to search for names no word that a ticket must hold, more than 16 of them, or too short a beginning.
+
+    Example: {"reason": "SEARCH_QUERY_INVALID", "domain": "rapport", "metadata": {}}
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -150,6 +206,22 @@ ERROR_REASON_TOO_MANY_WATCHERS: ErrorReason.ValueType  # 11
 
 Example: {"reason": "TOO_MANY_WATCHERS", "domain": "rapport", "metadata": {"limit": "200"}}
 """
+ERROR_REASON_PAGE_ORDER_GONE: ErrorReason.ValueType  # 12
+"""The order of the inbox changed since the list was begun, and the former order is no longer kept: start from the
+first page (410).
+
+Example: {"reason": "PAGE_ORDER_GONE", "domain": "rapport", "metadata": {}}
+"""
+ERROR_REASON_POLICY_INVALID: ErrorReason.ValueType  # 20
+"""The policy of the inbox has an unknown name or weight, or a value outside of the range that is proven.
+
+Example: {"reason": "POLICY_INVALID", "domain": "rapport", "metadata": {"field": "weights.priority"}}
+"""
+ERROR_REASON_POLICY_NOT_FOUND: ErrorReason.ValueType  # 21
+"""The tenant's inbox has no such version of a policy.
+
+Example: {"reason": "POLICY_NOT_FOUND", "domain": "rapport", "metadata": {"version": "7"}}
+"""
 ERROR_REASON_TIME_ZONE_UNKNOWN: ErrorReason.ValueType  # 30
 """The calendar names a time zone that does not exist.
 
@@ -159,4 +231,44 @@ ERROR_REASON_CALENDAR_INVALID: ErrorReason.ValueType  # 31
 """The calendar has impossible hours, too little work, or a country whose holidays are not known.
 
 Example: {"reason": "CALENDAR_INVALID", "domain": "rapport", "metadata": {"field": "week"}}
+"""
+ERROR_REASON_SLA_TARGETS_INVALID: ErrorReason.ValueType  # 32
+"""A target is for an unknown priority or for a tag that is named twice, or its hours are impossible.
+
+Example: {"reason": "SLA_TARGETS_INVALID", "domain": "rapport", "metadata": {"field": "tags"}}
+"""
+ERROR_REASON_SNOOZE_TIME_INVALID: ErrorReason.ValueType  # 40
+"""The moment until which to snooze is not in the time that is allowed.
+
+Example: {"reason": "SNOOZE_TIME_INVALID", "domain": "rapport", "metadata": {"limit_days": "366"}}
+"""
+ERROR_REASON_TICKET_NOT_SNOOZED: ErrorReason.ValueType  # 41
+"""The ticket is not snoozed, so it cannot be woken.
+
+Example: {"reason": "TICKET_NOT_SNOOZED", "domain": "rapport", "metadata": {"ticket": "T-005"}}
+"""
+ERROR_REASON_TICKET_MERGED: ErrorReason.ValueType  # 42
+"""Another ticket goes on in its stead; undo the merge first, or name that ticket.
+
+Example: {"reason": "TICKET_MERGED", "domain": "rapport", "metadata": {"ticket": "T-005", "into": "01890000-0000-7000-8000-000000000005"}}
+"""
+ERROR_REASON_TICKET_NOT_MERGED: ErrorReason.ValueType  # 43
+"""The ticket was not merged, so there is nothing to undo.
+
+Example: {"reason": "TICKET_NOT_MERGED", "domain": "rapport", "metadata": {"ticket": "T-005"}}
+"""
+ERROR_REASON_MERGE_INVALID: ErrorReason.ValueType  # 44
+"""A ticket cannot be merged into itself.
+
+Example: {"reason": "MERGE_INVALID", "domain": "rapport", "metadata": {"ticket": "T-005"}}
+"""
+ERROR_REASON_TOO_MANY_MERGED: ErrorReason.ValueType  # 45
+"""As many tickets go on in this one as may.
+
+Example: {"reason": "TOO_MANY_MERGED", "domain": "rapport", "metadata": {"ticket": "T-005", "limit": "50"}}
+"""
+ERROR_REASON_SEARCH_QUERY_INVALID: ErrorReason.ValueType  # 50
+"""The text to search for names no word that a ticket must hold, more than 16 of them, or too short a beginning.
+
+Example: {"reason": "SEARCH_QUERY_INVALID", "domain": "rapport", "metadata": {}}
 """

@@ -40,6 +40,11 @@ class Ticket(message.Message):
     SMART_SCORE_FIELD_NUMBER: builtins.int
     MESSAGE_COUNT_FIELD_NUMBER: builtins.int
     ETAG_FIELD_NUMBER: builtins.int
+    SNOOZE_UNTIL_FIELD_NUMBER: builtins.int
+    PINNED_FIELD_NUMBER: builtins.int
+    ESCALATED_FIELD_NUMBER: builtins.int
+    MERGED_INTO_FIELD_NUMBER: builtins.int
+    MERGED_FROM_FIELD_NUMBER: builtins.int
     id: builtins.str
     """The id (UUID)."""
     number: builtins.str
@@ -51,7 +56,7 @@ class Ticket(message.Message):
     channel: builtins.str
     """The channel: email, sms, phone, chat or form."""
     status: builtins.str
-    """The status: open, pending (waiting for the customer) or closed."""
+    """The status: open, pending (waiting for the customer, or snoozed: see `snooze_until`) or closed."""
     priority: builtins.str
     """The priority: urgent, high, normal or low."""
     assigned_to: builtins.str
@@ -62,6 +67,12 @@ class Ticket(message.Message):
     """How many messages are visible."""
     etag: builtins.str
     """Changes with every change of the ticket; send it back to change only what you have seen."""
+    pinned: builtins.bool
+    """Whether it stands above all tickets that are not pinned."""
+    escalated: builtins.bool
+    """Whether it stands above all tickets that are neither pinned nor escalated."""
+    merged_into: builtins.str
+    """The id (UUID) of the ticket that goes on in its stead; empty while it was not merged."""
     @builtins.property
     def tags(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """The tags, in the order in which they were added."""
@@ -77,6 +88,14 @@ class Ticket(message.Message):
     @builtins.property
     def close_time(self) -> timestamp_pb2.Timestamp:
         """When it was closed; absent while it is not."""
+
+    @builtins.property
+    def snooze_until(self) -> timestamp_pb2.Timestamp:
+        """When it wakes and is open again; absent while it is not snoozed."""
+
+    @builtins.property
+    def merged_from(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The ids (UUID) of the tickets whose messages and notes are read as this one's."""
 
     def __init__(
         self,
@@ -96,10 +115,15 @@ class Ticket(message.Message):
         smart_score: builtins.float = ...,
         message_count: builtins.int = ...,
         etag: builtins.str = ...,
+        snooze_until: timestamp_pb2.Timestamp | None = ...,
+        pinned: builtins.bool = ...,
+        escalated: builtins.bool = ...,
+        merged_into: builtins.str = ...,
+        merged_from: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["close_time", b"close_time", "create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["close_time", b"close_time", "create_time", b"create_time", "snooze_until", b"snooze_until", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["assigned_to", b"assigned_to", "channel", b"channel", "close_time", b"close_time", "create_time", b"create_time", "customer_id", b"customer_id", "etag", b"etag", "id", b"id", "message_count", b"message_count", "number", b"number", "priority", b"priority", "smart_score", b"smart_score", "status", b"status", "subject", b"subject", "tags", b"tags", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["assigned_to", b"assigned_to", "channel", b"channel", "close_time", b"close_time", "create_time", b"create_time", "customer_id", b"customer_id", "escalated", b"escalated", "etag", b"etag", "id", b"id", "merged_from", b"merged_from", "merged_into", b"merged_into", "message_count", b"message_count", "number", b"number", "pinned", b"pinned", "priority", b"priority", "smart_score", b"smart_score", "snooze_until", b"snooze_until", "status", b"status", "subject", b"subject", "tags", b"tags", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -208,6 +232,8 @@ class Explanation(message.Message):
     PARTS_FIELD_NUMBER: builtins.int
     POLICY_FIELD_NUMBER: builtins.int
     SCORE_TIME_FIELD_NUMBER: builtins.int
+    TIER_FIELD_NUMBER: builtins.int
+    COUNTERFACTUALS_FIELD_NUMBER: builtins.int
     ticket_id: builtins.str
     """The ticket's id (UUID)."""
     ticket_number: builtins.str
@@ -218,6 +244,8 @@ class Explanation(message.Message):
     """The score in points, as the inbox shows it."""
     policy: builtins.str
     """The version of the weights that the parts were computed with."""
+    tier: builtins.str
+    """What stands before the score: normal, escalated or pinned."""
     @builtins.property
     def parts(self) -> containers.RepeatedCompositeFieldContainer[ScorePart]:
         """The parts, those that weigh most first."""
@@ -225,6 +253,10 @@ class Explanation(message.Message):
     @builtins.property
     def score_time(self) -> timestamp_pb2.Timestamp:
         """The moment for which the score holds; it rises with time at the same rate for all tickets."""
+
+    @builtins.property
+    def counterfactuals(self) -> containers.RepeatedCompositeFieldContainer[Counterfactual]:
+        """What would put the ticket somewhere else, what moves it most first."""
 
     def __init__(
         self,
@@ -236,10 +268,40 @@ class Explanation(message.Message):
         parts: abc.Iterable[ScorePart] | None = ...,
         policy: builtins.str = ...,
         score_time: timestamp_pb2.Timestamp | None = ...,
+        tier: builtins.str = ...,
+        counterfactuals: abc.Iterable[Counterfactual] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["score_time", b"score_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["parts", b"parts", "policy", b"policy", "score", b"score", "score_micros", b"score_micros", "score_time", b"score_time", "ticket_id", b"ticket_id", "ticket_number", b"ticket_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["counterfactuals", b"counterfactuals", "parts", b"parts", "policy", b"policy", "score", b"score", "score_micros", b"score_micros", "score_time", b"score_time", "ticket_id", b"ticket_id", "ticket_number", b"ticket_number", "tier", b"tier"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Counterfactual(message.Message):
+    """What would become of a ticket's place if one thing about it were different."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    PLACES_FIELD_NUMBER: builtins.int
+    SENTENCE_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """What would have to be different: priority, escalation, churn_risk or customer_value."""
+    places: builtins.int
+    """How many tickets of the inbox it would pass; negative where others would pass it. 1,000 stands for that many or more."""
+    sentence: builtins.str
+    """A sentence for the agent."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        places: builtins.int = ...,
+        sentence: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["name", b"name", "places", b"places", "sentence", b"sentence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -256,9 +318,11 @@ class ScorePart(message.Message):
     ORIGIN_FIELD_NUMBER: builtins.int
     SENTENCE_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """Which part: customer_value, churn_risk, urgency, difficulty, sentiment or age."""
+    """Which part: customer_value, churn_risk, priority, answer_target, urgent_words, difficulty, sentiment, topic_alerts,
+    limit (what is above the range that counts) or age.
+    """
     micros: builtins.int
-    """What it adds to the score, in millionths of a point; never negative."""
+    """What it adds to the score, in millionths of a point; of these only `limit` is negative."""
     points: builtins.float
     """The same in points."""
     input: builtins.str

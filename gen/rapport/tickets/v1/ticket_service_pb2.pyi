@@ -202,6 +202,8 @@ class UpdateTicketRequest(message.Message):
     TICKET_FIELD_NUMBER: builtins.int
     UPDATE_MASK_FIELD_NUMBER: builtins.int
     ETAG_FIELD_NUMBER: builtins.int
+    ADD_TAGS_FIELD_NUMBER: builtins.int
+    REMOVE_TAGS_FIELD_NUMBER: builtins.int
     etag: builtins.str
     """The etag that was read; empty changes the ticket whatever happened since."""
     @builtins.property
@@ -212,16 +214,26 @@ class UpdateTicketRequest(message.Message):
     def update_mask(self) -> field_mask_pb2.FieldMask:
         """The fields to change: subject, priority, assigned_to, tags; `*` for all four."""
 
+    @builtins.property
+    def add_tags(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Tags to add to those that the ticket has then, at most 50."""
+
+    @builtins.property
+    def remove_tags(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Tags to remove from those, at most 50."""
+
     def __init__(
         self,
         *,
         ticket: TicketChange | None = ...,
         update_mask: field_mask_pb2.FieldMask | None = ...,
         etag: builtins.str = ...,
+        add_tags: abc.Iterable[builtins.str] | None = ...,
+        remove_tags: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["ticket", b"ticket", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["etag", b"etag", "ticket", b"ticket", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["add_tags", b"add_tags", "etag", b"etag", "remove_tags", b"remove_tags", "ticket", b"ticket", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -318,16 +330,20 @@ class ResetConversationRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     TICKET_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
     ticket: builtins.str
     """The ticket: its id (UUID) or its number ("T-001")."""
+    etag: builtins.str
+    """The etag that was read; empty hides the messages whatever happened since."""
     def __init__(
         self,
         *,
         ticket: builtins.str = ...,
+        etag: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["ticket", b"ticket"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["etag", b"etag", "ticket", b"ticket"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -358,16 +374,20 @@ class RestoreConversationRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     TICKET_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
     ticket: builtins.str
     """The ticket: its id (UUID) or its number ("T-001")."""
+    etag: builtins.str
+    """The etag that was read; empty shows the messages whatever happened since."""
     def __init__(
         self,
         *,
         ticket: builtins.str = ...,
+        etag: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["ticket", b"ticket"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["etag", b"etag", "ticket", b"ticket"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -479,6 +499,7 @@ class CreateMessageRequest(message.Message):
     AUTHOR_ID_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
     ticket: builtins.str
     """The ticket: its id (UUID) or its number ("T-001")."""
     from_agent: builtins.bool
@@ -493,6 +514,8 @@ class CreateMessageRequest(message.Message):
     """The author's id in the shop's own words; may be empty."""
     request_id: builtins.str
     """A UUID of the client's choice that makes the call repeatable; empty means that it is not."""
+    etag: builtins.str
+    """The etag that was read; empty adds the message whatever happened since."""
     @builtins.property
     def create_time(self) -> timestamp_pb2.Timestamp:
         """When it was written; absent means now. A time to come counts as now."""
@@ -508,10 +531,11 @@ class CreateMessageRequest(message.Message):
         author_id: builtins.str = ...,
         request_id: builtins.str = ...,
         create_time: timestamp_pb2.Timestamp | None = ...,
+        etag: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["author_email", b"author_email", "author_id", b"author_id", "author_name", b"author_name", "content", b"content", "create_time", b"create_time", "from_agent", b"from_agent", "request_id", b"request_id", "ticket", b"ticket"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["author_email", b"author_email", "author_id", b"author_id", "author_name", b"author_name", "content", b"content", "create_time", b"create_time", "etag", b"etag", "from_agent", b"from_agent", "request_id", b"request_id", "ticket", b"ticket"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -580,6 +604,7 @@ class CreateNoteRequest(message.Message):
     AUTHOR_NAME_FIELD_NUMBER: builtins.int
     AUTHOR_ID_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
     ticket: builtins.str
     """The ticket: its id (UUID) or its number ("T-001")."""
     content: builtins.str
@@ -590,6 +615,8 @@ class CreateNoteRequest(message.Message):
     """The author's id in the shop's own words; may be empty."""
     request_id: builtins.str
     """A UUID of the client's choice that makes the call repeatable; empty means that it is not."""
+    etag: builtins.str
+    """The etag that was read; empty adds the note whatever happened since."""
     def __init__(
         self,
         *,
@@ -598,10 +625,11 @@ class CreateNoteRequest(message.Message):
         author_name: builtins.str = ...,
         author_id: builtins.str = ...,
         request_id: builtins.str = ...,
+        etag: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["author_id", b"author_id", "author_name", b"author_name", "content", b"content", "request_id", b"request_id", "ticket", b"ticket"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["author_id", b"author_id", "author_name", b"author_name", "content", b"content", "etag", b"etag", "request_id", b"request_id", "ticket", b"ticket"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -702,6 +730,20 @@ class InboxChange(message.Message):
         """It was closed."""
         KIND_REOPENED: InboxChange._Kind.ValueType  # 5
         """It was closed and no longer is."""
+        KIND_SNOOZED: InboxChange._Kind.ValueType  # 10
+        """It was snoozed, or for another time."""
+        KIND_WOKEN: InboxChange._Kind.ValueType  # 11
+        """It was snoozed and no longer is."""
+        KIND_MERGED: InboxChange._Kind.ValueType  # 12
+        """It was merged into another ticket, and so closed."""
+        KIND_PINNED: InboxChange._Kind.ValueType  # 13
+        """It was pinned."""
+        KIND_UNPINNED: InboxChange._Kind.ValueType  # 14
+        """It was pinned and no longer is."""
+        KIND_ESCALATED: InboxChange._Kind.ValueType  # 15
+        """It was escalated."""
+        KIND_DEESCALATED: InboxChange._Kind.ValueType  # 16
+        """It was escalated and no longer is."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What happened to the ticket."""
@@ -718,6 +760,20 @@ class InboxChange(message.Message):
     """It was closed."""
     KIND_REOPENED: InboxChange.Kind.ValueType  # 5
     """It was closed and no longer is."""
+    KIND_SNOOZED: InboxChange.Kind.ValueType  # 10
+    """It was snoozed, or for another time."""
+    KIND_WOKEN: InboxChange.Kind.ValueType  # 11
+    """It was snoozed and no longer is."""
+    KIND_MERGED: InboxChange.Kind.ValueType  # 12
+    """It was merged into another ticket, and so closed."""
+    KIND_PINNED: InboxChange.Kind.ValueType  # 13
+    """It was pinned."""
+    KIND_UNPINNED: InboxChange.Kind.ValueType  # 14
+    """It was pinned and no longer is."""
+    KIND_ESCALATED: InboxChange.Kind.ValueType  # 15
+    """It was escalated."""
+    KIND_DEESCALATED: InboxChange.Kind.ValueType  # 16
+    """It was escalated and no longer is."""
 
     KIND_FIELD_NUMBER: builtins.int
     TICKET_ID_FIELD_NUMBER: builtins.int

@@ -6,6 +6,7 @@ import warnings
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from rapport.tickets.v1 import ticket_pb2 as rapport_dot_tickets_dot_v1_dot_ticket__pb2
 from rapport.tickets.v1 import ticket_service_pb2 as rapport_dot_tickets_dot_v1_dot_ticket__service__pb2
+from rapport.tickets.v1 import ticket_work_pb2 as rapport_dot_tickets_dot_v1_dot_ticket__work__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -72,6 +73,61 @@ class TicketServiceStub:
                 '/rapport.tickets.v1.TicketService/ReopenTicket',
                 request_serializer=rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.ReopenTicketRequest.SerializeToString,
                 response_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__pb2.Ticket.FromString,
+                _registered_method=True)
+        self.SnoozeTicket = channel.unary_unary(
+                '/rapport.tickets.v1.TicketService/SnoozeTicket',
+                request_serializer=rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.SnoozeTicketRequest.SerializeToString,
+                response_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__pb2.Ticket.FromString,
+                _registered_method=True)
+        self.WakeTicket = channel.unary_unary(
+                '/rapport.tickets.v1.TicketService/WakeTicket',
+                request_serializer=rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.WakeTicketRequest.SerializeToString,
+                response_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__pb2.Ticket.FromString,
+                _registered_method=True)
+        self.PinTicket = channel.unary_unary(
+                '/rapport.tickets.v1.TicketService/PinTicket',
+                request_serializer=rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.PinTicketRequest.SerializeToString,
+                response_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__pb2.Ticket.FromString,
+                _registered_method=True)
+        self.UnpinTicket = channel.unary_unary(
+                '/rapport.tickets.v1.TicketService/UnpinTicket',
+                request_serializer=rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.UnpinTicketRequest.SerializeToString,
+                response_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__pb2.Ticket.FromString,
+                _registered_method=True)
+        self.EscalateTicket = channel.unary_unary(
+                '/rapport.tickets.v1.TicketService/EscalateTicket',
+                request_serializer=rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.EscalateTicketRequest.SerializeToString,
+                response_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__pb2.Ticket.FromString,
+                _registered_method=True)
+        self.DeescalateTicket = channel.unary_unary(
+                '/rapport.tickets.v1.TicketService/DeescalateTicket',
+                request_serializer=rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.DeescalateTicketRequest.SerializeToString,
+                response_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__pb2.Ticket.FromString,
+                _registered_method=True)
+        self.ReplyTicket = channel.unary_unary(
+                '/rapport.tickets.v1.TicketService/ReplyTicket',
+                request_serializer=rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.ReplyTicketRequest.SerializeToString,
+                response_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.ReplyTicketResponse.FromString,
+                _registered_method=True)
+        self.MergeTicket = channel.unary_unary(
+                '/rapport.tickets.v1.TicketService/MergeTicket',
+                request_serializer=rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.MergeTicketRequest.SerializeToString,
+                response_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__pb2.Ticket.FromString,
+                _registered_method=True)
+        self.UnmergeTicket = channel.unary_unary(
+                '/rapport.tickets.v1.TicketService/UnmergeTicket',
+                request_serializer=rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.UnmergeTicketRequest.SerializeToString,
+                response_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__pb2.Ticket.FromString,
+                _registered_method=True)
+        self.BulkChangeTickets = channel.unary_unary(
+                '/rapport.tickets.v1.TicketService/BulkChangeTickets',
+                request_serializer=rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.BulkChangeTicketsRequest.SerializeToString,
+                response_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.BulkChangeTicketsResponse.FromString,
+                _registered_method=True)
+        self.ListTicketHistory = channel.unary_unary(
+                '/rapport.tickets.v1.TicketService/ListTicketHistory',
+                request_serializer=rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.ListTicketHistoryRequest.SerializeToString,
+                response_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.ListTicketHistoryResponse.FromString,
                 _registered_method=True)
         self.ResetConversation = channel.unary_unary(
                 '/rapport.tickets.v1.TicketService/ResetConversation',
@@ -164,7 +220,7 @@ class TicketServiceServicer:
 
     def UpdateTicket(self, request, context):
         """Changes the fields that the mask names: subject, priority, assigned_to, tags. Without a mask, the fields of the
-        request's ticket that are not empty.
+        request's ticket that are not empty. Then tags are added, then removed.
 
         Errors: TICKET_NOT_FOUND, NOTHING_TO_CHANGE, FIELD_NOT_WRITABLE, TAGS_INVALID, ETAG_MISMATCH.
         """
@@ -184,7 +240,110 @@ class TicketServiceServicer:
     def ReopenTicket(self, request, context):
         """Opens a closed ticket again; it is as if it had not been closed.
 
-        Errors: TICKET_NOT_FOUND, TICKET_NOT_CLOSED, ETAG_MISMATCH.
+        Errors: TICKET_NOT_FOUND, TICKET_NOT_CLOSED, TICKET_MERGED, ETAG_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SnoozeTicket(self, request, context):
+        """Sets a ticket aside: it is pending until the moment comes, somebody wakes it or its customer writes, then open.
+
+        Errors: TICKET_NOT_FOUND, SNOOZE_TIME_INVALID, TICKET_ALREADY_CLOSED, TICKET_MERGED, ETAG_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WakeTicket(self, request, context):
+        """Opens a snoozed ticket before its time.
+
+        Errors: TICKET_NOT_FOUND, TICKET_NOT_SNOOZED, ETAG_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PinTicket(self, request, context):
+        """Puts a ticket above all that are not pinned, for as long as it is pinned.
+
+        Errors: TICKET_NOT_FOUND, ETAG_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnpinTicket(self, request, context):
+        """Puts a pinned ticket back among the others.
+
+        Errors: TICKET_NOT_FOUND, ETAG_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EscalateTicket(self, request, context):
+        """Puts a ticket above all that are neither pinned nor escalated.
+
+        Errors: TICKET_NOT_FOUND, ETAG_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeescalateTicket(self, request, context):
+        """Puts an escalated ticket back among the others.
+
+        Errors: TICKET_NOT_FOUND, ETAG_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplyTicket(self, request, context):
+        """Adds an agent's message, which counts as an answer, and gives the ticket its status and assignee in one go. With a
+        `request_id` a repetition returns the message that was added first. What is written to a merged ticket is added to the
+        ticket that goes on.
+
+        Errors: TICKET_NOT_FOUND, CONVERSATION_FULL, ETAG_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MergeTicket(self, request, context):
+        """Lets a ticket go on in another one, which is returned: it shows the messages and notes of both, and the merged ticket
+        is closed and points to it. What a customer or a helpdesk adds to the merged ticket shows there, too.
+
+        Errors: TICKET_NOT_FOUND, MERGE_INVALID, TICKET_MERGED, TOO_MANY_MERGED, ETAG_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnmergeTicket(self, request, context):
+        """Undoes a merge: the ticket goes on by itself with the status that it had, and keeps its own messages and notes.
+
+        Errors: TICKET_NOT_FOUND, TICKET_NOT_MERGED, TICKET_MERGED, ETAG_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BulkChangeTickets(self, request, context):
+        """Does one thing to many tickets, each for itself: what is refused of one does not keep it from the others. Chunks of 50
+        are written in one transaction each.
+
+        Errors: NOTHING_TO_CHANGE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTicketHistory(self, request, context):
+        """Lists what happened to a ticket, newest first: every change, by whom, and when.
+
+        Errors: TICKET_NOT_FOUND, PAGE_TOKEN_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -194,7 +353,7 @@ class TicketServiceServicer:
         """Hides every message but the first. Nothing is destroyed: RestoreConversation shows them again, and the history of
         the ticket says who hid how many and when.
 
-        Errors: TICKET_NOT_FOUND.
+        Errors: TICKET_NOT_FOUND, ETAG_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -203,7 +362,7 @@ class TicketServiceServicer:
     def RestoreConversation(self, request, context):
         """Shows the hidden messages of a ticket again.
 
-        Errors: TICKET_NOT_FOUND.
+        Errors: TICKET_NOT_FOUND, ETAG_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -228,9 +387,11 @@ class TicketServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateMessage(self, request, context):
-        """Adds a message to a ticket. With a `request_id` a repetition returns the message that was added first.
+        """Adds a message to a ticket. With a `request_id` a repetition returns the message that was added first. A customer's
+        message wakes a snoozed ticket and opens one that is pending or closed, unless that is up to a helpdesk.
+        What is written to a merged ticket is added to the ticket that goes on.
 
-        Errors: TICKET_NOT_FOUND, CONVERSATION_FULL.
+        Errors: TICKET_NOT_FOUND, CONVERSATION_FULL, ETAG_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -248,7 +409,7 @@ class TicketServiceServicer:
     def CreateNote(self, request, context):
         """Adds a note to a ticket. With a `request_id` a repetition returns the note that was added first.
 
-        Errors: TICKET_NOT_FOUND, CONVERSATION_FULL.
+        Errors: TICKET_NOT_FOUND, CONVERSATION_FULL, ETAG_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -269,7 +430,7 @@ class TicketServiceServicer:
 
     def WatchInboxEvents(self, request, context):
         """Tells the same as WatchInbox as Server-Sent Events (`text/event-stream`). The `event:` is the kind of change in small
-        letters (created, updated, moved, closed, reopened) or caught_up, `data:` is a JSON object with the fields of
+        letters (created, updated, snoozed and so on) or caught_up, `data:` is a JSON object with the fields of
         InboxChange, and `id:` is the token to go on from: a client that comes back sends the last one as `Last-Event-ID`.
         A silent stream says every 15 seconds that it lives.
 
@@ -316,6 +477,61 @@ def add_TicketServiceServicer_to_server(servicer, server):
                     servicer.ReopenTicket,
                     request_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.ReopenTicketRequest.FromString,
                     response_serializer=rapport_dot_tickets_dot_v1_dot_ticket__pb2.Ticket.SerializeToString,
+            ),
+            'SnoozeTicket': grpc.unary_unary_rpc_method_handler(
+                    servicer.SnoozeTicket,
+                    request_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.SnoozeTicketRequest.FromString,
+                    response_serializer=rapport_dot_tickets_dot_v1_dot_ticket__pb2.Ticket.SerializeToString,
+            ),
+            'WakeTicket': grpc.unary_unary_rpc_method_handler(
+                    servicer.WakeTicket,
+                    request_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.WakeTicketRequest.FromString,
+                    response_serializer=rapport_dot_tickets_dot_v1_dot_ticket__pb2.Ticket.SerializeToString,
+            ),
+            'PinTicket': grpc.unary_unary_rpc_method_handler(
+                    servicer.PinTicket,
+                    request_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.PinTicketRequest.FromString,
+                    response_serializer=rapport_dot_tickets_dot_v1_dot_ticket__pb2.Ticket.SerializeToString,
+            ),
+            'UnpinTicket': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnpinTicket,
+                    request_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.UnpinTicketRequest.FromString,
+                    response_serializer=rapport_dot_tickets_dot_v1_dot_ticket__pb2.Ticket.SerializeToString,
+            ),
+            'EscalateTicket': grpc.unary_unary_rpc_method_handler(
+                    servicer.EscalateTicket,
+                    request_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.EscalateTicketRequest.FromString,
+                    response_serializer=rapport_dot_tickets_dot_v1_dot_ticket__pb2.Ticket.SerializeToString,
+            ),
+            'DeescalateTicket': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeescalateTicket,
+                    request_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.DeescalateTicketRequest.FromString,
+                    response_serializer=rapport_dot_tickets_dot_v1_dot_ticket__pb2.Ticket.SerializeToString,
+            ),
+            'ReplyTicket': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplyTicket,
+                    request_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.ReplyTicketRequest.FromString,
+                    response_serializer=rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.ReplyTicketResponse.SerializeToString,
+            ),
+            'MergeTicket': grpc.unary_unary_rpc_method_handler(
+                    servicer.MergeTicket,
+                    request_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.MergeTicketRequest.FromString,
+                    response_serializer=rapport_dot_tickets_dot_v1_dot_ticket__pb2.Ticket.SerializeToString,
+            ),
+            'UnmergeTicket': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnmergeTicket,
+                    request_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.UnmergeTicketRequest.FromString,
+                    response_serializer=rapport_dot_tickets_dot_v1_dot_ticket__pb2.Ticket.SerializeToString,
+            ),
+            'BulkChangeTickets': grpc.unary_unary_rpc_method_handler(
+                    servicer.BulkChangeTickets,
+                    request_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.BulkChangeTicketsRequest.FromString,
+                    response_serializer=rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.BulkChangeTicketsResponse.SerializeToString,
+            ),
+            'ListTicketHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTicketHistory,
+                    request_deserializer=rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.ListTicketHistoryRequest.FromString,
+                    response_serializer=rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.ListTicketHistoryResponse.SerializeToString,
             ),
             'ResetConversation': grpc.unary_unary_rpc_method_handler(
                     servicer.ResetConversation,
@@ -554,6 +770,303 @@ class TicketService:
             '/rapport.tickets.v1.TicketService/ReopenTicket',
             rapport_dot_tickets_dot_v1_dot_ticket__service__pb2.ReopenTicketRequest.SerializeToString,
             rapport_dot_tickets_dot_v1_dot_ticket__pb2.Ticket.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SnoozeTicket(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.tickets.v1.TicketService/SnoozeTicket',
+            rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.SnoozeTicketRequest.SerializeToString,
+            rapport_dot_tickets_dot_v1_dot_ticket__pb2.Ticket.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WakeTicket(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.tickets.v1.TicketService/WakeTicket',
+            rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.WakeTicketRequest.SerializeToString,
+            rapport_dot_tickets_dot_v1_dot_ticket__pb2.Ticket.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PinTicket(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.tickets.v1.TicketService/PinTicket',
+            rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.PinTicketRequest.SerializeToString,
+            rapport_dot_tickets_dot_v1_dot_ticket__pb2.Ticket.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnpinTicket(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.tickets.v1.TicketService/UnpinTicket',
+            rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.UnpinTicketRequest.SerializeToString,
+            rapport_dot_tickets_dot_v1_dot_ticket__pb2.Ticket.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EscalateTicket(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.tickets.v1.TicketService/EscalateTicket',
+            rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.EscalateTicketRequest.SerializeToString,
+            rapport_dot_tickets_dot_v1_dot_ticket__pb2.Ticket.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeescalateTicket(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.tickets.v1.TicketService/DeescalateTicket',
+            rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.DeescalateTicketRequest.SerializeToString,
+            rapport_dot_tickets_dot_v1_dot_ticket__pb2.Ticket.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplyTicket(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.tickets.v1.TicketService/ReplyTicket',
+            rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.ReplyTicketRequest.SerializeToString,
+            rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.ReplyTicketResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MergeTicket(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.tickets.v1.TicketService/MergeTicket',
+            rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.MergeTicketRequest.SerializeToString,
+            rapport_dot_tickets_dot_v1_dot_ticket__pb2.Ticket.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnmergeTicket(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.tickets.v1.TicketService/UnmergeTicket',
+            rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.UnmergeTicketRequest.SerializeToString,
+            rapport_dot_tickets_dot_v1_dot_ticket__pb2.Ticket.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BulkChangeTickets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.tickets.v1.TicketService/BulkChangeTickets',
+            rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.BulkChangeTicketsRequest.SerializeToString,
+            rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.BulkChangeTicketsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTicketHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.tickets.v1.TicketService/ListTicketHistory',
+            rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.ListTicketHistoryRequest.SerializeToString,
+            rapport_dot_tickets_dot_v1_dot_ticket__work__pb2.ListTicketHistoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -8,6 +8,7 @@ from google.api import httpbody_pb2 as _httpbody_pb2
 from grpc import aio as _aio
 from rapport.tickets.v1 import ticket_pb2 as _ticket_pb2
 from rapport.tickets.v1 import ticket_service_pb2 as _ticket_service_pb2
+from rapport.tickets.v1 import ticket_work_pb2 as _ticket_work_pb2
 import abc as _abc_1
 
 
@@ -43,7 +44,7 @@ class TicketServiceStub:
     """
     UpdateTicket: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.UpdateTicketRequest, _ticket_pb2.Ticket]
     """Changes the fields that the mask names: subject, priority, assigned_to, tags. Without a mask, the fields of the
-    request's ticket that are not empty.
+    request's ticket that are not empty. Then tags are added, then removed.
 
     Errors: TICKET_NOT_FOUND, NOTHING_TO_CHANGE, FIELD_NOT_WRITABLE, TAGS_INVALID, ETAG_MISMATCH.
     """
@@ -55,18 +56,77 @@ class TicketServiceStub:
     ReopenTicket: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.ReopenTicketRequest, _ticket_pb2.Ticket]
     """Opens a closed ticket again; it is as if it had not been closed.
 
-    Errors: TICKET_NOT_FOUND, TICKET_NOT_CLOSED, ETAG_MISMATCH.
+    Errors: TICKET_NOT_FOUND, TICKET_NOT_CLOSED, TICKET_MERGED, ETAG_MISMATCH.
+    """
+    SnoozeTicket: _aio.UnaryUnaryMultiCallable[_ticket_work_pb2.SnoozeTicketRequest, _ticket_pb2.Ticket]
+    """Sets a ticket aside: it is pending until the moment comes, somebody wakes it or its customer writes, then open.
+
+    Errors: TICKET_NOT_FOUND, SNOOZE_TIME_INVALID, TICKET_ALREADY_CLOSED, TICKET_MERGED, ETAG_MISMATCH.
+    """
+    WakeTicket: _aio.UnaryUnaryMultiCallable[_ticket_work_pb2.WakeTicketRequest, _ticket_pb2.Ticket]
+    """Opens a snoozed ticket before its time.
+
+    Errors: TICKET_NOT_FOUND, TICKET_NOT_SNOOZED, ETAG_MISMATCH.
+    """
+    PinTicket: _aio.UnaryUnaryMultiCallable[_ticket_work_pb2.PinTicketRequest, _ticket_pb2.Ticket]
+    """Puts a ticket above all that are not pinned, for as long as it is pinned.
+
+    Errors: TICKET_NOT_FOUND, ETAG_MISMATCH.
+    """
+    UnpinTicket: _aio.UnaryUnaryMultiCallable[_ticket_work_pb2.UnpinTicketRequest, _ticket_pb2.Ticket]
+    """Puts a pinned ticket back among the others.
+
+    Errors: TICKET_NOT_FOUND, ETAG_MISMATCH.
+    """
+    EscalateTicket: _aio.UnaryUnaryMultiCallable[_ticket_work_pb2.EscalateTicketRequest, _ticket_pb2.Ticket]
+    """Puts a ticket above all that are neither pinned nor escalated.
+
+    Errors: TICKET_NOT_FOUND, ETAG_MISMATCH.
+    """
+    DeescalateTicket: _aio.UnaryUnaryMultiCallable[_ticket_work_pb2.DeescalateTicketRequest, _ticket_pb2.Ticket]
+    """Puts an escalated ticket back among the others.
+
+    Errors: TICKET_NOT_FOUND, ETAG_MISMATCH.
+    """
+    ReplyTicket: _aio.UnaryUnaryMultiCallable[_ticket_work_pb2.ReplyTicketRequest, _ticket_work_pb2.ReplyTicketResponse]
+    """Adds an agent's message, which counts as an answer, and gives the ticket its status and assignee in one go. With a
+    `request_id` a repetition returns the message that was added first. What is written to a merged ticket is added to the
+    ticket that goes on.
+
+    Errors: TICKET_NOT_FOUND, CONVERSATION_FULL, ETAG_MISMATCH.
+    """
+    MergeTicket: _aio.UnaryUnaryMultiCallable[_ticket_work_pb2.MergeTicketRequest, _ticket_pb2.Ticket]
+    """Lets a ticket go on in another one, which is returned: it shows the messages and notes of both, and the merged ticket
+    is closed and points to it. What a customer or a helpdesk adds to the merged ticket shows there, too.
+
+    Errors: TICKET_NOT_FOUND, MERGE_INVALID, TICKET_MERGED, TOO_MANY_MERGED, ETAG_MISMATCH.
+    """
+    UnmergeTicket: _aio.UnaryUnaryMultiCallable[_ticket_work_pb2.UnmergeTicketRequest, _ticket_pb2.Ticket]
+    """Undoes a merge: the ticket goes on by itself with the status that it had, and keeps its own messages and notes.
+
+    Errors: TICKET_NOT_FOUND, TICKET_NOT_MERGED, TICKET_MERGED, ETAG_MISMATCH.
+    """
+    BulkChangeTickets: _aio.UnaryUnaryMultiCallable[_ticket_work_pb2.BulkChangeTicketsRequest, _ticket_work_pb2.BulkChangeTicketsResponse]
+    """Does one thing to many tickets, each for itself: what is refused of one does not keep it from the others. Chunks of 50
+    are written in one transaction each.
+
+    Errors: NOTHING_TO_CHANGE.
+    """
+    ListTicketHistory: _aio.UnaryUnaryMultiCallable[_ticket_work_pb2.ListTicketHistoryRequest, _ticket_work_pb2.ListTicketHistoryResponse]
+    """Lists what happened to a ticket, newest first: every change, by whom, and when.
+
+    Errors: TICKET_NOT_FOUND, PAGE_TOKEN_INVALID.
     """
     ResetConversation: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.ResetConversationRequest, _ticket_service_pb2.ResetConversationResponse]
     """Hides every message but the first. Nothing is destroyed: RestoreConversation shows them again, and the history of
     the ticket says who hid how many and when.
 
-    Errors: TICKET_NOT_FOUND.
+    Errors: TICKET_NOT_FOUND, ETAG_MISMATCH.
     """
     RestoreConversation: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.RestoreConversationRequest, _ticket_service_pb2.RestoreConversationResponse]
     """Shows the hidden messages of a ticket again.
 
-    Errors: TICKET_NOT_FOUND.
+    Errors: TICKET_NOT_FOUND, ETAG_MISMATCH.
     """
     ExplainTicket: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.ExplainTicketRequest, _ticket_pb2.Explanation]
     """Explains a ticket's place in the inbox: the very parts that its score was made of.
@@ -79,9 +139,11 @@ class TicketServiceStub:
     Errors: TICKET_NOT_FOUND, PAGE_TOKEN_INVALID.
     """
     CreateMessage: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.CreateMessageRequest, _ticket_pb2.Message]
-    """Adds a message to a ticket. With a `request_id` a repetition returns the message that was added first.
+    """Adds a message to a ticket. With a `request_id` a repetition returns the message that was added first. A customer's
+    message wakes a snoozed ticket and opens one that is pending or closed, unless that is up to a helpdesk.
+    What is written to a merged ticket is added to the ticket that goes on.
 
-    Errors: TICKET_NOT_FOUND, CONVERSATION_FULL.
+    Errors: TICKET_NOT_FOUND, CONVERSATION_FULL, ETAG_MISMATCH.
     """
     ListNotes: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.ListNotesRequest, _ticket_service_pb2.ListNotesResponse]
     """Lists the notes of a ticket, oldest first.
@@ -91,7 +153,7 @@ class TicketServiceStub:
     CreateNote: _aio.UnaryUnaryMultiCallable[_ticket_service_pb2.CreateNoteRequest, _ticket_pb2.Note]
     """Adds a note to a ticket. With a `request_id` a repetition returns the note that was added first.
 
-    Errors: TICKET_NOT_FOUND, CONVERSATION_FULL.
+    Errors: TICKET_NOT_FOUND, CONVERSATION_FULL, ETAG_MISMATCH.
     """
     WatchInbox: _aio.UnaryStreamMultiCallable[_ticket_service_pb2.WatchInboxRequest, _ticket_service_pb2.WatchInboxResponse]
     """Tells every change of the inbox as it happens: a ticket that came, changed, moved, was closed or reopened; in the
@@ -104,7 +166,7 @@ class TicketServiceStub:
     """
     WatchInboxEvents: _aio.UnaryStreamMultiCallable[_ticket_service_pb2.WatchInboxEventsRequest, _httpbody_pb2.HttpBody]
     """Tells the same as WatchInbox as Server-Sent Events (`text/event-stream`). The `event:` is the kind of change in small
-    letters (created, updated, moved, closed, reopened) or caught_up, `data:` is a JSON object with the fields of
+    letters (created, updated, snoozed and so on) or caught_up, `data:` is a JSON object with the fields of
     InboxChange, and `id:` is the token to go on from: a client that comes back sends the last one as `Last-Event-ID`.
     A silent stream says every 15 seconds that it lives.
 
@@ -168,7 +230,7 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_ticket_service_pb2.UpdateTicketRequest, _abc.Awaitable[_ticket_pb2.Ticket]],
     ) -> _abc.Awaitable[_ticket_pb2.Ticket]:
         """Changes the fields that the mask names: subject, priority, assigned_to, tags. Without a mask, the fields of the
-        request's ticket that are not empty.
+        request's ticket that are not empty. Then tags are added, then removed.
 
         Errors: TICKET_NOT_FOUND, NOTHING_TO_CHANGE, FIELD_NOT_WRITABLE, TAGS_INVALID, ETAG_MISMATCH.
         """
@@ -192,7 +254,132 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_ticket_pb2.Ticket]:
         """Opens a closed ticket again; it is as if it had not been closed.
 
-        Errors: TICKET_NOT_FOUND, TICKET_NOT_CLOSED, ETAG_MISMATCH.
+        Errors: TICKET_NOT_FOUND, TICKET_NOT_CLOSED, TICKET_MERGED, ETAG_MISMATCH.
+        """
+
+    @_abc_1.abstractmethod
+    def SnoozeTicket(
+        self,
+        request: _ticket_work_pb2.SnoozeTicketRequest,
+        context: _aio.ServicerContext[_ticket_work_pb2.SnoozeTicketRequest, _abc.Awaitable[_ticket_pb2.Ticket]],
+    ) -> _abc.Awaitable[_ticket_pb2.Ticket]:
+        """Sets a ticket aside: it is pending until the moment comes, somebody wakes it or its customer writes, then open.
+
+        Errors: TICKET_NOT_FOUND, SNOOZE_TIME_INVALID, TICKET_ALREADY_CLOSED, TICKET_MERGED, ETAG_MISMATCH.
+        """
+
+    @_abc_1.abstractmethod
+    def WakeTicket(
+        self,
+        request: _ticket_work_pb2.WakeTicketRequest,
+        context: _aio.ServicerContext[_ticket_work_pb2.WakeTicketRequest, _abc.Awaitable[_ticket_pb2.Ticket]],
+    ) -> _abc.Awaitable[_ticket_pb2.Ticket]:
+        """Opens a snoozed ticket before its time.
+
+        Errors: TICKET_NOT_FOUND, TICKET_NOT_SNOOZED, ETAG_MISMATCH.
+        """
+
+    @_abc_1.abstractmethod
+    def PinTicket(
+        self,
+        request: _ticket_work_pb2.PinTicketRequest,
+        context: _aio.ServicerContext[_ticket_work_pb2.PinTicketRequest, _abc.Awaitable[_ticket_pb2.Ticket]],
+    ) -> _abc.Awaitable[_ticket_pb2.Ticket]:
+        """Puts a ticket above all that are not pinned, for as long as it is pinned.
+
+        Errors: TICKET_NOT_FOUND, ETAG_MISMATCH.
+        """
+
+    @_abc_1.abstractmethod
+    def UnpinTicket(
+        self,
+        request: _ticket_work_pb2.UnpinTicketRequest,
+        context: _aio.ServicerContext[_ticket_work_pb2.UnpinTicketRequest, _abc.Awaitable[_ticket_pb2.Ticket]],
+    ) -> _abc.Awaitable[_ticket_pb2.Ticket]:
+        """Puts a pinned ticket back among the others.
+
+        Errors: TICKET_NOT_FOUND, ETAG_MISMATCH.
+        """
+
+    @_abc_1.abstractmethod
+    def EscalateTicket(
+        self,
+        request: _ticket_work_pb2.EscalateTicketRequest,
+        context: _aio.ServicerContext[_ticket_work_pb2.EscalateTicketRequest, _abc.Awaitable[_ticket_pb2.Ticket]],
+    ) -> _abc.Awaitable[_ticket_pb2.Ticket]:
+        """Puts a ticket above all that are neither pinned nor escalated.
+
+        Errors: TICKET_NOT_FOUND, ETAG_MISMATCH.
+        """
+
+    @_abc_1.abstractmethod
+    def DeescalateTicket(
+        self,
+        request: _ticket_work_pb2.DeescalateTicketRequest,
+        context: _aio.ServicerContext[_ticket_work_pb2.DeescalateTicketRequest, _abc.Awaitable[_ticket_pb2.Ticket]],
+    ) -> _abc.Awaitable[_ticket_pb2.Ticket]:
+        """Puts an escalated ticket back among the others.
+
+        Errors: TICKET_NOT_FOUND, ETAG_MISMATCH.
+        """
+
+    @_abc_1.abstractmethod
+    def ReplyTicket(
+        self,
+        request: _ticket_work_pb2.ReplyTicketRequest,
+        context: _aio.ServicerContext[_ticket_work_pb2.ReplyTicketRequest, _abc.Awaitable[_ticket_work_pb2.ReplyTicketResponse]],
+    ) -> _abc.Awaitable[_ticket_work_pb2.ReplyTicketResponse]:
+        """Adds an agent's message, which counts as an answer, and gives the ticket its status and assignee in one go. With a
+        `request_id` a repetition returns the message that was added first. What is written to a merged ticket is added to the
+        ticket that goes on.
+
+        Errors: TICKET_NOT_FOUND, CONVERSATION_FULL, ETAG_MISMATCH.
+        """
+
+    @_abc_1.abstractmethod
+    def MergeTicket(
+        self,
+        request: _ticket_work_pb2.MergeTicketRequest,
+        context: _aio.ServicerContext[_ticket_work_pb2.MergeTicketRequest, _abc.Awaitable[_ticket_pb2.Ticket]],
+    ) -> _abc.Awaitable[_ticket_pb2.Ticket]:
+        """Lets a ticket go on in another one, which is returned: it shows the messages and notes of both, and the merged ticket
+        is closed and points to it. What a customer or a helpdesk adds to the merged ticket shows there, too.
+
+        Errors: TICKET_NOT_FOUND, MERGE_INVALID, TICKET_MERGED, TOO_MANY_MERGED, ETAG_MISMATCH.
+        """
+
+    @_abc_1.abstractmethod
+    def UnmergeTicket(
+        self,
+        request: _ticket_work_pb2.UnmergeTicketRequest,
+        context: _aio.ServicerContext[_ticket_work_pb2.UnmergeTicketRequest, _abc.Awaitable[_ticket_pb2.Ticket]],
+    ) -> _abc.Awaitable[_ticket_pb2.Ticket]:
+        """Undoes a merge: the ticket goes on by itself with the status that it had, and keeps its own messages and notes.
+
+        Errors: TICKET_NOT_FOUND, TICKET_NOT_MERGED, TICKET_MERGED, ETAG_MISMATCH.
+        """
+
+    @_abc_1.abstractmethod
+    def BulkChangeTickets(
+        self,
+        request: _ticket_work_pb2.BulkChangeTicketsRequest,
+        context: _aio.ServicerContext[_ticket_work_pb2.BulkChangeTicketsRequest, _abc.Awaitable[_ticket_work_pb2.BulkChangeTicketsResponse]],
+    ) -> _abc.Awaitable[_ticket_work_pb2.BulkChangeTicketsResponse]:
+        """Does one thing to many tickets, each for itself: what is refused of one does not keep it from the others. Chunks of 50
+        are written in one transaction each.
+
+        Errors: NOTHING_TO_CHANGE.
+        """
+
+    @_abc_1.abstractmethod
+    def ListTicketHistory(
+        self,
+        request: _ticket_work_pb2.ListTicketHistoryRequest,
+        context: _aio.ServicerContext[_ticket_work_pb2.ListTicketHistoryRequest, _abc.Awaitable[_ticket_work_pb2.ListTicketHistoryResponse]],
+    ) -> _abc.Awaitable[_ticket_work_pb2.ListTicketHistoryResponse]:
+        """Lists what happened to a ticket, newest first: every change, by whom, and when.
+
+        Errors: TICKET_NOT_FOUND, PAGE_TOKEN_INVALID.
         """
 
     @_abc_1.abstractmethod
@@ -204,7 +391,7 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
         """Hides every message but the first. Nothing is destroyed: RestoreConversation shows them again, and the history of
         the ticket says who hid how many and when.
 
-        Errors: TICKET_NOT_FOUND.
+        Errors: TICKET_NOT_FOUND, ETAG_MISMATCH.
         """
 
     @_abc_1.abstractmethod
@@ -215,7 +402,7 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_ticket_service_pb2.RestoreConversationResponse]:
         """Shows the hidden messages of a ticket again.
 
-        Errors: TICKET_NOT_FOUND.
+        Errors: TICKET_NOT_FOUND, ETAG_MISMATCH.
         """
 
     @_abc_1.abstractmethod
@@ -246,9 +433,11 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ticket_service_pb2.CreateMessageRequest,
         context: _aio.ServicerContext[_ticket_service_pb2.CreateMessageRequest, _abc.Awaitable[_ticket_pb2.Message]],
     ) -> _abc.Awaitable[_ticket_pb2.Message]:
-        """Adds a message to a ticket. With a `request_id` a repetition returns the message that was added first.
+        """Adds a message to a ticket. With a `request_id` a repetition returns the message that was added first. A customer's
+        message wakes a snoozed ticket and opens one that is pending or closed, unless that is up to a helpdesk.
+        What is written to a merged ticket is added to the ticket that goes on.
 
-        Errors: TICKET_NOT_FOUND, CONVERSATION_FULL.
+        Errors: TICKET_NOT_FOUND, CONVERSATION_FULL, ETAG_MISMATCH.
         """
 
     @_abc_1.abstractmethod
@@ -270,7 +459,7 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_ticket_pb2.Note]:
         """Adds a note to a ticket. With a `request_id` a repetition returns the note that was added first.
 
-        Errors: TICKET_NOT_FOUND, CONVERSATION_FULL.
+        Errors: TICKET_NOT_FOUND, CONVERSATION_FULL, ETAG_MISMATCH.
         """
 
     @_abc_1.abstractmethod
@@ -295,7 +484,7 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_ticket_service_pb2.WatchInboxEventsRequest, _abc.AsyncIterator[_httpbody_pb2.HttpBody]],
     ) -> _abc.AsyncIterator[_httpbody_pb2.HttpBody]:
         """Tells the same as WatchInbox as Server-Sent Events (`text/event-stream`). The `event:` is the kind of change in small
-        letters (created, updated, moved, closed, reopened) or caught_up, `data:` is a JSON object with the fields of
+        letters (created, updated, snoozed and so on) or caught_up, `data:` is a JSON object with the fields of
         InboxChange, and `id:` is the token to go on from: a client that comes back sends the last one as `Last-Event-ID`.
         A silent stream says every 15 seconds that it lives.
 
