@@ -79,7 +79,8 @@ def reduced(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     kept = kept * np.sign(kept[np.abs(kept).argmax(axis=0), np.arange(kept.shape[1])])
     shares = 1.0 / np.arange(1, len(vectors) + 1)
     shares /= shares.sum()
-    return (centred @ kept) * (COMMON / (COMMON + shares))[:, None]
+    weighed: NDArray[np.float64] = (centred @ kept) * (COMMON / (COMMON + shares))[:, None]
+    return weighed
 
 
 def main() -> None:

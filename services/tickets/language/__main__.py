@@ -1,0 +1,41 @@
+"""`python -m services.tickets.language evaluate …`: work on models of text, without a database or a running suite.
+
+It prints one JSON object; `{"error": …}` and the exit code 2 where a file or an option is wrong.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from services.tickets.language.examples import ExamplesError, read
+
+
+def _evaluate(given: argparse.Namespace) -> dict[str, Any]:
+    from services.tickets.language.evaluating import evaluate
+
+    test = None if given.test is None else read(given.test, "test")
+    return evaluate(read(given.train, "train"), test, baselines=given.baselines)
+
+
+def main() -> int:
+    """Do what the command line says; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m services.tickets.language")
+    commands = parser.add_subparsers(required=True)
+    evaluate = commands.add_parser("evaluate", help="fit a head to labelled texts and measure it on others")
+    evaluate.add_argument("--train", type=Path, required=True, metavar="FILE")
+    evaluate.add_argument("--test", type=Path, metavar="FILE")
+    evaluate.add_argument("--baselines", action="store_true", help="also fit to words alone")
+    evaluate.set_defaults(run=_evaluate)
+    given = parser.parse_args()
+    try:
+        told = given.run(given)
+    except ExamplesError as error:
+        told = {"error": str(error)}
+    sys.stdout.write(json.dumps(told, ensure_ascii=False) + "\n")
+    return 2 if "error" in told else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
