@@ -15,6 +15,7 @@ SHOP = frozenset(
         "domains.write",
         "keys.read",
         "keys.write",
+        "policies.write",
         "recommendations.read",
         "recommendations.write",
         "tickets.read",

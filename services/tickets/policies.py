@@ -7,10 +7,13 @@ nobody is overtaken by a ticket that starts more than `bound_hours` later.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import date
 from types import MappingProxyType
+from typing import Any
 
 from services.tickets.calendars import Calendar
+from services.tickets.errors import PolicyInvalidError
 
 BASE_RANGE = 9.0
 """The most by which two tickets that start together can differ."""
@@ -96,3 +99,96 @@ PRESETS: Mapping[str, Policy] = MappingProxyType(
     }
 )
 """The policies by name, as they are before anything is edited; `predecessor` is for comparison only."""
+
+FIXED = frozenset({"fifo", "predecessor"})
+"""Policies of which nothing can be edited."""
+_GAMMAS = {"rapport": (0.05, 0.15), "sla-first": (0.1, 0.3), "value-first": (0.05, 0.1)}
+_SHARES = {"rapport": (0.5, 1.0), "sla-first": (0.75, 1.0), "value-first": (0.0, 1.0)}
+# Between these lines the simulations show both costs below the predecessor's: slow ageing needs the targets, fast does
+# not.
+_STEEPNESS = 10.0
+_ROUNDING = 1e-9
+_WEIGHTS = frozenset(weight.name for weight in fields(Weights))
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What somebody wants of a policy; empty and None leave things as they are, or as the named policy has them."""
+
+    name: str = ""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    gamma: float | None = None
+    sla_share: float | None = None
+
+
+def edited(policy: Policy, edit: Edit) -> Policy:
+    """Return a policy with the changes; what the tenant has learned and its calendar stay.
+
+    Raises:
+        PolicyInvalidError: there is no such policy or weight, or a value lies outside of the range that is proven.
+    """
+    if edit.name and edit.name not in PRESETS:
+        raise PolicyInvalidError("name", f"is none of {', '.join(PRESETS)}")
+    if edit.name and edit.name != policy.name:
+        preset = PRESETS[edit.name]
+        policy = replace(preset, version=policy.version, calendar=policy.calendar, handling=policy.handling)
+    if policy.name in FIXED and (edit.weights or edit.gamma is not None or edit.sla_share is not None):
+        raise PolicyInvalidError("name", f"is {policy.name}, of which nothing can be edited")
+    for name, weight in edit.weights.items():
+        if name not in _WEIGHTS:
+            raise PolicyInvalidError(f"weights.{name[:64]}", f"is none of {', '.join(sorted(_WEIGHTS))}")
+        _check(f"weights.{name}", weight, 0.0, MAX_WEIGHT)
+    gamma = policy.gamma if edit.gamma is None else edit.gamma
+    share = policy.sla_share if edit.sla_share is None else edit.sla_share
+    if policy.name not in FIXED:
+        _check("gamma", gamma, *_GAMMAS[policy.name])
+        _check("sla_share", share, *_shares(policy.name, gamma))
+    return replace(policy, weights=replace(policy.weights, **edit.weights), gamma=gamma, sla_share=share)
+
+
+def _shares(name: str, gamma: float) -> tuple[float, float]:
+    """Return the range of `sla_share` at this rate of ageing."""
+    least, most = _SHARES[name]
+    if name != "rapport":
+        return least, most
+    return max(least, 1 - _STEEPNESS * (gamma - 0.05)), min(most, 1 - _STEEPNESS * (gamma - 0.1))
+
+
+def _check(name: str, value: float, least: float, most: float) -> None:
+    if not least - _ROUNDING <= value <= most + _ROUNDING:
+        raise PolicyInvalidError(name, f"lies between {least:.4g} and {most:.4g}")
+
+
+def settings_of(policy: Policy) -> dict[str, Any]:
+    """Return all of a policy but its name and version as plain JSON values."""
+    calendar = policy.calendar
+    return {
+        "weights": asdict(policy.weights),
+        "gamma": policy.gamma,
+        "sla_share": policy.sla_share,
+        "calendar": {
+            "time_zone": calendar.time_zone,
+            "week": calendar.week,
+            "country": calendar.country,
+            "subdivision": calendar.subdivision,
+            "closed_days": [day.isoformat() for day in calendar.closed_days],
+        },
+        "handling": {intent: asdict(learned) for intent, learned in policy.handling.items()},
+    }
+
+
+def policy_of(name: str, version: int, settings: Mapping[str, Any]) -> Policy:
+    """Return the policy of `settings_of`; a weight that came later counts as it did before, which is not at all."""
+    kept = settings["calendar"]
+    calendar = Calendar(
+        time_zone=kept["time_zone"],
+        week=tuple(tuple((opens, closes) for opens, closes in spans) for spans in kept["week"]),
+        country=kept["country"],
+        subdivision=kept["subdivision"],
+        closed_days=tuple(date.fromisoformat(day) for day in kept["closed_days"]),
+    )
+    handling = {intent: Learned(**learned) for intent, learned in settings["handling"].items()}
+    weights = replace(_NOTHING, **settings["weights"])
+    return Policy(
+        name, version, weights, settings["gamma"], settings["sla_share"], calendar, MappingProxyType(handling)
+    )
