@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from datetime import datetime
 from types import MappingProxyType
 
 from services.tickets.calendars import Calendar
@@ -49,12 +50,16 @@ class SlaSettings:
         priorities: the targets of each priority.
         tags: targets that come before; the first whose tag the ticket has counts.
         revision: rises with every change; 1 is what holds until a tenant says anything.
+        update_time: when it last changed.
+        principal: who changed it.
     """
 
     calendar: Calendar = Calendar()  # noqa: RUF009 - it is frozen
     priorities: Mapping[str, Targets] = field(default_factory=lambda: DEFAULTS)
     tags: tuple[TagTargets, ...] = ()
     revision: int = 1
+    update_time: datetime | None = None
+    principal: str = ""
 
     def targets(self, priority: str, tags: Collection[str]) -> Targets:
         """Return what is promised for a ticket."""
@@ -65,6 +70,15 @@ class SlaSettings:
             hours = getattr(special, one.name)
             chosen[one.name] = (getattr(promised, one.name) if hours is None else hours) or None
         return Targets(**chosen)
+
+    def answer(self, priority: str, tags: Collection[str]) -> tuple[float | None, str]:
+        """Return the hours of work until a first answer, and who says so; (None, "") until a tenant says anything."""
+        if self.revision == 1:
+            return None, ""
+        rule = next((rule for rule in self.tags if rule.tag in tags), None)
+        named = rule is not None and rule.targets.first_response is not None
+        origin = f"target of the tag {rule.tag}" if rule is not None and named else f"target of priority {priority}"
+        return self.targets(priority, tags).first_response, origin
 
 
 def check_targets(priorities: Mapping[str, Targets], tags: Sequence[TagTargets]) -> None:

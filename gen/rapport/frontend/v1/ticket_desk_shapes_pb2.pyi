@@ -455,10 +455,13 @@ class TicketPage(message.Message):
     SMART_ORDER_ENABLED_FIELD_NUMBER: builtins.int
     TOPIC_ALERTS_ACTIVE_FIELD_NUMBER: builtins.int
     MATCHES_FIELD_NUMBER: builtins.int
+    MATCHES_TEXT_FIELD_NUMBER: builtins.int
     smart_order_enabled: builtins.bool
     """True when the list is sorted by smart score."""
     matches: builtins.int
-    """How many tickets of the whole list hold a topic alert."""
+    """How many tickets of the whole list hold a topic alert: exact up to 1,000, and 1,000 when there are more."""
+    matches_text: builtins.str
+    """The same for people: "17" or "1,000+"."""
     @builtins.property
     def tickets(self) -> containers.RepeatedCompositeFieldContainer[InboxCard]:
         """The rows."""
@@ -484,10 +487,11 @@ class TicketPage(message.Message):
         smart_order_enabled: builtins.bool = ...,
         topic_alerts_active: abc.Iterable[builtins.str] | None = ...,
         matches: builtins.int = ...,
+        matches_text: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["filters_applied", b"filters_applied", "pagination", b"pagination"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["filters_applied", b"filters_applied", "matches", b"matches", "pagination", b"pagination", "smart_order_enabled", b"smart_order_enabled", "tickets", b"tickets", "topic_alerts_active", b"topic_alerts_active"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["filters_applied", b"filters_applied", "matches", b"matches", "matches_text", b"matches_text", "pagination", b"pagination", "smart_order_enabled", b"smart_order_enabled", "tickets", b"tickets", "topic_alerts_active", b"topic_alerts_active"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -45,6 +45,10 @@ class Ticket(message.Message):
     ESCALATED_FIELD_NUMBER: builtins.int
     MERGED_INTO_FIELD_NUMBER: builtins.int
     MERGED_FROM_FIELD_NUMBER: builtins.int
+    FIRST_RESPONSE_DUE_FIELD_NUMBER: builtins.int
+    NEXT_RESPONSE_DUE_FIELD_NUMBER: builtins.int
+    RESOLUTION_DUE_FIELD_NUMBER: builtins.int
+    BREACHED_FIELD_NUMBER: builtins.int
     id: builtins.str
     """The id (UUID)."""
     number: builtins.str
@@ -97,6 +101,24 @@ class Ticket(message.Message):
     def merged_from(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """The ids (UUID) of the tickets whose messages and notes are read as this one's."""
 
+    @builtins.property
+    def first_response_due(self) -> timestamp_pb2.Timestamp:
+        """Until when an agent must first write; absent once one has, and while the shop waits for the customer. One that lies
+        in the past is overdue.
+        """
+
+    @builtins.property
+    def next_response_due(self) -> timestamp_pb2.Timestamp:
+        """Until when the customer's message that nobody has answered yet must be answered; absent while there is none."""
+
+    @builtins.property
+    def resolution_due(self) -> timestamp_pb2.Timestamp:
+        """Until when it must be closed; absent while it is pending or closed."""
+
+    @builtins.property
+    def breached(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Which promises were not kept, ever: first_response, next_response, resolution."""
+
     def __init__(
         self,
         *,
@@ -120,10 +142,14 @@ class Ticket(message.Message):
         escalated: builtins.bool = ...,
         merged_into: builtins.str = ...,
         merged_from: abc.Iterable[builtins.str] | None = ...,
+        first_response_due: timestamp_pb2.Timestamp | None = ...,
+        next_response_due: timestamp_pb2.Timestamp | None = ...,
+        resolution_due: timestamp_pb2.Timestamp | None = ...,
+        breached: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["close_time", b"close_time", "create_time", b"create_time", "snooze_until", b"snooze_until", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["close_time", b"close_time", "create_time", b"create_time", "first_response_due", b"first_response_due", "next_response_due", b"next_response_due", "resolution_due", b"resolution_due", "snooze_until", b"snooze_until", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["assigned_to", b"assigned_to", "channel", b"channel", "close_time", b"close_time", "create_time", b"create_time", "customer_id", b"customer_id", "escalated", b"escalated", "etag", b"etag", "id", b"id", "merged_from", b"merged_from", "merged_into", b"merged_into", "message_count", b"message_count", "number", b"number", "pinned", b"pinned", "priority", b"priority", "smart_score", b"smart_score", "snooze_until", b"snooze_until", "status", b"status", "subject", b"subject", "tags", b"tags", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["assigned_to", b"assigned_to", "breached", b"breached", "channel", b"channel", "close_time", b"close_time", "create_time", b"create_time", "customer_id", b"customer_id", "escalated", b"escalated", "etag", b"etag", "first_response_due", b"first_response_due", "id", b"id", "merged_from", b"merged_from", "merged_into", b"merged_into", "message_count", b"message_count", "next_response_due", b"next_response_due", "number", b"number", "pinned", b"pinned", "priority", b"priority", "resolution_due", b"resolution_due", "smart_score", b"smart_score", "snooze_until", b"snooze_until", "status", b"status", "subject", b"subject", "tags", b"tags", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

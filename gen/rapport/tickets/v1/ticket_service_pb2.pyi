@@ -59,6 +59,8 @@ class ListTicketsRequest(message.Message):
     ASSIGNED_TO_FIELD_NUMBER: builtins.int
     CUSTOMER_ID_FIELD_NUMBER: builtins.int
     ORDER_FIELD_NUMBER: builtins.int
+    DUE_BEFORE_FIELD_NUMBER: builtins.int
+    BREACHED_FIELD_NUMBER: builtins.int
     page_size: builtins.int
     """How many to return: 0 means 50, more than 200 means 200."""
     page_token: builtins.str
@@ -75,6 +77,12 @@ class ListTicketsRequest(message.Message):
     """Only tickets of the customer with this id; empty means all."""
     order: ListTicketsRequest.Order.ValueType
     """How the list is sorted."""
+    breached: builtins.bool
+    """True for only those tickets that have a promise which was not kept."""
+    @builtins.property
+    def due_before(self) -> timestamp_pb2.Timestamp:
+        """Only tickets of which something is due before this moment, overdue ones included; absent means all."""
+
     def __init__(
         self,
         *,
@@ -86,10 +94,12 @@ class ListTicketsRequest(message.Message):
         assigned_to: builtins.str = ...,
         customer_id: builtins.str = ...,
         order: ListTicketsRequest.Order.ValueType = ...,
+        due_before: timestamp_pb2.Timestamp | None = ...,
+        breached: builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["due_before", b"due_before"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["assigned_to", b"assigned_to", "channel", b"channel", "customer_id", b"customer_id", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "priority", b"priority", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["assigned_to", b"assigned_to", "breached", b"breached", "channel", b"channel", "customer_id", b"customer_id", "due_before", b"due_before", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "priority", b"priority", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -730,6 +740,10 @@ class InboxChange(message.Message):
         """It was closed."""
         KIND_REOPENED: InboxChange._Kind.ValueType  # 5
         """It was closed and no longer is."""
+        KIND_DUE: InboxChange._Kind.ValueType  # 6
+        """An answer or its resolution comes due: three quarters of the promised hours of work are over."""
+        KIND_BREACHED: InboxChange._Kind.ValueType  # 7
+        """A promise was not kept: what was due did not come in time."""
         KIND_SNOOZED: InboxChange._Kind.ValueType  # 10
         """It was snoozed, or for another time."""
         KIND_WOKEN: InboxChange._Kind.ValueType  # 11
@@ -760,6 +774,10 @@ class InboxChange(message.Message):
     """It was closed."""
     KIND_REOPENED: InboxChange.Kind.ValueType  # 5
     """It was closed and no longer is."""
+    KIND_DUE: InboxChange.Kind.ValueType  # 6
+    """An answer or its resolution comes due: three quarters of the promised hours of work are over."""
+    KIND_BREACHED: InboxChange.Kind.ValueType  # 7
+    """A promise was not kept: what was due did not come in time."""
     KIND_SNOOZED: InboxChange.Kind.ValueType  # 10
     """It was snoozed, or for another time."""
     KIND_WOKEN: InboxChange.Kind.ValueType  # 11

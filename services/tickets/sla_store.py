@@ -1,0 +1,198 @@
+"""What is kept of promises: a tenant's settings, what its tickets' clocks need, and the timers across tenants."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, and_, bindparam, delete, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from servicekit.database import Database
+from services.tickets.changes import Kind
+from services.tickets.sla import Clocks, Said
+from services.tickets.sla_rows import clock_columns, clocks_of, settings_columns, settings_of
+from services.tickets.tables import changes, messages, sla_settings, tickets, timers
+from services.tickets.targets import SlaSettings
+from services.tickets.tickets import Ticket
+
+TIMER_BELL = "tickets.timers"
+"""The doorbell that rings when a timer was set that rings soon, or promises have changed."""
+
+SOON = timedelta(seconds=60)
+"""The longest that the process that waits for timers sleeps without looking."""
+
+_CLOCKED = [
+    tickets.c[name]
+    for name in (
+        *("id", "merged_from", "status", "priority", "tags", "start_time", "field_times", "snooze_until"),
+        *("merged_into", "clocks", "clock_revision", "first_response_due", "next_response_due", "resolution_due"),
+    )
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Clocked:
+    """What of a ticket its clocks depend on; `family` is the tickets whose messages are its own."""
+
+    id: UUID
+    family: tuple[UUID, ...]
+    status: str
+    priority: str
+    tags: tuple[str, ...]
+    start_time: datetime
+    field_times: Mapping[str, str]
+    snooze_until: datetime | None
+    merged_into: UUID | None
+    clocks: Clocks
+
+
+class SlaStore:
+    """A tenant's settings, and what its tickets' clocks need, in one transaction.
+
+    `wakes_soon` tells whether a timer was set that may ring before the process that waits for timers looks again.
+    """
+
+    def __init__(self, connection: AsyncConnection, tenant_id: UUID) -> None:
+        self._connection = connection
+        self._tenant_id = tenant_id
+        self._settings: SlaSettings | None = None
+        self.wakes_soon = False
+
+    async def settings(self, *, lock: bool = False) -> SlaSettings:
+        """Return what the tenant promises, and its calendar; read once in a transaction, unless locked."""
+        if self._settings is None or lock:
+            query = select(sla_settings).where(sla_settings.c.tenant_id == self._tenant_id)
+            row = (await self._connection.execute(query.with_for_update() if lock else query)).mappings().first()
+            self._settings = settings_of(row) if row else SlaSettings()
+        return self._settings
+
+    async def put_settings(self, settings: SlaSettings) -> bool:
+        """Store settings in place of those of the revision before; False when somebody else has changed them."""
+        values = settings_columns(settings)
+        statement = insert(sla_settings).values(tenant_id=self._tenant_id, applied_revision=1, **values)
+        statement = statement.on_conflict_do_update(
+            index_elements=[sla_settings.c.tenant_id],
+            set_=values,
+            where=sla_settings.c.revision == settings.revision - 1,
+        )
+        self._settings = settings
+        self.wakes_soon = True
+        return (await self._connection.execute(statement)).rowcount > 0
+
+    async def applied(self, revision: int) -> None:
+        """Note that all clocks are by the settings of this revision or later ones."""
+        mine = sla_settings.c.tenant_id == self._tenant_id
+        await self._connection.execute(update(sla_settings).where(mine).values(applied_revision=revision))
+
+    async def said(self, ticket_ids: Collection[UUID]) -> dict[UUID, list[Said]]:
+        """Return when and by whom messages were written, hidden ones included, for each ticket oldest first."""
+        query = (
+            select(messages.c.ticket_id, messages.c.create_time, messages.c.from_agent)
+            .where(messages.c.tenant_id == self._tenant_id, messages.c.ticket_id.in_(list(ticket_ids)))
+            .order_by(messages.c.create_time, messages.c.sequence)
+        )
+        said: dict[UUID, list[Said]] = {}
+        for row in await self._connection.execute(query):
+            said.setdefault(row.ticket_id, []).append(Said(row.create_time, row.from_agent))
+        return said
+
+    async def set_timer(self, ticket_id: UUID, moment: datetime | None, now: datetime) -> None:
+        """Let a ticket be looked at again at a moment; None for never."""
+        if moment is None:
+            await self._connection.execute(delete(timers).where(self._timer(ticket_id)))
+            return
+        statement = insert(timers).values(tenant_id=self._tenant_id, ticket_id=ticket_id, wake_time=moment)
+        keys = [timers.c.tenant_id, timers.c.ticket_id]
+        await self._connection.execute(statement.on_conflict_do_update(index_elements=keys, set_={"wake_time": moment}))
+        self.wakes_soon = self.wakes_soon or moment < now + SOON
+
+    async def postpone(self, ticket_id: UUID, rung: datetime, until: datetime) -> None:
+        """Let a timer that has rung by a moment, and is not set anew, ring later once more."""
+        late = self._timer(ticket_id) & (timers.c.wake_time <= rung)
+        await self._connection.execute(update(timers).where(late).values(wake_time=until))
+
+    async def tell(self, ticket: Ticket, rank_key: float, kinds: Collection[Kind]) -> None:
+        """Tell the watchers of the inbox of a ticket that has not changed otherwise."""
+        standing = {"status": ticket.status, "rank_key": rank_key, "revision": ticket.revision}
+        before = {"previous_status": ticket.status, "previous_rank_key": rank_key}
+        names = {"ticket_id": ticket.id, "number": ticket.number, "start_time": ticket.start_time}
+        for kind in kinds:
+            values = {"kind": kind.value, **names, **standing, **before}
+            await self._connection.execute(insert(changes).values(tenant_id=self._tenant_id, **values))
+
+    async def behind(self, revision: int, after: UUID, limit: int) -> Sequence[Clocked]:
+        """Return tickets that are not closed and have clocks by older settings, in the order of their ids, locked."""
+        query = (
+            select(*_CLOCKED)
+            .where(tickets.c.tenant_id == self._tenant_id, tickets.c.id > after)
+            .where(tickets.c.status != "closed", tickets.c.clock_revision < revision)
+            .order_by(tickets.c.id)
+            .limit(limit)
+            .with_for_update()
+        )
+        return [_clocked(row) for row in (await self._connection.execute(query)).mappings()]
+
+    async def put_clocks(self, clocks: Mapping[UUID, Clocks]) -> None:
+        """Store tickets' clocks and set their timers."""
+        rows = [{"wanted": ticket_id, **clock_columns(one)} for ticket_id, one in clocks.items()]
+        mine = (tickets.c.tenant_id == self._tenant_id) & (tickets.c.id == bindparam("wanted"))
+        columns: dict[str, Any] = {name: bindparam(name) for name in rows[0] if name != "wanted"}
+        await self._connection.execute(update(tickets).where(mine).values(columns), rows)
+        ringing = {ticket_id: one.alarm for ticket_id, one in clocks.items() if one.alarm is not None}
+        silent = timers.c.ticket_id.in_([ticket_id for ticket_id in clocks if ticket_id not in ringing])
+        await self._connection.execute(delete(timers).where(timers.c.tenant_id == self._tenant_id, silent))
+        if ringing:
+            statement = insert(timers).values(
+                [
+                    {"tenant_id": self._tenant_id, "ticket_id": ticket_id, "wake_time": moment}
+                    for ticket_id, moment in ringing.items()
+                ]
+            )
+            keys = [timers.c.tenant_id, timers.c.ticket_id]
+            moved = {"wake_time": statement.excluded.wake_time}
+            await self._connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=moved))
+
+    def _timer(self, ticket_id: UUID) -> ColumnElement[bool]:
+        return and_(timers.c.tenant_id == self._tenant_id, timers.c.ticket_id == ticket_id)
+
+
+class TimerStore:
+    """Reads the timers of all tenants, by names only."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def due(self, until: datetime, refused: Collection[UUID], limit: int) -> Sequence[tuple[UUID, UUID]]:
+        """Return the tickets, with their tenants, whose timers have rung by a moment, the longest ago first."""
+        query = text("SELECT tenant_id, ticket_id FROM tickets.due_timers(:until, :refused, :limit)")
+        async with self._database.spanning() as connection:
+            rows = await connection.execute(query, {"until": until, "refused": list(refused), "limit": limit})
+            return [(row.tenant_id, row.ticket_id) for row in rows]
+
+    async def next(self, refused: Collection[UUID]) -> datetime | None:
+        """Return when the next timer rings; None when there is none."""
+        async with self._database.spanning() as connection:
+            moment: datetime | None = await connection.scalar(
+                text("SELECT tickets.next_timer(:refused)"), {"refused": list(refused)}
+            )
+        return moment
+
+    async def tenants_with_new_targets(self, refused: Collection[UUID]) -> Sequence[UUID]:
+        """Return the tenants whose tickets have clocks by older settings."""
+        query = text("SELECT * FROM tickets.tenants_with_new_targets(:refused)")
+        async with self._database.spanning() as connection:
+            return list(await connection.scalars(query, {"refused": list(refused)}))
+
+
+def _clocked(row: Any) -> Clocked:
+    names = ("id", "status", "priority", "start_time", "snooze_until", "merged_into")
+    return Clocked(
+        **{name: row[name] for name in names},
+        family=(row["id"], *row["merged_from"]),
+        tags=tuple(row["tags"]),
+        field_times=row["field_times"],
+        clocks=clocks_of(row),
+    )
