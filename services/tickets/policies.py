@@ -33,6 +33,10 @@ class Weights:
     handling_time: float = 1.0
     topics: float = 1.0
 
+    def by_name(self) -> dict[str, float]:
+        """Return the weights by name."""
+        return asdict(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Learned:
@@ -163,7 +167,7 @@ def settings_of(policy: Policy) -> dict[str, Any]:
     """Return all of a policy but its name and version as plain JSON values."""
     calendar = policy.calendar
     return {
-        "weights": asdict(policy.weights),
+        "weights": policy.weights.by_name(),
         "gamma": policy.gamma,
         "sla_share": policy.sla_share,
         "calendar": {

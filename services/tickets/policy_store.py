@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.tickets.errors import PolicyNotFoundError
 from services.tickets.policies import DEFAULT, Learned, Policy, policy_of, settings_of
+from services.tickets.rows import Row, Stored, stored_of
 from services.tickets.tables import handling_times, policies
 from services.tickets.tickets import Ticket
 
@@ -49,6 +50,14 @@ SELECT count(*) FROM (
     AND ((tier, rank_key) < ($7, $8) OR (start_time, ticket_id) > ($4, $2))
     LIMIT $9
 ) AS passed
+"""
+
+_RETIRE = """
+UPDATE tickets.rankings SET state = 'retired', retire_time = now() WHERE tenant_id = $1 AND state = 'building'
+"""
+_BUILD = """
+INSERT INTO tickets.rankings (tenant_id, number, policy_version, state)
+SELECT $1, max(number) + 1, $2, 'building' FROM tickets.rankings WHERE tenant_id = $1
 """
 
 
@@ -97,6 +106,11 @@ class PolicyStore:
         kept = self._known.get(self._tenant_id, version)
         return kept or self._known.keep(self._tenant_id, (await self.version(version)).policy)
 
+    async def stored(self, rows: Sequence[Row]) -> list[Stored]:
+        """Return the tickets of rows with the policies that their places were made by."""
+        made_by = {version: await self.policy(version or 1) for version in {row["policy_version"] for row in rows}}
+        return [stored_of(row, made_by[row["policy_version"]]) for row in rows]
+
     async def version(self, version: int) -> Version:
         """Return a version with who made it.
 
@@ -105,10 +119,11 @@ class PolicyStore:
         """
         if version == DEFAULT.version:
             return Version(DEFAULT)
-        found = await self.versions(before=version + 1, limit=1)
-        if not found or found[0].policy.version != version:
+        wanted = and_(policies.c.tenant_id == self._tenant_id, policies.c.version == version)
+        row = (await self._connection.execute(select(policies).where(wanted))).mappings().first()
+        if row is None:
             raise PolicyNotFoundError(version)
-        return found[0]
+        return _version(row)
 
     async def newest(self) -> Version:
         """Return the newest version; nobody else can add one until the transaction ends."""
@@ -139,6 +154,11 @@ class PolicyStore:
             "create_time": version.create_time,
         }
         await self._connection.execute(insert(policies).values(tenant_id=self._tenant_id, **values))
+
+    async def let_build(self, version: int) -> None:
+        """Have a ranking by this version built beside the active one, in place of one that is not complete yet."""
+        await self._connection.exec_driver_sql(_RETIRE, (self._tenant_id,))
+        await self._connection.exec_driver_sql(_BUILD, (self._tenant_id, version))
 
     async def between(self, ticket: Ticket, one: Standing, other: Standing, at_most: int) -> int:
         """Return how many tickets of the same status the active ranking has between two standings of a ticket."""

@@ -64,6 +64,7 @@ class Score:
     micros: int
     parts: tuple[Part, ...]
     age_hours: float
+    moment: datetime
 
     def points_of(self, *names: str) -> float:
         """Return what the parts of these names add together, in points."""
@@ -118,7 +119,8 @@ def explain(policy: Policy, rank: Rank, start: datetime, now: datetime) -> Score
     micros = score_micros(policy, rank.key, now)
     hours = max(0.0, policy.calendar.hours_at(now) - policy.calendar.hours_at(start))
     age = wording.age(policy, hours, micros - sum(part.micros for part in rank.parts))
-    return Score(policy, micros, tuple(sorted((*rank.parts, age), key=lambda part: -part.micros)), hours)
+    parts = tuple(sorted((*rank.parts, age), key=lambda part: -part.micros))
+    return Score(policy, micros, parts, hours, now)
 
 
 def weights(policy: Policy) -> Mapping[str, float]:

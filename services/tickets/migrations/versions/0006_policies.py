@@ -1,4 +1,4 @@
-"""Inbox policies of tenants and what they learn (expand). Without a row a tenant has the default, which is version 1."""
+"""Policies of inboxes, and what is learned (expand). Without a row a tenant has the default, which is version 1."""
 
 from alembic import op
 

@@ -1,0 +1,137 @@
+"""Explains places: what makes a ticket's score, what would move it, why it is above another, what a policy would do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from services.tickets import comparing, policies, scoring
+from services.tickets.cards import Filters
+from services.tickets.comparing import Comparison, Counterfactual
+from services.tickets.desk import Caller, Clock, utc_now
+from services.tickets.facts import Facts
+from services.tickets.placing import facts_of, find
+from services.tickets.policies import Edit, Policy
+from services.tickets.rows import Stored
+from services.tickets.scoring import Score
+from services.tickets.store import Shop, Store
+from services.tickets.tickets import Ticket
+
+RANKED = 200
+"""How many open tickets a preview puts in order anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A ticket with all that its order depends on, its score by the policy, and what would move it."""
+
+    stored: Stored
+    facts: Facts
+    policy: Policy
+    score: Score
+    counterfactuals: Sequence[Counterfactual]
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewedPlace:
+    """Where a ticket stands, where it would stand, and what would lift it most."""
+
+    ticket_id: UUID
+    number: str
+    place: int
+    new_place: int
+    reasons: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The head of the inbox in its new order, how many tickets were put in order, and how many of those would move."""
+
+    places: Sequence[PreviewedPlace]
+    ranked: int
+    moved: int
+
+
+class Explaining:
+    """Answers why the inbox is in its order."""
+
+    def __init__(self, store: Store, clock: Clock = utc_now) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def explain(self, caller: Caller, reference: str) -> Explained:
+        """Explain a ticket's place.
+
+        Raises:
+            TicketNotFoundError: there is no such ticket.
+        """
+        now = self._clock()
+        async with self._store.shop(caller.tenant_id) as shop:
+            stored = await find(shop, reference)
+            facts = await facts_of(shop, stored.ticket, stored.signals)
+            policy = await _policy(shop)
+            if stored.ticket.status == "closed":
+                # It keeps the place that it had when it was closed, whatever became known since.
+                score = scoring.explain(policy, stored.rank, stored.ticket.start_time, now)
+                return Explained(stored, facts, policy, score, ())
+            rank = scoring.rank(policy, facts)
+            score = scoring.explain(policy, rank, facts.start, now)
+            told = await self._counterfactuals(shop, stored, facts, policy)
+        return Explained(stored, facts, policy, score, told)
+
+    async def _counterfactuals(
+        self, shop: Shop, stored: Stored, facts: Facts, policy: Policy
+    ) -> Sequence[Counterfactual]:
+        own = (int(facts.tier), scoring.key(policy, facts))
+        given = []
+        for alternative in comparing.alternatives(facts):
+            other = (int(alternative.facts.tier), scoring.key(policy, alternative.facts))
+            if other != own:
+                passed = await shop.policies.between(stored.ticket, own, other, comparing.MOST_PLACES)
+                given.append((alternative, passed if other > own else -passed))
+        return comparing.counterfactuals(given)
+
+    async def compare(self, caller: Caller, reference: str, other: str) -> tuple[Comparison, Policy]:
+        """Say why one of two tickets stands above the other.
+
+        Raises:
+            TicketNotFoundError: there is no such ticket.
+        """
+        now = self._clock()
+        async with self._store.shop(caller.tenant_id) as shop:
+            policy = await _policy(shop)
+            standings = []
+            for each in (reference, other):
+                ticket = (stored := await find(shop, each)).ticket
+                facts = await facts_of(shop, ticket, stored.signals)
+                standings.append(comparing.standing(policy, ticket.id, ticket.number_text, facts, now))
+        return comparing.compare(*standings), policy
+
+    async def preview(self, caller: Caller, edit: Edit, size: int) -> Preview:
+        """Put the head of the inbox in the order of an edited policy.
+
+        Raises:
+            PolicyInvalidError: the edit is not allowed.
+        """
+        async with self._store.shop(caller.tenant_id) as shop:
+            active = await _policy(shop)
+            wanted = policies.edited(active, edit)
+            tickets = (await shop.lists.smart(Filters(status="open"), None, RANKED)).tickets
+            facts = [(stored.ticket, await facts_of(shop, stored.ticket, stored.signals)) for stored in tickets]
+        now = _in_order(active, facts)
+        places = {ticket.id: place for place, (ticket, _, _) in enumerate(now, 1)}
+        previewed = [
+            PreviewedPlace(ticket.id, ticket.number_text, places[ticket.id], place, reasons)
+            for place, (ticket, _, reasons) in enumerate(_in_order(wanted, facts), 1)
+        ]
+        return Preview(previewed[:size], len(now), sum(one.place != one.new_place for one in previewed))
+
+
+def _in_order(policy: Policy, tickets: Sequence[tuple[Ticket, Facts]]) -> Sequence[tuple[Ticket, float, Sequence[str]]]:
+    """Return tickets as a policy orders them, each with its key and its reasons."""
+    ranked = [(ticket, *scoring.standing(policy, facts)) for ticket, facts in tickets]
+    return sorted(ranked, key=lambda each: (-each[0].tier, -each[1], each[0].start_time, each[0].id))
+
+
+async def _policy(shop: Shop) -> Policy:
+    """Return the policy that the lists are ordered by."""
+    return await shop.policies.policy((await shop.places.rankings()).active.policy_version)

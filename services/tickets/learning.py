@@ -1,0 +1,42 @@
+"""Learns once a day how long each tenant's tickets take, in one process of the service at a time."""
+
+import asyncio
+from datetime import timedelta
+
+import structlog
+
+from servicekit.errors import DomainError
+from services.tickets.desk import Caller
+from services.tickets.policy_desk import PolicyDesk
+from services.tickets.store import Store
+
+EVERY = timedelta(days=1)
+"""How often a tenant's tickets are looked at."""
+AT_ONCE = 20
+LEARNER = "learning"
+"""Whom the versions of a policy name that follow from what was learned."""
+
+_LOOK_SECONDS = 60.0
+
+_log = structlog.get_logger(__name__)
+
+
+async def learn_for_ever(store: Store, desk: PolicyDesk) -> None:
+    """Learn from the tenants whose turn it is, whenever no other process does."""
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        try:
+            async with store.alone("tickets.learn") as still_alone:
+                if still_alone is not None:
+                    await learn(store, desk)
+        except (DomainError, OSError) as error:
+            _log.warning("learning_failed", error=type(error).__name__)
+        except Exception:  # noqa: BLE001 - the next one may work
+            _log.exception("learning_failed")
+
+
+async def learn(store: Store, desk: PolicyDesk) -> int:
+    """Learn from some of the tenants whose turn it is; return how many of them have a new version of their policy."""
+    tenants = await store.tenants_to_learn_from(EVERY, AT_ONCE)
+    changed = [await desk.learn(Caller(tenant_id, LEARNER)) for tenant_id in tenants]
+    return sum(changed)
