@@ -9,14 +9,14 @@ from services.tickets.cards import Filters
 from services.tickets.comparing import Comparison, Counterfactual
 from services.tickets.desk import Caller, Clock, utc_now
 from services.tickets.facts import Facts
-from services.tickets.placing import facts_of, find
+from services.tickets.placing import facts_of, facts_of_many, find
 from services.tickets.policies import Edit, Policy
 from services.tickets.rows import Stored
 from services.tickets.scoring import Score
 from services.tickets.store import Shop, Store
 from services.tickets.tickets import Ticket
 
-RANKED = 200
+RANKED = 1_000
 """How many open tickets a preview puts in order anew."""
 
 
@@ -116,7 +116,9 @@ class Explaining:
             active = await _policy(shop)
             wanted = policies.edited(active, edit)
             tickets = (await shop.lists.smart(Filters(status="open"), None, RANKED)).tickets
-            facts = [(stored.ticket, await facts_of(shop, stored.ticket, stored.signals)) for stored in tickets]
+            waiting = await shop.rankings.waiting([stored.ticket.id for stored in tickets])
+            known = {one.ticket_id: each for one, each in zip(waiting, await facts_of_many(shop, waiting), strict=True)}
+        facts = [(stored.ticket, known[stored.ticket.id]) for stored in tickets if stored.ticket.id in known]
         now = _in_order(active, facts)
         places = {ticket.id: place for place, (ticket, _, _) in enumerate(now, 1)}
         previewed = [

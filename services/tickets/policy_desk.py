@@ -10,10 +10,8 @@ from services.tickets.calendars import Calendar
 from services.tickets.desk import Caller, Clock, utc_now
 from services.tickets.policies import Edit, Policy
 from services.tickets.policy_store import Version
+from services.tickets.reranking import BELL
 from services.tickets.store import Shop, Store
-
-BELL = "tickets.rankings"
-"""The doorbell that rings when there is a ranking to build."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +98,7 @@ class PolicyDesk:
             policy = replace(step(newest), version=newest.version + 1)
             version = Version(policy, caller.principal, reason, self._clock())
             await shop.policies.add(version)
-            await shop.places.rankings()
-            await shop.policies.let_build(policy.version)
+            await shop.rankings.begin(policy.version)
             shown = await _shown(shop, caller, [version])
         await self._doorbell.ring(BELL)
         return shown[0]

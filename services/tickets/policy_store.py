@@ -52,14 +52,6 @@ SELECT count(*) FROM (
 ) AS passed
 """
 
-_RETIRE = """
-UPDATE tickets.rankings SET state = 'retired', retire_time = now() WHERE tenant_id = $1 AND state = 'building'
-"""
-_BUILD = """
-INSERT INTO tickets.rankings (tenant_id, number, policy_version, state)
-SELECT $1, max(number) + 1, $2, 'building' FROM tickets.rankings WHERE tenant_id = $1
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Version:
@@ -154,11 +146,6 @@ class PolicyStore:
             "create_time": version.create_time,
         }
         await self._connection.execute(insert(policies).values(tenant_id=self._tenant_id, **values))
-
-    async def let_build(self, version: int) -> None:
-        """Have a ranking by this version built beside the active one, in place of one that is not complete yet."""
-        await self._connection.exec_driver_sql(_RETIRE, (self._tenant_id,))
-        await self._connection.exec_driver_sql(_BUILD, (self._tenant_id, version))
 
     async def between(self, ticket: Ticket, one: Standing, other: Standing, at_most: int) -> int:
         """Return how many tickets of the same status the active ranking has between two standings of a ticket."""
