@@ -18,6 +18,8 @@ from services.tickets.tickets import Message, Note, Ticket, time_text
 
 CARD_VERSION = 2
 PREVIEW_LENGTH = 100
+MATCHES_COUNTED = 1_000
+"""Up to so many matches of topic alerts are counted; of more it is only said that there are more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +33,20 @@ class LastMessage:
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What a list of tickets is narrowed to; an empty string narrows nothing."""
+    """What a list of tickets is narrowed to; nothing narrows nothing.
+
+    `due_before` leaves tickets of which something is due before a moment, `breached` those with a broken promise.
+    """
 
     status: str = ""
     priority: str = ""
     channel: str = ""
     assigned_to: str = ""
     customer_id: str = ""
+    due_before: datetime | None = None
+    breached: bool = False
 
-    def given(self) -> dict[str, str]:
+    def given(self) -> dict[str, Any]:
         """Return the filters that narrow something, by the name of the ticket's field."""
         values = {
             "status": self.status,
@@ -47,6 +54,8 @@ class Filters:
             "channel": self.channel,
             "assigned_to": self.assigned_to,
             "customer_id": self.customer_id,
+            "due_before": self.due_before,
+            "breached": self.breached,
         }
         return {name: value for name, value in values.items() if value}
 
@@ -161,7 +170,8 @@ def page_body(request: PageRequest, rows: Sequence[Row], total: int, matches: in
             },
             "smart_order_enabled": request.smart,
             "topic_alerts_active": [text for text, _ in request.alerts],
-            "matches": matches,
+            "matches": min(matches, MATCHES_COUNTED),
+            "matches_text": f"{MATCHES_COUNTED:,}+" if matches > MATCHES_COUNTED else f"{matches:,}",
         }
     )
     return f'{{"tickets":[{cards}],'.encode() + tail[1:]

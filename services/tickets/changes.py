@@ -24,6 +24,8 @@ class Kind(StrEnum):
     UNPINNED = "unpinned"
     ESCALATED = "escalated"
     DEESCALATED = "deescalated"
+    DUE = "due"
+    BREACHED = "breached"
 
 
 class Position(NamedTuple):

@@ -1,8 +1,8 @@
 """The two reads that people look at all day, on the raw driver: a page of the inbox, and the ticket page.
 
-A page is one statement (page_sql.py): the rows from the index, the kept total of the list, and with topic alerts the
-count of all matches. With alerts and smart order the page is merged from two ordered heads, the best that match and the
-best that do not, so that only what can stand on the page is sorted.
+A page is one statement (page_sql.py): the rows from the index and the kept total of the list. With topic alerts it is
+two (alert_sql.py): the index of words is asked first, and in smart order the page is merged from two ordered heads, the
+best that match and the best that do not, so that only what can stand on the page is sorted.
 """
 
 # ruff: noqa: S608 - only names of ours are written into statements; every value is an argument
@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from servicekit.database import Database
-from services.tickets import page_sql
+from services.tickets import alert_sql, page_sql
 from services.tickets.cards import Copies, PageRequest, Row
-from services.tickets.policies import DEFAULT
+from services.tickets.policies import DEFAULT, Policy
+from services.tickets.policy_store import KnownPolicies, PolicyStore
 from services.tickets.rows import Stored, message_of, note_of, stored_of
 from services.tickets.scoring import ALERT_BONUS, score_micros
 from services.tickets.tables import LOADED
@@ -42,7 +43,10 @@ SELECT * FROM tickets.notes WHERE tenant_id = $1 AND ticket_id = ANY ($2) ORDER 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The rows of a page, and how many tickets the whole list has and how many of those an alert matches."""
+    """The rows of a page, how many tickets the whole list has, and how many of those an alert matches.
+
+    Of matches, more than 1,000 may be any such number.
+    """
 
     rows: Sequence[Row]
     total: int
@@ -65,18 +69,33 @@ class InboxStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._known = KnownPolicies()
+
+    async def _policy(self, tenant_id: UUID, version: int | None) -> Policy:
+        """Return a version of the policy; only the first time that a process meets it, it is read."""
+        wanted = version or DEFAULT.version
+        if kept := self._known.get(tenant_id, wanted):
+            return kept
+        async with self._database.tenant(tenant_id) as connection:
+            return await PolicyStore(connection, tenant_id, self._known).policy(wanted)
 
     async def page(self, tenant_id: UUID, request: PageRequest) -> Page:
         """Return a page of the inbox as of now."""
-        statement, arguments = page_sql.page(tenant_id, request)
         async with self._database.driver_tenant(tenant_id) as connection:
+            if request.alerts:
+                words = alert_sql.words_of(tenant_id, request)
+                named = await connection.fetchval(alert_sql.FIND, words, alert_sql.NAMED + 1)
+                statement, arguments = alert_sql.page(tenant_id, request, named)
+            else:
+                statement, arguments = page_sql.page(tenant_id, request)
             found = await connection.fetchrow(statement, *arguments)
         if found is None:
             raise AssertionError("an aggregate always has a row")
+        policy = await self._policy(tenant_id, found["policy_version"])
         now = datetime.now(UTC)
         lifted = ALERT_BONUS if request.smart else 0.0
         rows = [
-            Row(card, score_micros(DEFAULT, key, now, lifted if hit else 0.0), hit)
+            Row(card, score_micros(policy, key, now, lifted if hit else 0.0), hit)
             for card, key, hit in zip(found["cards"] or (), found["keys"] or (), found["hits"] or (), strict=True)
         ]
         return Page(rows, found["total"], found["matches"])
@@ -93,7 +112,7 @@ class InboxStore:
             notes = await connection.fetch(_NOTES, tenant_id, family)
         copies = Copies(row["profile"] or "", row["recommendation"] or "", row["draft"] or "")
         return Detail(
-            stored_of(row),
+            stored_of(row, await self._policy(tenant_id, row["policy_version"])),
             [message_of(one) for one in messages],
             [note_of(one) for one in notes],
             copies,

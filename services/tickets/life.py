@@ -110,6 +110,17 @@ UNPINNING = Step("unpin", lambda ticket, now: _marked(ticket, now, pinned=False)
 DEESCALATING = Step("deescalate", lambda ticket, now: _marked(ticket, now, escalated=False))
 
 
+STEPS = {
+    "close": CLOSING,
+    "reopen": REOPENING,
+    "wake": WAKING,
+    "pin": PINNING,
+    "unpin": UNPINNING,
+    "deescalate": DEESCALATING,
+}
+"""The steps that need nothing else to be known, by their actions."""
+
+
 def heard(ticket: Ticket, written: datetime, now: datetime) -> Ticket:
     """Return the ticket after its customer wrote: awake, and open again.
 

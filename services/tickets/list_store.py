@@ -14,12 +14,14 @@ from services.tickets.cards import Filters
 from services.tickets.errors import PageOrderGoneError
 from services.tickets.page_sql import ON_PLACE, ON_TICKET, ORDER, WAITING, Arguments
 from services.tickets.places import SETTLED
-from services.tickets.rows import Stored, stored_of
+from services.tickets.policy_store import PolicyStore
+from services.tickets.rows import Stored
 from services.tickets.tables import LOADED
 
 _RANKING = """
 SELECT number FROM tickets.rankings WHERE tenant_id = $1
-AND CASE WHEN $2::integer IS NULL THEN state = 'active' ELSE number = $2 AND state <> 'building' END
+AND CASE WHEN $2::integer IS NULL THEN state = 'active' ELSE number = $2 AND state <> 'building'
+    AND coalesce(retire_time, now()) > now() - interval '15 minutes' END
 """
 _COLUMNS = (
     ", ".join(f"t.{column.name}" for column in LOADED)
@@ -39,9 +41,10 @@ class Listed:
 class ListStore:
     """Reads lists of one tenant in one transaction."""
 
-    def __init__(self, connection: AsyncConnection, tenant_id: UUID) -> None:
+    def __init__(self, connection: AsyncConnection, tenant_id: UUID, policies: PolicyStore) -> None:
         self._connection = connection
         self._tenant_id = tenant_id
+        self._policies = policies
 
     async def smart(self, filters: Filters, after: Mapping[str, Any] | None, limit: int) -> Listed:
         """Return tickets by tier and rank, from the place after a cursor on: those that wait, then the closed ones.
@@ -63,7 +66,7 @@ class ListStore:
             rows += await self._places(
                 filters, SETTLED, ["closed"], after if in_settled else None, limit - len(rows), of=ranking
             )
-        return Listed([stored_of(row) for row in rows], [_smart_cursor(row, ranking) for row in rows])
+        return Listed(await self._policies.stored(rows), [_smart_cursor(row, ranking) for row in rows])
 
     async def newest(self, filters: Filters, after: Mapping[str, Any] | None, limit: int) -> Listed:
         """Return tickets by the time that they were opened at, newest first, from the place after a cursor on."""
@@ -83,7 +86,7 @@ class ListStore:
         )
         rows = (await self._connection.exec_driver_sql(statement, tuple(arguments.values))).mappings().all()
         return Listed(
-            [stored_of(row) for row in rows],
+            await self._policies.stored(rows),
             [{"create_time": row["create_time"].isoformat(), "id": str(row["id"])} for row in rows],
         )
 

@@ -13,21 +13,23 @@ from uuid import UUID
 from services.tickets.cards import Filters, PageRequest
 from services.tickets.place_store import COUNTED, total_of
 from services.tickets.places import SETTLED, STEPS
-from services.tickets.scoring import ALERT_BONUS
 
 ON_PLACE = frozenset({"status", "priority", "channel", "assigned_to", "customer_id"})
 """The fields of a ticket that its place has as well."""
 
-ON_TICKET: dict[str, str] = {}
+ON_TICKET: dict[str, str] = {
+    "due_before": "t.due_time < {}::timestamptz",
+    "breached": "(t.breached <> '{{}}' AND {}::boolean)",
+}
 """Further filters: the condition on the ticket `t`, with {} where the value's argument belongs."""
 
 DEEP = 500
 """From so many tickets above a page on, its step is looked up."""
 
-_ACTIVE = "(SELECT number FROM tickets.rankings WHERE tenant_id = $1 AND state = 'active')"
+ACTIVE = "(SELECT number FROM tickets.rankings WHERE tenant_id = $1 AND state = 'active')"
 WAITING = ("open", "pending")
 ORDER = "tier DESC, rank_key DESC, start_time, ticket_id"
-_PLACE = "p.ticket_id, p.tier, p.rank_key, p.start_time, p.reasons, p.ranking"
+PLACE = "p.ticket_id, p.tier, p.rank_key, p.start_time, p.reasons, p.ranking"
 _SORTS = {
     "created_at": "t.create_time",
     "updated_at": "t.update_time",
@@ -39,7 +41,7 @@ _SORTS = {
 }
 # Cards of version 1 hold their reasons themselves.
 _CARD = """t.card || CASE WHEN t.card_version > 1 THEN ',"reasons":' || page.reasons ELSE '' END"""
-_AGGREGATES = (
+AGGREGATES = (
     "array_agg(page.card) AS cards, array_agg(page.rank_key) AS keys, array_agg(page.hit) AS hits, "
     "(SELECT policy_version FROM tickets.rankings WHERE tenant_id = $1 AND state = 'active') AS policy_version"
 )
@@ -58,36 +60,24 @@ class Arguments:
 
 
 def page(tenant_id: UUID, request: PageRequest) -> tuple[str, Sequence[Any]]:
-    """Return the statement of a page of the frontend's inbox: one row with total, matches, cards, keys and hits."""
+    """Return the statement of a page of the frontend's inbox: one row with total, matches, cards, keys and hits.
+
+    Pages with topic alerts are made by alert_sql.py.
+    """
     arguments = Arguments(tenant_id)
-    chosen = _Chosen(arguments, request.filters)
+    chosen = Chosen(arguments, request.filters)
     limit = arguments.add(request.limit, "::bigint")
     first = (request.page - 1) * request.limit
     offset = arguments.add(first, "::bigint")
-    by_place = request.smart or (request.sort == "smart_score" and request.descending and not request.alerts)
-    if not request.alerts:
-        deep = by_place and first > DEEP and request.filters.given().keys() <= {"status"}
-        found = _smart(chosen, limit, offset, deep=deep) if by_place else _plain(chosen, request, limit, offset)
-        rows = f"SELECT found.*, false AS hit FROM ({found}) AS found"
-        return f"SELECT {chosen.total} AS total, 0 AS matches, {_AGGREGATES} FROM ({_carded(rows)}) AS page", (
-            arguments.values
-        )
-    hit = " OR ".join(f"strpos(t.searchable, {arguments.add(phrase, '::text')}) > 0" for _, phrase in request.alerts)
-    hits = (
-        f"hits AS MATERIALIZED (SELECT {_PLACE} FROM tickets.tickets t JOIN tickets.places p "
-        f"ON p.tenant_id = $1 AND p.ticket_id = t.id AND p.ranking IN ({SETTLED}, {_ACTIVE}) "
-        f"WHERE {chosen.on_ticket} AND ({hit}))"
-    )
-    if request.smart:
-        rows = _merged(chosen, limit, offset)
-    else:
-        found = _plain(chosen, request, limit, offset)
-        rows = f"SELECT found.*, ticket_id IN (SELECT ticket_id FROM hits) AS hit FROM ({found}) AS found"
-    counts = f"{chosen.total} AS total, (SELECT count(*) FROM hits) AS matches"
-    return f"WITH {hits} SELECT {counts}, {_AGGREGATES} FROM ({_carded(rows)}) AS page", arguments.values
+    by_place = request.smart or (request.sort == "smart_score" and request.descending)
+    deep = by_place and first > DEEP and request.filters.given().keys() <= {"status"}
+    found = _smart(chosen, limit, offset, deep=deep) if by_place else plain(chosen, request, limit, offset)
+    rows = f"SELECT found.*, false AS hit FROM ({found}) AS found"
+    statement = f"SELECT {chosen.total} AS total, 0 AS matches, {AGGREGATES} FROM ({carded(rows)}) AS page"
+    return statement, arguments.values
 
 
-class _Chosen:
+class Chosen:
     """What the filters of a list come to in SQL."""
 
     def __init__(self, arguments: Arguments, filters: Filters) -> None:
@@ -111,22 +101,22 @@ class _Chosen:
         return " UNION ALL ".join(self._places(status, bound) for status in statuses)
 
     def _places(self, status: str, bound: str) -> str:
-        ranking = str(SETTLED) if status == "closed" else _ACTIVE
+        ranking = str(SETTLED) if status == "closed" else ACTIVE
         tickets = " JOIN tickets.tickets t ON t.tenant_id = $1 AND t.id = p.ticket_id" if self._further else ""
         return (
-            f"SELECT {_PLACE} FROM tickets.places p{tickets} WHERE p.tenant_id = $1 AND p.ranking = {ranking} "
+            f"SELECT {PLACE} FROM tickets.places p{tickets} WHERE p.tenant_id = $1 AND p.ranking = {ranking} "
             f"AND p.status = '{status}'{self._on_place}{self._further}{bound}"
         )
 
 
-def _carded(rows: str) -> str:
+def carded(rows: str) -> str:
     """Return rows of places with their cards, in the order in which they come."""
     # The card is looked up row by row: a join might bring the rows in another order.
     card = f"(SELECT {_CARD} FROM tickets.tickets t WHERE t.tenant_id = $1 AND t.id = page.ticket_id)"
     return f"SELECT {card} AS card, page.rank_key, page.hit FROM ({rows}) AS page"
 
 
-def _smart(chosen: _Chosen, limit: str, offset: str, *, deep: bool) -> str:
+def _smart(chosen: Chosen, limit: str, offset: str, *, deep: bool) -> str:
     """Return the places of a page in smart order: tickets that wait, behind them the closed ones."""
     waiting = [status for status in chosen.statuses if status != "closed"]
     if not waiting:
@@ -139,10 +129,10 @@ def _smart(chosen: _Chosen, limit: str, offset: str, *, deep: bool) -> str:
     return f"WITH one AS MATERIALIZED ({one}) SELECT * FROM one UNION ALL SELECT * FROM ({two}) AS two"
 
 
-def _range(chosen: _Chosen, statuses: Sequence[str], limit: str, offset: str, *, deep: bool) -> str:
+def _range(chosen: Chosen, statuses: Sequence[str], limit: str, offset: str, *, deep: bool) -> str:
     if not deep:
         return f"SELECT * FROM ({chosen.places(statuses)}) AS p ORDER BY {ORDER} LIMIT {limit} OFFSET {offset}"
-    ranking = str(SETTLED) if "closed" in statuses else _ACTIVE
+    ranking = str(SETTLED) if "closed" in statuses else ACTIVE
     some = ", ".join(f"'{status}'" for status in statuses)
     steps = (
         "SELECT tier, step, sum(tickets) AS here FROM tickets.depths "
@@ -162,14 +152,14 @@ def _range(chosen: _Chosen, statuses: Sequence[str], limit: str, offset: str, *,
     )
 
 
-def _plain(chosen: _Chosen, request: PageRequest, limit: str, offset: str) -> str:
+def plain(chosen: Chosen, request: PageRequest, limit: str, offset: str) -> str:
     """Return the places of a page that is sorted by a field; the id makes the order total."""
     direction = "DESC NULLS LAST" if request.descending else "ASC NULLS FIRST"
-    place = f"p.tenant_id = $1 AND p.ticket_id = t.id AND p.ranking IN ({SETTLED}, {_ACTIVE})"
+    place = f"p.tenant_id = $1 AND p.ticket_id = t.id AND p.ranking IN ({SETTLED}, {ACTIVE})"
     if request.sort == "smart_score":
         order = f"p.rank_key {direction}, t.id"
         return (
-            f"SELECT {_PLACE} FROM tickets.tickets t JOIN tickets.places p ON {place} WHERE {chosen.on_ticket} "
+            f"SELECT {PLACE} FROM tickets.tickets t JOIN tickets.places p ON {place} WHERE {chosen.on_ticket} "
             f"ORDER BY {order} LIMIT {limit} OFFSET {offset}"
         )
     # A descending time without NULLS LAST is the order of an index; no ticket lacks the time that it was opened at.
@@ -177,23 +167,5 @@ def _plain(chosen: _Chosen, request: PageRequest, limit: str, offset: str) -> st
     found = f"SELECT t.id FROM tickets.tickets t WHERE {chosen.on_ticket} ORDER BY {_SORTS[request.sort]} {nulls}, t.id"
     return (
         f"SELECT placed.* FROM ({found} LIMIT {limit} OFFSET {offset}) AS t "
-        f"CROSS JOIN LATERAL (SELECT {_PLACE} FROM tickets.places p WHERE {place} OFFSET 0) AS placed"
-    )
-
-
-def _merged(chosen: _Chosen, limit: str, offset: str) -> str:
-    """Return a smart page with alerts: the best that match and the best that do not, merged by rank and bonus."""
-    reach = f"LIMIT {limit} + {offset}"
-    # NOT IN, not NOT EXISTS: the planner cannot guess how many match, and this way it hashes them in any case.
-    others = " UNION ALL ".join(
-        f"(SELECT *, false AS hit FROM ({chosen.places((status,))}) AS p "
-        f"WHERE ticket_id NOT IN (SELECT ticket_id FROM hits) ORDER BY {ORDER} {reach})"
-        for status in chosen.statuses
-    )
-    settled = f"ranking = {SETTLED}"
-    hits = f"SELECT *, true AS hit FROM hits ORDER BY {settled}, {ORDER} {reach}"
-    bonus = f"rank_key + CASE WHEN hit THEN {ALERT_BONUS!r} ELSE 0 END"
-    return (
-        f"SELECT * FROM (({hits}) UNION ALL {others}) AS heads "
-        f"ORDER BY {settled}, tier DESC, {bonus} DESC, start_time, ticket_id LIMIT {limit} OFFSET {offset}"
+        f"CROSS JOIN LATERAL (SELECT {PLACE} FROM tickets.places p WHERE {place} OFFSET 0) AS placed"
     )

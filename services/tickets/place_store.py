@@ -25,7 +25,7 @@ FOLD_EVERY = 64
 # What is counted is the place that lists show: in the active ranking, or the settled one.
 _PUT = f"""
 WITH given AS (
-    SELECT * FROM unnest($5::integer[], $6::smallint[], $7::float8[], $8::text[]) 
+    SELECT * FROM unnest($5::integer[], $6::smallint[], $7::float8[], $8::text[])
         AS g (ranking, tier, rank_key, reasons)
 ), before AS MATERIALIZED (
     SELECT ranking, status, priority, channel, assigned_to, tier, rank_key FROM tickets.places

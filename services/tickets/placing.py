@@ -1,12 +1,17 @@
 """Finds the ticket that a request names, and puts a changed one where it belongs: rank, reasons and card in one go."""
 
+from collections.abc import Sequence
+from datetime import datetime
+
 from services.tickets import cards, scoring
 from services.tickets.alerts import searchable
+from services.tickets.clocking import clocked, tell
 from services.tickets.errors import TicketNotFoundError
 from services.tickets.facts import Facts, Tier
 from services.tickets.language import Signals, analyse
 from services.tickets.numbers import parse_reference
 from services.tickets.places import SETTLED, Place
+from services.tickets.ranking_store import Waiting
 from services.tickets.rows import Stored
 from services.tickets.scoring import Rank
 from services.tickets.store import Placement, Shop
@@ -46,18 +51,34 @@ async def find_going_on(shop: Shop, reference: str) -> Stored:
 async def facts_of(shop: Shop, ticket: Ticket, signals: Signals) -> Facts:
     """Return all that the order needs of a ticket."""
     customer = await shop.customer(ticket.customer_id)
-    return Facts(ticket.start_time, ticket.priority, customer, signals, tier=Tier(ticket.tier))
+    hours, origin = (await shop.sla.settings()).answer(ticket.priority, ticket.tags)
+    return Facts(ticket.start_time, ticket.priority, customer, signals, hours, origin, tier=Tier(ticket.tier))
 
 
-async def place(shop: Shop, ticket: Ticket, *, added: str = "", search_anew: bool = False) -> Stored:
+async def facts_of_many(shop: Shop, tickets: Sequence[Waiting]) -> list[Facts]:
+    """Return the same as `facts_of` for many tickets, in few statements."""
+    sla = await shop.sla.settings()
+    return [
+        Facts(
+            one.start_time, one.priority, one.customer, one.signals, *sla.answer(one.priority, one.tags), tier=one.tier
+        )
+        for one in tickets
+    ]
+
+
+async def place(
+    shop: Shop, ticket: Ticket, *, added: str = "", search_anew: bool = False, now: datetime | None = None
+) -> Stored:
     """Store a ticket that is locked, with everything that is derived of it.
 
     `added` is what its new messages add to what topic alerts search; `search_anew` reads all of it again, for when the
-    subject changed or messages were hidden.
+    subject changed or messages were hidden. The ticket's clocks are judged as of `now`, or of its last change.
     """
     conversation = await shop.conversation(ticket.family)
     signals = analyse(ticket.subject, conversation.customer_texts)
     facts = await facts_of(shop, ticket, signals)
+    alarm, now = ticket.clocks.alarm, now or ticket.update_time
+    ticket, news = await clocked(shop, ticket, now)
     rankings = await shop.places.rankings()
     policies = {ranking: await shop.policies.policy(ranking.policy_version) for ranking in rankings.live}
     ranks = {ranking: scoring.rank(policy, facts) for ranking, policy in policies.items()}
@@ -72,6 +93,9 @@ async def place(shop: Shop, ticket: Ticket, *, added: str = "", search_anew: boo
     else:
         places = [_place(ranking.number, made) for ranking, made in ranks.items()]
     await shop.update(ticket, Placement(signals, rank, places, rankings, card, conversation, everything), added)
+    if ticket.clocks.alarm != alarm:
+        await shop.sla.set_timer(ticket.id, ticket.clocks.alarm, now)
+    await tell(shop, ticket, rank.key, news, now)
     last_time = conversation.last.create_time if conversation.last else None
     return Stored(ticket, rank, signals, conversation.count, last_time, policies[rankings.active])
 

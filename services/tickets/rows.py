@@ -10,6 +10,7 @@ from services.tickets.facts import Tier
 from services.tickets.language import Signals
 from services.tickets.policies import DEFAULT, Policy
 from services.tickets.scoring import Rank
+from services.tickets.sla_rows import clocks_of
 from services.tickets.tickets import Message, Note, Ticket
 from services.tickets.wording import Part
 
@@ -33,10 +34,8 @@ class Stored:
     policy: Policy = DEFAULT
 
 
-def stored_of(row: Row) -> Stored:
-    """Return the ticket of a row."""
-    read: dict[str, Any] = _json(row["signals"])
-    signals: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in read.items()}
+def stored_of(row: Row, policy: Policy = DEFAULT) -> Stored:
+    """Return the ticket of a row, whose place was made by a policy."""
     parts = tuple(Part(**part) for part in _json(row["parts"]))
     return Stored(
         ticket=Ticket(
@@ -65,16 +64,25 @@ def stored_of(row: Row) -> Stored:
             escalated=row["escalated"],
             merged_into=row["merged_into"],
             merged_from=tuple(row["merged_from"]),
+            clocks=clocks_of(row),
         ),
         rank=Rank(
             row["rank_key"] if row["place_key"] is None else row["place_key"],
             parts,
             Tier(2 if row["pinned"] else int(row["escalated"])),
         ),
-        signals=Signals(**signals),
+        signals=signals_of(row["signals"]),
         message_count=row["message_count"],
         last_message_time=row["last_message_time"],
+        policy=policy,
     )
+
+
+def signals_of(value: Any) -> Signals:
+    """Return the signals of a JSON column."""
+    read: dict[str, Any] = _json(value)
+    values: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in read.items()}
+    return Signals(**values)
 
 
 def message_of(row: Row) -> Message:

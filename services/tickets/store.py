@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database import Database
+from servicekit.doorbell import Doorbell
 from servicekit.errors import DomainError
 from servicekit.ids import uuid7
 from services.tickets.alerts import MAX_SEARCHABLE
@@ -26,8 +27,11 @@ from services.tickets.list_store import ListStore
 from services.tickets.place_store import PlaceStore
 from services.tickets.places import SETTLED, Place, Rankings
 from services.tickets.policy_store import KnownPolicies, PolicyStore
-from services.tickets.rows import Stored, message_of, note_of, stored_of
+from services.tickets.ranking_store import RankingStore
+from services.tickets.rows import Stored, message_of, note_of
 from services.tickets.scoring import Rank
+from services.tickets.sla_rows import clock_columns
+from services.tickets.sla_store import TIMER_BELL, SlaStore
 from services.tickets.tables import (
     LOADED,
     advice_copies,
@@ -125,8 +129,10 @@ class AdviceCopy:
 class Store:
     """Opens transactions inside a tenant."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, doorbell: Doorbell | None = None) -> None:
+        """Keep it in a database; the doorbell wakes who waits for timers when one is set that rings soon."""
         self.database = database
+        self._doorbell = doorbell
         self.known_policies = KnownPolicies()
 
     @asynccontextmanager
@@ -135,6 +141,8 @@ class Store:
         async with self.database.tenant(tenant_id) as connection:
             shop = Shop(connection, tenant_id, self.known_policies)
             yield shop
+        if shop.sla.wakes_soon and self._doorbell is not None:
+            await self._doorbell.ring(TIMER_BELL)
         if shop.crowded:
             # What was asked for is done and committed; the counts are right with or without this.
             with contextlib.suppress(DomainError):
@@ -150,11 +158,23 @@ class Store:
         async with self.database.alone(task) as still:
             yield still
 
+    async def tenants_with_rankings_to_do(self, retired_before: datetime) -> list[UUID]:
+        """Return the tenants that have a ranking to be built, or one that was retired before a moment."""
+        async with self.database.spanning() as connection:
+            statement = text("SELECT tickets.tenants_with_rankings_to_do(:before)")
+            return list(await connection.scalars(statement, {"before": retired_before}))
+
     async def log_position(self, log: str) -> str:
         """Return where the reading of another service's log stands; empty at its beginning."""
         async with self.database.spanning() as connection:
             position = await connection.scalar(text("SELECT tickets.log_position(:log)"), {"log": log})
         return str(position)
+
+    async def tenants_to_learn_from(self, every: timedelta, at_most: int) -> list[UUID]:
+        """Return tenants with tickets from which nothing was learned for so long, those that wait longest first."""
+        statement = text("SELECT tickets.tenants_to_learn_from(now() - CAST(:every AS interval), :at_most)")
+        async with self.database.spanning() as connection:
+            return list(await connection.scalars(statement, {"every": every, "at_most": at_most}))
 
     async def set_log_position(self, log: str, cursor: str) -> None:
         """Remember where the reading of another service's log stands."""
@@ -172,7 +192,9 @@ class Shop:
         self._tenant_id = tenant_id
         self.places = PlaceStore(connection, tenant_id)
         self.policies = PolicyStore(connection, tenant_id, known_policies)
-        self.lists = ListStore(connection, tenant_id)
+        self.lists = ListStore(connection, tenant_id, self.policies)
+        self.rankings = RankingStore(connection, tenant_id)
+        self.sla = SlaStore(connection, tenant_id)
         self.crowded = False
 
     def _mine(self, table: Any, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
@@ -228,19 +250,19 @@ class Shop:
 
     async def _several(self, wanted: ColumnElement[bool]) -> list[Stored]:
         query = select(*_STORED).select_from(_PLACED).where(wanted).order_by(tickets.c.id).with_for_update(of=tickets)
-        return [stored_of(row) for row in (await self._connection.execute(query)).mappings()]
+        return await self.policies.stored((await self._connection.execute(query)).mappings().all())
 
     async def find_many(self, ids: Collection[UUID]) -> dict[UUID, Stored]:
         """Return the tickets with these ids."""
         query = select(*_STORED).select_from(_PLACED).where(self._mine(tickets, tickets.c.id.in_(list(ids))))
-        found = [stored_of(row) for row in (await self._connection.execute(query)).mappings()]
+        found = await self.policies.stored((await self._connection.execute(query)).mappings().all())
         return {stored.ticket.id: stored for stored in found}
 
     async def _one(self, wanted: ColumnElement[bool], *, lock: bool) -> Stored | None:
         query = select(*_STORED).select_from(_PLACED).where(wanted)
         query = query.with_for_update(of=tickets) if lock else query
-        row = (await self._connection.execute(query)).mappings().first()
-        return stored_of(row) if row else None
+        found = await self.policies.stored((await self._connection.execute(query)).mappings().all())
+        return found[0] if found else None
 
     async def insert(self, ticket: Ticket) -> None:
         """Add a ticket; it is placed when its messages have been added."""
@@ -532,6 +554,7 @@ def _columns(ticket: Ticket) -> dict[str, Any]:
         "merged_from": list(ticket.merged_from),
         "metadata": dict(ticket.metadata),
         "field_times": dict(ticket.field_times),
+        **clock_columns(ticket.clocks),
     }
 
 

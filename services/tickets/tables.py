@@ -80,6 +80,14 @@ tickets = Table(
     _text("card"),
     Column("card_version", SmallInteger, nullable=False),
     Column("message_count", Integer, nullable=False),
+    # What is due when, the first of it, what was due and did not come, and what the clocks remember (sla.py).
+    _moment("first_response_due", nullable=True),
+    _moment("next_response_due", nullable=True),
+    _moment("resolution_due", nullable=True),
+    _moment("due_time", nullable=True),
+    Column("breached", ARRAY(Text), nullable=False),
+    Column("clocks", JSONB, nullable=False),
+    Column("clock_revision", BigInteger, nullable=False),
 )
 
 LOADED = [column for column in tickets.c if column.name not in {"searchable", "card", "card_version"}]
@@ -286,6 +294,29 @@ log_positions = Table(
     metadata,
     _key("log", Text),
     _text("cursor"),
+)
+
+# What a tenant promises, and its calendar; applied is the revision that all clocks were set by.
+sla_settings = Table(
+    "sla_settings",
+    metadata,
+    _key("tenant_id"),
+    Column("revision", BigInteger, nullable=False),
+    Column("applied_revision", BigInteger, nullable=False),
+    Column("calendar", JSONB, nullable=False),
+    Column("priorities", JSONB, nullable=False),
+    Column("tags", JSONB, nullable=False),
+    _text("principal"),
+    _moment("update_time"),
+)
+
+# When a ticket has to be looked at although nothing happens to it.
+timers = Table(
+    "timers",
+    metadata,
+    _key("tenant_id"),
+    _key("ticket_id"),
+    _moment("wake_time"),
 )
 
 held_changes = Table(

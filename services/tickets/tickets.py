@@ -14,6 +14,7 @@ from services.tickets.errors import (
     TicketNotClosedError,
 )
 from services.tickets.numbers import number_text
+from services.tickets.sla import Clocks
 
 STATUSES = ("open", "pending", "closed")
 
@@ -79,6 +80,7 @@ class Ticket:
         escalated: it stands above all that are neither pinned nor escalated.
         merged_into: the ticket that goes on in its stead; only a closed ticket has one.
         merged_from: the tickets whose messages are read as this one's, those merged into them included.
+        clocks: what is due when; placing brings it up to date.
     """
 
     id: UUID
@@ -106,6 +108,7 @@ class Ticket:
     escalated: bool = False
     merged_into: UUID | None = None
     merged_from: tuple[UUID, ...] = ()
+    clocks: Clocks = Clocks()  # noqa: RUF009 - it is frozen
 
     @property
     def number_text(self) -> str:

@@ -1,0 +1,173 @@
+"""All SQL by which a ranking is begun, built beside the active one, put in its place, and taken away in the end."""
+
+# ruff: noqa: S608 - only names of ours are written into statements; every value is an argument
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.tickets.changes import Kind
+from services.tickets.facts import Customer, Tier
+from services.tickets.language import Signals
+from services.tickets.place_store import PlaceStore
+from services.tickets.places import STEPS, Ranking
+from services.tickets.rows import signals_of
+
+# What was being built is gone from the moment on: nobody can have begun to read it.
+_ABANDON = """
+UPDATE tickets.rankings SET state = 'retired', retire_time = 'epoch' WHERE tenant_id = $1 AND state = 'building'
+"""
+_BEGIN = """
+INSERT INTO tickets.rankings (tenant_id, number, policy_version, state)
+SELECT $1, max(number) + 1, $2::integer, 'building' FROM tickets.rankings WHERE tenant_id = $1 RETURNING number
+"""
+_WAITING_IDS = "SELECT ticket_id FROM tickets.places WHERE tenant_id = $1 AND ranking = $2 ORDER BY ticket_id"
+_WAITING = """
+SELECT t.id, t.priority, t.start_time, t.tags, t.pinned, t.escalated, t.signals::text AS signals, t.customer_id,
+    c.lifetime_value, c.churn_probability, c.origin, c.update_time
+FROM tickets.tickets t
+LEFT JOIN tickets.customer_copies c ON c.tenant_id = t.tenant_id AND c.customer_id = t.customer_id
+WHERE t.tenant_id = $1 AND t.id = ANY ($2::uuid[]) AND t.status <> 'closed'
+"""
+# What a writer has placed already is newer, or the same.
+_ADD = """
+INSERT INTO tickets.places (tenant_id, ranking, ticket_id, status, priority, channel, assigned_to, customer_id, tier,
+    rank_key, start_time, reasons)
+SELECT $1, $2, t.id, t.status, t.priority, t.channel, t.assigned_to, t.customer_id, given.tier, given.rank_key,
+    t.start_time, given.reasons
+FROM unnest($3::uuid[], $4::smallint[], $5::float8[], $6::text[]) AS given (ticket_id, tier, rank_key, reasons)
+JOIN tickets.tickets t ON t.tenant_id = $1 AND t.id = given.ticket_id
+ON CONFLICT DO NOTHING
+"""
+_COUNT = f"""
+INSERT INTO tickets.depths (tenant_id, ranking, status, tier, step, tickets)
+SELECT $1, $2, status, tier, floor(rank_key * {STEPS})::integer AS step, count(*)
+FROM tickets.places WHERE tenant_id = $1 AND ranking = $2 GROUP BY status, tier, step
+"""
+_TELL = f"""
+INSERT INTO tickets.changes (tenant_id, kind, ticket_id, number, revision, status, previous_status, rank_key,
+    previous_rank_key, start_time)
+SELECT $1, '{Kind.MOVED.value}', t.id, t.number, t.revision, t.status, t.status, made.rank_key, old.rank_key,
+    t.start_time
+FROM tickets.places made
+JOIN tickets.places old ON old.tenant_id = $1 AND old.ticket_id = made.ticket_id AND old.ranking = $3
+JOIN tickets.tickets t ON t.tenant_id = $1 AND t.id = made.ticket_id
+WHERE made.tenant_id = $1 AND made.ranking = $2 AND made.rank_key <> old.rank_key
+"""
+_RETIRE = """
+UPDATE tickets.rankings SET state = 'retired', retire_time = now() WHERE tenant_id = $1 AND state = 'active'
+"""
+_ACTIVATE = "UPDATE tickets.rankings SET state = 'active' WHERE tenant_id = $1 AND number = $2"
+_OLD = """
+SELECT number FROM tickets.rankings WHERE tenant_id = $1 AND state = 'retired' AND retire_time < $2 ORDER BY number
+"""
+_REMOVE = """
+DELETE FROM tickets.places WHERE tenant_id = $1 AND ranking = $2 AND ctid = ANY (ARRAY(
+    SELECT ctid FROM tickets.places WHERE tenant_id = $1 AND ranking = $2 LIMIT $3
+))
+"""
+_FORGET = "DELETE FROM tickets.rankings WHERE tenant_id = $1 AND number = $2"
+_FORGET_DEPTHS = "DELETE FROM tickets.depths WHERE tenant_id = $1 AND ranking = $2"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A ticket that is not closed, as far as its place depends on it."""
+
+    ticket_id: UUID
+    priority: str
+    start_time: datetime
+    tags: Sequence[str]
+    tier: Tier
+    customer: Customer
+    signals: Signals
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a ranking that is being built says of one ticket."""
+
+    ticket_id: UUID
+    tier: int
+    key: float
+    reasons: Sequence[str]
+
+
+class RankingStore:
+    """The rankings of one tenant, in one transaction."""
+
+    def __init__(self, connection: AsyncConnection, tenant_id: UUID) -> None:
+        self._connection = connection
+        self._tenant_id = tenant_id
+        self._places = PlaceStore(connection, tenant_id)
+
+    async def _run(self, statement: str, *arguments: Any) -> Any:
+        return await self._connection.exec_driver_sql(statement, (self._tenant_id, *arguments))
+
+    async def begin(self, policy_version: int) -> Ranking:
+        """Begin a ranking by a version of the policy; one that is still being built is given up."""
+        await self._places.rankings()
+        await self._run(_ABANDON)
+        return Ranking((await self._run(_BEGIN, policy_version)).scalar_one(), policy_version)
+
+    async def waiting_ids(self, ranking: int) -> list[UUID]:
+        """Return the tickets that have a place in a ranking."""
+        return list((await self._run(_WAITING_IDS, ranking)).scalars())
+
+    async def waiting(self, ids: Sequence[UUID]) -> list[Waiting]:
+        """Return those of the tickets that are not closed."""
+        return [_waiting(row) for row in await self._run(_WAITING, list(ids))]
+
+    async def add(self, ranking: int, standings: Sequence[Standing]) -> None:
+        """Give tickets their places in a ranking that is being built, where they have none yet."""
+        await self._run(
+            _ADD,
+            ranking,
+            [one.ticket_id for one in standings],
+            [one.tier for one in standings],
+            [one.key for one in standings],
+            [orjson.dumps(one.reasons).decode() for one in standings],
+        )
+
+    async def take_over(self, ranking: int) -> bool:
+        """Put a complete ranking in the place of the active one and tell the watchers; False when it was given up."""
+        found = await self._places.rankings()
+        if found.building is None or found.building.number != ranking:
+            return False
+        for old in (ranking, found.active.number):
+            await self._run(_FORGET_DEPTHS, old)
+        await self._run(_COUNT, ranking)
+        await self._run(_TELL, ranking, found.active.number)
+        await self._run(_RETIRE)
+        await self._run(_ACTIVATE, ranking)
+        return True
+
+    async def old(self, retired_before: datetime) -> list[int]:
+        """Return the rankings that nobody reads any more."""
+        return list((await self._run(_OLD, retired_before)).scalars())
+
+    async def remove(self, ranking: int, at_most: int) -> int:
+        """Remove some places of an old ranking, and when there are none left the ranking; return how many went."""
+        removed: int = (await self._run(_REMOVE, ranking, at_most)).rowcount
+        if not removed:
+            await self._run(_FORGET_DEPTHS, ranking)
+            await self._run(_FORGET, ranking)
+        return removed
+
+
+def _waiting(row: Any) -> Waiting:
+    known = row.origin is not None
+    return Waiting(
+        row.id,
+        row.priority,
+        row.start_time,
+        row.tags,
+        Tier(2 if row.pinned else int(row.escalated)),
+        Customer(row.lifetime_value, row.churn_probability, row.origin, row.update_time) if known else Customer(),
+        signals_of(row.signals),
+    )

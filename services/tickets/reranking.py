@@ -1,0 +1,131 @@
+"""Builds rankings in the background: a changed policy orders a whole inbox anew while everybody goes on reading it.
+
+The new ranking is built beside the active one, a batch at a time. While a batch is placed nobody else of the tenant
+places a ticket, for a few hundredths of a second; before and after it every writer places its tickets in both rankings.
+So when the last batch is done the new ranking is complete, and takes over in one transaction: each page is read from
+one ranking, and the pages that go on with a list that was begun in the old one find its rows for a while.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import structlog
+
+from servicekit.doorbell import Doorbell
+from servicekit.errors import DomainError
+from services.tickets import scoring
+from services.tickets.desk import Clock, utc_now
+from services.tickets.inbox import Inbox
+from services.tickets.places import Ranking
+from services.tickets.placing import facts_of_many
+from services.tickets.ranking_store import Standing
+from services.tickets.store import Store
+
+BELL = "tickets.rankings"
+"""The doorbell that is rung when a ranking was begun."""
+
+KEPT_FOR = timedelta(minutes=15)
+"""How long a list that was begun in an old ranking can be gone on with."""
+
+_SWEPT_AFTER = KEPT_FOR + timedelta(minutes=1)
+_AT_ONCE = 500
+_REMOVED_AT_ONCE = 5_000
+_CHECK_SECONDS = 60.0
+_RETRY_SECONDS = 5.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Reranking:
+    """Builds what was begun, and takes old rankings away."""
+
+    def __init__(self, store: Store, inbox: Inbox, doorbell: Doorbell, clock: Clock = utc_now) -> None:
+        self._store = store
+        self._inbox = inbox
+        self._doorbell = doorbell
+        self._clock = clock
+
+    async def begin(self, tenant_id: UUID, policy_version: int) -> Ranking:
+        """Begin to order a tenant's inbox by a version of its policy; what is being built now is given up."""
+        async with self._store.shop(tenant_id) as shop:
+            ranking = await shop.rankings.begin(policy_version)
+        await self._doorbell.ring(BELL)
+        return ranking
+
+    async def run(self) -> None:
+        """Build and sweep whenever there is something to do; of all processes one at a time. Runs until cancelled."""
+        while True:
+            pause = _CHECK_SECONDS
+            try:
+                async with self._store.alone("tickets.rankings") as still_alone:
+                    while still_alone is not None and await still_alone() and await self.work():
+                        pass
+            except (DomainError, OSError) as error:
+                _log.warning("reranking_interrupted", error=type(error).__name__)
+                pause = _RETRY_SECONDS
+            except Exception:  # noqa: BLE001 - the next attempt may work
+                _log.exception("reranking_failed")
+                pause = _RETRY_SECONDS
+            await self._doorbell.wait(BELL, pause)
+
+    async def work(self) -> bool:
+        """Do what there is to do for every tenant; tell whether there was anything."""
+        tenants = await self._store.tenants_with_rankings_to_do(self._clock() - _SWEPT_AFTER)
+        for tenant_id in tenants:
+            await self.build(tenant_id)
+            await self.sweep(tenant_id, self._clock() - _SWEPT_AFTER)
+        return bool(tenants)
+
+    async def build(self, tenant_id: UUID) -> bool:
+        """Build the ranking that was begun and let it take over; False when there is none, or it was given up."""
+        async with self._store.shop(tenant_id) as shop:
+            # Whoever placed a ticket without knowing of the new ranking has ended when this returns.
+            await shop.wait_for_placers()
+            rankings = await shop.places.rankings()
+            if rankings.building is None:
+                return False
+            ids = await shop.rankings.waiting_ids(rankings.active.number)
+        building = rankings.building
+        for some in _batches(ids):
+            await self._place(tenant_id, building, some)
+        async with self._store.shop(tenant_id) as shop:
+            await shop.wait_for_placers()
+            taken = await shop.rankings.take_over(building.number)
+        if taken:
+            await self._inbox.changed(tenant_id)
+            _log.info("ranking_took_over", tenant_id=str(tenant_id), policy_version=building.policy_version)
+        return taken
+
+    async def _place(self, tenant_id: UUID, ranking: Ranking, ids: Sequence[UUID]) -> None:
+        """Place a batch of tickets in a ranking; nobody else of the tenant places one meanwhile."""
+        async with self._store.shop(tenant_id) as shop:
+            await shop.wait_for_placers()
+            policy = await shop.policies.policy(ranking.policy_version)
+            waiting = await shop.rankings.waiting(ids)
+            standings = []
+            for one, facts in zip(waiting, await facts_of_many(shop, waiting), strict=True):
+                key, reasons = scoring.standing(policy, facts)
+                standings.append(Standing(one.ticket_id, facts.tier, key, reasons))
+            await shop.rankings.add(ranking.number, standings)
+
+    async def sweep(self, tenant_id: UUID, retired_before: datetime) -> int:
+        """Remove the rankings of a tenant that were retired before a moment; return how many places went."""
+        async with self._store.shop(tenant_id) as shop:
+            await shop.wait_for_placers()
+            old = await shop.rankings.old(retired_before)
+        removed = 0
+        for ranking in old:
+            some = 1
+            while some:
+                async with self._store.shop(tenant_id) as shop:
+                    some = await shop.rankings.remove(ranking, _REMOVED_AT_ONCE)
+                removed += some
+                await asyncio.sleep(0)
+        return removed
+
+
+def _batches(ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
+    for start in range(0, len(ids), _AT_ONCE):
+        yield ids[start : start + _AT_ONCE]
