@@ -6,7 +6,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from rapport.frontend.v1 import ticket_desk_pb2_grpc
-from rapport.tickets.v1 import conversation_service_pb2_grpc, ingest_service_pb2_grpc, ticket_service_pb2_grpc
+from rapport.tickets.v1 import (
+    conversation_service_pb2_grpc,
+    ingest_service_pb2_grpc,
+    policy_service_pb2_grpc,
+    search_service_pb2_grpc,
+    sla_service_pb2_grpc,
+    ticket_service_pb2_grpc,
+)
 
 from servicekit.audit import AuditTrail, keeping, remote
 from servicekit.cache import Cache
@@ -25,17 +32,28 @@ from services.tickets.customers import CustomerFollower
 from services.tickets.desk import Desk
 from services.tickets.erasing import Erasing
 from services.tickets.erasure_store import ErasureStore
+from services.tickets.explaining import Explaining
 from services.tickets.frontend import TicketDeskServicer
 from services.tickets.held_store import HeldChanges
 from services.tickets.inbox import Inbox
 from services.tickets.inbox_events import InboxEvents
 from services.tickets.inbox_store import InboxStore
 from services.tickets.intake import Intake
+from services.tickets.learning import learn_for_ever
 from services.tickets.listing import Listing
+from services.tickets.policy_desk import PolicyDesk
+from services.tickets.policy_servicer import PolicyServicer
+from services.tickets.search import Search
+from services.tickets.search_servicer import SearchServicer
+from services.tickets.search_store import SearchStore
 from services.tickets.service import ConversationServicer, IngestServicer, TicketServicer
 from services.tickets.settings import TicketsSettings
+from services.tickets.sla_desk import SlaDesk
+from services.tickets.sla_servicer import SlaServicer
 from services.tickets.store import Store
+from services.tickets.timers import Timers
 from services.tickets.watching import Watching
+from services.tickets.working import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +67,28 @@ class Parts:
 
 
 def registrations(
-    store: Store, inbox: Inbox, erasing: Erasing, tokens: PageTokens, events: InboxEvents
+    store: Store, inbox: Inbox, erasing: Erasing, tokens: PageTokens, events: InboxEvents, doorbell: Doorbell
 ) -> Sequence[Registration]:
     """Return the servicers of the service."""
+    explaining = Explaining(store)
+    ordering = PolicyDesk(store, doorbell)
+    policies = PolicyServicer(ordering, explaining, tokens)
+    sla = SlaServicer(SlaDesk(store, ordering.on_calendar, ordering.on_targets))
     desk, intake = Desk(store, inbox), Intake(store, inbox)
-    tickets = TicketServicer(desk, Listing(store, tokens), erasing, tokens, events)
+    search = Search(store, SearchStore(store.database), tokens)
+    tickets = TicketServicer(desk, Work(store, inbox), Listing(store, tokens), erasing, tokens, events, explaining)
     return (
         Registration(ticket_service_pb2_grpc.add_TicketServiceServicer_to_server, tickets),
         Registration(ingest_service_pb2_grpc.add_IngestServiceServicer_to_server, IngestServicer(intake)),
         Registration(
             conversation_service_pb2_grpc.add_ConversationServiceServicer_to_server, ConversationServicer(desk)
         ),
-        Registration(ticket_desk_pb2_grpc.add_TicketDeskServicer_to_server, TicketDeskServicer(desk, inbox)),
+        Registration(
+            ticket_desk_pb2_grpc.add_TicketDeskServicer_to_server, TicketDeskServicer(desk, inbox, explaining)
+        ),
+        Registration(policy_service_pb2_grpc.add_PolicyServiceServicer_to_server, policies),
+        Registration(sla_service_pb2_grpc.add_SlaServiceServicer_to_server, sla),
+        Registration(search_service_pb2_grpc.add_SearchServiceServicer_to_server, SearchServicer(search)),
     )
 
 
@@ -92,14 +120,19 @@ async def wired(settings: TicketsSettings) -> AsyncIterator[Parts]:
         trust = TrustWatcher(workload, tenants)
         stack.push_async_callback(trust.stop)
         await database.check_role()
-        store, inbox = Store(database), Inbox(InboxStore(database), cache, doorbell)
+        store, inbox = Store(database, doorbell), Inbox(InboxStore(database), cache, doorbell)
         erasing = Erasing(ErasureStore(database), inbox)
         changes = ChangeStore(database)
         watching = Watching(changes, doorbell)
         stack.push_async_callback(watching.close)
         sweeping = asyncio.create_task(sweep_for_ever(store, changes), name="change_sweeper")
         stack.push_async_callback(_end, sweeping)
+        learning = asyncio.create_task(learn_for_ever(store, PolicyDesk(store, doorbell)), name="learning")
+        stack.push_async_callback(_end, learning)
         await trust.start()
+        timers = Timers(store, inbox, Desk(store, inbox).wake_due, doorbell, lambda: trust.refused_tenants)
+        ringing = asyncio.create_task(timers.run(), name="timers")
+        stack.push_async_callback(_end, ringing)
         audit = await stack.enter_async_context(keeping(remote(workload, tenants)))
         if settings.recommendations_target:
             channel = open_channel(settings.recommendations_target, "recommendations", tls)
@@ -117,7 +150,9 @@ async def wired(settings: TicketsSettings) -> AsyncIterator[Parts]:
             stack.push_async_callback(_end, task)
         yield Parts(
             registrations=(
-                *registrations(store, inbox, erasing, PageTokens.from_secret(secret), InboxEvents(watching, secret)),
+                *registrations(
+                    store, inbox, erasing, PageTokens.from_secret(secret), InboxEvents(watching, secret), doorbell
+                ),
                 registration(TenantData(database, cache), lambda: trust.refused_tenants),
             ),
             components=(("database", database.ready), ("trust", trust.ready)),

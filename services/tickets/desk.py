@@ -8,27 +8,29 @@ from uuid import UUID
 from servicekit.errors import InternalError
 from servicekit.etag import etag, require
 from servicekit.ids import uuid7
+from services.tickets import life
 from services.tickets.alerts import searchable
-from services.tickets.facts import Customer
+from services.tickets.history import differences
 from services.tickets.inbox import Inbox
-from services.tickets.placing import find, place
+from services.tickets.placing import find, find_going_on, place
 from services.tickets.rows import Stored
-from services.tickets.store import Shop, Store
+from services.tickets.store import EntryPlace, Shop, Store
 from services.tickets.tickets import (
     Change,
     Message,
     Note,
     Ticket,
     changed,
-    closed,
     open_ticket,
     plausible,
-    reopened,
     touched,
     with_entry,
 )
 
 Clock = Callable[[], datetime]
+
+TIMER = "timer"
+"""Whom the history names for what came due."""
 
 
 def utc_now() -> datetime:
@@ -76,6 +78,25 @@ def etag_of(ticket: Ticket) -> str:
     return etag(str(ticket.id), str(ticket.revision))
 
 
+async def take(
+    shop: Shop, caller: Caller, before: Stored, step: life.Step, now: datetime, expected: str = ""
+) -> Stored:
+    """Take a ticket that is locked through a step and write it down; where there is nothing to do, nothing changes.
+
+    Raises:
+        EtagMismatchError: it is not the state that `expected` stands for, unless that is empty.
+        DomainError: what the step raises.
+    """
+    if expected:
+        require(expected, etag_of(before.ticket))
+    after = step.apply(before.ticket, now)
+    if after is before.ticket:
+        return before
+    fields = differences(before.ticket, after)
+    await shop.record(after.id, step.action, caller.principal, now, {**step.details, "fields": fields})
+    return await place(shop, after, search_anew="subject" in fields)
+
+
 class Desk:
     """Opens, reads and changes tickets."""
 
@@ -93,7 +114,7 @@ class Desk:
         now = self._clock()
         async with self._store.shop(caller.tenant_id) as shop:
             if earlier := await self._earlier(shop, request_id):
-                return earlier, await shop.messages(earlier.ticket.id)
+                return earlier, await shop.messages(earlier.ticket.family)
             ticket = open_ticket(
                 uuid7(),
                 await shop.next_number(),
@@ -110,12 +131,13 @@ class Desk:
                 stored = await self._earlier(shop, request_id)
                 if stored is None:
                     raise InternalError("a remembered request has no ticket")
-                return stored, await shop.messages(stored.ticket.id)
+                return stored, await shop.messages(stored.ticket.family)
             ticket = with_entry(ticket, visible=True)
             await shop.insert(ticket)
             entry = NewEntry(new.initial_message, new.author_name, new.author_email)
             message = _message(ticket, entry, now)
             await shop.add_message(message)
+            await shop.record(ticket.id, "create", caller.principal, now, {"message": str(message.id)})
             stored = await place(shop, ticket, added=searchable([new.subject, new.initial_message]))
         await self._inbox.changed(caller.tenant_id)
         return stored, [message]
@@ -129,16 +151,6 @@ class Desk:
         async with self._store.shop(caller.tenant_id) as shop:
             return await find(shop, reference)
 
-    async def with_customer(self, caller: Caller, reference: str) -> tuple[Stored, Customer]:
-        """Return a ticket and what is known of its customer.
-
-        Raises:
-            TicketNotFoundError: there is no such ticket.
-        """
-        async with self._store.shop(caller.tenant_id) as shop:
-            stored = await find(shop, reference)
-            return stored, await shop.customer(stored.ticket.customer_id)
-
     async def conversation(self, caller: Caller, reference: str, limit: int) -> tuple[Stored, list[Message]]:
         """Return a ticket and its newest visible messages, oldest first.
 
@@ -147,74 +159,106 @@ class Desk:
         """
         async with self._store.shop(caller.tenant_id) as shop:
             stored = await find(shop, reference)
-            return stored, await shop.newest_messages(stored.ticket.id, limit)
+            return stored, await shop.newest_messages(stored.ticket.family, limit)
 
     async def change(self, caller: Caller, reference: str, change: Change, expected: str = "") -> Stored:
         """Change a ticket's fields; `expected` is the etag that the caller has seen, empty for any.
 
         Raises:
-            TicketNotFoundError, NothingToChangeError, TagsInvalidError, EtagMismatchError: see there.
+            TicketNotFoundError, EtagMismatchError: see there.
+            NothingToChangeError, TagsInvalidError, TicketMergedError: see `life.changing`.
         """
-        return await self._transform(caller, reference, "update", lambda one, now: changed(one, change, now), expected)
+        return await self.take(caller, reference, life.changing(change), expected)
 
-    async def close(self, caller: Caller, reference: str, expected: str = "") -> Stored:
-        """Close a ticket.
+    async def take(self, caller: Caller, reference: str, step: life.Step, expected: str = "") -> Stored:
+        """Take a ticket through a step; `expected` is the etag that the caller has seen, empty for any.
 
         Raises:
-            TicketNotFoundError, TicketAlreadyClosedError, EtagMismatchError: see there.
+            TicketNotFoundError, EtagMismatchError: see there.
+            DomainError: what the step raises.
         """
-        return await self._transform(caller, reference, "close", closed, expected)
+        now = self._clock()
+        async with self._store.shop(caller.tenant_id) as shop:
+            before = await find(shop, reference, lock=True)
+            stored = await take(shop, caller, before, step, now, expected)
+        if stored is not before:
+            await self._inbox.changed(caller.tenant_id)
+        return stored
 
-    async def reopen(self, caller: Caller, reference: str, expected: str = "") -> Stored:
-        """Open a closed ticket again.
-
-        Raises:
-            TicketNotFoundError, TicketNotClosedError, EtagMismatchError: see there.
-        """
-        return await self._transform(caller, reference, "reopen", reopened, expected)
+    async def wake_due(self, tenant_id: UUID, ticket_id: UUID) -> None:
+        """Wake a ticket whose time has come; one that sleeps longer, is awake or is gone stays as it is."""
+        now = self._clock()
+        async with self._store.shop(tenant_id) as shop:
+            before = await shop.find(ticket_id, lock=True)
+            if before is None:
+                return
+            stored = await take(shop, Caller(tenant_id, TIMER), before, life.WAKING_WHEN_DUE, now)
+        if stored is not before:
+            await self._inbox.changed(tenant_id)
 
     async def add_message(
-        self, caller: Caller, reference: str, entry: NewEntry, *, close: bool = False, request_id: str = ""
+        self,
+        caller: Caller,
+        reference: str,
+        entry: NewEntry,
+        *,
+        then: Change | None = None,
+        action: str = "message",
+        request_id: str = "",
+        expected: str = "",
     ) -> tuple[Message, Stored]:
-        """Add a message, and close the ticket with it if asked; with an earlier `request_id` return that message.
+        """Add a message, and `then` change the ticket; with an earlier `request_id` return that message.
 
         A message that says no time gets the present one, or that of the newest message where a clock runs behind: what
-        is added later is shown later.
+        is added later is shown later. What is written to a merged ticket is added to the one that goes on.
 
         Raises:
-            TicketNotFoundError, ConversationFullError: see there.
+            TicketNotFoundError, ConversationFullError, EtagMismatchError: see there.
         """
         now = self._clock()
         external_id = f"request:{request_id}" if request_id else None
         async with self._store.shop(caller.tenant_id) as shop:
-            stored = await find(shop, reference, lock=True)
-            if external_id and (known := await shop.message_of_request(stored.ticket.id, external_id)):
+            stored = await find_going_on(shop, reference)
+            before = stored.ticket
+            if external_id and (known := await shop.message_of_request(before.family, external_id)):
                 return known, stored
+            if expected:
+                require(expected, etag_of(before))
             moment = max(now, stored.last_message_time or now)
             if entry.create_time is not None:
                 moment = plausible(entry.create_time, now)
-            ticket = touched(with_entry(stored.ticket, visible=True), now)
-            if close and ticket.status != "closed":
-                ticket = closed(ticket, now)
+            ticket = touched(with_entry(before, visible=True), now)
+            if not entry.from_agent:
+                ticket = life.heard(ticket, moment, now)
+            if then is not None and not then.is_empty():
+                ticket = changed(ticket, then, now)
             message = _message(ticket, entry, moment, external_id)
             await shop.add_message(message)
+            kept = {"message": str(message.id), "fields": differences(before, ticket)}
+            await shop.record(ticket.id, action, caller.principal, now, kept)
             added = "" if entry.from_agent else searchable([entry.content])
             stored = await place(shop, ticket, added=added)
         await self._inbox.changed(caller.tenant_id)
         return message, stored
 
-    async def add_note(self, caller: Caller, reference: str, entry: NewEntry, request_id: str = "") -> Note:
+    async def add_note(
+        self, caller: Caller, reference: str, entry: NewEntry, request_id: str = "", expected: str = ""
+    ) -> Note:
         """Add a note; with an earlier `request_id` return that note.
 
+        What is written to a merged ticket is added to the one that goes on.
+
         Raises:
-            TicketNotFoundError, ConversationFullError: see there.
+            TicketNotFoundError, ConversationFullError, EtagMismatchError: see there.
         """
         now = self._clock()
         external_id = f"request:{request_id}" if request_id else None
         async with self._store.shop(caller.tenant_id) as shop:
-            stored = await find(shop, reference, lock=True)
-            if external_id and (known := await shop.note_of_request(stored.ticket.id, external_id)):
+            stored = await find_going_on(shop, reference)
+            if external_id and (known := await shop.note_of_request(stored.ticket.family, external_id)):
                 return known
+            if expected:
+                require(expected, etag_of(stored.ticket))
             ticket = touched(with_entry(stored.ticket, visible=False), now)
             note = Note(
                 id=uuid7(),
@@ -227,13 +271,12 @@ class Desk:
                 external_id=external_id,
             )
             await shop.add_note(note)
+            await shop.record(ticket.id, "note", caller.principal, now, {"note": str(note.id)})
             await place(shop, ticket)
         await self._inbox.changed(caller.tenant_id)
         return note
 
-    async def messages(
-        self, caller: Caller, reference: str, after: tuple[datetime, int] | None, limit: int
-    ) -> list[Message]:
+    async def messages(self, caller: Caller, reference: str, after: EntryPlace | None, limit: int) -> list[Message]:
         """Return visible messages, oldest first, after a place in that order.
 
         Raises:
@@ -241,10 +284,10 @@ class Desk:
         """
         async with self._store.shop(caller.tenant_id) as shop:
             stored = await find(shop, reference)
-            return await shop.messages(stored.ticket.id, after=after, limit=limit)
+            return await shop.messages(stored.ticket.family, after=after, limit=limit)
 
     async def notes(
-        self, caller: Caller, reference: str, after: tuple[datetime, int] | None = None, limit: int | None = None
+        self, caller: Caller, reference: str, after: EntryPlace | None = None, limit: int | None = None
     ) -> list[Note]:
         """Return notes, oldest first, after a place in that order.
 
@@ -253,29 +296,31 @@ class Desk:
         """
         async with self._store.shop(caller.tenant_id) as shop:
             stored = await find(shop, reference)
-            return await shop.notes(stored.ticket.id, after=after, limit=limit)
+            return await shop.notes(stored.ticket.family, after=after, limit=limit)
 
-    async def reset_conversation(self, caller: Caller, reference: str) -> tuple[Ticket, int]:
+    async def reset_conversation(self, caller: Caller, reference: str, expected: str = "") -> tuple[Ticket, int]:
         """Hide every message but the first; return the ticket and how many were hidden by this.
 
         Raises:
-            TicketNotFoundError: there is no such ticket.
+            TicketNotFoundError, EtagMismatchError: see there.
         """
-        return await self._show_or_hide(caller, reference, hide=True)
+        return await self._show_or_hide(caller, reference, expected, hide=True)
 
-    async def restore_conversation(self, caller: Caller, reference: str) -> tuple[Ticket, int]:
+    async def restore_conversation(self, caller: Caller, reference: str, expected: str = "") -> tuple[Ticket, int]:
         """Show all hidden messages again; return the ticket and how many were shown by this.
 
         Raises:
-            TicketNotFoundError: there is no such ticket.
+            TicketNotFoundError, EtagMismatchError: see there.
         """
-        return await self._show_or_hide(caller, reference, hide=False)
+        return await self._show_or_hide(caller, reference, expected, hide=False)
 
-    async def _show_or_hide(self, caller: Caller, reference: str, *, hide: bool) -> tuple[Ticket, int]:
+    async def _show_or_hide(self, caller: Caller, reference: str, expected: str, *, hide: bool) -> tuple[Ticket, int]:
         now = self._clock()
         async with self._store.shop(caller.tenant_id) as shop:
             ticket = (await find(shop, reference, lock=True)).ticket
-            moved = await (shop.hide_all_but_first(ticket.id, now) if hide else shop.restore_all(ticket.id))
+            if expected:
+                require(expected, etag_of(ticket))
+            moved = await (shop.hide_all_but_first(ticket.family, now) if hide else shop.restore_all(ticket.family))
             if not moved:
                 return ticket, 0
             ticket = replace(touched(ticket, now), conversation_version=ticket.conversation_version + 1)
@@ -285,23 +330,6 @@ class Desk:
             await place(shop, ticket, search_anew=True)
         await self._inbox.changed(caller.tenant_id)
         return ticket, len(moved)
-
-    async def _transform(
-        self, caller: Caller, reference: str, action: str, step: Callable[[Ticket, datetime], Ticket], expected: str
-    ) -> Stored:
-        """Take a ticket through one step and write the history."""
-        now = self._clock()
-        async with self._store.shop(caller.tenant_id) as shop:
-            before = (await find(shop, reference, lock=True)).ticket
-            if expected:
-                require(expected, etag_of(before))
-            after = step(before, now)
-            fields = ("subject", "status", "priority", "assigned_to", "tags")
-            different = {name: getattr(after, name) for name in fields if getattr(after, name) != getattr(before, name)}
-            await shop.record(after.id, action, caller.principal, now, different)
-            stored = await place(shop, after, search_anew="subject" in different)
-        await self._inbox.changed(caller.tenant_id)
-        return stored
 
     async def _earlier(self, shop: Shop, request_id: str) -> Stored | None:
         """Return the ticket that an earlier call with this request id opened."""

@@ -1,6 +1,5 @@
 """The agents' frontend: `rapport.frontend.v1.TicketDesk` in, the same calls as the public API, its JSON shapes out."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -9,10 +8,11 @@ from google.protobuf.struct_pb2 import ListValue
 from rapport.frontend.v1 import ticket_desk_pb2, ticket_desk_pb2_grpc
 
 from servicekit.identity import caller_tenant
-from services.tickets import cards, scoring
+from services.tickets import cards
 from services.tickets.alerts import parse_alerts
 from services.tickets.desk import Desk, NewEntry, NewTicket
 from services.tickets.errors import TagsInvalidError
+from services.tickets.explaining import Explaining
 from services.tickets.inbox import Inbox
 from services.tickets.resources import filters_of
 from services.tickets.service import Context, present_caller
@@ -27,8 +27,9 @@ def answer(values: Any) -> HttpBody:
 class TicketDeskServicer(ticket_desk_pb2_grpc.TicketDeskServicer):
     """`rapport.frontend.v1.TicketDesk`."""
 
-    def __init__(self, desk: Desk, inbox: Inbox) -> None:
+    def __init__(self, desk: Desk, inbox: Inbox, explaining: Explaining) -> None:
         self._desk = desk
+        self._explaining = explaining
         self._inbox = inbox
 
     async def CreateTicket(self, request: ticket_desk_pb2.CreateTicketRequest, _context: Context) -> HttpBody:
@@ -93,9 +94,8 @@ class TicketDeskServicer(ticket_desk_pb2_grpc.TicketDeskServicer):
             author_id=request.author_id,
             from_agent=request.from_agent,
         )
-        message, stored = await self._desk.add_message(
-            present_caller(), request.ticket, entry, close=request.close_ticket
-        )
+        then = Change(status="closed") if request.close_ticket else None
+        message, stored = await self._desk.add_message(present_caller(), request.ticket, entry, then=then)
         ticket = stored.ticket
         updated = {"id": str(ticket.id), "status": ticket.status, "updated_at": time_text(ticket.update_time)}
         return answer({"message": cards.message_values(message), "ticket_updated": updated})
@@ -118,9 +118,10 @@ class TicketDeskServicer(ticket_desk_pb2_grpc.TicketDeskServicer):
 
     async def GetScoreBreakdown(self, request: ticket_desk_pb2.GetScoreBreakdownRequest, _context: Context) -> HttpBody:
         """Explain a ticket's score."""
-        stored, customer = await self._desk.with_customer(present_caller(), request.ticket)
-        score = scoring.explain(stored.policy, stored.rank, stored.ticket.start_time, datetime.now(UTC))
-        body = cards.breakdown_body(stored.ticket, score, customer.lifetime_value, customer.churn_probability)
+        explained = await self._explaining.explain(present_caller(), request.ticket)
+        customer = explained.facts.customer
+        values = customer.lifetime_value, customer.churn_probability
+        body = cards.breakdown_body(explained.stored.ticket, explained.score, *values)
         return HttpBody(content_type="application/json", data=body)
 
 

@@ -30,6 +30,15 @@ _KINDS = {
     Kind.MOVED: ticket_service_pb2.InboxChange.KIND_MOVED,
     Kind.CLOSED: ticket_service_pb2.InboxChange.KIND_CLOSED,
     Kind.REOPENED: ticket_service_pb2.InboxChange.KIND_REOPENED,
+    Kind.DUE: ticket_service_pb2.InboxChange.KIND_DUE,
+    Kind.BREACHED: ticket_service_pb2.InboxChange.KIND_BREACHED,
+    Kind.SNOOZED: ticket_service_pb2.InboxChange.KIND_SNOOZED,
+    Kind.WOKEN: ticket_service_pb2.InboxChange.KIND_WOKEN,
+    Kind.MERGED: ticket_service_pb2.InboxChange.KIND_MERGED,
+    Kind.PINNED: ticket_service_pb2.InboxChange.KIND_PINNED,
+    Kind.UNPINNED: ticket_service_pb2.InboxChange.KIND_UNPINNED,
+    Kind.ESCALATED: ticket_service_pb2.InboxChange.KIND_ESCALATED,
+    Kind.DEESCALATED: ticket_service_pb2.InboxChange.KIND_DEESCALATED,
 }
 
 

@@ -1,11 +1,15 @@
 """Takes a helpdesk's events in: all of a call in one transaction, each event once."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
+from uuid import UUID
 
 from servicekit.ids import uuid7
+from services.tickets import life
 from services.tickets.alerts import searchable
 from services.tickets.desk import Caller, Clock, utc_now
+from services.tickets.history import differences
 from services.tickets.inbox import Inbox
 from services.tickets.ingest import Event, ExternalMessage, Outcome, Taken, applied, new_ticket, tells_more
 from services.tickets.placing import place
@@ -30,12 +34,12 @@ class Intake:
         now = self._clock()
         async with self._store.shop(caller.tenant_id) as shop:
             await shop.lock_external({(event.connection_id, event.external_id) for event in events})
-            results = [await self._apply(shop, event, now) for event in events]
+            results = [await self._apply(shop, caller, event, now) for event in events]
         if any(taken.outcome is not Outcome.DUPLICATE for taken in results):
             await self._inbox.changed(caller.tenant_id)
         return results
 
-    async def _apply(self, shop: Shop, event: Event, now: datetime) -> Taken:
+    async def _apply(self, shop: Shop, caller: Caller, event: Event, now: datetime) -> Taken:
         request_id = f"event:{event.event_id}"
         if known := await shop.ticket_of_request(request_id):
             return Taken(Outcome.DUPLICATE, known)
@@ -45,11 +49,32 @@ class Intake:
         if is_new:
             await shop.insert(before)
         ticket, outcome = applied(before, event, now)
-        ticket, texts = await self._add_entries(shop, ticket, event.messages, now)
+        ticket, wrote = await self._add_entries(shop, ticket, event.messages, now)
+        texts = [one.content for one in wrote]
+        newest = max((plausible(one.created, now) for one in wrote), default=None)
+        if newest is not None:
+            ticket = life.heard(ticket, newest, now)
         subject_changed = ticket.subject != before.subject
         ticket = touched(ticket, plausible(event.occurred, now))
+        told = is_new or tells_more(before, ticket)
+        if told:
+            added = ticket.entry_count - before.entry_count
+            kept = {"provider": event.provider, "added": added, "fields": differences(before, ticket)}
+            await shop.record(ticket.id, "ingest", caller.principal, now, kept)
         await place(shop, ticket, added=searchable(texts), search_anew=subject_changed)
-        return Taken(outcome, ticket.id, is_new or tells_more(before, ticket))
+        if ticket.merged_into is not None:
+            await self._tell(shop, ticket.merged_into, texts, newest, now)
+        return Taken(outcome, ticket.id, told)
+
+    async def _tell(self, shop: Shop, into: UUID, texts: Sequence[str], newest: datetime | None, now: datetime) -> None:
+        """Place the ticket that goes on in the stead of an event's ticket: it shows what was added to that."""
+        onward = await shop.find(into, lock=True)
+        while onward is not None and onward.ticket.merged_into is not None:
+            onward = await shop.find(onward.ticket.merged_into, lock=True)
+        if onward is not None:
+            ticket = onward.ticket if newest is None else life.heard(onward.ticket, newest, now)
+            ticket = replace(touched(ticket, now), conversation_version=ticket.conversation_version + 1)
+            await place(shop, ticket, added=searchable(texts))
 
     async def _ticket(self, shop: Shop, event: Event, now: datetime) -> tuple[Ticket, bool]:
         """Return the event's ticket, locked, or a new one that is not stored yet."""
@@ -63,9 +88,9 @@ class Intake:
 
     async def _add_entries(
         self, shop: Shop, ticket: Ticket, entries: Sequence[ExternalMessage], now: datetime
-    ) -> tuple[Ticket, list[str]]:
-        """Add the messages and notes that are not known yet; return the ticket and what the customer wrote in them."""
-        texts: list[str] = []
+    ) -> tuple[Ticket, list[ExternalMessage]]:
+        """Add the messages and notes that are not known yet; return the ticket and those that the customer wrote."""
+        wrote: list[ExternalMessage] = []
         known = await shop.known_entries(ticket.id, [one.external_id for one in entries]) if entries else set()
         for one in entries:
             if one.external_id in known:
@@ -77,8 +102,8 @@ class Intake:
                 continue
             await shop.add_message(_message(ticket, one, now))
             if not one.from_agent:
-                texts.append(one.content)
-        return ticket, texts
+                wrote.append(one)
+        return ticket, wrote
 
 
 def _message(ticket: Ticket, one: ExternalMessage, now: datetime) -> Message:

@@ -1,21 +1,31 @@
 """Between plain values and the messages of `rapport.tickets.v1`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from rapport.tickets.v1 import conversation_service_pb2, ingest_service_pb2, ticket_pb2, ticket_service_pb2
+from rapport.tickets.v1 import (
+    conversation_service_pb2,
+    ingest_service_pb2,
+    ticket_pb2,
+    ticket_service_pb2,
+    ticket_work_pb2,
+)
 
-from services.tickets import scoring
+from services.tickets import history, life, scoring
 from services.tickets.cards import Filters
 from services.tickets.desk import etag_of
 from services.tickets.erasure_store import ErasedTicket
 from services.tickets.errors import FieldNotWritableError, NothingToChangeError
+from services.tickets.explaining import Explained
 from services.tickets.ingest import Event, ExternalMessage, Outcome, Taken
 from services.tickets.rows import Stored
 from services.tickets.tickets import Change, Message, Note, Ticket
+from services.tickets.wording import Part
+from services.tickets.working import Handled
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_SECOND = 253_402_300_799
@@ -57,6 +67,12 @@ def filters_of(request: FilterFields) -> Filters:
     return Filters(request.status, request.priority, request.channel, request.assigned_to, request.customer_id)
 
 
+def listed_filters(request: ticket_service_pb2.ListTicketsRequest) -> Filters:
+    """Return the same of a list of the public API, which may be narrowed further."""
+    before = moment(request.due_before) if request.HasField("due_before") else None
+    return replace(filters_of(request), due_before=before, breached=request.breached)
+
+
 def ticket(stored: Stored) -> ticket_pb2.Ticket:
     """Return a ticket as the public API shows it, with its score as of now."""
     one = stored.ticket
@@ -76,7 +92,20 @@ def ticket(stored: Stored) -> ticket_pb2.Ticket:
         smart_score=scoring.score_micros(stored.policy, stored.rank.key, datetime.now(UTC)) / 1_000_000,
         message_count=stored.message_count,
         etag=etag_of(one),
+        snooze_until=timestamp(one.snooze_until) if one.snooze_until else None,
+        pinned=one.pinned,
+        escalated=one.escalated,
+        merged_into=str(one.merged_into or ""),
+        merged_from=[str(member) for member in one.merged_from],
+        first_response_due=_due(one.clocks.first_response_due),
+        next_response_due=_due(one.clocks.next_response_due),
+        resolution_due=_due(one.clocks.resolution_due),
+        breached=one.clocks.breached,
     )
+
+
+def _due(moment_due: datetime | None) -> Timestamp | None:
+    return None if moment_due is None else timestamp(moment_due)
 
 
 def message(one: Message) -> ticket_pb2.Message:
@@ -105,28 +134,34 @@ def note(one: Note) -> ticket_pb2.Note:
     )
 
 
-def explanation(stored: Stored) -> ticket_pb2.Explanation:
-    """Return why a ticket stands where it stands, as of now."""
-    now = datetime.now(UTC)
-    score = scoring.explain(stored.policy, stored.rank, stored.ticket.start_time, now)
+def explanation(explained: Explained) -> ticket_pb2.Explanation:
+    """Return why a ticket stands where it stands."""
+    score = explained.score
     return ticket_pb2.Explanation(
-        ticket_id=str(stored.ticket.id),
-        ticket_number=stored.ticket.number_text,
+        ticket_id=str(explained.stored.ticket.id),
+        ticket_number=explained.stored.ticket.number_text,
         score_micros=score.micros,
         score=score.points,
-        parts=[
-            ticket_pb2.ScorePart(
-                name=part.name,
-                micros=part.micros,
-                points=part.micros / 1_000_000,
-                input=part.input,
-                origin=part.origin,
-                sentence=part.sentence,
-            )
-            for part in score.parts
+        parts=[score_part(part) for part in score.parts],
+        policy=score.policy.label,
+        score_time=timestamp(score.moment),
+        tier=explained.facts.tier.name.lower(),
+        counterfactuals=[
+            ticket_pb2.Counterfactual(name=one.name, places=one.places, sentence=one.sentence)
+            for one in explained.counterfactuals
         ],
-        policy=stored.policy.label,
-        score_time=timestamp(now),
+    )
+
+
+def score_part(part: Part) -> ticket_pb2.ScorePart:
+    """Return one part of a score."""
+    return ticket_pb2.ScorePart(
+        name=part.name,
+        micros=part.micros,
+        points=part.micros / 1_000_000,
+        input=part.input,
+        origin=part.origin,
+        sentence=part.sentence,
     )
 
 
@@ -153,10 +188,59 @@ def change_of(request: ticket_service_pb2.UpdateTicketRequest) -> Change:
         priority=(given.priority or "normal") if "priority" in names else None,
         assigned_to=given.assigned_to if "assigned_to" in names else None,
         tags=tuple(given.tags) if "tags" in names else None,
+        add_tags=tuple(request.add_tags),
+        remove_tags=tuple(request.remove_tags),
     )
     if change.is_empty():
         raise NothingToChangeError
     return change
+
+
+def step_of(action: ticket_work_pb2.BulkAction) -> life.Step:
+    """Return what a bulk call does to each ticket.
+
+    Raises:
+        NothingToChangeError: it names no field that could change.
+    """
+    which = action.WhichOneof("action") or ""
+    if which == "change":
+        given = action.change
+        change = Change(
+            priority=given.priority if given.HasField("priority") else None,
+            assigned_to=given.assigned_to if given.HasField("assigned_to") else None,
+            add_tags=tuple(given.add_tags),
+            remove_tags=tuple(given.remove_tags),
+        )
+        if change.is_empty():
+            raise NothingToChangeError
+        return life.changing(change)
+    if which == "snooze":
+        return life.snoozing(moment(action.snooze.until))
+    return life.escalating(action.escalate.reason) if which == "escalate" else life.STEPS[which]
+
+
+def outcome(one: Handled) -> ticket_work_pb2.BulkOutcome:
+    """Return what became of one ticket of a bulk call."""
+    return ticket_work_pb2.BulkOutcome(
+        ticket=one.reference,
+        changed=ticket(one.stored) if one.stored else None,
+        reason=one.refusal.reason if one.refusal else "",
+        detail=one.refusal.detail if one.refusal else "",
+    )
+
+
+def entry(one: history.Entry) -> ticket_work_pb2.HistoryEntry:
+    """Return what happened to a ticket."""
+    return ticket_work_pb2.HistoryEntry(
+        id=str(one.id),
+        action=one.action,
+        principal=one.principal,
+        create_time=timestamp(one.create_time),
+        fields=[
+            ticket_work_pb2.FieldChange(name=field.name, before=field.before, after=field.after) for field in one.fields
+        ],
+        details=one.details,
+    )
 
 
 def event(given: ingest_service_pb2.TicketEvent) -> Event:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import grpc
@@ -15,21 +15,34 @@ from rapport.tickets.v1 import (
     ticket_pb2,
     ticket_service_pb2,
     ticket_service_pb2_grpc,
+    ticket_work_pb2,
 )
 
 from servicekit.believed import believed_metadata
 from servicekit.identity import caller, caller_tenant
 from servicekit.pages import PageTokens, page_size
-from services.tickets import inbox_events, resources
+from services.tickets import inbox_events, life, resources
 from services.tickets.desk import Caller, Desk, NewEntry, NewTicket
 from services.tickets.erasing import Erasing
+from services.tickets.explaining import Explaining
 from services.tickets.inbox_events import InboxEvents
 from services.tickets.intake import Intake
 from services.tickets.listing import Listing
+from services.tickets.store import EntryPlace
+from services.tickets.tickets import Change
+from services.tickets.working import Work
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 _CONVERSATION_MESSAGES = 50
+_LAST_ID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
+
+
+class Named(Protocol):
+    """A request that names a ticket, and the etag that was read of it."""
+
+    ticket: str
+    etag: str
 
 
 def present_caller() -> Caller:
@@ -40,12 +53,23 @@ def present_caller() -> Caller:
 class TicketServicer(ticket_service_pb2_grpc.TicketServiceServicer):
     """`rapport.tickets.v1.TicketService`."""
 
-    def __init__(self, desk: Desk, listing: Listing, erasing: Erasing, tokens: PageTokens, events: InboxEvents) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        work: Work,
+        listing: Listing,
+        erasing: Erasing,
+        tokens: PageTokens,
+        events: InboxEvents,
+        explaining: Explaining,
+    ) -> None:
         self._desk = desk
+        self._work = work
         self._listing = listing
         self._erasing = erasing
         self._tokens = tokens
         self._events = events
+        self._explaining = explaining
 
     async def ListTickets(
         self, request: ticket_service_pb2.ListTicketsRequest, _context: Context
@@ -53,7 +77,7 @@ class TicketServicer(ticket_service_pb2_grpc.TicketServiceServicer):
         """List tickets in keyset pages."""
         listed, token = await self._listing.tickets(
             caller_tenant(),
-            resources.filters_of(request),
+            resources.listed_filters(request),
             newest=request.order == ticket_service_pb2.ListTicketsRequest.ORDER_NEWEST,
             token=request.page_token,
             size=page_size(request.page_size),
@@ -105,33 +129,113 @@ class TicketServicer(ticket_service_pb2_grpc.TicketServiceServicer):
 
     async def CloseTicket(self, request: ticket_service_pb2.CloseTicketRequest, _context: Context) -> ticket_pb2.Ticket:
         """Close a ticket."""
-        return resources.ticket(await self._desk.close(present_caller(), request.ticket, request.etag))
+        return await self._take(request, life.CLOSING)
 
     async def ReopenTicket(
         self, request: ticket_service_pb2.ReopenTicketRequest, _context: Context
     ) -> ticket_pb2.Ticket:
         """Open a closed ticket again."""
-        return resources.ticket(await self._desk.reopen(present_caller(), request.ticket, request.etag))
+        return await self._take(request, life.REOPENING)
+
+    async def SnoozeTicket(self, request: ticket_work_pb2.SnoozeTicketRequest, _context: Context) -> ticket_pb2.Ticket:
+        """Set a ticket aside."""
+        return await self._take(request, life.snoozing(resources.moment(request.until)))
+
+    async def WakeTicket(self, request: ticket_work_pb2.WakeTicketRequest, _context: Context) -> ticket_pb2.Ticket:
+        """Open a snoozed ticket."""
+        return await self._take(request, life.WAKING)
+
+    async def PinTicket(self, request: ticket_work_pb2.PinTicketRequest, _context: Context) -> ticket_pb2.Ticket:
+        """Put a ticket above all that are not pinned."""
+        return await self._take(request, life.PINNING)
+
+    async def UnpinTicket(self, request: ticket_work_pb2.UnpinTicketRequest, _context: Context) -> ticket_pb2.Ticket:
+        """Put a pinned ticket back among the others."""
+        return await self._take(request, life.UNPINNING)
+
+    async def EscalateTicket(
+        self, request: ticket_work_pb2.EscalateTicketRequest, _context: Context
+    ) -> ticket_pb2.Ticket:
+        """Put a ticket above all that are neither pinned nor escalated."""
+        return await self._take(request, life.escalating(request.reason))
+
+    async def DeescalateTicket(
+        self, request: ticket_work_pb2.DeescalateTicketRequest, _context: Context
+    ) -> ticket_pb2.Ticket:
+        """Put an escalated ticket back among the others."""
+        return await self._take(request, life.DEESCALATING)
+
+    async def ReplyTicket(
+        self, request: ticket_work_pb2.ReplyTicketRequest, _context: Context
+    ) -> ticket_work_pb2.ReplyTicketResponse:
+        """Answer the customer."""
+        entry = NewEntry(request.content, request.author_name, author_id=request.author_id, from_agent=True)
+        added, stored = await self._desk.add_message(
+            present_caller(),
+            request.ticket,
+            entry,
+            then=Change(status=request.status or "pending", assigned_to=request.assigned_to or None),
+            action="reply",
+            request_id=request.request_id,
+            expected=request.etag,
+        )
+        return ticket_work_pb2.ReplyTicketResponse(message=resources.message(added), ticket=resources.ticket(stored))
+
+    async def MergeTicket(self, request: ticket_work_pb2.MergeTicketRequest, _context: Context) -> ticket_pb2.Ticket:
+        """Let a ticket go on in another one."""
+        merged = await self._work.merge(present_caller(), request.ticket, request.into, request.etag)
+        return resources.ticket(merged)
+
+    async def UnmergeTicket(
+        self, request: ticket_work_pb2.UnmergeTicketRequest, _context: Context
+    ) -> ticket_pb2.Ticket:
+        """Undo a merge."""
+        return resources.ticket(await self._work.unmerge(present_caller(), request.ticket, request.etag))
+
+    async def BulkChangeTickets(
+        self, request: ticket_work_pb2.BulkChangeTicketsRequest, _context: Context
+    ) -> ticket_work_pb2.BulkChangeTicketsResponse:
+        """Do one thing to many tickets."""
+        step = resources.step_of(request.action)
+        outcomes = await self._work.change_all(present_caller(), request.tickets, step, request.request_id)
+        refused = sum(one.refusal is not None for one in outcomes)
+        return ticket_work_pb2.BulkChangeTicketsResponse(
+            outcomes=[resources.outcome(one) for one in outcomes],
+            changed_count=len(outcomes) - refused,
+            refused_count=refused,
+        )
+
+    async def ListTicketHistory(
+        self, request: ticket_work_pb2.ListTicketHistoryRequest, _context: Context
+    ) -> ticket_work_pb2.ListTicketHistoryResponse:
+        """List what happened to a ticket."""
+        scope, size = self._scope("history", request.ticket), page_size(request.page_size)
+        before = UUID(self._tokens.open(request.page_token, scope=scope)["id"]) if request.page_token else None
+        found = await self._work.history(present_caller(), request.ticket, before, size + 1)
+        token = self._tokens.seal({"id": str(found[size - 1].id)}, scope=scope) if len(found) > size else ""
+        return ticket_work_pb2.ListTicketHistoryResponse(
+            entries=[resources.entry(one) for one in found[:size]], next_page_token=token
+        )
 
     async def ResetConversation(
         self, request: ticket_service_pb2.ResetConversationRequest, _context: Context
     ) -> ticket_service_pb2.ResetConversationResponse:
         """Hide every message but the first."""
-        _, hidden = await self._desk.reset_conversation(present_caller(), request.ticket)
+        _, hidden = await self._desk.reset_conversation(present_caller(), request.ticket, request.etag)
         return ticket_service_pb2.ResetConversationResponse(hidden_count=hidden)
 
     async def RestoreConversation(
         self, request: ticket_service_pb2.RestoreConversationRequest, _context: Context
     ) -> ticket_service_pb2.RestoreConversationResponse:
         """Show the hidden messages again."""
-        _, restored = await self._desk.restore_conversation(present_caller(), request.ticket)
+        _, restored = await self._desk.restore_conversation(present_caller(), request.ticket, request.etag)
         return ticket_service_pb2.RestoreConversationResponse(restored_count=restored)
 
     async def ExplainTicket(
         self, request: ticket_service_pb2.ExplainTicketRequest, _context: Context
     ) -> ticket_pb2.Explanation:
         """Explain a ticket's place in the inbox."""
-        return resources.explanation(await self._desk.get(present_caller(), request.ticket))
+        return resources.explanation(await self._explaining.explain(present_caller(), request.ticket))
 
     async def ListMessages(
         self, request: ticket_service_pb2.ListMessagesRequest, _context: Context
@@ -157,7 +261,9 @@ class TicketServicer(ticket_service_pb2_grpc.TicketServiceServicer):
             from_agent=request.from_agent,
             create_time=resources.moment(request.create_time) if request.HasField("create_time") else None,
         )
-        added, _ = await self._desk.add_message(present_caller(), request.ticket, entry, request_id=request.request_id)
+        added, _ = await self._desk.add_message(
+            present_caller(), request.ticket, entry, request_id=request.request_id, expected=request.etag
+        )
         return resources.message(added)
 
     async def ListNotes(
@@ -175,7 +281,7 @@ class TicketServicer(ticket_service_pb2_grpc.TicketServiceServicer):
     async def CreateNote(self, request: ticket_service_pb2.CreateNoteRequest, _context: Context) -> ticket_pb2.Note:
         """Add a note to a ticket."""
         entry = NewEntry(content=request.content, author_name=request.author_name, author_id=request.author_id)
-        added = await self._desk.add_note(present_caller(), request.ticket, entry, request.request_id)
+        added = await self._desk.add_note(present_caller(), request.ticket, entry, request.request_id, request.etag)
         return resources.note(added)
 
     async def WatchInbox(
@@ -198,22 +304,28 @@ class TicketServicer(ticket_service_pb2_grpc.TicketServiceServicer):
                 await context.send_initial_metadata(inbox_events.HEADERS)
             yield HttpBody(content_type=inbox_events.EVENT_STREAM, data=stream.frame(event, token))
 
+    async def _take(self, request: Named, step: life.Step) -> ticket_pb2.Ticket:
+        """Take the ticket that a request names through a step."""
+        return resources.ticket(await self._desk.take(present_caller(), request.ticket, step, request.etag))
+
     def _scope(self, what: str, ticket: str) -> tuple[object, ...]:
         return (caller_tenant(), what, ticket)
 
-    def _place(self, token: str, scope: Sequence[object]) -> tuple[datetime, int] | None:
+    def _place(self, token: str, scope: Sequence[object]) -> EntryPlace | None:
         """Return the place that a page token names."""
         if not token:
             return None
         cursor = self._tokens.open(token, scope=scope)
-        return datetime.fromisoformat(cursor["time"]), cursor["sequence"]
+        # A token of a version before merges has no id: what stands at the same time and number was read with it.
+        return datetime.fromisoformat(cursor["time"]), cursor["sequence"], UUID(cursor.get("id", _LAST_ID))
 
     def _next(self, found: Sequence[Any], size: int, scope: Sequence[object]) -> str:
         """Return the token for what comes after the first `size` entries; empty when nothing does."""
         if len(found) <= size:
             return ""
         last = found[size - 1]
-        return self._tokens.seal({"time": last.create_time.isoformat(), "sequence": last.sequence}, scope=scope)
+        cursor = {"time": last.create_time.isoformat(), "sequence": last.sequence, "id": str(last.id)}
+        return self._tokens.seal(cursor, scope=scope)
 
 
 class IngestServicer(ingest_service_pb2_grpc.IngestServiceServicer):

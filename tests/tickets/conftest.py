@@ -15,6 +15,9 @@ from rapport.frontend.v1 import ticket_desk_pb2, ticket_desk_pb2_grpc
 from rapport.tickets.v1 import (
     conversation_service_pb2_grpc,
     ingest_service_pb2_grpc,
+    policy_service_pb2_grpc,
+    search_service_pb2_grpc,
+    sla_service_pb2_grpc,
     ticket_service_pb2_grpc,
 )
 
@@ -56,10 +59,14 @@ class Running:
     watching: Watching
     channel: grpc.aio.Channel
     address: str
+    doorbell: Doorbell
     tickets: Any = field(init=False)
     ingest: Any = field(init=False)
     conversations: Any = field(init=False)
     desk: Any = field(init=False)
+    search: Any = field(init=False)
+    policies: Any = field(init=False)
+    sla: Any = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the stubs."""
@@ -67,6 +74,9 @@ class Running:
         self.ingest = ingest_service_pb2_grpc.IngestServiceStub(self.channel)
         self.conversations = conversation_service_pb2_grpc.ConversationServiceStub(self.channel)
         self.desk = ticket_desk_pb2_grpc.TicketDeskStub(self.channel)
+        self.sla = sla_service_pb2_grpc.SlaServiceStub(self.channel)
+        self.policies = policy_service_pb2_grpc.PolicyServiceStub(self.channel)
+        self.search = search_service_pb2_grpc.SearchServiceStub(self.channel)
 
 
 StartServer = Callable[..., Awaitable[Running]]
@@ -126,18 +136,20 @@ async def start(tickets_database: ServiceDatabase, valkey_url: str, issuer: Issu
             stack.push_async_callback(cache.close)
             doorbell = Doorbell(cache)
             stack.push_async_callback(doorbell.close)
-            store, inbox = Store(database), Inbox(InboxStore(database), cache, doorbell)
+            store, inbox = Store(database, doorbell), Inbox(InboxStore(database), cache, doorbell)
             watching = Watching(ChangeStore(database), doorbell)
             stack.push_async_callback(watching.close)
             tokens, events = PageTokens.from_secret(SECRET), InboxEvents(watching, SECRET)
             erasing = Erasing(ErasureStore(database), inbox)
             server = await start_server(
-                registrations(store, inbox, erasing, tokens, events), trust=issuer.trust, audit=kept_trail()[0]
+                registrations(store, inbox, erasing, tokens, events, doorbell),
+                trust=issuer.trust,
+                audit=kept_trail()[0],
             )
             stack.push_async_callback(server.stop)
             channel = grpc.aio.insecure_channel(server.address)
             stack.push_async_callback(channel.close)
-            return Running(database, cache, store, inbox, watching, channel, server.address)
+            return Running(database, cache, store, inbox, watching, channel, server.address, doorbell)
 
         yield start_one
 

@@ -94,7 +94,7 @@ HARMLESS: Sequence[tuple[str, str, dict[str, Any]]] = (
     ("if-none-match", "UpdateTicket", {"ticket": {"id": "T-001", "priority": "high"}}),
     ("if-none-match", "ListTickets", {}),
     ("if-match", "GetTicket", {"ticket": "T-001"}),
-    ("if-match", "CreateNote", {"ticket": "T-001", "content": "n", "author_name": "A", "author_id": "a"}),
+    ("if-match", "CreateTicket", {"customer_id": "c", "channel": "email", "initial_message": "m"}),
 )
 
 

@@ -159,7 +159,7 @@ async def test_reset_hides_all_but_the_first_message_and_can_be_undone(agent: Ag
     async with agent.running.store.shop(agent.tenant_id) as shop:
         stored = await shop.find(1)
         assert stored
-        assert len(await shop.restore_all(stored.ticket.id)) == 3
+        assert len(await shop.restore_all(stored.ticket.family)) == 3
     assert len((await agent.ask("GetTicket", ticket="T-001"))["messages"]) == 4
 
 

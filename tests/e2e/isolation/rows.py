@@ -3,6 +3,7 @@
 A new RPC needs a line in `REQUESTS`; a method that streams its answers needs no more than that.
 """
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
@@ -22,6 +23,7 @@ LINE = {
     "unit_price": "1.00",
     "currency_code": "EUR",
 }
+TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat()
 NOTE = {"content": "A note", "author_name": "Agent", "author_id": "agent-1"}
 NEW_TICKET = {
     "customer_id": "cust-2",
@@ -172,6 +174,18 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "rapport.tenant.v1.TokenService/WatchTrust": {},
     "rapport.tickets.v1.ConversationService/GetConversation": TICKET,
     "rapport.tickets.v1.IngestService/IngestEvents": {"events": [EVENT]},
+    "rapport.tickets.v1.PolicyService/GetPolicy": {},
+    "rapport.tickets.v1.PolicyService/ListPolicies": {},
+    "rapport.tickets.v1.PolicyService/SetPolicy": {"policy": {"name": "rapport"}},
+    "rapport.tickets.v1.PolicyService/RollbackPolicy": {"version": 1},
+    "rapport.tickets.v1.PolicyService/PreviewPolicy": {"policy": {"name": "fifo"}},
+    "rapport.tickets.v1.PolicyService/ComparePlaces": {**TICKET, "other": "{ticket}"},
+    "rapport.tickets.v1.SearchService/SearchTickets": {"query": "hello"},
+    "rapport.tickets.v1.SlaService/GetSlaSettings": {},
+    "rapport.tickets.v1.SlaService/SetSlaTargets": {"targets": {"tags": [{"tag": "vip", "first_response_hours": 1}]}},
+    "rapport.tickets.v1.SlaService/SetCalendar": {
+        "calendar": {"time_zone": "UTC", "hours": [{"day": "DAY_MONDAY", "opens": "09:00", "closes": "17:00"}]}
+    },
     "rapport.tickets.v1.TicketService/ListTickets": {},
     "rapport.tickets.v1.TicketService/GetTicket": TICKET,
     "rapport.tickets.v1.TicketService/CreateTicket": NEW_TICKET,
@@ -181,6 +195,17 @@ REQUESTS: dict[str, dict[str, Any]] = {
     },
     "rapport.tickets.v1.TicketService/CloseTicket": TICKET,
     "rapport.tickets.v1.TicketService/ReopenTicket": TICKET,
+    "rapport.tickets.v1.TicketService/SnoozeTicket": {**TICKET, "until": TOMORROW},
+    "rapport.tickets.v1.TicketService/WakeTicket": TICKET,
+    "rapport.tickets.v1.TicketService/PinTicket": TICKET,
+    "rapport.tickets.v1.TicketService/UnpinTicket": TICKET,
+    "rapport.tickets.v1.TicketService/EscalateTicket": TICKET,
+    "rapport.tickets.v1.TicketService/DeescalateTicket": TICKET,
+    "rapport.tickets.v1.TicketService/ReplyTicket": {**TICKET, "content": "Hi", "status": "open"},
+    "rapport.tickets.v1.TicketService/MergeTicket": {**TICKET, "into": "{ticket}"},
+    "rapport.tickets.v1.TicketService/UnmergeTicket": TICKET,
+    "rapport.tickets.v1.TicketService/BulkChangeTickets": {"tickets": ["{ticket}"], "action": {"pin": {}}},
+    "rapport.tickets.v1.TicketService/ListTicketHistory": TICKET,
     "rapport.tickets.v1.TicketService/ResetConversation": TICKET,
     "rapport.tickets.v1.TicketService/RestoreConversation": TICKET,
     "rapport.tickets.v1.TicketService/ExplainTicket": TICKET,
@@ -219,8 +244,10 @@ OWN_REFUSALS = {
     "rapport.frontend.v1.Assistant/GetRandomCustomer": grpc.StatusCode.NOT_FOUND,
     "rapport.frontend.v1.Assistant/FindCustomer": grpc.StatusCode.NOT_FOUND,
     "rapport.tenant.v1.DomainService/VerifyDomain": grpc.StatusCode.FAILED_PRECONDITION,
+    "rapport.tickets.v1.TicketService/MergeTicket": grpc.StatusCode.INVALID_ARGUMENT,
+    "rapport.tickets.v1.TicketService/UnmergeTicket": grpc.StatusCode.FAILED_PRECONDITION,
 }
 # These end what later rows need, so a shop's own calls to them come last.
 LAST = ("CloseTicket", "ReopenTicket", "CommitOrderImport", "RevokeApiKey", "DeleteConnection", "DeleteDomain")
-MAY_ANSWER = ("BatchGet", "GetArchetype")
+MAY_ANSWER = ("BatchGet", "BulkChange", "GetArchetype")
 """What another shop may ask with a name of the first one's and be answered: it is not told anything of the first."""

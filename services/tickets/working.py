@@ -1,0 +1,161 @@
+"""What takes more than one ticket at a time: merging and parting, bulk work, and reading histories."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from servicekit.errors import DomainError, InvalidArgumentError, PreconditionError
+from servicekit.etag import require
+from services.tickets import life
+from services.tickets.desk import Caller, Clock, etag_of, take, utc_now
+from services.tickets.errors import TicketNotFoundError, TicketNotMergedError
+from services.tickets.history import Entry, differences
+from services.tickets.inbox import Inbox
+from services.tickets.numbers import parse_reference
+from services.tickets.placing import find, place
+from services.tickets.rows import Stored
+from services.tickets.store import Shop, Store
+from services.tickets.tickets import Ticket
+
+AT_ONCE = 50
+"""How many tickets of a bulk call are written in one transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """What became of one ticket of a bulk call: the ticket afterwards, or why it was refused."""
+
+    reference: str
+    stored: Stored | None = None
+    refusal: DomainError | None = None
+
+
+class Work:
+    """Works on several tickets at a time."""
+
+    def __init__(self, store: Store, inbox: Inbox, clock: Clock = utc_now) -> None:
+        self._store = store
+        self._inbox = inbox
+        self._clock = clock
+
+    async def merge(self, caller: Caller, reference: str, into: str, expected: str = "") -> Stored:
+        """Let a ticket go on in another one, and return that one; see `life.merged`.
+
+        Raises:
+            TicketNotFoundError, MergeInvalidError, TicketMergedError, TooManyMergedError, EtagMismatchError: see there.
+        """
+        now = self._clock()
+        async with self._store.shop(caller.tenant_id) as shop:
+            pair = [(await find(shop, one)).ticket.id for one in (reference, into)]
+            source, target = await _locked(shop, pair, expected)
+            closed, onward = life.merged(source, target, now)
+            stored = await self._part_or_join(shop, caller, (source, closed), (target, onward), now)
+        await self._inbox.changed(caller.tenant_id)
+        return stored[1]
+
+    async def unmerge(self, caller: Caller, reference: str, expected: str = "") -> Stored:
+        """Let a merged ticket go on by itself with the status that it had, and return it; see `life.unmerged`.
+
+        Raises:
+            TicketNotFoundError, TicketNotMergedError, TicketMergedError, EtagMismatchError: see there.
+        """
+        now = self._clock()
+        async with self._store.shop(caller.tenant_id) as shop:
+            known = (await find(shop, reference)).ticket
+            if known.merged_into is None:
+                raise TicketNotMergedError(known.number_text)
+            source, target = await _locked(shop, [known.id, known.merged_into], expected)
+            alone, rest = life.unmerged(source, target, _status_before(await shop.last(source.id, "merge")), now)
+            stored = await self._part_or_join(shop, caller, (source, alone), (target, rest), now)
+        await self._inbox.changed(caller.tenant_id)
+        return stored[0]
+
+    async def _part_or_join(
+        self, shop: Shop, caller: Caller, source: tuple[Ticket, Ticket], target: tuple[Ticket, Ticket], now: datetime
+    ) -> tuple[Stored, Stored]:
+        """Write down and place a merged or parted pair, each as it was and is."""
+        actions = ("merge", "take_in") if source[1].merged_into else ("unmerge", "give_back")
+        stored = []
+        for (before, after), action, other in zip((source, target), actions, (target[1], source[1]), strict=True):
+            details = {"other_ticket": other.number_text, "fields": differences(before, after)}
+            await shop.record(after.id, action, caller.principal, now, details)
+            stored.append(await place(shop, after, search_anew=True))
+        return stored[0], stored[1]
+
+    async def change_all(
+        self, caller: Caller, references: Sequence[str], step: life.Step, request_id: str = ""
+    ) -> list[Handled]:
+        """Take many tickets through a step, each for itself, and return what became of each.
+
+        A ticket that an earlier call with the `request_id` took through it stays as it is.
+        """
+        outcomes: list[Handled] = []
+        for start in range(0, len(references), AT_ONCE):
+            async with self._store.shop(caller.tenant_id) as shop:
+                chunk = references[start : start + AT_ONCE]
+                outcomes += await self._chunk(shop, caller, chunk, step, request_id)
+            await self._inbox.changed(caller.tenant_id)
+        return outcomes
+
+    async def _chunk(
+        self, shop: Shop, caller: Caller, references: Sequence[str], step: life.Step, request_id: str
+    ) -> list[Handled]:
+        now = self._clock()
+        parsed = {reference: parse_reference(reference) for reference in references}
+        found = await shop.find_all([name for name in parsed.values() if name is not None])
+        ids: Mapping[UUID | int, UUID] = {
+            name: stored.ticket.id for stored in found for name in (stored.ticket.id, stored.ticket.number)
+        }
+        tickets = {stored.ticket.id: stored for stored in found}
+        done = await shop.known_requests([_key(request_id, one) for one in tickets]) if request_id else set()
+        outcomes = []
+        for reference, name in parsed.items():
+            ticket_id = ids.get(name) if name is not None else None
+            if ticket_id is None:
+                outcomes.append(Handled(reference, refusal=TicketNotFoundError(reference)))
+                continue
+            key = _key(request_id, ticket_id)
+            if key not in done:
+                try:
+                    tickets[ticket_id] = await take(shop, caller, tickets[ticket_id], step, now)
+                except (InvalidArgumentError, PreconditionError) as error:
+                    # A step refuses before anything is written, so the transaction goes on.
+                    outcomes.append(Handled(reference, refusal=error))
+                    continue
+                if request_id:
+                    await shop.remember_request(key, ticket_id, now)
+                    done.add(key)
+            outcomes.append(Handled(reference, tickets[ticket_id]))
+        return outcomes
+
+    async def history(self, caller: Caller, reference: str, before: UUID | None, limit: int) -> list[Entry]:
+        """Return what happened to a ticket, newest first, from before an entry on.
+
+        Raises:
+            TicketNotFoundError: there is no such ticket.
+        """
+        async with self._store.shop(caller.tenant_id) as shop:
+            stored = await find(shop, reference)
+            return await shop.history(stored.ticket.id, before=before, limit=limit)
+
+
+async def _locked(shop: Shop, pair: Sequence[UUID], expected: str) -> tuple[Ticket, Ticket]:
+    """Return two tickets, locked; `expected` is the etag of the first, empty for any."""
+    tickets = {stored.ticket.id: stored.ticket for stored in await shop.find_all(pair)}
+    if any(one not in tickets for one in pair):
+        raise TicketNotFoundError(str(pair[0]))
+    source, target = (tickets[one] for one in pair)
+    if expected:
+        require(expected, etag_of(source))
+    return source, target
+
+
+def _status_before(merge: Entry | None) -> str:
+    """Return the status that a ticket had before it was merged; one that slept is open, since its time may be over."""
+    was = {field.name: field.before for field in merge.fields} if merge else {"status": "open"}
+    return "open" if was.get("snooze_until") else was.get("status", "closed")
+
+
+def _key(request_id: str, ticket_id: UUID) -> str:
+    return f"bulk:{request_id}:{ticket_id}"
