@@ -19,6 +19,15 @@ def _evaluate(given: argparse.Namespace) -> dict[str, Any]:
     return evaluate(read(given.train, "train"), test, baselines=given.baselines)
 
 
+def _train(given: argparse.Namespace) -> dict[str, Any]:
+    from services.tickets.language.learning import Settings, train
+    from services.tickets.language.letters import borrowed, read_letters
+
+    settings = Settings(given.pull, given.urgency_pull, given.borrowed_share)
+    others = borrowed(given.banking, given.clinc)
+    return train(read_letters(given.letters, given.labels), others, given.path, settings)
+
+
 def main() -> int:
     """Do what the command line says; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m services.tickets.language")
@@ -28,6 +37,16 @@ def main() -> int:
     evaluate.add_argument("--test", type=Path, metavar="FILE")
     evaluate.add_argument("--baselines", action="store_true", help="also fit to words alone")
     evaluate.set_defaults(run=_evaluate)
+    train = commands.add_parser("train", help="fit the heads that ship to the project's letters, and measure them")
+    train.add_argument("--letters", type=Path, default=Path("tests/data/letters"), metavar="FOLDER")
+    train.add_argument("--labels", default="labels.jsonl", metavar="NAME")
+    train.add_argument("--banking", type=Path, metavar="FILE", help="banking77, for the labels that mean the same")
+    train.add_argument("--clinc", type=Path, metavar="FILE", help="CLINC150, for the labels that mean the same")
+    train.add_argument("--pull", type=float, default=0.5)
+    train.add_argument("--urgency-pull", type=float, default=1.0)
+    train.add_argument("--borrowed-share", type=float, default=0.05)
+    train.add_argument("path", type=Path, nargs="?", default=Path(__file__).parent / "data" / "heads.npz")
+    train.set_defaults(run=_train)
     given = parser.parse_args()
     try:
         told = given.run(given)

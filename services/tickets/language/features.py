@@ -81,6 +81,10 @@ class Encoder:
 
     def features(self, text: str) -> Features:
         """Return what is counted of a text."""
-        numbers, weights = self.vocabulary.counted(self.terms_of(text))
+        return self.of(text, self.terms_of(text))
+
+    def of(self, text: str, terms: Iterable[str]) -> Features:
+        """Return what is counted of a text whose terms are known already."""
+        numbers, weights = self.vocabulary.counted(terms)
         vector = np.zeros(0, np.float32) if self.table is None else self.table.vector(text) * np.float32(VECTOR_SCALE)
         return Features(vector, numbers, weights)

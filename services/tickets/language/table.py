@@ -16,6 +16,7 @@ SIZE = 256
 """How many numbers the vector of a text has."""
 MAX_PIECES = 512
 """How many pieces of a text count; more hardly move the mean and cost time."""
+_STRAIGHT = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\u201c": '"', "\u201d": '"'})
 
 
 class Table:
@@ -28,7 +29,7 @@ class Table:
 
     def vector(self, text: str) -> NDArray[np.float32]:
         """Return the vector of a text; all zeros where no piece of it is known."""
-        numbers = self._tokenizer.numbers(text)[:MAX_PIECES]
+        numbers = self._tokenizer.numbers(text.translate(_STRAIGHT))[:MAX_PIECES]
         if not numbers:
             return np.zeros(SIZE, np.float32)
         total = self._scales[numbers] @ self._vectors[numbers].astype(np.float32)

@@ -1,0 +1,140 @@
+"""Puts together what the rules and the model say of a ticket's text; every effect is bounded."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from services.tickets.language import rules
+from services.tickets.language.features import Features, Vector
+from services.tickets.language.languages import UNTOLD
+from services.tickets.language.model import Model, Read, read, shipped
+from services.tickets.language.reading import MAX_ANALYSED
+from services.tickets.language.signals import HANDLING_MINUTES, INTENTS, UNKNOWN, Signals
+
+OUTCOMES = (*INTENTS, UNKNOWN)
+ALSO = 0.25
+"""An intent that is at least this probable is told beside the likeliest one."""
+LEVEL_URGENCY = {"low": 0.0, "normal": 0.1, "high": 0.6, "urgent": 1.0}
+"""How pressing each level of the labels is, from 0 to 1."""
+LEAST_URGENCY = 0.2
+"""Less than this is no hurry: an ordinary text is not told to press a little."""
+_MOST_WORDS = 5
+_MOST_TERMS = 3
+_LONG_WORDS = 150
+_FURTHER = 0.1
+
+
+def analyse(subject: str, messages: Sequence[str]) -> Signals:
+    """Return what a ticket's subject and the customer's messages, newest first, say.
+
+    The newest message decides; the earlier ones are asked for the intent only where it names none. Time and effect are
+    bounded whatever the text: of each message only the first 20,000 characters are read. A text in another language
+    than English is unknown, without hurry and calm, which all count as middling.
+    """
+    if not messages and not subject:
+        return Signals()
+    if not HEADS.exists():
+        return _by_rules(subject, messages)
+    model = shipped()
+    newest = read(messages[0][:MAX_ANALYSED] if messages else "", subject[:MAX_ANALYSED])
+    features = model.features(newest)
+    probabilities, intent = intent_of(model, newest, features)
+    intents = _matters(newest, intent, probabilities)
+    for earlier in messages[1:]:
+        if intent not in {UNKNOWN, "other"}:
+            break
+        other = read(earlier[:MAX_ANALYSED])
+        found, named = intent_of(model, other, model.features(other))
+        if named not in {UNKNOWN, "other"}:
+            probabilities, intent, intents = found, named, _matters(other, named, found)
+    urgency, urgent_words = urgency_of(model, newest, features)
+    upset, upset_words = rules.upset(newest.found, loud=newest.loud, exclaims="!!" in newest.text)
+    return Signals(
+        intent=intent,
+        intents=intents,
+        urgency=urgency,
+        urgent_words=urgent_words,
+        upset=upset,
+        upset_words=upset_words,
+        has_text=bool(messages),
+        confidence=round(float(probabilities[OUTCOMES.index(intent)]), 3),
+        probabilities=tuple(round(float(one), 3) for one in probabilities),
+        difficulty=_difficulty(newest, intents, probabilities),
+        language=newest.language,
+    )
+
+
+def intent_of(model: Model, given: Read, features: Features) -> tuple[Vector, str]:
+    """Return the probabilities of the outcomes, and the one that is told.
+
+    An intent that is named only to deny it is taken out. What is less probable than the model's limit is unknown.
+    """
+    probabilities = np.zeros(len(OUTCOMES), np.float32)
+    if given.language not in {"en", UNTOLD} or not given.clauses:
+        probabilities[-1] = 1
+        return probabilities, UNKNOWN
+    for label, probability in zip(model.intent.labels, model.intent.probabilities(features), strict=True):
+        probabilities[OUTCOMES.index(label)] = probability
+    for denied in given.found.denied_intents:
+        probabilities[OUTCOMES.index(denied)] = 0
+    total = float(probabilities.sum())
+    if total <= 0:
+        probabilities[-1] = total = 1
+    probabilities /= total
+    best = int(probabilities.argmax())
+    return probabilities, OUTCOMES[best] if probabilities[best] >= model.unknown_below else UNKNOWN
+
+
+def _matters(given: Read, intent: str, probabilities: Vector) -> tuple[str, ...]:
+    """Return the intent, and what else is asked for by a phrase or in all likelihood."""
+    if intent == UNKNOWN:
+        return ()
+    likely = [OUTCOMES[place] for place in np.argsort(-probabilities) if probabilities[place] >= ALSO]
+    found = dict.fromkeys((intent, *given.found.intents, *(one for one in likely if one != UNKNOWN)))
+    return tuple(one for one in found if one != "other" or intent == "other")
+
+
+def urgency_of(model: Model, given: Read, features: Features) -> tuple[float, tuple[str, ...]]:
+    """Return how much a text presses for time, and the words that say so."""
+    if given.language not in {"en", UNTOLD} or not given.clauses:
+        return 0.0, ()
+    probabilities = model.urgency.probabilities(features)
+    pressing = sum(
+        LEVEL_URGENCY[level] * float(one) for level, one in zip(model.urgency.labels, probabilities, strict=True)
+    )
+    by_rules, phrases = rules.urgency(given.found, loud=given.loud)
+    urgency = round(min(max((pressing + by_rules) / 2, 0.0), 1.0), 2)
+    if urgency < LEAST_URGENCY:
+        return 0.0, ()
+    return urgency, (phrases or _pressing_words(model, features))[:_MOST_WORDS]
+
+
+def _pressing_words(model: Model, features: Features) -> tuple[str, ...]:
+    """Return the words that speak most for hurry by their weights."""
+    numbers = model.urgency.reasons(features, "urgent", 2 * _MOST_TERMS)
+    words = [model.vocabulary.terms[number] for number in numbers]
+    return tuple(word for word in words if word[0] not in "+-^" and not word.endswith("$") and ":" not in word)[
+        :_MOST_TERMS
+    ]
+
+
+def _difficulty(given: Read, intents: Sequence[str], probabilities: Vector) -> float:
+    """Return how hard a text is to answer: the usual work on its likely matters, and a little for each further sign."""
+    longest = max(HANDLING_MINUTES.values())
+    minutes = sum(float(one) * HANDLING_MINUTES[name] for name, one in zip(OUTCOMES, probabilities, strict=True))
+    signs = (len(intents) > 1) + (sum(len(clause.split()) for clause in given.clauses) >= _LONG_WORDS)
+    return round(min(minutes / longest * 0.7 + _FURTHER * signs, 1.0), 2)
+
+
+HEADS = Path(__file__).parent / "data" / "heads.npz"
+
+
+def _by_rules(subject: str, messages: Sequence[str]) -> Signals:
+    newest = read(messages[0][:MAX_ANALYSED] if messages else "", subject[:MAX_ANALYSED])
+    intents = newest.found.intents
+    for earlier in messages[1:]:
+        intents = intents or read(earlier[:MAX_ANALYSED]).found.intents
+    urgency, uw = rules.urgency(newest.found, loud=newest.loud)
+    upset, pw = rules.upset(newest.found, loud=newest.loud, exclaims="!!" in newest.text)
+    return Signals(intents[0] if intents else "other", intents, urgency, uw, upset, pw, bool(messages))

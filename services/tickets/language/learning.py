@@ -1,0 +1,225 @@
+"""`train`: fits the shipped heads to the project's letters, chooses what is to choose, and measures what is shipped.
+
+Everything is chosen by five folds of the letters that are not held back: the temperatures, and below which probability
+an intent is told as unknown. The letters held back are asked about once, at the end.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from services.tickets.language import fitting, rules
+from services.tickets.language.analyser import OUTCOMES, intent_of, urgency_of
+from services.tickets.language.features import Features, Vector, Vocabulary
+from services.tickets.language.letters import Letter
+from services.tickets.language.measures import area, calibration_error, confusion, f1_by_label, interval
+from services.tickets.language.model import Model, Read, encoded, read, terms
+from services.tickets.language.signals import UNKNOWN
+
+RARE = 2
+BORROWED_SHARE = 0.05
+"""How much a text of another data set counts against a letter: there are many of them, and no shop wrote them."""
+PULL = 0.5
+URGENCY_PULL = 1.0
+"""How strongly weights are pulled towards zero: letters are few."""
+LIMITS = np.arange(0.0, 0.61, 0.02)
+_PRESSING = ("high", "urgent")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What can be tried by folds: how strongly weights are pulled to zero, and how much borrowed texts count."""
+
+    pull: float = PULL
+    urgency_pull: float = URGENCY_PULL
+    borrowed_share: float = BORROWED_SHARE
+
+
+def train(letters: Sequence[Letter], others: Sequence[Letter], path: Path, settings: Settings) -> dict[str, Any]:
+    """Fit to the letters that are not held back, store the model, and return how good it is on both parts."""
+    taught = [letter for letter in letters if not letter.is_held_back]
+    asked = [letter for letter in letters if letter.is_held_back]
+    model, by_folds = _chosen(taught, others, settings)
+    model.save(path)
+    return {
+        "version": model.version,
+        "letters": len(letters),
+        "taught": len(taught),
+        "held_back": len(asked),
+        "borrowed": len(others),
+        "bytes": path.stat().st_size,
+        "terms": len(model.vocabulary.terms),
+        "temperature": {"intent": _short(model.intent.temperature), "urgency": _short(model.urgency.temperature)},
+        "unknown_below": _short(model.unknown_below),
+        "by_folds": by_folds,
+        "on_held_back": report(asked, [model] * len(asked), taught),
+    }
+
+
+def _chosen(taught: Sequence[Letter], others: Sequence[Letter], settings: Settings) -> tuple[Model, dict[str, Any]]:
+    """Return the model fitted to all taught letters, and how good models like it are on folds of them."""
+    parts = fitting.folds([letter.intent for letter in taught])
+    models: list[Model | None] = [None] * len(taught)
+    sums: dict[str, list[tuple[Vector, int]]] = {"intent": [], "urgency": []}
+    for number in range(fitting.FOLDS):
+        model = _fitted([one for one, part in zip(taught, parts, strict=True) if part != number], others, settings)
+        for place in np.flatnonzero(parts == number).tolist():
+            models[place] = model
+            features = model.features(read(taught[place].text))
+            for name, head in (("intent", model.intent), ("urgency", model.urgency)):
+                wanted = getattr(taught[place], name)
+                sums[name].append((head.sums(features), head.labels.index(wanted)))
+    temperatures = {
+        name: fitting.temperature(np.stack([one for one, _ in pairs]), np.array([wanted for _, wanted in pairs]))
+        for name, pairs in sums.items()
+    }
+
+    def finished(model: Model, limit: float) -> Model:
+        return replace(
+            model,
+            intent=replace(model.intent, temperature=temperatures["intent"]),
+            urgency=replace(model.urgency, temperature=temperatures["urgency"]),
+            unknown_below=limit,
+        )
+
+    cooled = [finished(model, 0.0) for model in models if model is not None]
+    limit = _limit(taught, cooled)
+    fitted = finished(_fitted(taught, others, settings), limit)
+    return fitted, report(taught, [replace(model, unknown_below=limit) for model in cooled], taught)
+
+
+def _fitted(taught: Sequence[Letter], others: Sequence[Letter], settings: Settings) -> Model:
+    """Return a model fitted to letters; the borrowed texts teach intents only, and bring no word with them."""
+    readings = [read(letter.text) for letter in taught]
+    vocabulary = Vocabulary.of([list(terms(one)) for one in readings], RARE)
+    features = [encoded(vocabulary, one) for one in readings]
+    lent = [encoded(vocabulary, read(letter.text)) for letter in others]
+    intent = fitting.fit(
+        [*features, *lent],
+        [letter.intent for letter in (*taught, *others)],
+        len(vocabulary.terms),
+        shares=[1.0] * len(taught) + [settings.borrowed_share] * len(others),
+        pull=settings.pull,
+    )
+    urgency = fitting.fit(
+        features, [letter.urgency for letter in taught], len(vocabulary.terms), pull=settings.urgency_pull
+    )
+    return Model(f"letters-{len(taught)}", vocabulary, intent, urgency, 0.0)
+
+
+def _limit(letters: Sequence[Letter], models: Sequence[Model]) -> float:
+    """Return the probability below which "unknown" is right most often.
+
+    Telling nothing counts as half right where an intent was wanted: a wrong one costs more than none.
+    """
+    outcomes = [_outcome(letter, model) for letter, model in zip(letters, models, strict=True)]
+
+    def worth(limit: float) -> float:
+        total = 0.0
+        for letter, (probabilities, _) in zip(letters, outcomes, strict=True):
+            best = int(probabilities.argmax())
+            told = OUTCOMES[best] if probabilities[best] >= limit else UNKNOWN
+            total += 1.0 if told == letter.intent else (0.25 if told == UNKNOWN else 0.0)
+        return total
+
+    return float(max(LIMITS, key=lambda limit: (worth(float(limit)), -limit)))
+
+
+def _outcome(letter: Letter, model: Model) -> tuple[Vector, str]:
+    given = read(letter.text)
+    return intent_of(model, given, model.features(given))
+
+
+def report(letters: Sequence[Letter], models: Sequence[Model], taught: Sequence[Letter]) -> dict[str, Any]:
+    """Return how good models are on letters that they were not fitted to, each asked about its own."""
+    readings = [read(letter.text) for letter in letters]
+    features = [model.features(given) for model, given in zip(models, readings, strict=True)]
+    outcomes = [intent_of(*one) for one in zip(models, readings, features, strict=True)]
+    wanted, told = [letter.intent for letter in letters], [intent for _, intent in outcomes]
+    sure = np.array([probabilities.max() for probabilities, _ in outcomes], np.float64)
+    likeliest = [OUTCOMES[int(probabilities.argmax())] for probabilities, _ in outcomes]
+    by_label = f1_by_label(wanted, told)
+    named = [one == other for one, other in zip(wanted, told, strict=True) if other != UNKNOWN]
+    return {
+        "intent": {
+            **share([one == other for one, other in zip(wanted, told, strict=True)]),
+            "macro_f1": _short(float(np.mean(list(by_label.values())))),
+            "told_unknown": told.count(UNKNOWN),
+            "right_where_named": share(named),
+            "calibration_error": _short(
+                calibration_error(sure, np.array([one == other for one, other in zip(wanted, likeliest, strict=True)]))
+            ),
+            "f1_by_label": {label: _short(value) for label, value in by_label.items()},
+            "confusion": confusion(wanted, told),
+            "rules_alone": share([_by_rules(given) == one for given, one in zip(readings, wanted, strict=True)]),
+            "most_frequent": share([one == _most_frequent(taught, "intent") for one in wanted]),
+        },
+        "urgency": _urgency_report(letters, models, readings, features, taught),
+    }
+
+
+def _urgency_report(
+    letters: Sequence[Letter],
+    models: Sequence[Model],
+    readings: Sequence[Read],
+    features: Sequence[Features],
+    taught: Sequence[Letter],
+) -> dict[str, Any]:
+    wanted = [letter.urgency for letter in letters]
+    told = [
+        model.urgency.labels[int(model.urgency.sums(one).argmax())] for model, one in zip(models, features, strict=True)
+    ]
+    combined = [urgency_of(*one)[0] for one in zip(models, readings, features, strict=True)]
+    return {
+        **share([one == other for one, other in zip(wanted, told, strict=True)]),
+        "macro_f1": _short(float(np.mean(list(f1_by_label(wanted, told).values())))),
+        "confusion": confusion(wanted, told),
+        "most_frequent": share([one == _most_frequent(taught, "urgency") for one in wanted]),
+        "pressing_auroc": {
+            "told": _pressing(wanted, combined),
+            "model_alone": _pressing(wanted, [_model_urgency(*one) for one in zip(models, features, strict=True)]),
+            "rules_alone": _pressing(wanted, [rules.urgency(one.found, loud=one.loud)[0] for one in readings]),
+        },
+    }
+
+
+def _model_urgency(model: Model, features: Features) -> float:
+    probabilities = dict(zip(model.urgency.labels, model.urgency.probabilities(features), strict=True))
+    return float(sum(probabilities.get(level, 0) for level in _PRESSING))
+
+
+def _pressing(wanted: Sequence[str], values: Sequence[float]) -> float:
+    """Return how often a letter that is high or urgent has a higher value than one that is not."""
+    pairs = list(zip(wanted, values, strict=True))
+    return _short(
+        area(
+            [one for label, one in pairs if label in _PRESSING], [one for label, one in pairs if label not in _PRESSING]
+        )
+    )
+
+
+def _by_rules(given: Read) -> str:
+    return next(iter(given.found.intents), UNKNOWN)
+
+
+def _most_frequent(letters: Sequence[Letter], name: str) -> str:
+    labels: list[str] = [getattr(letter, name) for letter in letters]
+    return max(sorted(set(labels)), key=labels.count)
+
+
+def share(right: Sequence[bool]) -> dict[str, Any]:
+    """Return a share with its 95 % interval."""
+    low, high = interval(sum(right), len(right))
+    return {
+        "accuracy": _short(sum(right) / max(len(right), 1)),
+        "interval": [_short(low), _short(high)],
+        "right": sum(right),
+        "of": len(right),
+    }
+
+
+def _short(value: float) -> float:
+    return round(float(value), 4)
