@@ -23,7 +23,7 @@ from envoy_data_plane.envoy.service.rate_limit_quota.v3 import (
 from envoy_data_plane.envoy.type.v3 import RateLimitStrategy, TokenBucket
 
 from gateway import shares
-from gateway.edge.quotas import LEAST_QUOTA
+from servicekit.quotas import LEAST_QUOTA
 
 log = structlog.get_logger(__name__)
 

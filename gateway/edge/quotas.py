@@ -2,12 +2,6 @@
 
 from dataclasses import dataclass
 
-BURST_SECONDS = 10
-"""How many seconds' worth of its quota a caller may send at once."""
-
-LEAST_QUOTA = 6
-"""The least quota that is kept exactly, in requests per minute: one request each `BURST_SECONDS`."""
-
 
 @dataclass(frozen=True, slots=True)
 class Rates:

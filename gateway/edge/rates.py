@@ -14,9 +14,11 @@ from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutatio
 from envoy_data_plane.envoy.config.core.v3 import (
     HeaderValue,
     HeaderValueOption,
-    HeaderValueOptionHeaderAppendAction,
     RuntimeFractionalPercent,
     TypedExtensionConfig,
+)
+from envoy_data_plane.envoy.config.core.v3 import (
+    HeaderValueOptionHeaderAppendAction as _Action,
 )
 from envoy_data_plane.envoy.config.route.v3 import (
     RateLimit,
@@ -38,13 +40,11 @@ from envoy_data_plane.envoy.type.metadata.v3 import MetadataKey, MetadataKeyPath
 from envoy_data_plane.envoy.type.v3 import FractionalPercent, FractionalPercentDenominatorType, TokenBucket
 from envoy_data_plane.google.protobuf import Any
 
-from gateway.edge.quotas import BURST_SECONDS, LEAST_QUOTA, Rates
+from gateway.edge.quotas import Rates
+from servicekit.quotas import BURST_SECONDS, FILL, KEY_POLICY, KEY_PRICE, LEAST_QUOTA, TENANT_POLICY, policy
 
 PAYLOAD = "payload"
 """The name under which the check of tokens leaves a token's claims for the filters behind it."""
-
-FILL = 100_000_000
-"""How much flows into each bucket a second. It is large so that prices are whole numbers without much rounding."""
 
 TENANT_BUCKET = FILL * BURST_SECONDS
 # By its size the answer's headers tell whose bucket it was; it must fill no faster, because the slowest is asked first,
@@ -54,6 +54,7 @@ KEY_BUCKET = TENANT_BUCKET - 1
 MOST_CALLERS = 20_000
 """How many buckets of each sort are kept; beyond it the one that was not used longest is forgotten, and so is full."""
 
+_POLICY = "ratelimit-policy"
 _JWT_AUTHN = "envoy.filters.http.jwt_authn"
 _CLAIMS = f"metadata.filter_metadata['{_JWT_AUTHN}'].{PAYLOAD}"
 _REMAINING = "response.headers['x-ratelimit-remaining']"
@@ -73,7 +74,8 @@ def tenants_and_keys(rates: Rates) -> LocalRateLimit:
     ]
     limit.rate_limits = [
         RateLimit(actions=[_claim("tenant", "tid", default="none")], hits_addend=_price(_tenant_quota(rates))),
-        RateLimit(actions=[_claim("key", "key")], hits_addend=_price(_key_quota())),
+        # A key without a quota has no price, and Envoy leaves out what has none.
+        RateLimit(actions=[_claim("key", "key")], hits_addend=RateLimitHitsAddend(format=_said(KEY_PRICE))),
     ]
     quota = f"has({_CLAIMS}.key_quota) ? {_least(_key_quota(), _tenant_quota(rates))} : {_tenant_quota(rates)}"
     limit.response_headers_to_add = [_retry_after(f"%CEL(int(59.999 / ({quota})) + 1)%")]
@@ -114,13 +116,6 @@ def headers(rates: Rates) -> HeaderMutation:
     tenant, key = f"({_tenant_quota(rates)})", f"({_key_quota()})"
     by_key = f"{_BUCKET} == '{KEY_BUCKET}'"
     known = "'x-ratelimit-remaining' in response.headers"
-    burst = 60 // BURST_SECONDS
-    policy = [
-        f"""{known} ? '"tenant";w={BURST_SECONDS};q=' : ''""",
-        f"{known} ? int({tenant} / {burst}.0) : ''",
-        f"""{known} && has({_CLAIMS}.key_quota) ? ', "key";w={BURST_SECONDS};q=' : ''""",
-        f"{known} && has({_CLAIMS}.key_quota) ? int({key} / {burst}.0) : ''",
-    ]
     quota = f"({by_key} ? {key} : {tenant})"
     left = [
         f"""{by_key} ? '"key";r=' : '"tenant";r='""",
@@ -128,10 +123,14 @@ def headers(rates: Rates) -> HeaderMutation:
         f"{known} ? ';t=' : ''",
         f"({TENANT_BUCKET} - int({_REMAINING}) + {FILL - 1}) / {FILL}",
     ]
+    default = policy("tenant", rates.tenant)
     return HeaderMutation(
         mutations=Mutations(
             response_mutations=[
-                Mutation(append=_header("ratelimit-policy", _cel(policy))),
+                # What the token says needs no expression; only who has no quota of its own gets the deployment's.
+                Mutation(append=_header(_POLICY, _said(TENANT_POLICY))),
+                Mutation(append=_header(_POLICY, _cel([f"{known} ? '{default}' : ''"]), _Action.ADD_IF_ABSENT)),
+                Mutation(append=_header(_POLICY, _said(KEY_POLICY), _Action.APPEND_IF_EXISTS_OR_ADD)),
                 Mutation(append=_header("ratelimit", _cel(left))),
                 *(Mutation(remove=f"x-ratelimit-{name}") for name in ("limit", "remaining", "reset")),
             ]
@@ -207,7 +206,6 @@ def _least(one: str, other: str) -> str:
 
 
 def _price(quota: str) -> RateLimitHitsAddend:
-    # A key without a quota has no price, and Envoy leaves out what has none.
     return RateLimitHitsAddend(format=f"%CEL(int({FILL * 60}.0 / {quota}))%")
 
 
@@ -215,18 +213,16 @@ def _cel(parts: Sequence[str]) -> str:
     return "".join(f"%CEL({part})%" for part in parts)
 
 
+def _said(claim: str) -> str:
+    return f"%DYNAMIC_METADATA({_JWT_AUTHN}:{PAYLOAD}:{claim})%"
+
+
 def _retry_after(value: str) -> HeaderValueOption:
-    return HeaderValueOption(
-        header=HeaderValue(key="retry-after", value=value),
-        append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
-    )
+    return _header("retry-after", value)
 
 
-def _header(name: str, value: str) -> HeaderValueOption:
-    return HeaderValueOption(
-        header=HeaderValue(key=name, value=value),
-        append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
-    )
+def _header(name: str, value: str, action: _Action = _Action.OVERWRITE_IF_EXISTS_OR_ADD) -> HeaderValueOption:
+    return HeaderValueOption(header=HeaderValue(key=name, value=value), append_action=action)
 
 
 def _always() -> RuntimeFractionalPercent:

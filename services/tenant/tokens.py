@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from servicekit.identity import sign_token
+from servicekit.quotas import key_claims, tenant_claims
 from services.tenant.configuration import cors_origins, features_on, requests_per_minute
 from services.tenant.keys import ApiKey, Kind
 from services.tenant.registry import Tenant
@@ -74,7 +75,7 @@ def _of_tenant(tenant: Tenant) -> dict[str, Any]:
     if origins := cors_origins(tenant.settings):
         claims["origins"] = list(origins)
     if quota := requests_per_minute(tenant.settings):
-        claims["quota"] = quota
+        claims |= tenant_claims(quota)
     return claims
 
 
@@ -83,5 +84,5 @@ def _of_key(key: ApiKey) -> dict[str, Any]:
     if key.kind is Kind.BROWSER:
         claims |= {"browser": True, "origins": list(key.allowed_origins)}
     if key.requests_per_minute:
-        claims["key_quota"] = key.requests_per_minute
+        claims |= key_claims(key.requests_per_minute)
     return claims

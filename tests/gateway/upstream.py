@@ -24,6 +24,7 @@ from rapport.tenant.v1 import token_service_pb2 as token_pb
 from rapport.tenant.v1 import token_service_pb2_grpc as token_rpc
 
 from servicekit.identity import sign_token
+from servicekit.quotas import key_claims, tenant_claims
 from servicekit.server import METADATA_BYTES, NOTICE_SECONDS
 
 HERE = Path(__file__).resolve().parent
@@ -249,8 +250,12 @@ class Tokens(token_rpc.TokenServiceServicer, audit_service_pb2_grpc.AuditService
         return entry | {"kid": self.kid, "alg": "ES256", "use": "sig"}
 
     def token(self, seconds: int = 120, **claims: Any) -> str:
-        """Return a token that ends in so many seconds."""
+        """Return a token that ends in so many seconds; quotas are said as the tenant service says them."""
         now = int(time.time())
+        if quota := claims.get("quota"):
+            claims |= tenant_claims(quota)
+        if key_quota := claims.get("key_quota"):
+            claims |= key_claims(key_quota)
         return sign_token(self.key, self.kid, {"sub": "key:1", "tid": "t", "iat": now, "exp": now + seconds, **claims})
 
     async def rotate(self) -> None:
