@@ -65,6 +65,28 @@ _PROMISES = {
     "day": "DAY_MONDAY",
     "SlaSettings.revision": 2,
 }
+_TEXTS = {
+    "KeywordRule.name": "gift_deadline",
+    "phrases": ["birthday", "need it by _ saturday/sunday"],
+    "level": "high",
+    "member_tags": ["gold member"],
+    "is_default": False,
+    "KeywordRules.principal": "key:01890000",
+    "AnalyzeTextRequest.subject": "Order T-1042",
+    "AnalyzeTextRequest.text": "I need it by Saturday, where is it?",
+    "AnalyzeTextRequest.tags": ["gold"],
+    "TextSignals.intent": "order_status",
+    "confidence": 0.87,
+    "probabilities": {"order_status": 0.87, "unknown": 0.02},
+    "intents": ["order_status"],
+    "urgency": 0.5,
+    "urgent_words": ["need it by saturday"],
+    "upset": 0.0,
+    "upset_words": [],
+    "difficulty": 0.2,
+    "language": "en",
+    "keyword_rules": ["gift_deadline"],
+}
 _WORK = {
     "pinned": False,
     "escalated": False,
@@ -229,6 +251,8 @@ _AFTER = {
 WORDS: Mapping[str, Any] = {
     **_TICKET,
     **_WORK,
+    **_PROMISES,
+    **_TEXTS,
     **_SCORE,
     **_ORDER,
     **_CONNECTION,

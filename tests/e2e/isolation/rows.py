@@ -181,6 +181,11 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "rapport.tickets.v1.PolicyService/PreviewPolicy": {"policy": {"name": "fifo"}},
     "rapport.tickets.v1.PolicyService/ComparePlaces": {**TICKET, "other": "{ticket}"},
     "rapport.tickets.v1.SearchService/SearchTickets": {"query": "hello"},
+    "rapport.tickets.v1.LanguageService/GetKeywordRules": {},
+    "rapport.tickets.v1.LanguageService/SetKeywordRules": {
+        "rules": [{"name": "gift", "phrases": ["birthday"], "level": "high"}]
+    },
+    "rapport.tickets.v1.LanguageService/AnalyzeText": {"text": "Where is my order?"},
     "rapport.tickets.v1.SlaService/GetSlaSettings": {},
     "rapport.tickets.v1.SlaService/SetSlaTargets": {"targets": {"tags": [{"tag": "vip", "first_response_hours": 1}]}},
     "rapport.tickets.v1.SlaService/SetCalendar": {
