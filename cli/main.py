@@ -20,6 +20,7 @@ from cli import (
     key_commands,
     language_commands,
     order_commands,
+    policy_commands,
     sealing_commands,
     suite_commands,
     sync_commands,
@@ -51,6 +52,7 @@ commands.add_typer(customer_commands.commands, name="customer")
 commands.add_typer(delivery_commands.commands, name="deliveries")
 commands.add_typer(sync_commands.commands, name="sync")
 commands.add_typer(ticket_commands.commands, name="ticket")
+commands.add_typer(policy_commands.commands, name="policy")
 commands.add_typer(order_commands.commands, name="orders")
 commands.add_typer(gateway_commands.commands, name="gateway")
 commands.add_typer(deployment_commands.commands, name="deployment")

@@ -223,3 +223,14 @@ class PageOrderGoneError(OutOfRangeError):
 
     def __init__(self) -> None:
         super().__init__("The order of the inbox changed since this list was begun; start from the first page.")
+
+
+class KeywordRulesInvalidError(InvalidArgumentError):
+    """A keyword rule has a name, a phrase or a level that is none, or there are too many of them."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(
+            f"The keyword rules are invalid: {field} {problem}.",
+            metadata={"field": field},
+            violations=[FieldViolation(field, problem)],
+        )

@@ -18,6 +18,8 @@ from tests.tickets.test_ingest import ingest
 FULL = "services.tickets.tickets.MAX_ENTRIES"
 
 ELSEWHERE: dict[str, str] = {
+    "POLICY_INVALID": "test_policies.py",
+    "POLICY_NOT_FOUND": "test_policies.py",
     "SNOOZE_TIME_INVALID": "test_work.py",
     "TICKET_NOT_SNOOZED": "test_work.py",
     "TICKET_MERGED": "test_work.py",

@@ -145,6 +145,11 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
 
     Example: {"reason": "SEARCH_QUERY_INVALID", "domain": "rapport", "metadata": {}}
     """
+    ERROR_REASON_KEYWORD_RULES_INVALID: _ErrorReason.ValueType  # 60
+    """A keyword rule has a name, a phrase or a level that is none, or there are too many of them.
+
+    Example: {"reason": "KEYWORD_RULES_INVALID", "domain": "rapport", "metadata": {"field": "rules[0].level"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reasons that ErrorInfo carries (domain "rapport")."""
@@ -271,4 +276,9 @@ ERROR_REASON_SEARCH_QUERY_INVALID: ErrorReason.ValueType  # 50
 """The text to search for names no word that a ticket must hold, more than 16 of them, or too short a beginning.
 
 Example: {"reason": "SEARCH_QUERY_INVALID", "domain": "rapport", "metadata": {}}
+"""
+ERROR_REASON_KEYWORD_RULES_INVALID: ErrorReason.ValueType  # 60
+"""A keyword rule has a name, a phrase or a level that is none, or there are too many of them.
+
+Example: {"reason": "KEYWORD_RULES_INVALID", "domain": "rapport", "metadata": {"field": "rules[0].level"}}
 """
