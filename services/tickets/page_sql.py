@@ -97,7 +97,7 @@ class Chosen:
         self.waiting = counted if given.keys() <= COUNTED else uncounted
 
     def places(self, statuses: Sequence[str], bound: str = "") -> str:
-        """Return the places of tickets with these statuses, each status from its own range of an index."""
+        """Return the places of the tickets with these statuses; each status is a range of an index."""
         return " UNION ALL ".join(self._places(status, bound) for status in statuses)
 
     def _places(self, status: str, bound: str) -> str:
@@ -130,8 +130,9 @@ def _smart(chosen: Chosen, limit: str, offset: str, *, deep: bool) -> str:
 
 
 def _range(chosen: Chosen, statuses: Sequence[str], limit: str, offset: str, *, deep: bool) -> str:
+    """Return the places of one ranking from an offset on; a deep one begins at the step where it lies."""
     if not deep:
-        return f"SELECT * FROM ({chosen.places(statuses)}) AS p ORDER BY {ORDER} LIMIT {limit} OFFSET {offset}"
+        return _heads(chosen, statuses, limit, offset, "")
     ranking = str(SETTLED) if "closed" in statuses else ACTIVE
     some = ", ".join(f"'{status}'" for status in statuses)
     steps = (
@@ -145,11 +146,20 @@ def _range(chosen: Chosen, statuses: Sequence[str], limit: str, offset: str, *, 
         "ORDER BY above DESC LIMIT 1)"
     )
     top = f"((SELECT tier FROM reached), ((SELECT step FROM reached) + 1) / {STEPS}.0::float8)"
-    found = chosen.places(statuses, f" AND (p.tier, p.rank_key) < {top}")
-    return (
-        f"WITH {reached} SELECT * FROM ({found}) AS p ORDER BY {ORDER} LIMIT {limit} "
-        f"OFFSET {offset} - (SELECT above FROM reached)"
+    rest = f"({offset} - (SELECT above FROM reached))"
+    return f"WITH {reached} " + _heads(chosen, statuses, limit, rest, f" AND (p.tier, p.rank_key) < {top}")
+
+
+def _heads(chosen: Chosen, statuses: Sequence[str], limit: str, offset: str, bound: str) -> str:
+    """Return places in their order; of several statuses only the heads are read, each in its own order."""
+    window = f"ORDER BY {ORDER} LIMIT {limit} OFFSET {offset}"
+    if len(statuses) == 1:
+        return f"SELECT * FROM ({chosen.places(statuses, bound)}) AS p {window}"
+    heads = " UNION ALL ".join(
+        f"(SELECT * FROM ({chosen.places((status,), bound)}) AS p ORDER BY {ORDER} LIMIT {limit} + {offset})"
+        for status in statuses
     )
+    return f"SELECT * FROM ({heads}) AS p {window}"
 
 
 def plain(chosen: Chosen, request: PageRequest, limit: str, offset: str) -> str:

@@ -11,6 +11,7 @@ from uuid import UUID
 import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from servicekit.errors import InternalError
 from services.tickets.changes import Kind
 from services.tickets.facts import Customer, Tier
 from services.tickets.language import Signals
@@ -34,7 +35,7 @@ FROM tickets.tickets t
 LEFT JOIN tickets.customer_copies c ON c.tenant_id = t.tenant_id AND c.customer_id = t.customer_id
 WHERE t.tenant_id = $1 AND t.id = ANY ($2::uuid[]) AND t.status <> 'closed'
 """
-# What a writer has placed already is newer, or the same.
+# What a writer has placed already is newer, or the same; what one is placing now replaces this.
 _ADD = """
 INSERT INTO tickets.places (tenant_id, ranking, ticket_id, status, priority, channel, assigned_to, customer_id, tier,
     rank_key, start_time, reasons)
@@ -59,6 +60,12 @@ JOIN tickets.places old ON old.tenant_id = $1 AND old.ticket_id = made.ticket_id
 JOIN tickets.tickets t ON t.tenant_id = $1 AND t.id = made.ticket_id
 WHERE made.tenant_id = $1 AND made.ranking = $2 AND made.rank_key <> old.rank_key
 """
+# A ticket may have been closed or erased by somebody just when its place was added.
+_CLEAN = """
+DELETE FROM tickets.places p WHERE tenant_id = $1 AND ranking = $2 AND NOT EXISTS (
+    SELECT FROM tickets.tickets t WHERE t.tenant_id = $1 AND t.id = p.ticket_id AND t.status <> 'closed'
+)
+"""
 _RETIRE = """
 UPDATE tickets.rankings SET state = 'retired', retire_time = now() WHERE tenant_id = $1 AND state = 'active'
 """
@@ -73,6 +80,7 @@ DELETE FROM tickets.places WHERE tenant_id = $1 AND ranking = $2 AND ctid = ANY 
 """
 _FORGET = "DELETE FROM tickets.rankings WHERE tenant_id = $1 AND number = $2"
 _FORGET_DEPTHS = "DELETE FROM tickets.depths WHERE tenant_id = $1 AND ranking = $2"
+_UNKNOWN = Customer()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +129,11 @@ class RankingStore:
 
     async def waiting(self, ids: Sequence[UUID]) -> list[Waiting]:
         """Return those of the tickets that are not closed."""
-        return [_waiting(row) for row in await self._run(_WAITING, list(ids))]
+        # The driver's own rows: there are a hundred thousand of them.
+        driver = (await self._connection.get_raw_connection()).driver_connection
+        if driver is None:
+            raise InternalError("the connection has no driver")
+        return [_waiting(row) for row in await driver.fetch(_WAITING, self._tenant_id, list(ids))]
 
     async def add(self, ranking: int, standings: Sequence[Standing]) -> None:
         """Give tickets their places in a ranking that is being built, where they have none yet."""
@@ -141,6 +153,7 @@ class RankingStore:
             return False
         for old in (ranking, found.active.number):
             await self._run(_FORGET_DEPTHS, old)
+        await self._run(_CLEAN, ranking)
         await self._run(_COUNT, ranking)
         await self._run(_TELL, ranking, found.active.number)
         await self._run(_RETIRE)
@@ -161,13 +174,15 @@ class RankingStore:
 
 
 def _waiting(row: Any) -> Waiting:
-    known = row.origin is not None
+    known = row["origin"] is not None
     return Waiting(
-        row.id,
-        row.priority,
-        row.start_time,
-        row.tags,
-        Tier(2 if row.pinned else int(row.escalated)),
-        Customer(row.lifetime_value, row.churn_probability, row.origin, row.update_time) if known else Customer(),
-        signals_of(row.signals),
+        row["id"],
+        row["priority"],
+        row["start_time"],
+        row["tags"],
+        Tier.PINNED if row["pinned"] else Tier.ESCALATED if row["escalated"] else Tier.NORMAL,
+        Customer(row["lifetime_value"], row["churn_probability"], row["origin"], row["update_time"])
+        if known
+        else _UNKNOWN,
+        signals_of(row["signals"]),
     )

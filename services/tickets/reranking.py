@@ -1,9 +1,9 @@
 """Builds rankings in the background: a changed policy orders a whole inbox anew while everybody goes on reading it.
 
-The new ranking is built beside the active one, a batch at a time. While a batch is placed nobody else of the tenant
-places a ticket, for a few hundredths of a second; before and after it every writer places its tickets in both rankings.
-So when the last batch is done the new ranking is complete, and takes over in one transaction: each page is read from
-one ranking, and the pages that go on with a list that was begun in the old one find its rows for a while.
+The new ranking is built beside the active one, a batch at a time, while every writer places its tickets in both: what a
+batch finds there it leaves, and what it adds a writer replaces. So when the last batch is done the new ranking is
+complete, and takes over in one transaction, the only moment at which writers wait. Each page is read from one ranking,
+and the pages that go on with a list that was begun in the old one find its rows for a while.
 """
 
 import asyncio
@@ -31,6 +31,7 @@ KEPT_FOR = timedelta(minutes=15)
 
 _SWEPT_AFTER = KEPT_FOR + timedelta(minutes=1)
 _AT_ONCE = 500
+_LANES = 2
 _REMOVED_AT_ONCE = 5_000
 _CHECK_SECONDS = 60.0
 _RETRY_SECONDS = 5.0
@@ -87,9 +88,16 @@ class Reranking:
             if rankings.building is None:
                 return False
             ids = await shop.rankings.waiting_ids(rankings.active.number)
-        building = rankings.building
-        for some in _batches(ids):
-            await self._place(tenant_id, building, some)
+        building, batches = rankings.building, _batches(ids)
+
+        async def lane() -> None:
+            for some in batches:
+                await self._place(tenant_id, building, some)
+
+        # While the database stores one batch, another one is computed.
+        async with asyncio.TaskGroup() as lanes:
+            for _ in range(_LANES):
+                lanes.create_task(lane())
         async with self._store.shop(tenant_id) as shop:
             await shop.wait_for_placers()
             taken = await shop.rankings.take_over(building.number)
@@ -99,9 +107,8 @@ class Reranking:
         return taken
 
     async def _place(self, tenant_id: UUID, ranking: Ranking, ids: Sequence[UUID]) -> None:
-        """Place a batch of tickets in a ranking; nobody else of the tenant places one meanwhile."""
+        """Place a batch of tickets in a ranking."""
         async with self._store.shop(tenant_id) as shop:
-            await shop.wait_for_placers()
             policy = await shop.policies.policy(ranking.policy_version)
             waiting = await shop.rankings.waiting(ids)
             standings = []
