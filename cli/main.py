@@ -22,6 +22,7 @@ from cli import (
     order_commands,
     policy_commands,
     sealing_commands,
+    sla_commands,
     suite_commands,
     sync_commands,
     tenant_commands,
@@ -53,6 +54,8 @@ commands.add_typer(delivery_commands.commands, name="deliveries")
 commands.add_typer(sync_commands.commands, name="sync")
 commands.add_typer(ticket_commands.commands, name="ticket")
 commands.add_typer(policy_commands.commands, name="policy")
+commands.add_typer(sla_commands.sla, name="sla")
+commands.add_typer(sla_commands.calendar, name="calendar")
 commands.add_typer(order_commands.commands, name="orders")
 commands.add_typer(gateway_commands.commands, name="gateway")
 commands.add_typer(deployment_commands.commands, name="deployment")
