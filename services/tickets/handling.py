@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
-from services.tickets.language import HANDLING_MINUTES
+from services.tickets.language import HANDLING_MINUTES, UNKNOWN
 from services.tickets.policies import Learned
 
 TICKETS = 2_000
@@ -36,7 +36,7 @@ def learned(efforts: Iterable[tuple[str, float]]) -> dict[str, Learned]:
 def different(before: Mapping[str, Learned], after: Mapping[str, Learned]) -> bool:
     """Tell whether an intent's time has changed so much that it is worth another version of the policy."""
     for intent in before.keys() | after.keys():
-        usual = HANDLING_MINUTES.get(intent, HANDLING_MINUTES["other"])
+        usual = HANDLING_MINUTES.get(intent, HANDLING_MINUTES[UNKNOWN])
         times = [known[intent].minutes if intent in known else usual for known in (before, after)]
         if abs(math.log(times[0] / times[1])) > WORTH_IT:
             return True

@@ -106,7 +106,8 @@ PRESETS: Mapping[str, Policy] = MappingProxyType(
 
 FIXED = frozenset({"fifo", "predecessor"})
 """Policies of which nothing can be edited."""
-_GAMMAS = {"rapport": (0.05, 0.15), "sla-first": (0.1, 0.3), "value-first": (0.05, 0.1)}
+GAMMAS = {"rapport": (0.05, 0.15), "sla-first": (0.1, 0.3), "value-first": (0.05, 0.1)}
+"""The range of `gamma` that is proven, by policy."""
 _SHARES = {"rapport": (0.5, 1.0), "sla-first": (0.75, 1.0), "value-first": (0.0, 1.0)}
 # Between these lines the simulations show both costs below the predecessor's: slow ageing needs the targets, fast does
 # not.
@@ -145,13 +146,13 @@ def edited(policy: Policy, edit: Edit) -> Policy:
     gamma = policy.gamma if edit.gamma is None else edit.gamma
     share = policy.sla_share if edit.sla_share is None else edit.sla_share
     if policy.name not in FIXED:
-        _check("gamma", gamma, *_GAMMAS[policy.name])
-        _check("sla_share", share, *_shares(policy.name, gamma))
+        _check("gamma", gamma, *GAMMAS[policy.name])
+        _check("sla_share", share, *shares(policy.name, gamma))
     return replace(policy, weights=replace(policy.weights, **edit.weights), gamma=gamma, sla_share=share)
 
 
-def _shares(name: str, gamma: float) -> tuple[float, float]:
-    """Return the range of `sla_share` at this rate of ageing."""
+def shares(name: str, gamma: float) -> tuple[float, float]:
+    """Return the range of `sla_share` that is proven at this rate of ageing."""
     least, most = _SHARES[name]
     if name != "rapport":
         return least, most

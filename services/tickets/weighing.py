@@ -7,7 +7,7 @@ value, never as zero.
 import math
 
 from services.tickets.facts import Facts
-from services.tickets.language import HANDLING_MINUTES
+from services.tickets.language import HANDLING_MINUTES, UNKNOWN
 from services.tickets.policies import Policy
 
 VALUE_FLOOR = 200.0
@@ -77,7 +77,7 @@ def expected_minutes(policy: Policy, facts: Facts) -> float:
     learned = policy.handling.get(facts.signals.intent)
     if learned is not None:
         return learned.minutes
-    return HANDLING_MINUTES.get(facts.signals.intent, HANDLING_MINUTES["other"])
+    return HANDLING_MINUTES.get(facts.signals.intent, HANDLING_MINUTES[UNKNOWN])
 
 
 def counted_minutes(policy: Policy, facts: Facts) -> float:

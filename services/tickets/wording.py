@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from services.tickets import weighing
 from services.tickets.facts import Facts, Tier
-from services.tickets.language import INTENT_TEXT
+from services.tickets.language import INTENT_TEXT, UNKNOWN
 from services.tickets.policies import BASE_RANGE, Policy
 
-_TEXT_ORIGIN = "rules on the text"
+_TEXT_ORIGIN = "the customer's text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +116,17 @@ def _urgent_words(_policy: Policy, facts: Facts) -> tuple[str, str, str, str]:
 
 def _difficulty(policy: Policy, facts: Facts) -> tuple[str, str, str, str]:
     intent, minutes = facts.signals.intent, weighing.expected_minutes(policy, facts)
-    what = INTENT_TEXT.get(intent, INTENT_TEXT["other"])
+    what = INTENT_TEXT.get(intent, INTENT_TEXT[UNKNOWN])
     learned = policy.handling.get(intent)
     if learned is not None:
         origin = f"{learned.tickets} closed tickets of this shop"
         sentence = f"It looks like {what}: {minutes:.0f} minutes of work at this shop."
-    elif what == INTENT_TEXT["other"]:
+    elif intent not in INTENT_TEXT or intent == UNKNOWN:
         origin = _TEXT_ORIGIN
         sentence = f"What it is about is not clear; a middling {minutes:.0f} minutes of work are assumed."
     else:
-        origin, sentence = _TEXT_ORIGIN, f"It looks like {what}: usually {minutes:.0f} minutes of work."
+        sure = f" ({facts.signals.confidence:.0%} sure)" if facts.signals.confidence else ""
+        origin, sentence = _TEXT_ORIGIN + sure, f"It looks like {what}: usually {minutes:.0f} minutes of work."
     return intent, origin, sentence, f"Quick to answer: {what}"
 
 
