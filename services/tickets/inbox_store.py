@@ -83,9 +83,8 @@ class InboxStore:
         """Return a page of the inbox as of now."""
         async with self._database.driver_tenant(tenant_id) as connection:
             if request.alerts:
-                words = alert_sql.words_of(tenant_id, request)
-                named = await connection.fetchval(alert_sql.FIND, words, alert_sql.NAMED + 1)
-                statement, arguments = alert_sql.page(tenant_id, request, named)
+                (named,) = await connection.fetch(alert_sql.FIND, *alert_sql.looked_up(tenant_id, request))
+                statement, arguments = alert_sql.page(tenant_id, request, named["waiting"], named["closed"])
             else:
                 statement, arguments = page_sql.page(tenant_id, request)
             found = await connection.fetchrow(statement, *arguments)
