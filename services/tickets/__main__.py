@@ -9,6 +9,7 @@ from rapport.frontend.v1 import ticket_desk_pb2_grpc
 from rapport.tickets.v1 import (
     conversation_service_pb2_grpc,
     ingest_service_pb2_grpc,
+    language_service_pb2_grpc,
     policy_service_pb2_grpc,
     search_service_pb2_grpc,
     sla_service_pb2_grpc,
@@ -39,10 +40,13 @@ from services.tickets.inbox import Inbox
 from services.tickets.inbox_events import InboxEvents
 from services.tickets.inbox_store import InboxStore
 from services.tickets.intake import Intake
+from services.tickets.language_desk import LanguageDesk
+from services.tickets.language_servicer import LanguageServicer
 from services.tickets.learning import learn_for_ever
 from services.tickets.listing import Listing
 from services.tickets.policy_desk import PolicyDesk
 from services.tickets.policy_servicer import PolicyServicer
+from services.tickets.reranking import Reranking
 from services.tickets.search import Search
 from services.tickets.search_servicer import SearchServicer
 from services.tickets.search_store import SearchStore
@@ -74,6 +78,7 @@ def registrations(
     ordering = PolicyDesk(store, doorbell)
     policies = PolicyServicer(ordering, explaining, tokens)
     sla = SlaServicer(SlaDesk(store, ordering.on_calendar, ordering.on_targets))
+    language = LanguageServicer(LanguageDesk(store))
     desk, intake = Desk(store, inbox), Intake(store, inbox)
     search = Search(store, SearchStore(store.database), tokens)
     tickets = TicketServicer(desk, Work(store, inbox), Listing(store, tokens), erasing, tokens, events, explaining)
@@ -88,6 +93,7 @@ def registrations(
         ),
         Registration(policy_service_pb2_grpc.add_PolicyServiceServicer_to_server, policies),
         Registration(sla_service_pb2_grpc.add_SlaServiceServicer_to_server, sla),
+        Registration(language_service_pb2_grpc.add_LanguageServiceServicer_to_server, language),
         Registration(search_service_pb2_grpc.add_SearchServiceServicer_to_server, SearchServicer(search)),
     )
 
@@ -127,6 +133,8 @@ async def wired(settings: TicketsSettings) -> AsyncIterator[Parts]:
         stack.push_async_callback(watching.close)
         sweeping = asyncio.create_task(sweep_for_ever(store, changes), name="change_sweeper")
         stack.push_async_callback(_end, sweeping)
+        reranking = asyncio.create_task(Reranking(store, inbox, doorbell).run(), name="reranking")
+        stack.push_async_callback(_end, reranking)
         learning = asyncio.create_task(learn_for_ever(store, PolicyDesk(store, doorbell)), name="learning")
         stack.push_async_callback(_end, learning)
         await trust.start()

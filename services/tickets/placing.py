@@ -8,6 +8,7 @@ from services.tickets.alerts import searchable
 from services.tickets.clocking import clocked, tell
 from services.tickets.errors import TicketNotFoundError
 from services.tickets.facts import Facts, Tier
+from services.tickets.keyword_rules import applied
 from services.tickets.language import Signals, analyse
 from services.tickets.numbers import parse_reference
 from services.tickets.places import SETTLED, Place
@@ -75,7 +76,9 @@ async def place(
     subject changed or messages were hidden. The ticket's clocks are judged as of `now`, or of its last change.
     """
     conversation = await shop.conversation(ticket.family)
-    signals = analyse(ticket.subject, conversation.customer_texts)
+    texts = conversation.customer_texts
+    rules = (await shop.keywords.get()).rules
+    signals = applied(rules, analyse(ticket.subject, texts), ticket.subject, texts, ticket.tags)
     facts = await facts_of(shop, ticket, signals)
     alarm, now = ticket.clocks.alarm, now or ticket.update_time
     ticket, news = await clocked(shop, ticket, now)

@@ -80,9 +80,7 @@ def stored_of(row: Row, policy: Policy = DEFAULT) -> Stored:
 
 def signals_of(value: Any) -> Signals:
     """Return the signals of a JSON column."""
-    read: dict[str, Any] = _json(value)
-    values: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in read.items()}
-    return Signals(**values)
+    return Signals.of(_json(value))
 
 
 def message_of(row: Row) -> Message:

@@ -22,6 +22,7 @@ from services.tickets.changes import Marks, Placing, kind_of
 from services.tickets.facts import Customer
 from services.tickets.history import Entry
 from services.tickets.history import entry as entry_of
+from services.tickets.keyword_store import KeywordStore
 from services.tickets.language import MAX_ANALYSED, Signals
 from services.tickets.list_store import ListStore
 from services.tickets.place_store import PlaceStore
@@ -195,6 +196,7 @@ class Shop:
         self.lists = ListStore(connection, tenant_id, self.policies)
         self.rankings = RankingStore(connection, tenant_id)
         self.sla = SlaStore(connection, tenant_id)
+        self.keywords = KeywordStore(connection, tenant_id)
         self.crowded = False
 
     def _mine(self, table: Any, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:

@@ -319,6 +319,18 @@ timers = Table(
     _moment("wake_time"),
 )
 
+# A shop's own keyword rules; without a row it has those that every shop begins with.
+keyword_rules = Table(
+    "keyword_rules",
+    metadata,
+    _key("tenant_id"),
+    Column("revision", BigInteger, nullable=False),
+    Column("rules", JSONB, nullable=False),
+    Column("member_tags", JSONB, nullable=False),
+    _text("principal"),
+    _moment("update_time"),
+)
+
 held_changes = Table(
     "held_changes",
     metadata,

@@ -15,6 +15,7 @@ from rapport.frontend.v1 import ticket_desk_pb2, ticket_desk_pb2_grpc
 from rapport.tickets.v1 import (
     conversation_service_pb2_grpc,
     ingest_service_pb2_grpc,
+    language_service_pb2_grpc,
     policy_service_pb2_grpc,
     search_service_pb2_grpc,
     sla_service_pb2_grpc,
@@ -67,6 +68,7 @@ class Running:
     search: Any = field(init=False)
     policies: Any = field(init=False)
     sla: Any = field(init=False)
+    language: Any = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the stubs."""
@@ -75,6 +77,7 @@ class Running:
         self.conversations = conversation_service_pb2_grpc.ConversationServiceStub(self.channel)
         self.desk = ticket_desk_pb2_grpc.TicketDeskStub(self.channel)
         self.sla = sla_service_pb2_grpc.SlaServiceStub(self.channel)
+        self.language = language_service_pb2_grpc.LanguageServiceStub(self.channel)
         self.policies = policy_service_pb2_grpc.PolicyServiceStub(self.channel)
         self.search = search_service_pb2_grpc.SearchServiceStub(self.channel)
 
