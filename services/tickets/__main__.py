@@ -127,7 +127,7 @@ async def wired(settings: TicketsSettings) -> AsyncIterator[Parts]:
         stack.push_async_callback(trust.stop)
         await database.check_role()
         store, inbox = Store(database, doorbell), Inbox(InboxStore(database), cache, doorbell)
-        erasing = Erasing(ErasureStore(database), inbox)
+        erasing = Erasing(ErasureStore(database), Work(store, inbox), inbox)
         changes = ChangeStore(database)
         watching = Watching(changes, doorbell)
         stack.push_async_callback(watching.close)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import cast, delete, func, insert, select
+from sqlalchemy import and_, cast, delete, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database import Database
@@ -33,6 +33,16 @@ class ErasureStore:
         """Return tickets of a customer in the order of their ids, and the customer's addresses in them."""
         async with self._database.tenant(tenant_id) as connection:
             return await _tickets_of(connection, tenant_id, customer_id, after or UUID(int=0), limit)
+
+    async def merged(self, tenant_id: UUID, ids: Sequence[UUID]) -> list[UUID]:
+        """Return which of these tickets were merged into others, and which others into these."""
+        here = and_(tickets.c.tenant_id == tenant_id, tickets.c.id.in_(ids))
+        async with self._database.tenant(tenant_id) as connection:
+            members = select(func.unnest(tickets.c.merged_from)).where(here)
+            into_these = and_(tickets.c.id.in_(members), tickets.c.merged_into.in_(ids))
+            from_these = and_(tickets.c.id.in_(ids), tickets.c.merged_into.is_not(None))
+            query = select(tickets.c.id).where(tickets.c.tenant_id == tenant_id, or_(into_these, from_these))
+            return list(await connection.scalars(query.order_by(tickets.c.id)))
 
     async def erase(self, tenant_id: UUID, customer_id: str, *, limit: int) -> tuple[list[ErasedTicket], list[str]]:
         """Erase tickets of a customer and the customer's copy, and tell the watchers; return what went."""

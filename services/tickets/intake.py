@@ -63,10 +63,10 @@ class Intake:
             await shop.record(ticket.id, "ingest", caller.principal, now, kept)
         await place(shop, ticket, added=searchable(texts), search_anew=subject_changed)
         if ticket.merged_into is not None:
-            await self._tell(shop, ticket.merged_into, texts, newest, now)
+            await self._tell(shop, ticket.merged_into, newest, now)
         return Taken(outcome, ticket.id, told)
 
-    async def _tell(self, shop: Shop, into: UUID, texts: Sequence[str], newest: datetime | None, now: datetime) -> None:
+    async def _tell(self, shop: Shop, into: UUID, newest: datetime | None, now: datetime) -> None:
         """Place the ticket that goes on in the stead of an event's ticket: it shows what was added to that."""
         onward = await shop.find(into, lock=True)
         while onward is not None and onward.ticket.merged_into is not None:
@@ -74,7 +74,7 @@ class Intake:
         if onward is not None:
             ticket = onward.ticket if newest is None else life.heard(onward.ticket, newest, now)
             ticket = replace(touched(ticket, now), conversation_version=ticket.conversation_version + 1)
-            await place(shop, ticket, added=searchable(texts))
+            await place(shop, ticket, search_anew=True)
 
     async def _ticket(self, shop: Shop, event: Event, now: datetime) -> tuple[Ticket, bool]:
         """Return the event's ticket, locked, or a new one that is not stored yet."""

@@ -3,17 +3,17 @@
 A step is a value itself, so that one ticket or two hundred can be taken through it and the history can name it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from services.tickets.errors import (
     MergeInvalidError,
     SnoozeTimeInvalidError,
     TicketAlreadyClosedError,
     TicketMergedError,
-    TicketNotMergedError,
     TicketNotSnoozedError,
     TooManyMergedError,
 )
@@ -154,22 +154,20 @@ def merged(source: Ticket, target: Ticket, now: datetime) -> tuple[Ticket, Ticke
     return touched(source, now), touched(_with_family(target, family), now)
 
 
-def unmerged(source: Ticket, target: Ticket, status: str, now: datetime) -> tuple[Ticket, Ticket]:
-    """Return two tickets after the first, which was merged into the second, goes on by itself with a status.
+def unmerged(source: Ticket, onward: Sequence[Ticket], status: str, now: datetime) -> tuple[Ticket, Sequence[Ticket]]:
+    """Return a merged ticket as it goes on by itself with a status, and those that went on in its stead without it.
 
-    Raises:
-        TicketNotMergedError: the first was not merged into the second.
-        TicketMergedError: the second was merged into another ticket since; that has to be undone first.
+    `onward` is the ticket that it was merged into, the one into which that was merged since, and so on.
     """
-    if source.merged_into != target.id:
-        raise TicketNotMergedError(source.number_text)
-    _require_unmerged(target)
-    family = tuple(member for member in target.merged_from if member not in source.family)
     alone = with_values(replace(source, merged_into=None), {"status": status}, now)
-    return touched(alone, now), touched(_with_family(target, family), now)
+    rest = []
+    for ticket in onward:
+        family = tuple(member for member in ticket.merged_from if member not in source.family)
+        rest.append(touched(_with_family(ticket, family), now))
+    return touched(alone, now), rest
 
 
-def _with_family(target: Ticket, family: tuple[Any, ...]) -> Ticket:
+def _with_family(target: Ticket, family: tuple[UUID, ...]) -> Ticket:
     """Return a ticket that shows the messages of others; what was advised before may be wrong now."""
     return replace(target, merged_from=family, conversation_version=target.conversation_version + 1)
 

@@ -47,41 +47,39 @@ class Work:
         """
         now = self._clock()
         async with self._store.shop(caller.tenant_id) as shop:
-            pair = [(await find(shop, one)).ticket.id for one in (reference, into)]
-            source, target = await _locked(shop, pair, expected)
+            first, second = [(await find(shop, one)).ticket.id for one in (reference, into)]
+            known = {stored.ticket.id: stored.ticket for stored in await shop.find_all([first, second])}
+            if first not in known or second not in known:
+                raise TicketNotFoundError(reference)
+            source, target = known[first], known[second]
+            if expected:
+                require(expected, etag_of(source))
             closed, onward = life.merged(source, target, now)
-            stored = await self._part_or_join(shop, caller, (source, closed), (target, onward), now)
+            await _settle(shop, caller, "merge", (source, closed), target, now)
+            stored = await _settle(shop, caller, "take_in", (target, onward), source, now)
         await self._inbox.changed(caller.tenant_id)
-        return stored[1]
+        return stored
 
     async def unmerge(self, caller: Caller, reference: str, expected: str = "") -> Stored:
         """Let a merged ticket go on by itself with the status that it had, and return it; see `life.unmerged`.
 
         Raises:
-            TicketNotFoundError, TicketNotMergedError, TicketMergedError, EtagMismatchError: see there.
+            TicketNotFoundError, TicketNotMergedError, EtagMismatchError: see there.
         """
         now = self._clock()
         async with self._store.shop(caller.tenant_id) as shop:
-            known = (await find(shop, reference)).ticket
-            if known.merged_into is None:
-                raise TicketNotMergedError(known.number_text)
-            source, target = await _locked(shop, [known.id, known.merged_into], expected)
-            alone, rest = life.unmerged(source, target, _status_before(await shop.last(source.id, "merge")), now)
-            stored = await self._part_or_join(shop, caller, (source, alone), (target, rest), now)
+            source, *onward = await _locked_chain(shop, (await find(shop, reference)).ticket)
+            if expected:
+                require(expected, etag_of(source))
+            if not onward:
+                raise TicketNotMergedError(source.number_text)
+            was = _status_before(await shop.last(source.id, "merge"))
+            alone, rest = life.unmerged(source, onward, was, now)
+            stored = await _settle(shop, caller, "unmerge", (source, alone), onward[0], now)
+            for before, after in zip(onward, rest, strict=True):
+                await _settle(shop, caller, "give_back", (before, after), source, now)
         await self._inbox.changed(caller.tenant_id)
-        return stored[0]
-
-    async def _part_or_join(
-        self, shop: Shop, caller: Caller, source: tuple[Ticket, Ticket], target: tuple[Ticket, Ticket], now: datetime
-    ) -> tuple[Stored, Stored]:
-        """Write down and place a merged or parted pair, each as it was and is."""
-        actions = ("merge", "take_in") if source[1].merged_into else ("unmerge", "give_back")
-        stored = []
-        for (before, after), action, other in zip((source, target), actions, (target[1], source[1]), strict=True):
-            details = {"other_ticket": other.number_text, "fields": differences(before, after)}
-            await shop.record(after.id, action, caller.principal, now, details)
-            stored.append(await place(shop, after, search_anew=True))
-        return stored[0], stored[1]
+        return stored
 
     async def change_all(
         self, caller: Caller, references: Sequence[str], step: life.Step, request_id: str = ""
@@ -140,15 +138,29 @@ class Work:
             return await shop.history(stored.ticket.id, before=before, limit=limit)
 
 
-async def _locked(shop: Shop, pair: Sequence[UUID], expected: str) -> tuple[Ticket, Ticket]:
-    """Return two tickets, locked; `expected` is the etag of the first, empty for any."""
-    tickets = {stored.ticket.id: stored.ticket for stored in await shop.find_all(pair)}
-    if any(one not in tickets for one in pair):
-        raise TicketNotFoundError(str(pair[0]))
-    source, target = (tickets[one] for one in pair)
-    if expected:
-        require(expected, etag_of(source))
-    return source, target
+async def _locked_chain(shop: Shop, ticket: Ticket) -> list[Ticket]:
+    """Return a ticket, the one that goes on in its stead, the one that goes on in that one's, and so on, all locked."""
+    wanted = {ticket.id}
+    while True:
+        known = {stored.ticket.id: stored.ticket for stored in await shop.find_all(wanted)}
+        if ticket.id not in known:
+            raise TicketNotFoundError(ticket.number_text)
+        chain = [known[ticket.id]]
+        while (onward := known.get(chain[-1].merged_into or ticket.id)) is not None and onward.id != ticket.id:
+            chain.append(onward)
+        if chain[-1].merged_into is None:
+            return chain
+        wanted.add(chain[-1].merged_into)
+
+
+async def _settle(
+    shop: Shop, caller: Caller, action: str, pair: tuple[Ticket, Ticket], other: Ticket, now: datetime
+) -> Stored:
+    """Write down what became of a ticket in a merge, as it was and is, and place it."""
+    before, after = pair
+    details = {"other_ticket": other.number_text, "fields": differences(before, after)}
+    await shop.record(after.id, action, caller.principal, now, details)
+    return await place(shop, after, search_anew=True)
 
 
 def _status_before(merge: Entry | None) -> str:

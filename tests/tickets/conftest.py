@@ -37,6 +37,7 @@ from services.tickets.inbox_events import InboxEvents
 from services.tickets.inbox_store import InboxStore
 from services.tickets.store import Store
 from services.tickets.watching import Watching
+from services.tickets.working import Work
 from tests.support.servers import DatabaseFor, ServiceDatabase
 from tests.support.tokens import Issuer
 from tests.support.trail import kept_trail
@@ -143,7 +144,7 @@ async def start(tickets_database: ServiceDatabase, valkey_url: str, issuer: Issu
             watching = Watching(ChangeStore(database), doorbell)
             stack.push_async_callback(watching.close)
             tokens, events = PageTokens.from_secret(SECRET), InboxEvents(watching, SECRET)
-            erasing = Erasing(ErasureStore(database), inbox)
+            erasing = Erasing(ErasureStore(database), Work(store, inbox), inbox)
             server = await start_server(
                 registrations(store, inbox, erasing, tokens, events, doorbell),
                 trust=issuer.trust,
