@@ -1,6 +1,7 @@
-"""Rankings: built beside the active one, complete when they take over, and read on for a while by who began with them."""
+"""Rankings: built beside the active one, complete when they take over, and read on by lists that were begun in them."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -12,10 +13,10 @@ from hypothesis import strategies as st
 from rapport.tickets.v1 import ticket_service_pb2
 
 from services.tickets.places import SETTLED
-from services.tickets.policies import PRESETS, Policy
+from services.tickets.policies import PRESETS
 from services.tickets.policy_store import Version
 from services.tickets.reranking import KEPT_FOR, Reranking
-from services.tickets.store import Store
+from tests.support.waiting import eventually
 from tests.tickets.calls import refusal
 from tests.tickets.conftest import Agent
 from tests.tickets.test_inbox import know
@@ -30,11 +31,16 @@ def reranking(agent: Agent) -> Reranking:
 
 async def adopt(agent: Agent, name: str, version: int) -> None:
     """Give a tenant a version of a preset policy."""
-    from dataclasses import replace
-
     async with agent.running.store.shop(agent.tenant_id) as shop:
-        policy: Policy = replace(PRESETS[name], version=version)
+        policy = replace(PRESETS[name], version=version)
         await shop.policies.add(Version(policy, "test", "", datetime.now(UTC)))
+
+
+async def order_anew(agent: Agent, reranking: Reranking, name: str, version: int) -> None:
+    """Let a policy order the inbox."""
+    await adopt(agent, name, version)
+    await reranking.begin(agent.tenant_id, version)
+    assert await reranking.build(agent.tenant_id)
 
 
 async def some_tickets(agent: Agent, count: int) -> None:
@@ -62,8 +68,18 @@ async def walk(agent: Agent, size: int, **fields: Any) -> list[str]:
             return found
 
 
+async def places_of(agent: Agent) -> dict[UUID, dict[int, float]]:
+    """Return the keys of all tickets by ranking."""
+    async with agent.running.database.driver_tenant(agent.tenant_id) as connection:
+        rows = await connection.fetch("SELECT ticket_id, ranking, rank_key FROM tickets.places")
+    found: dict[UUID, dict[int, float]] = {}
+    for row in rows:
+        found.setdefault(row["ticket_id"], {})[row["ranking"]] = row["rank_key"]
+    return found
+
+
 async def test_another_policy_orders_the_whole_inbox_anew(agent: Agent, reranking: Reranking) -> None:
-    """By value-first the rich customer's low ticket is above the poor one's urgent ticket; by fifo the oldest leads."""
+    """Until the new ranking is complete the list is as it was; then it is the new one, on cards and pages alike."""
     await some_tickets(agent, 12)
     before = await walk(agent, 5, status="open")
     await adopt(agent, "fifo", 2)
@@ -75,3 +91,147 @@ async def test_another_policy_orders_the_whole_inbox_anew(agent: Agent, rerankin
     page = await agent.inbox()
     assert [card["ticket_number"] for card in page["tickets"]] == after
     assert not await reranking.build(agent.tenant_id)
+
+
+async def test_scores_and_reasons_are_those_of_the_policy_that_orders(agent: Agent, reranking: Reranking) -> None:
+    """The card's score is the explanation's, and by fifo nothing but waiting is a reason."""
+    await some_tickets(agent, 6)
+    assert any(card["reasons"] for card in (await agent.inbox())["tickets"])
+    await order_anew(agent, reranking, "fifo", 2)
+    for card in (await agent.inbox())["tickets"]:
+        assert card["reasons"] == []
+        shown = await agent.ask("GetScoreBreakdown", ticket=card["id"])
+        assert shown["total_score"] == pytest.approx(card["smart_score"], abs=0.001)
+
+
+async def test_what_changes_while_a_ranking_is_built_is_in_it(agent: Agent, reranking: Reranking) -> None:
+    """Tickets are opened, closed and changed while rankings are built again and again; each ends where it belongs."""
+    await some_tickets(agent, 40)
+
+    async def work(number: int) -> None:
+        for step in range(10):
+            ticket = f"T-{number + 4 * step:03}"
+            await agent.ask("UpdateTicket", ticket=ticket, status="closed")
+            if step % 2:
+                await agent.ask("UpdateTicket", ticket=ticket, status="open", priority="high")
+            await agent.open(subject=f"new {number} {step}", customer_id="rich")
+
+    workers = [asyncio.create_task(work(number)) for number in range(1, 5)]
+    version = 1
+    while not all(worker.done() for worker in workers):
+        version += 1
+        await order_anew(agent, reranking, ("fifo", "value-first")[version % 2], version)
+    await asyncio.gather(*workers)
+    await order_anew(agent, reranking, "fifo", version + 1)
+    after = await walk(agent, 7, status="open")
+    everything = await walk(agent, 7)
+    assert len(everything) == len(set(everything)) == 80
+    assert len(after) == 60
+    cards = (await agent.inbox(limit=100))["tickets"]
+    assert [card["ticket_number"] for card in cards] == after
+    assert [card["created_at"] for card in cards] == sorted(card["created_at"] for card in cards)
+    await reranking.sweep(agent.tenant_id, datetime.now(UTC) + timedelta(hours=1))
+    places = await places_of(agent)
+    assert len(places) == 80
+    assert all(len(keys) == 1 for keys in places.values())
+    assert sum(SETTLED in keys for keys in places.values()) == 20
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(size=st.integers(2, 6), turns=st.lists(st.sampled_from(["fifo", "value-first", "sla-first", ""]), max_size=7))
+async def test_a_walk_through_pages_shows_each_ticket_once_whatever_is_ordered_anew(
+    agent: Agent, reranking: Reranking, size: int, turns: list[str]
+) -> None:
+    """Between any two pages of one list the inbox may be ordered anew; the list goes on in the order it began with."""
+    if not (await agent.inbox())["tickets"]:
+        await some_tickets(agent, 17)
+    expected = sorted(await walk(agent, 50, status="open"))
+    found: list[str] = []
+    token, waiting = "", list(turns)
+    while True:
+        request = ticket_service_pb2.ListTicketsRequest(page_size=size, page_token=token, status="open")
+        page = await agent.running.tickets.ListTickets(request, metadata=agent.metadata)
+        found += [ticket.number for ticket in page.tickets]
+        token = page.next_page_token
+        if not token:
+            break
+        if waiting and (name := waiting.pop()):
+            async with agent.running.store.shop(agent.tenant_id) as shop:
+                version = (await shop.policies.newest()).policy.version + 1
+            await order_anew(agent, reranking, name, version)
+    assert sorted(found) == expected
+
+
+async def test_a_list_goes_on_without_what_was_closed_since_the_order_changed(
+    agent: Agent, reranking: Reranking
+) -> None:
+    """The rows of the old ranking stay as they were, and the tickets' own status counts."""
+    await some_tickets(agent, 6)
+    request = ticket_service_pb2.ListTicketsRequest(page_size=2, status="open")
+    first = await agent.running.tickets.ListTickets(request, metadata=agent.metadata)
+    seen = {ticket.number for ticket in first.tickets}
+    await order_anew(agent, reranking, "fifo", 2)
+    rest = sorted(set(await walk(agent, 10, status="open")) - seen)
+    await agent.ask("UpdateTicket", ticket=rest[0], status="closed")
+    request = ticket_service_pb2.ListTicketsRequest(page_size=10, status="open", page_token=first.next_page_token)
+    second = await agent.running.tickets.ListTickets(request, metadata=agent.metadata)
+    assert sorted(ticket.number for ticket in second.tickets) == rest[1:]
+
+
+async def test_a_list_that_was_begun_too_long_ago_says_so(agent: Agent, reranking: Reranking) -> None:
+    """When the old ranking is swept, its page tokens are refused by a reason of their own and nothing is left of it."""
+    await some_tickets(agent, 4)
+    request = ticket_service_pb2.ListTicketsRequest(page_size=2, status="open")
+    token = (await agent.running.tickets.ListTickets(request, metadata=agent.metadata)).next_page_token
+    await order_anew(agent, reranking, "fifo", 2)
+    assert await reranking.sweep(agent.tenant_id, datetime.now(UTC) - KEPT_FOR) == 0
+    assert await reranking.sweep(agent.tenant_id, datetime.now(UTC) + timedelta(seconds=1)) == 4
+    again = ticket_service_pb2.ListTicketsRequest(page_size=2, status="open", page_token=token)
+    call = agent.running.tickets.ListTickets(again, metadata=agent.metadata)
+    assert await refusal(call) == (grpc.StatusCode.OUT_OF_RANGE, "PAGE_ORDER_GONE")
+    assert all(keys.keys() == {2} for keys in (await places_of(agent)).values())
+
+
+async def test_a_ranking_that_is_begun_gives_up_the_one_before_it(agent: Agent, reranking: Reranking) -> None:
+    """Of two changes of the policy the last one counts, and the places of the first go."""
+    await some_tickets(agent, 4)
+    await adopt(agent, "fifo", 2)
+    await adopt(agent, "value-first", 3)
+    await reranking.begin(agent.tenant_id, 2)
+    last = await reranking.begin(agent.tenant_id, 3)
+    assert await reranking.build(agent.tenant_id)
+    await reranking.sweep(agent.tenant_id, datetime.now(UTC) - KEPT_FOR)
+    async with agent.running.store.shop(agent.tenant_id) as shop:
+        assert (await shop.places.rankings()).active == last
+    assert {number for keys in (await places_of(agent)).values() for number in keys} == {1, last.number}
+
+
+async def test_whoever_watches_is_told_of_every_move(agent: Agent, reranking: Reranking) -> None:
+    """The log says of each ticket where it stood and where it stands in the new ranking."""
+    await some_tickets(agent, 5)
+    before = await places_of(agent)
+    await order_anew(agent, reranking, "fifo", 2)
+    after = await places_of(agent)
+    async with agent.running.database.driver_tenant(agent.tenant_id) as connection:
+        moves = await connection.fetch("SELECT * FROM tickets.changes WHERE kind = 'moved'")
+    told = {move["ticket_id"]: (move["previous_rank_key"], move["rank_key"]) for move in moves}
+    assert told == {ticket: (keys[1], after[ticket][2]) for ticket, keys in before.items()}
+    assert len(moves) == 5
+
+
+async def test_a_ranking_is_built_in_the_background_when_the_bell_rings(agent: Agent, reranking: Reranking) -> None:
+    """A process that was started finds what was begun, and one that runs is woken."""
+    await some_tickets(agent, 3)
+    await adopt(agent, "fifo", 2)
+    running = asyncio.create_task(reranking.run())
+    try:
+        await reranking.begin(agent.tenant_id, 2)
+
+        async def active() -> bool:
+            async with agent.running.store.shop(agent.tenant_id) as shop:
+                return (await shop.places.rankings()).active.policy_version == 2
+
+        assert await eventually(active)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)

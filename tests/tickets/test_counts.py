@@ -1,0 +1,181 @@
+"""Counts that are kept, not made: they are always what counting would give, and pages far down begin by them."""
+
+import random
+from collections import Counter
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import event
+
+from servicekit.ids import uuid7
+from services.tickets import page_sql
+from services.tickets.cards import Filters, PageRequest
+from services.tickets.inbox_store import InboxStore
+from services.tickets.place_store import PlaceStore
+from services.tickets.places import step_of
+from services.tickets.reranking import Reranking
+from tests.tickets.conftest import Agent
+from tests.tickets.test_reranking import order_anew
+
+STEPS = st.tuples(
+    st.sampled_from(["open", "close", "reopen", "priority", "assign", "pend", "fold", "erase", "anew"]),
+    st.integers(1, 6),
+    st.integers(0, 3),
+)
+
+
+async def counted(agent: Agent) -> None:
+    """Compare every kept count with the tickets themselves."""
+    async with agent.running.database.driver_tenant(agent.tenant_id) as connection:
+        tickets = await connection.fetch("SELECT id, status, priority, channel, assigned_to FROM tickets.tickets")
+        totals = await connection.fetch("SELECT * FROM tickets.totals")
+        depths = await connection.fetch("SELECT * FROM tickets.depths")
+        active = await connection.fetchval("SELECT number FROM tickets.rankings WHERE state = 'active'")
+        places = await connection.fetch("SELECT * FROM tickets.places WHERE ranking IN (0, $1)", active)
+    kinds: Counter[Any] = Counter()
+    for row in totals:
+        kinds[row["status"], row["priority"], row["channel"], row["assigned_to"]] += row["tickets"]
+    expected = Counter((row["status"], row["priority"], row["channel"], row["assigned_to"]) for row in tickets)
+    assert +kinds == expected == kinds + Counter()
+    assert all(count >= 0 for count in kinds.values())
+    steps: Counter[Any] = Counter()
+    for row in depths:
+        if row["ranking"] in {0, active}:
+            steps[row["ranking"], row["status"], row["tier"], row["step"]] += row["tickets"]
+    assert all(count >= 0 for count in steps.values())
+    assert +steps == Counter((row["ranking"], row["status"], row["tier"], step_of(row["rank_key"])) for row in places)
+    assert {row["ticket_id"] for row in places} == {row["id"] for row in tickets}
+    assert len(places) == len(tickets)
+    assert all((row["ranking"] == 0) == (row["status"] == "closed") for row in places)
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(steps=st.lists(STEPS, max_size=12))
+async def test_kept_counts_are_what_counting_gives(agent: Agent, steps: list[tuple[str, int, int]]) -> None:
+    """Whatever is done to tickets in whatever order, and however often the counts are folded."""
+    reranking = Reranking(agent.running.store, agent.running.inbox, agent.running.inbox._doorbell)
+    numbers = {card["ticket_number"] for card in (await agent.inbox(status="", limit=100))["tickets"]}
+    for _ in range(3 - len(numbers)):
+        await agent.open()
+    for what, which, how in steps:
+        cards = (await agent.inbox(status="", limit=100))["tickets"]
+        ticket = cards[which % len(cards)]["id"] if cards else None
+        await act(agent, reranking, what, ticket, how)
+    await counted(agent)
+
+
+async def act(agent: Agent, reranking: Reranking, what: str, ticket: str | None, how: int) -> None:
+    """Do one thing to one ticket, or to all counts."""
+    if what == "open" or ticket is None:
+        await agent.open(channel=("email", "chat", "sms", "phone")[how], priority=("low", "high")[how % 2])
+    elif what in {"close", "reopen", "pend"}:
+        status = {"close": "closed", "reopen": "open", "pend": "pending"}[what]
+        await agent.ask("UpdateTicket", ticket=ticket, status=status, add_tags=["t"])
+    elif what == "priority":
+        await agent.ask("UpdateTicket", ticket=ticket, priority=("low", "normal", "high", "urgent")[how])
+    elif what == "assign":
+        await agent.ask("UpdateTicket", ticket=ticket, assigned_to=("", "ann", "bob", "eve")[how], add_tags=["t"])
+    elif what == "fold":
+        async with agent.running.database.tenant(agent.tenant_id) as connection:
+            await PlaceStore(connection, agent.tenant_id).fold()
+    elif what == "erase":
+        async with agent.running.database.driver_tenant(agent.tenant_id) as connection:
+            await connection.execute("SELECT tickets.erase_tickets($1::uuid[])", [ticket])
+    else:
+        async with agent.running.store.shop(agent.tenant_id) as shop:
+            version = (await shop.policies.newest()).policy.version + 1
+        await order_anew(agent, reranking, ("fifo", "rapport", "sla-first", "value-first")[how], version)
+
+
+async def fill(agent: Agent, keys: list[float]) -> None:
+    """Give a tenant with one open ticket so many more of them, with these keys."""
+    async with agent.running.database.driver_tenant(agent.tenant_id) as connection:
+        await connection.execute(
+            "INSERT INTO tickets.tickets SELECT (jsonb_populate_record(t, jsonb_build_object("
+            "'id', gen_random_uuid(), 'number', 1 + g.n, 'rank_key', g.key))).* "
+            "FROM tickets.tickets t, unnest($1::float8[]) WITH ORDINALITY AS g (key, n)",
+            keys,
+        )
+        await connection.execute(
+            "INSERT INTO tickets.places SELECT (jsonb_populate_record(p, jsonb_build_object("
+            "'ticket_id', t.id, 'rank_key', t.rank_key, 'tier', t.number % 2))).* "
+            "FROM tickets.places p, tickets.tickets t WHERE t.id <> p.ticket_id"
+        )
+        await connection.execute("DELETE FROM tickets.depths")
+        await connection.execute(
+            "INSERT INTO tickets.depths (tenant_id, ranking, status, tier, step, tickets) SELECT tenant_id, ranking, "
+            "status, tier, floor(rank_key * 16), 1 FROM tickets.places"
+        )
+        await connection.execute("UPDATE tickets.totals SET tickets = $1", 1 + len(keys))
+
+
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(spread=st.sampled_from([0.0, 0.05, 1.0, 300.0]), seed=st.integers(0, 99), size=st.integers(7, 90))
+async def test_pages_far_down_are_the_pages_of_the_whole_order(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch, spread: float, seed: int, size: int
+) -> None:
+    """Whether a page begins at a step or counts from the top, it holds the same rows; also when many keys are equal."""
+    tenant = Agent(agent.running, agent.issuer, uuid7())
+    await tenant.open()
+    draw = random.Random(seed)
+    await fill(tenant, [round(draw.uniform(-spread, spread), 2) for _ in range(160)])
+    store = InboxStore(agent.running.database)
+    for status in ("open", ""):
+        request = PageRequest(filters=Filters(status=status), limit=500, smart=True)
+        whole = (await store.page(tenant.tenant_id, request)).rows
+        assert len(whole) == 161
+        monkeypatch.setattr(page_sql, "DEEP", 0)
+        pages = [
+            await store.page(tenant.tenant_id, PageRequest(request.filters, number, size, smart=True))
+            for number in range(1, 161 // size + 3)
+        ]
+        monkeypatch.undo()
+        cards = [row.card for page in pages for row in page.rows]
+        assert cards == [row.card for row in whole]
+        assert {page.total for page in pages} == {161}
+
+
+async def test_a_page_far_down_reads_a_few_rows_of_the_index(agent: Agent) -> None:
+    """Page 60 of 4,000 tickets begins at its step: what it reads is no more than a step and a page."""
+    await agent.open()
+    draw = random.Random(7)
+    await fill(agent, [draw.uniform(0, 30) for _ in range(4000)])
+    request = PageRequest(filters=Filters(status="open"), page=60, smart=True)
+    statement, arguments = page_sql.page(agent.tenant_id, request)
+    async with agent.running.database.driver_tenant(agent.tenant_id) as connection:
+        await connection.execute("SET LOCAL enable_seqscan = off")
+        rows = await connection.fetch(f"EXPLAIN (ANALYZE, FORMAT TEXT) {statement}", *arguments)
+    scans = [row[0] for row in rows if "places_in_order" in row[0]]
+    assert len(scans) == 1
+    read = float(scans[0].rpartition("rows=")[2].split()[0])
+    assert read <= 50 + 40
+
+
+@pytest.mark.parametrize("opened", [1, 60])
+async def test_a_list_of_the_public_api_costs_the_same_statements_whatever_is_in_it(agent: Agent, opened: int) -> None:
+    """The tenant, the ranking, the tickets that wait, the closed ones: four statements, first page or later."""
+    for _ in range(opened):
+        await agent.open()
+    engine = agent.running.database.engine.sync_engine
+    counts = []
+    async with agent.running.store.shop(agent.tenant_id) as shop:
+        await shop.policies.policy(1)
+    after = None
+    for _ in range(3):
+        seen: list[str] = []
+
+        def note(*given: Any, seen: list[str] = seen) -> None:
+            seen.append(given[2])
+
+        event.listen(engine, "before_cursor_execute", note)
+        async with agent.running.store.shop(agent.tenant_id) as shop:
+            listed = await shop.lists.smart(Filters(), after, 20)
+        event.remove(engine, "before_cursor_execute", note)
+        counts.append(len(seen))
+        after = listed.cursors[-1] if listed.cursors else after
+    assert max(counts) <= 4
+    keys = [stored.rank.key for stored in listed.tickets]
+    assert all(first >= second for first, second in pairwise(keys))
