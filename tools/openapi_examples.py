@@ -106,7 +106,6 @@ _WORK = {
     "ReplyTicket.status": "pending",
     "EscalateTicketRequest.reason": "The customer asks for a manager.",
     "BulkChangeTicketsRequest.tickets": ["T-001"],
-    "BulkChangeTicketsRequest.action": {"change": {"assigned_to": "agent-7", "add_tags": ["delivery"]}},
     "BulkChangeTicketsResponse.changed_count": 1,
     "BulkChangeTicketsResponse.refused_count": 0,
     "BulkOutcome.ticket": "T-001",
@@ -143,7 +142,7 @@ _SCORE = {
     "weights": {"customer_value": 1.0, "churn_risk": 1.0},
     "gamma": 0.1,
     "sla_share": 0.5,
-    "bound_hours": 90.0,
+    "bound_hours": 80.0,
     "time_zone": "Europe/Berlin",
     "intent": "refund",
     "minutes": 11.4,
@@ -287,7 +286,16 @@ _NOT_IN_REQUESTS = frozenset(
     }
 )
 """What a request can have, but hardly the first one that somebody tries."""
-_NOT_TOGETHER = frozenset({"WatchInboxResponse.caught_up"})
+_NOT_TOGETHER = frozenset(
+    {
+        "WatchInboxResponse.caught_up",
+        *(
+            f"BulkAction.{action}"
+            for action in ("close", "reopen", "snooze", "wake", "pin", "unpin", "escalate", "deescalate")
+        ),
+    }
+)
+"""Of what excludes one another, all but one."""
 _QUOTED = re.compile(r'\bfor example "([^"]+)"')
 _ABSENT = re.compile(r"\babsent\b", re.IGNORECASE)
 _ONCE = re.compile(r"shown this once|cannot be read again")
@@ -360,10 +368,10 @@ class _Making:
         return members
 
     def _left_out(self, name: str, schema: Mapping[str, Any], message: str) -> bool:
-        if self.asked:
-            return name in _NOT_IN_REQUESTS or schema.get("readOnly", False) or _can_be_absent(schema)
         if f"{message}.{name}" in _NOT_TOGETHER:
             return True
+        if self.asked:
+            return name in _NOT_IN_REQUESTS or schema.get("readOnly", False) or _can_be_absent(schema)
         return f"{self.method}.{name}" not in WORDS and _can_be_absent(schema)
 
     def _known(self, schema: Mapping[str, Any], name: str, message: str) -> Any:

@@ -7,7 +7,7 @@ In units of natural logarithms a ticket's rank under a policy is
 where hours are hours of work by the tenant's one calendar. Every ticket ages at the same rate, so two tickets change
 places only when something happens to one of them, and `key = rank(now) - gamma * hours(now)` can be stored and indexed.
 The base lies between 0 and `BASE_RANGE`; so nobody is overtaken by a ticket of the same tier that starts more than
-`BASE_RANGE / gamma` = 90 hours later. Tiers (pinned, escalated) stand before the key.
+`BASE_RANGE / gamma` = 80 hours later. Tiers (pinned, escalated) stand before the key.
 
 The score that people see is `a + b * rank(now)` with a = 0 and b = `POINTS`. The least pressing ticket there can be
 starts at 0, an ordinary one at 5 to 8, and 10 is passed by about one ticket in twenty of a healthy queue. It is handled
@@ -29,7 +29,7 @@ from services.tickets.facts import Facts, Tier
 from services.tickets.policies import BASE_RANGE, Policy
 from services.tickets.wording import Part
 
-POINTS = 1.3
+POINTS = 1.5
 """Points of the score per unit of the rank."""
 HOT = 10.0
 """From this score on a ticket is hot."""

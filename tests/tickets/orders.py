@@ -53,7 +53,7 @@ def _policy(
     calendar: Calendar,
     handling: Mapping[str, Learned],
 ) -> Policy:
-    """Return a policy; `gamma` and `share` say where in the ranges that are proven it lies, from 0 to 1."""
+    """Return a policy; `weights`, `gamma` and `share` say where in the ranges that are proven it lies, from 0 to 1."""
     policy = replace(PRESETS[name], calendar=calendar, handling=handling)
     if name in FIXED:
         return policy
@@ -61,13 +61,15 @@ def _policy(
     gamma = least + gamma * (most - least)
     least, most = policies.shares(name, gamma)
     share = least + share * (most - least)
-    return policies.edited(policy, policies.Edit(weights=weights, gamma=gamma, sla_share=share))
+    ranges = {weight: policies.weights_range(name, weight) for weight in weights}
+    inside = {weight: least + weights[weight] * (most - least) for weight, (least, most) in ranges.items()}
+    return policies.edited(policy, policies.Edit(weights=inside, gamma=gamma, sla_share=share))
 
 
 every_policy = st.builds(
     _policy,
     st.sampled_from([name for name in PRESETS if name != "predecessor"]),
-    st.dictionaries(st.sampled_from(list(Weights().by_name())), st.floats(0, policies.MAX_WEIGHT)),
+    st.dictionaries(st.sampled_from(list(Weights().by_name())), fractions),
     fractions,
     fractions,
     st.sampled_from(CALENDARS),
