@@ -19,7 +19,8 @@ def interval(right: int, count: int) -> tuple[float, float]:
     share, spread = right / count, _Z * _Z / count
     middle = (share + spread / 2) / (1 + spread)
     half = _Z / (1 + spread) * math.sqrt(share * (1 - share) / count + spread / (4 * count))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # At the ends the bound is the share itself, but for rounding.
+    return min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half))
 
 
 def f1_by_label(wanted: Sequence[str], given: Sequence[str]) -> dict[str, float]:
