@@ -45,6 +45,11 @@ FROM unnest($3::uuid[], $4::smallint[], $5::float8[], $6::text[]) AS given (tick
 JOIN tickets.tickets t ON t.tenant_id = $1 AND t.id = given.ticket_id
 ON CONFLICT DO NOTHING
 """
+# Cards of version 1 end with the reasons of the ranking in which they were made.
+_SHORTEN = r"""
+UPDATE tickets.tickets SET card = regexp_replace(card, ',"reasons":\[.*\]$', ''), card_version = 2
+WHERE tenant_id = $1 AND id = ANY ($2::uuid[]) AND card_version = 1
+"""
 _COUNT = f"""
 INSERT INTO tickets.depths (tenant_id, ranking, status, tier, step, tickets)
 SELECT $1, $2, status, tier, floor(rank_key * {STEPS})::integer AS step, count(*)
@@ -145,6 +150,7 @@ class RankingStore:
             [one.key for one in standings],
             [orjson.dumps(one.reasons).decode() for one in standings],
         )
+        await self._run(_SHORTEN, [one.ticket_id for one in standings])
 
     async def take_over(self, ranking: int) -> bool:
         """Put a complete ranking in the place of the active one and tell the watchers; False when it was given up."""

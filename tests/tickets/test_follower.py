@@ -180,6 +180,35 @@ async def test_a_changed_customer_reranks_open_tickets_and_shows_the_profile(age
     assert any(part["origin"] == "bgnbd:v1" for part in breakdown["explanation"])
 
 
+async def test_a_changed_customer_touches_that_customers_open_tickets_only(agent: Agent, world: World) -> None:
+    """Of all rows of tickets and places, those of the customer's open tickets are written, and no others."""
+    for number in range(12):
+        await agent.open(customer_id="rich" if number % 3 == 0 else f"c-{number}")
+    await agent.ask("UpdateTicket", ticket="T-004", status="closed")
+
+    async def written() -> dict[str, dict[UUID, int]]:
+        found = {}
+        async with agent.running.database.driver_tenant(agent.tenant_id) as connection:
+            for table, name in (("tickets", "id"), ("places", "ticket_id")):
+                rows = await connection.fetch(f"SELECT {name} AS id, xmin::text FROM tickets.{table}")  # noqa: S608 - ours
+                found[table] = {row["id"]: row["xmin"] for row in rows}
+        return found
+
+    before = await written()
+    cards = {UUID(card["id"]) for card in (await agent.inbox())["tickets"] if card["customer_id"] == "rich"}
+    world.follow(agent.running)
+    world.fake.know(agent.tenant_id, "rich", 4_000, 0.8)
+
+    async def moved() -> Any:
+        after = await written()
+        return after if after != before else None
+
+    after = await eventually(moved)
+    for table, rows in before.items():
+        assert {ticket for ticket, version in rows.items() if after[table][ticket] != version} == cards
+    assert len(cards) == 3
+
+
 async def test_advice_is_copied_and_dropped(agent: Agent, world: World) -> None:
     """The ticket page shows the copied recommendation and draft until they are gone."""
     ticket = (await agent.open())["id"]

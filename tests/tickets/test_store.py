@@ -1,5 +1,10 @@
 """The schema and the store: isolation by row security, the role, migrations, and what a page costs."""
 
+# ruff: noqa: S608 - only names of ours are written into statements
+
+import json
+from uuid import UUID
+
 import asyncpg
 import pytest
 from pydantic import SecretStr
@@ -62,10 +67,10 @@ async def test_no_table_shows_rows_without_a_tenant_or_to_another_one(agent: Age
     await agent.ask("UpdateTicket", ticket="T-001", priority="high")
     database = agent.running.database
     async with database.driver_tenant(uuid7()) as connection:
-        assert await connection.fetchval(f"SELECT count(*) FROM tickets.{table}") == 0  # noqa: S608 - our tables
+        assert await connection.fetchval(f"SELECT count(*) FROM tickets.{table}") == 0
     async with database.driver.acquire() as connection:
         with pytest.raises(asyncpg.PostgresError):
-            await connection.fetchval(f"SELECT count(*) FROM tickets.{table}")  # noqa: S608 - our tables
+            await connection.fetchval(f"SELECT count(*) FROM tickets.{table}")
 
 
 async def test_the_position_in_the_log_is_reached_by_its_functions_only(database: Database) -> None:
@@ -89,6 +94,53 @@ async def test_migrations_go_down_and_up_again(fresh_database_for: DatabaseFor) 
     found = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'tickets'")
     await connection.close()
     assert {row["tablename"] for row in found} >= {name.partition(".")[2] for name in metadata.tables}
+
+
+async def test_tickets_from_before_places_get_theirs(fresh_database_for: DatabaseFor) -> None:
+    """The migration gives each ticket its place, its reasons and its part in the counts, for every tenant."""
+    made = fresh_database_for("tickets")
+    await migrate.downgrade(made.owner_url, "services.tickets", "0004")
+    connection = await asyncpg.connect(made.superuser_url)
+    tenants = [uuid7(), uuid7()]
+    for tenant in tenants:
+        for number, status in enumerate(("open", "open", "pending", "closed"), 1):
+            await connection.execute(
+                "INSERT INTO tickets.tickets SELECT (jsonb_populate_record(NULL::tickets.tickets, $1)).*",
+                old_ticket(tenant, number, status),
+            )
+    await migrate.upgrade(made.owner_url, "services.tickets")
+    places = await connection.fetch("SELECT * FROM tickets.places")
+    kinds = await connection.fetch("SELECT tenant_id, status, sum(tickets) AS n FROM tickets.totals GROUP BY 1, 2")
+    await connection.close()
+    assert len(places) == 8
+    assert {row["ranking"] for row in places if row["status"] == "closed"} == {0}
+    assert {row["reasons"] for row in places} == {'["Says “[now]”"]'}
+    assert sorted(row["n"] for row in kinds) == [1, 1, 1, 1, 2, 2]
+    database = await Database.connect(made.app_url, schema="tickets", pool_size=2)
+    page = await InboxStore(database).page(tenants[0], PageRequest(smart=True))
+    assert page.total == 4
+    assert [row.card.count("reasons") for row in page.rows] == [1, 1, 1, 1]
+    await database.close()
+
+
+def old_ticket(tenant_id: UUID, number: int, status: str) -> str:
+    """Return the row of a ticket as it was before there were places, as JSON."""
+    now = "2026-01-02T03:04:05Z"
+    times = dict.fromkeys(("create_time", "update_time", "start_time"), now)
+    texts = {"customer_id": "c", "subject": "s", "channel": "email", "priority": "low", "assigned_to": ""}
+    derived = {"signals": {}, "rank_key": -number, "parts": [], "searchable": "", "card_version": 1, "message_count": 1}
+    counters = {"number": number, "entry_count": 1, "conversation_version": 1, "revision": 1}
+    row = {
+        "tenant_id": str(tenant_id),
+        "id": str(uuid7()),
+        "status": status,
+        "close_time": now if status == "closed" else None,
+        "tags": [],
+        "metadata": {},
+        "field_times": {},
+        "card": f'{{"n":{number},"reasons":["Says “[now]”"]',
+    }
+    return json.dumps({**row, **times, **texts, **derived, **counters})
 
 
 async def test_tables_say_what_the_migrations_made(tickets_database: ServiceDatabase) -> None:

@@ -81,8 +81,8 @@ CREATE TABLE tickets.depths (
 _TENANT_TABLES = ("rankings", "places", "totals", "depths")
 
 # The owner sees no tenant's rows while row security is forced on it, too; this lasts for the transaction. The cards of
-# these tickets hold their reasons already.
-_FILL = """
+# these tickets end with their reasons.
+_FILL = r"""
 ALTER TABLE tickets.tickets NO FORCE ROW LEVEL SECURITY;
 ALTER TABLE tickets.rankings NO FORCE ROW LEVEL SECURITY;
 ALTER TABLE tickets.places NO FORCE ROW LEVEL SECURITY;
@@ -92,7 +92,7 @@ INSERT INTO tickets.rankings (tenant_id, number, policy_version, state)
     SELECT DISTINCT tenant_id, 1, 1, 'active' FROM tickets.tickets;
 INSERT INTO tickets.places
     SELECT tenant_id, CASE WHEN status = 'closed' THEN 0 ELSE 1 END, id, status, priority, channel, assigned_to,
-        customer_id, 0, rank_key, start_time, '[]'
+        customer_id, 0, rank_key, start_time, coalesce(substring(card FROM ',"reasons":(\[.*\])$'), '[]')
     FROM tickets.tickets WHERE card_version > 0;
 INSERT INTO tickets.totals (tenant_id, status, priority, channel, assigned_to, tickets)
     SELECT tenant_id, status, priority, channel, assigned_to, count(*) FROM tickets.places GROUP BY 1, 2, 3, 4, 5;
