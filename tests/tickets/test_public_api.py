@@ -18,6 +18,9 @@ from tests.tickets.test_ingest import ingest
 FULL = "services.tickets.tickets.MAX_ENTRIES"
 
 ELSEWHERE: dict[str, str] = {
+    "CALENDAR_INVALID": "test_sla_service.py",
+    "TIME_ZONE_UNKNOWN": "test_sla_service.py",
+    "SLA_TARGETS_INVALID": "test_sla_service.py",
     "POLICY_INVALID": "test_policies.py",
     "POLICY_NOT_FOUND": "test_policies.py",
     "SNOOZE_TIME_INVALID": "test_work.py",
