@@ -5,15 +5,82 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.options import Json
+from cli.options import Data, Json, Tenant
 from cli.output import print_json, print_lines, print_table
+from cli.suite.folder import suite_folder
 
-commands = typer.Typer(help="Measure the model of texts.", no_args_is_help=True)
+commands = typer.Typer(help="What texts say, by a model and by a shop's own keyword rules.", no_args_is_help=True)
+rules = typer.Typer(help="A shop's own keyword rules.", no_args_is_help=True)
+commands.add_typer(rules, name="rules")
 
 
 @commands.callback()
 def _group() -> None:
-    """Measure the model of texts."""
+    """What texts say, by a model and by a shop's own keyword rules."""
+
+
+@rules.command()
+def show(*, tenant: Tenant, as_json: Json = False, data: Data = None) -> None:
+    """Show a shop's keyword rules; until it changes them, those that every shop begins with."""
+    from cli.keyword_rules import get_rules
+    from cli.operator import run
+
+    _show_rules(run(get_rules(suite_folder(data), tenant)), as_json=as_json)
+
+
+@rules.command("set")
+def set_(
+    path: Annotated[Path, typer.Argument(metavar="FILE.json", help="The rules, as `show --json` prints them.")],
+    *,
+    tenant: Tenant,
+    as_json: Json = False,
+    data: Data = None,
+) -> None:
+    """Replace a shop's keyword rules; they count for a ticket from its next change on.
+
+    With the `etag` in the file, rules that somebody else has changed meanwhile are not replaced.
+    """
+    from cli.keyword_rules import read_rules, set_rules
+    from cli.operator import run
+
+    _show_rules(run(set_rules(suite_folder(data), tenant, read_rules(path))), as_json=as_json)
+
+
+@commands.command()
+def analyze(
+    text: Annotated[str, typer.Argument(help="The customer's message.")],
+    *,
+    tenant: Tenant,
+    subject: Annotated[str, typer.Option(help="The ticket's subject.")] = "",
+    tag: Annotated[list[str] | None, typer.Option(help="A tag of the ticket; may be repeated.")] = None,
+    as_json: Json = False,
+    data: Data = None,
+) -> None:
+    """Say what a text says to a shop: intent, urgency, mood, language, and which keyword rules match."""
+    from cli.keyword_rules import analyze as ask
+    from cli.operator import run
+
+    told = run(ask(suite_folder(data), tenant, subject, text, tag or []))
+    if as_json:
+        print_json(told)
+        return
+    words = {name: ", ".join(told.get(f"{name}_words", [])) for name in ("urgent", "upset")}
+    print_lines(
+        f"Intent: {told['intent']} ({told['confidence']:.0%}); all: {', '.join(told['intents']) or '-'}",
+        f"Urgency: {told['urgency']:.2f} {words['urgent']}".rstrip(),
+        f"Upset: {told['upset']:.2f} {words['upset']}".rstrip(),
+        f"Language: {told['language']}",
+        f"Keyword rules: {', '.join(told['keyword_rules']) or '-'}",
+    )
+
+
+def _show_rules(told: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(told)
+        return
+    rows = [[rule["name"], rule["level"], ", ".join(rule["phrases"])] for rule in told["rules"]]
+    print_table("", [("Rule", "left"), ("Level", "left"), ("Phrases", "left")], rows)
+    print_lines(f"Member tags: {', '.join(told['member_tags']) or '-'}")
 
 
 @commands.command()

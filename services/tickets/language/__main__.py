@@ -23,7 +23,7 @@ def _train(given: argparse.Namespace) -> dict[str, Any]:
     from services.tickets.language.learning import Settings, train
     from services.tickets.language.letters import borrowed, read_letters
 
-    settings = Settings(given.pull, given.urgency_pull, given.borrowed_share)
+    settings = Settings(given.pull, given.urgency_pull, given.mood_pull, given.borrowed_share)
     others = borrowed(given.banking, given.clinc)
     return train(read_letters(given.letters, given.labels), others, given.path, settings)
 
@@ -44,6 +44,7 @@ def main() -> int:
     train.add_argument("--clinc", type=Path, metavar="FILE", help="CLINC150, for the labels that mean the same")
     train.add_argument("--pull", type=float, default=0.5)
     train.add_argument("--urgency-pull", type=float, default=1.0)
+    train.add_argument("--mood-pull", type=float, default=1.0)
     train.add_argument("--borrowed-share", type=float, default=0.05)
     train.add_argument("path", type=Path, nargs="?", default=Path(__file__).parent / "data" / "heads.npz")
     train.set_defaults(run=_train)

@@ -7,6 +7,7 @@ import numpy as np
 
 from services.tickets.language import rules
 from services.tickets.language.features import Features, Vector
+from services.tickets.language.heads import Head
 from services.tickets.language.languages import UNTOLD
 from services.tickets.language.model import Model, Read, read, shipped
 from services.tickets.language.reading import MAX_ANALYSED
@@ -17,6 +18,12 @@ ALSO = 0.25
 """An intent that is at least this probable is told beside the likeliest one."""
 LEVEL_URGENCY = {"low": 0.0, "normal": 0.1, "high": 0.6, "urgent": 1.0}
 """How pressing each level of the labels is, from 0 to 1."""
+MOOD_UPSET = {"calm": 0.0, "annoyed": 0.5, "angry": 1.0}
+"""How upset each mood of the labels is, from 0 to 1."""
+SHARE_OF_RULES = 0.5
+"""How much of what the rules found is added to what the model hears; alone it counts in full."""
+LEAST_UPSET = 0.15
+"""Less than this is calm: about one calm letter in twenty is above."""
 LEAST_URGENCY = 0.2
 """Less than this is no hurry: an ordinary text is not told to press a little."""
 _MOST_WORDS = 5
@@ -49,7 +56,7 @@ def analyse(subject: str, messages: Sequence[str]) -> Signals:
         if named not in {UNKNOWN, "other"}:
             probabilities, intent, intents = found, named, _matters(other, named, found)
     urgency, urgent_words = urgency_of(model, newest, features)
-    upset, upset_words = rules.upset(newest.found, loud=newest.loud, exclaims="!!" in newest.text)
+    upset, upset_words = upset_of(model, newest, features)
     return Signals(
         intent=intent,
         intents=intents,
@@ -107,16 +114,26 @@ def urgency_of(model: Model, given: Read, features: Features) -> tuple[float, tu
     urgency = round(min(max((pressing + by_rules) / 2, 0.0), 1.0), 2)
     if urgency < LEAST_URGENCY:
         return 0.0, ()
-    return urgency, (phrases or _pressing_words(model, features))[:_MOST_WORDS]
+    return urgency, (phrases or _telling_words(model, model.urgency, "urgent", features))[:_MOST_WORDS]
 
 
-def _pressing_words(model: Model, features: Features) -> tuple[str, ...]:
-    """Return the words that speak most for hurry by their weights."""
-    numbers = model.urgency.reasons(features, "urgent", 2 * _MOST_TERMS)
-    words = [model.vocabulary.terms[number] for number in numbers]
-    return tuple(word for word in words if word[0] not in "+-^" and not word.endswith("$") and ":" not in word)[
-        :_MOST_TERMS
-    ]
+def upset_of(model: Model, given: Read, features: Features) -> tuple[float, tuple[str, ...]]:
+    """Return how upset a text sounds, and the words that say so."""
+    by_rules, phrases = rules.upset(given.found, loud=given.loud, exclaims="!!" in given.text)
+    if given.language not in {"en", UNTOLD} or not given.clauses:
+        return by_rules, phrases
+    probabilities = model.mood.probabilities(features)
+    sounds = sum(MOOD_UPSET[mood] * float(one) for mood, one in zip(model.mood.labels, probabilities, strict=True))
+    upset = round(min(max(sounds + by_rules * SHARE_OF_RULES, by_rules), 1.0), 2)
+    if upset < LEAST_UPSET:
+        return 0.0, ()
+    return upset, (phrases or _telling_words(model, model.mood, "angry", features))[:_MOST_WORDS]
+
+
+def _telling_words(model: Model, head: Head, label: str, features: Features) -> tuple[str, ...]:
+    """Return the words and pairs of words that speak most for a label by their weights."""
+    terms = [model.vocabulary.terms[number] for number in head.reasons(features, label, 3 * _MOST_TERMS)]
+    return tuple(term for term in terms if not set("+-^$:") & set(term))[:_MOST_TERMS]
 
 
 def _difficulty(given: Read, intents: Sequence[str], probabilities: Vector) -> float:

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from services.tickets.language import fitting, rules
-from services.tickets.language.analyser import OUTCOMES, intent_of, urgency_of
+from services.tickets.language.analyser import OUTCOMES, intent_of, upset_of, urgency_of
 from services.tickets.language.features import Features, Vector, Vocabulary
+from services.tickets.language.heads import Head
 from services.tickets.language.letters import Letter
 from services.tickets.language.measures import area, calibration_error, confusion, f1_by_label, interval
-from services.tickets.language.model import Model, Read, encoded, read, terms
+from services.tickets.language.model import HEADS, MOODS, Model, Read, encoded, read, terms
 from services.tickets.language.signals import UNKNOWN
 
 RARE = 2
@@ -24,9 +25,11 @@ BORROWED_SHARE = 0.05
 """How much a text of another data set counts against a letter: there are many of them, and no shop wrote them."""
 PULL = 0.5
 URGENCY_PULL = 1.0
+MOOD_PULL = 1.0
 """How strongly weights are pulled towards zero: letters are few."""
 LIMITS = np.arange(0.0, 0.61, 0.02)
 _PRESSING = ("high", "urgent")
+_UPSET = ("annoyed", "angry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class Settings:
 
     pull: float = PULL
     urgency_pull: float = URGENCY_PULL
+    mood_pull: float = MOOD_PULL
     borrowed_share: float = BORROWED_SHARE
 
 
@@ -52,7 +56,7 @@ def train(letters: Sequence[Letter], others: Sequence[Letter], path: Path, setti
         "borrowed": len(others),
         "bytes": path.stat().st_size,
         "terms": len(model.vocabulary.terms),
-        "temperature": {"intent": _short(model.intent.temperature), "urgency": _short(model.urgency.temperature)},
+        "temperature": {name: _short(getattr(model, name).temperature) for name in HEADS},
         "unknown_below": _short(model.unknown_below),
         "by_folds": by_folds,
         "on_held_back": report(asked, [model] * len(asked), taught),
@@ -63,14 +67,14 @@ def _chosen(taught: Sequence[Letter], others: Sequence[Letter], settings: Settin
     """Return the model fitted to all taught letters, and how good models like it are on folds of them."""
     parts = fitting.folds([letter.intent for letter in taught])
     models: list[Model | None] = [None] * len(taught)
-    sums: dict[str, list[tuple[Vector, int]]] = {"intent": [], "urgency": []}
+    sums: dict[str, list[tuple[Vector, int]]] = {name: [] for name in HEADS}
     for number in range(fitting.FOLDS):
         model = _fitted([one for one, part in zip(taught, parts, strict=True) if part != number], others, settings)
         for place in np.flatnonzero(parts == number).tolist():
             models[place] = model
             features = model.features(read(taught[place].text))
-            for name, head in (("intent", model.intent), ("urgency", model.urgency)):
-                wanted = getattr(taught[place], name)
+            for name in HEADS:
+                head, wanted = getattr(model, name), getattr(taught[place], name)
                 sums[name].append((head.sums(features), head.labels.index(wanted)))
     temperatures = {
         name: fitting.temperature(np.stack([one for one, _ in pairs]), np.array([wanted for _, wanted in pairs]))
@@ -80,9 +84,8 @@ def _chosen(taught: Sequence[Letter], others: Sequence[Letter], settings: Settin
     def finished(model: Model, limit: float) -> Model:
         return replace(
             model,
-            intent=replace(model.intent, temperature=temperatures["intent"]),
-            urgency=replace(model.urgency, temperature=temperatures["urgency"]),
             unknown_below=limit,
+            **{name: replace(getattr(model, name), temperature=temperatures[name]) for name in HEADS},
         )
 
     cooled = [finished(model, 0.0) for model in models if model is not None]
@@ -104,10 +107,11 @@ def _fitted(taught: Sequence[Letter], others: Sequence[Letter], settings: Settin
         shares=[1.0] * len(taught) + [settings.borrowed_share] * len(others),
         pull=settings.pull,
     )
-    urgency = fitting.fit(
-        features, [letter.urgency for letter in taught], len(vocabulary.terms), pull=settings.urgency_pull
+    urgency, mood = (
+        fitting.fit(features, [getattr(letter, name) for letter in taught], len(vocabulary.terms), pull=pull)
+        for name, pull in (("urgency", settings.urgency_pull), ("mood", settings.mood_pull))
     )
-    return Model(f"letters-{len(taught)}", vocabulary, intent, urgency, 0.0)
+    return Model(f"letters-{len(taught)}", vocabulary, intent, urgency, mood, 0.0)
 
 
 def _limit(letters: Sequence[Letter], models: Sequence[Model]) -> float:
@@ -158,6 +162,7 @@ def report(letters: Sequence[Letter], models: Sequence[Model], taught: Sequence[
             "most_frequent": share([one == _most_frequent(taught, "intent") for one in wanted]),
         },
         "urgency": _urgency_report(letters, models, readings, features, taught),
+        "mood": _mood_report(letters, models, readings, features),
     }
 
 
@@ -179,26 +184,46 @@ def _urgency_report(
         "confusion": confusion(wanted, told),
         "most_frequent": share([one == _most_frequent(taught, "urgency") for one in wanted]),
         "pressing_auroc": {
-            "told": _pressing(wanted, combined),
-            "model_alone": _pressing(wanted, [_model_urgency(*one) for one in zip(models, features, strict=True)]),
-            "rules_alone": _pressing(wanted, [rules.urgency(one.found, loud=one.loud)[0] for one in readings]),
+            "told": _apart(wanted, _PRESSING, combined),
+            "model_alone": _apart(
+                wanted,
+                _PRESSING,
+                [_sum(one.urgency, two, _PRESSING) for one, two in zip(models, features, strict=True)],
+            ),
+            "rules_alone": _apart(wanted, _PRESSING, [rules.urgency(one.found, loud=one.loud)[0] for one in readings]),
         },
     }
 
 
-def _model_urgency(model: Model, features: Features) -> float:
-    probabilities = dict(zip(model.urgency.labels, model.urgency.probabilities(features), strict=True))
-    return float(sum(probabilities.get(level, 0) for level in _PRESSING))
+def _mood_report(
+    letters: Sequence[Letter], models: Sequence[Model], readings: Sequence[Read], features: Sequence[Features]
+) -> dict[str, Any]:
+    wanted = [letter.mood for letter in letters]
+    combined = [upset_of(*one)[0] for one in zip(models, readings, features, strict=True)]
+    by_rules = [rules.upset(one.found, loud=one.loud, exclaims="!!" in one.text)[0] for one in readings]
+    by_model = [_sum(one.mood, two, _UPSET) for one, two in zip(models, features, strict=True)]
+    told = {mood: [two > 0 for one, two in zip(wanted, combined, strict=True) if one == mood] for mood in MOODS}
+    return {
+        "upset_letters": len([one for one in wanted if one in _UPSET]),
+        "upset_auroc": {
+            "told": _apart(wanted, _UPSET, combined),
+            "model_alone": _apart(wanted, _UPSET, by_model),
+            "rules_alone": _apart(wanted, _UPSET, by_rules),
+        },
+        "told_upset": {mood: share(those) for mood, those in told.items()},
+    }
 
 
-def _pressing(wanted: Sequence[str], values: Sequence[float]) -> float:
-    """Return how often a letter that is high or urgent has a higher value than one that is not."""
+def _sum(head: Head, features: Features, labels: Sequence[str]) -> float:
+    probabilities = dict(zip(head.labels, head.probabilities(features), strict=True))
+    return float(sum(probabilities.get(label, 0) for label in labels))
+
+
+def _apart(wanted: Sequence[str], labels: Sequence[str], values: Sequence[float]) -> float:
+    """Return how often a letter with one of the labels has a higher value than one without."""
     pairs = list(zip(wanted, values, strict=True))
-    return _short(
-        area(
-            [one for label, one in pairs if label in _PRESSING], [one for label, one in pairs if label not in _PRESSING]
-        )
-    )
+    inside = [one for label, one in pairs if label in labels]
+    return _short(area(inside, [one for label, one in pairs if label not in labels]))
 
 
 def _by_rules(given: Read) -> str:

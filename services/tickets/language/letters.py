@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from services.tickets.language.examples import Examples, ExamplesError, read
-from services.tickets.language.model import URGENCY_LEVELS
+from services.tickets.language.model import MOODS, URGENCY_LEVELS
 from services.tickets.language.signals import INTENT_TEXT
 
 HELD_BACK_OF = 4
@@ -32,12 +32,13 @@ CLINC = {"order_status": "order_status", "report_fraud": "payment", "thank_you":
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """One text with its labels; `urgency` is empty where nobody has judged it."""
+    """One text with its labels; `urgency` and `mood` are empty where nobody has judged them."""
 
     id: str
     text: str
     intent: str
     urgency: str = ""
+    mood: str = ""
 
     @property
     def is_held_back(self) -> bool:
@@ -46,20 +47,25 @@ class Letter:
 
 
 def read_letters(folder: Path, labels: str) -> list[Letter]:
-    """Return the letters of a folder: `texts.jsonl`, and the file of their labels.
+    """Return the letters of a folder: `texts.jsonl`, the file of their labels, and `mood.jsonl`.
+
+    A letter on whose intent the readers did not agree is left out.
 
     Raises:
         ExamplesError: a file cannot be read, a letter has no label, or a label is none.
     """
     judged = {one["id"]: one for one in _lines(folder / labels)}
+    moods = {one["id"]: one["mood"] for one in _lines(folder / "mood.jsonl")}
     letters = []
     for one in _lines(folder / "texts.jsonl"):
-        label = judged.get(one["id"])
-        if label is None:
+        label, mood = judged.get(one["id"]), moods.get(one["id"])
+        if label is None or mood is None:
             raise ExamplesError(f"{labels} has no label for {one['id']}")
-        if label["intent"] not in INTENT_TEXT or label["urgency"] not in URGENCY_LEVELS:
+        if label["intent"] is None:
+            continue
+        if label["intent"] not in INTENT_TEXT or label["urgency"] not in URGENCY_LEVELS or mood not in MOODS:
             raise ExamplesError(f"{labels}: {one['id']} has a label that is none")
-        letters.append(Letter(one["id"], one["text"], label["intent"], label["urgency"]))
+        letters.append(Letter(one["id"], one["text"], label["intent"], label["urgency"], mood))
     return letters
 
 

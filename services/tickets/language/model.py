@@ -1,4 +1,4 @@
-"""The shipped model: a text's features, and the heads for intent and urgency that were fitted to the project's letters.
+"""The shipped model: a text's features, and the heads for intent, urgency and mood, fitted to the letters.
 
 Beside words and pairs of words a text's terms are the words that a negation governs (`no:cancel`), the kinds of phrases
 that the rules found (`+cancel`, or `-cancel` where they are only denied) and how it is written (`+loud`, `+short`,
@@ -25,6 +25,8 @@ from services.tickets.language.table import shipped as shipped_table
 MAX_MODELLED = 4_000
 """The most characters of a text that the model reads; the rules read more."""
 URGENCY_LEVELS = ("low", "normal", "high", "urgent")
+MOODS = ("calm", "annoyed", "angry")
+HEADS = ("intent", "urgency", "mood")
 _SHORT_WORDS = 3
 _STORED = np.float16
 
@@ -98,6 +100,7 @@ class Model:
     vocabulary: Vocabulary
     intent: Head
     urgency: Head
+    mood: Head
     unknown_below: float
 
     def features(self, given: Read) -> Features:
@@ -108,7 +111,8 @@ class Model:
         """Store the model in a file."""
         stored: dict[str, Any] = {"version": _bytes([self.version]), "unknown_below": np.array(self.unknown_below)}
         stored |= {"terms": _bytes(self.vocabulary.terms), "rarity": self.vocabulary.rarity.astype(_STORED)}
-        for name, head in (("intent", self.intent), ("urgency", self.urgency)):
+        for name in HEADS:
+            head: Head = getattr(self, name)
             stored[f"{name}_labels"] = _bytes(head.labels)
             stored[f"{name}_vector"] = head.vector_weights.astype(_STORED)
             stored[f"{name}_terms"] = head.term_weights.astype(_STORED)
@@ -137,7 +141,9 @@ def load(path: Path) -> Model:
             )
 
         vocabulary = Vocabulary(texts("terms"), numbers("rarity"))
-        return Model(texts("version")[0], vocabulary, head("intent"), head("urgency"), float(stored["unknown_below"]))
+        heads = {name: head(name) for name in HEADS}
+        limit = float(stored["unknown_below"])
+        return Model(texts("version")[0], vocabulary, unknown_below=limit, **heads)
 
 
 @cache
