@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, select, text, update
+import orjson
+from sqlalchemy import ColumnElement, and_, delete, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,6 +25,21 @@ TIMER_BELL = "tickets.timers"
 SOON = timedelta(seconds=60)
 """The longest that the process that waits for timers sleeps without looking."""
 
+_DUES = ("first_response_due", "next_response_due", "resolution_due", "due_time")
+_PUT_CLOCKS = """
+UPDATE tickets.tickets SET first_response_due = given.first_due, next_response_due = given.next_due,
+    resolution_due = given.last_due, due_time = given.due, clocks = given.clocks::jsonb, clock_revision = given.revision
+FROM unnest($2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[], $7::text[],
+    $8::bigint[]) AS given (id, first_due, next_due, last_due, due, clocks, revision)
+WHERE tickets.tenant_id = $1 AND tickets.id = given.id
+"""
+_PUT_TIMERS = """
+WITH given AS (SELECT * FROM unnest($2::uuid[], $3::timestamptz[]) AS g (id, alarm)), silent AS (
+    DELETE FROM tickets.timers WHERE tenant_id = $1 AND ticket_id IN (SELECT id FROM given WHERE alarm IS NULL)
+)
+INSERT INTO tickets.timers (tenant_id, ticket_id, wake_time) SELECT $1, id, alarm FROM given WHERE alarm IS NOT NULL
+ON CONFLICT (tenant_id, ticket_id) DO UPDATE SET wake_time = excluded.wake_time
+"""
 _CLOCKED = [
     tickets.c[name]
     for name in (
@@ -136,24 +152,14 @@ class SlaStore:
         return [_clocked(row) for row in (await self._connection.execute(query)).mappings()]
 
     async def put_clocks(self, clocks: Mapping[UUID, Clocks]) -> None:
-        """Store tickets' clocks and set their timers."""
-        rows = [{"wanted": ticket_id, **clock_columns(one)} for ticket_id, one in clocks.items()]
-        mine = (tickets.c.tenant_id == self._tenant_id) & (tickets.c.id == bindparam("wanted"))
-        columns: dict[str, Any] = {name: bindparam(name) for name in rows[0] if name != "wanted"}
-        await self._connection.execute(update(tickets).where(mine).values(columns), rows)
-        ringing = {ticket_id: one.alarm for ticket_id, one in clocks.items() if one.alarm is not None}
-        silent = timers.c.ticket_id.in_([ticket_id for ticket_id in clocks if ticket_id not in ringing])
-        await self._connection.execute(delete(timers).where(timers.c.tenant_id == self._tenant_id, silent))
-        if ringing:
-            statement = insert(timers).values(
-                [
-                    {"tenant_id": self._tenant_id, "ticket_id": ticket_id, "wake_time": moment}
-                    for ticket_id, moment in ringing.items()
-                ]
-            )
-            keys = [timers.c.tenant_id, timers.c.ticket_id]
-            moved = {"wake_time": statement.excluded.wake_time}
-            await self._connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=moved))
+        """Store when something is due of tickets of which nothing new is broken, and set their timers."""
+        rows = [(ticket_id, clock_columns(one), one.alarm) for ticket_id, one in clocks.items()]
+        columns = [[row[name] for _, row, _ in rows] for name in _DUES]
+        kept = [orjson.dumps(row["clocks"]).decode() for _, row, _ in rows]
+        revisions = [row["clock_revision"] for _, row, _ in rows]
+        ids, alarms = [ticket_id for ticket_id, _, _ in rows], [alarm for _, _, alarm in rows]
+        await self._connection.exec_driver_sql(_PUT_CLOCKS, (self._tenant_id, ids, *columns, kept, revisions))
+        await self._connection.exec_driver_sql(_PUT_TIMERS, (self._tenant_id, ids, alarms))
 
     def _timer(self, ticket_id: UUID) -> ColumnElement[bool]:
         return and_(timers.c.tenant_id == self._tenant_id, timers.c.ticket_id == ticket_id)
