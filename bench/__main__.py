@@ -1,6 +1,6 @@
 """Run every benchmark, one after the other."""
 
-from bench import edge, inbox, queues, webhook
+from bench import edge, inbox, ordering, queues, webhook
 
 
 def main() -> None:
@@ -9,6 +9,7 @@ def main() -> None:
     webhook.main()
     edge.main()
     queues.main()
+    ordering.main()
 
 
 if __name__ == "__main__":

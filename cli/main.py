@@ -22,6 +22,7 @@ from cli import (
     order_commands,
     policy_commands,
     sealing_commands,
+    simulate_command,
     sla_commands,
     suite_commands,
     sync_commands,
@@ -63,6 +64,7 @@ commands.add_typer(certificate_commands.commands, name="certificates")
 commands.add_typer(language_commands.commands, name="language")
 audit_command.register(commands)
 evaluate_command.register(commands)
+simulate_command.register(commands)
 demo_command.register(commands)
 
 

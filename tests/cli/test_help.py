@@ -17,7 +17,7 @@ def command_paths(command: typer.core.TyperGroup, *path: str) -> list[tuple[str,
     return found
 
 
-OFFLINE = {("webhook", "verify"), ("evaluate",)}
+OFFLINE = {("webhook", "verify"), ("evaluate",), ("simulate",), ("language", "evaluate")}
 """Commands that look at no suite."""
 
 
