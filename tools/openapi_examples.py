@@ -224,6 +224,22 @@ _TENANT = {
     "service": "tickets",
     "table": "messages",
 }
+_FINDING = {
+    "SearchTicketsRequest.query": 'parcel "not arrived" -return',
+    "relevance": 4.97,
+    "SnippetPart.text": "parcel",
+    "SnippetPart.matched": True,
+    "BoundedCount.value": 17,
+    "BoundedCount.text": "17",
+    "TopicAlert.text": "late parcel",
+    "CreateTopicAlertRequest.text": "late parcel",
+    "weight": 1.0,
+    "TopicAlert.principal": "key:0198f3c2-7a10-7c3e-9b61-5f0d2c8e4a17",
+    "TopicSpike.text": "parcel 4711",
+    "TopicSpike.ticket_count": 11,
+    "usual_count": 0.4,
+    "TopicSpike.sentence": "11 tickets about “parcel 4711” since 09:00 UTC; 0.4 are usual.",
+}
 _NOTE = {
     f"{message}.{field}": value
     for message in ("Note", "DeskNote", "AddNoteRequest", "CreateNoteRequest")
@@ -258,6 +274,7 @@ WORDS: Mapping[str, Any] = {
     **_ORDER,
     **_CONNECTION,
     **_TENANT,
+    **_FINDING,
     **_NOTE,
     **_FILTERS,
     **_AFTER,

@@ -14,6 +14,7 @@ from rapport.tickets.v1 import (
     search_service_pb2_grpc,
     sla_service_pb2_grpc,
     ticket_service_pb2_grpc,
+    topic_service_pb2_grpc,
 )
 
 from servicekit.audit import AuditTrail, keeping, remote
@@ -29,6 +30,7 @@ from servicekit.server import Registration, serve
 from servicekit.tenant_data import TenantData
 from servicekit.tenant_data_servicer import registration
 from services.tickets.change_store import ChangeStore, sweep_for_ever
+from services.tickets.counting import Counting
 from services.tickets.customers import CustomerFollower
 from services.tickets.desk import Desk
 from services.tickets.erasing import Erasing
@@ -56,6 +58,9 @@ from services.tickets.sla_desk import SlaDesk
 from services.tickets.sla_servicer import SlaServicer
 from services.tickets.store import Store
 from services.tickets.timers import Timers
+from services.tickets.topic_desk import TopicDesk
+from services.tickets.topic_servicer import TopicServicer
+from services.tickets.topic_work import TopicWork
 from services.tickets.watching import Watching
 from services.tickets.working import Work
 
@@ -80,6 +85,7 @@ def registrations(
     sla = SlaServicer(SlaDesk(store, ordering.on_calendar, ordering.on_targets))
     language = LanguageServicer(LanguageDesk(store))
     desk, intake = Desk(store, inbox), Intake(store, inbox)
+    topics = TopicDesk(store, doorbell)
     search = Search(store, SearchStore(store.database), tokens)
     tickets = TicketServicer(desk, Work(store, inbox), Listing(store, tokens), erasing, tokens, events, explaining)
     return (
@@ -94,7 +100,11 @@ def registrations(
         Registration(policy_service_pb2_grpc.add_PolicyServiceServicer_to_server, policies),
         Registration(sla_service_pb2_grpc.add_SlaServiceServicer_to_server, sla),
         Registration(language_service_pb2_grpc.add_LanguageServiceServicer_to_server, language),
-        Registration(search_service_pb2_grpc.add_SearchServiceServicer_to_server, SearchServicer(search)),
+        Registration(
+            search_service_pb2_grpc.add_SearchServiceServicer_to_server,
+            SearchServicer(search, Counting(store.database)),
+        ),
+        Registration(topic_service_pb2_grpc.add_TopicServiceServicer_to_server, TopicServicer(topics)),
     )
 
 
@@ -139,6 +149,9 @@ async def wired(settings: TicketsSettings) -> AsyncIterator[Parts]:
         stack.push_async_callback(_end, learning)
         await trust.start()
         timers = Timers(store, inbox, Desk(store, inbox).wake_due, doorbell, lambda: trust.refused_tenants)
+        topics = TopicWork(store, inbox, changes, doorbell, lambda: trust.refused_tenants)
+        watching_topics = asyncio.create_task(topics.run(), name="topics")
+        stack.push_async_callback(_end, watching_topics)
         ringing = asyncio.create_task(timers.run(), name="timers")
         stack.push_async_callback(_end, ringing)
         audit = await stack.enter_async_context(keeping(remote(workload, tenants)))

@@ -26,6 +26,7 @@ class Kind(StrEnum):
     DEESCALATED = "deescalated"
     DUE = "due"
     BREACHED = "breached"
+    TOPIC_SPIKE = "topic_spike"
 
 
 class Position(NamedTuple):

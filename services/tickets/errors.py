@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from servicekit.errors import (
+    AlreadyExistsError,
     FieldViolation,
     InvalidArgumentError,
     NotFoundError,
@@ -234,3 +235,35 @@ class KeywordRulesInvalidError(InvalidArgumentError):
             metadata={"field": field},
             violations=[FieldViolation(field, problem)],
         )
+
+
+class TopicAlertNotFoundError(NotFoundError):
+    """The tenant has no topic alert with this id."""
+
+    def __init__(self, alert: str) -> None:
+        super().__init__("There is no such topic alert.", metadata={"topic_alert": alert})
+
+
+class TopicAlertInvalidError(InvalidArgumentError):
+    """The topic alert has no word in it, or ends in the past."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(
+            f"The topic alert is invalid: {problem}.",
+            metadata={"field": field},
+            violations=[FieldViolation(field, problem)],
+        )
+
+
+class TopicAlertExistsError(AlreadyExistsError):
+    """There is an alert for the same words."""
+
+    def __init__(self, alert: str) -> None:
+        super().__init__("There is a topic alert for the same words.", metadata={"topic_alert": alert})
+
+
+class TooManyTopicAlertsError(PreconditionError):
+    """The tenant has as many topic alerts as it may."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"A shop has at most {limit} topic alerts.", metadata={"limit": str(limit)})

@@ -39,6 +39,7 @@ _KINDS = {
     Kind.UNPINNED: ticket_service_pb2.InboxChange.KIND_UNPINNED,
     Kind.ESCALATED: ticket_service_pb2.InboxChange.KIND_ESCALATED,
     Kind.DEESCALATED: ticket_service_pb2.InboxChange.KIND_DEESCALATED,
+    Kind.TOPIC_SPIKE: ticket_service_pb2.InboxChange.KIND_TOPIC_SPIKE,
 }
 
 

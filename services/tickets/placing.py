@@ -49,19 +49,40 @@ async def find_going_on(shop: Shop, reference: str) -> Stored:
     return stored
 
 
-async def facts_of(shop: Shop, ticket: Ticket, signals: Signals) -> Facts:
-    """Return all that the order needs of a ticket."""
+async def facts_of(
+    shop: Shop, ticket: Ticket, signals: Signals, *, added: str = "", everything: str | None = None
+) -> Facts:
+    """Return all that the order needs of a ticket; for its text see `place` and `TopicStore.lifting`."""
     customer = await shop.customer(ticket.customer_id)
     hours, origin = (await shop.sla.settings()).answer(ticket.priority, ticket.tags)
-    return Facts(ticket.start_time, ticket.priority, customer, signals, hours, origin, tier=Tier(ticket.tier))
+    topics = await shop.topics.lifting(ticket.id, added, everything)
+    return Facts(
+        ticket.start_time,
+        ticket.priority,
+        customer,
+        signals,
+        hours,
+        origin,
+        topic_weight=topics[0].weight if topics else 0.0,
+        topics=tuple(one.text for one in topics),
+        tier=Tier(ticket.tier),
+    )
 
 
 async def facts_of_many(shop: Shop, tickets: Sequence[Waiting]) -> list[Facts]:
     """Return the same as `facts_of` for many tickets, in few statements."""
     sla = await shop.sla.settings()
+    topics = await shop.topics.lifting_many([one.ticket_id for one in tickets])
     return [
         Facts(
-            one.start_time, one.priority, one.customer, one.signals, *sla.answer(one.priority, one.tags), tier=one.tier
+            one.start_time,
+            one.priority,
+            one.customer,
+            one.signals,
+            *sla.answer(one.priority, one.tags),
+            topic_weight=max((alert.weight for alert in topics.get(one.ticket_id, ())), default=0.0),
+            topics=tuple(alert.text for alert in topics.get(one.ticket_id, ())),
+            tier=one.tier,
         )
         for one in tickets
     ]
@@ -79,7 +100,11 @@ async def place(
     texts = conversation.customer_texts
     rules = (await shop.keywords.get()).rules
     signals = applied(rules, analyse(ticket.subject, texts), ticket.subject, texts, ticket.tags)
-    facts = await facts_of(shop, ticket, signals)
+    everything = None
+    if search_anew:
+        everything = searchable([ticket.subject, *await shop.customer_texts(ticket.family)])
+        await shop.find_said_anew(ticket)
+    facts = await facts_of(shop, ticket, signals, added=added, everything=everything)
     alarm, now = ticket.clocks.alarm, now or ticket.update_time
     ticket, news = await clocked(shop, ticket, now)
     rankings = await shop.places.rankings()
@@ -87,10 +112,6 @@ async def place(
     ranks = {ranking: scoring.rank(policy, facts) for ranking, policy in policies.items()}
     rank = ranks[rankings.active]
     card = cards.card(ticket, conversation.count, conversation.last)
-    everything = None
-    if search_anew:
-        everything = searchable([ticket.subject, *await shop.customer_texts(ticket.family)])
-        await shop.find_said_anew(ticket)
     if ticket.status == "closed":
         places = [_place(SETTLED, rank)]
     else:

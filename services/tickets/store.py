@@ -48,6 +48,7 @@ from services.tickets.tables import (
     tickets,
 )
 from services.tickets.tickets import Message, Note, Ticket
+from services.tickets.topic_store import TopicStore
 from services.tickets.word_store import add_said, replace_said
 
 Family = Sequence[UUID]
@@ -165,6 +166,13 @@ class Store:
             statement = text("SELECT tickets.tenants_with_rankings_to_do(:before)")
             return list(await connection.scalars(statement, {"before": retired_before}))
 
+    async def tenants_with_topics_to_do(self, now: datetime) -> tuple[list[UUID], list[UUID]]:
+        """Return the tenants of whose topic alerts tickets are to be placed anew, and those in which topics spike."""
+        async with self.database.spanning() as connection:
+            statement = text("SELECT tenant_id, alerts FROM tickets.tenants_with_topics_to_do(:now)")
+            rows = (await connection.execute(statement, {"now": now})).all()
+        return [row.tenant_id for row in rows if row.alerts], [row.tenant_id for row in rows if not row.alerts]
+
     async def log_position(self, log: str) -> str:
         """Return where the reading of another service's log stands; empty at its beginning."""
         async with self.database.spanning() as connection:
@@ -197,6 +205,7 @@ class Shop:
         self.rankings = RankingStore(connection, tenant_id)
         self.sla = SlaStore(connection, tenant_id)
         self.keywords = KeywordStore(connection, tenant_id)
+        self.topics = TopicStore(connection, tenant_id)
         self.crowded = False
 
     def _mine(self, table: Any, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:

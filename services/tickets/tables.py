@@ -280,6 +280,36 @@ ticket_words = Table(
     Column("said", TSVECTOR, nullable=False),
 )
 
+# Alerts that a shop keeps; settled says that all tickets were placed with the alert as it is.
+topic_alerts = Table(
+    "topic_alerts",
+    metadata,
+    _key("tenant_id"),
+    _key("id"),
+    _text("text"),
+    _text("phrase"),
+    Column("weight", Double, nullable=False),
+    _moment("expire_time", nullable=True),
+    _moment("create_time"),
+    _text("principal"),
+    Column("revision", BigInteger, nullable=False),
+    _moment("delete_time", nullable=True),
+    Column("settled", Boolean, nullable=False),
+)
+
+topic_spikes = Table(
+    "topic_spikes",
+    metadata,
+    _key("tenant_id"),
+    _key("id"),
+    _text("phrase"),
+    Column("ticket_count", Integer, nullable=False),
+    Column("usual_count", Double, nullable=False),
+    _moment("start_time"),
+    _moment("notice_time"),
+    _moment("end_time", nullable=True),
+)
+
 # Up to where the log of changes has been forgotten; one row at most.
 change_horizon = Table(
     "change_horizon",

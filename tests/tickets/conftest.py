@@ -20,6 +20,7 @@ from rapport.tickets.v1 import (
     search_service_pb2_grpc,
     sla_service_pb2_grpc,
     ticket_service_pb2_grpc,
+    topic_service_pb2_grpc,
 )
 
 from servicekit.cache import Cache
@@ -67,6 +68,7 @@ class Running:
     conversations: Any = field(init=False)
     desk: Any = field(init=False)
     search: Any = field(init=False)
+    topics: Any = field(init=False)
     policies: Any = field(init=False)
     sla: Any = field(init=False)
     language: Any = field(init=False)
@@ -81,6 +83,7 @@ class Running:
         self.language = language_service_pb2_grpc.LanguageServiceStub(self.channel)
         self.policies = policy_service_pb2_grpc.PolicyServiceStub(self.channel)
         self.search = search_service_pb2_grpc.SearchServiceStub(self.channel)
+        self.topics = topic_service_pb2_grpc.TopicServiceStub(self.channel)
 
 
 StartServer = Callable[..., Awaitable[Running]]

@@ -5,6 +5,7 @@ import random
 from typing import Any
 
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 from rapport.tickets.v1 import ticket_service_pb2
 
 from services.tickets import alert_sql, cards
@@ -27,7 +28,7 @@ async def stocked(agent: Agent, count: int) -> dict[str, tuple[str, str]]:
         )
         made[ticket["ticket_number"]] = (searchable([subject, message]), status)
         if number % 9 == 0:
-            request = ticket_service_pb2.UpdateTicketRequest(update_mask={"paths": ["assigned_to"]})
+            request = ticket_service_pb2.UpdateTicketRequest(update_mask=FieldMask(paths=["assigned_to"]))
             request.ticket.id, request.ticket.assigned_to = ticket["id"], "kim"
             await agent.running.tickets.UpdateTicket(request, metadata=agent.metadata)
     return made

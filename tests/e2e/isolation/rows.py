@@ -12,6 +12,7 @@ TICKET = {"ticket": "{ticket}"}
 CUSTOMER = {"customer_id": "{customer}"}
 CONNECTION = {"connection": "{connection}"}
 APP = {"app": "01890000-0000-7000-8000-0000000000ab"}
+TOPIC_ALERT = {"topic_alert": "01890000-0000-7000-8000-0000000000cc"}
 DELIVERY = {"delivery": "{delivery}"}
 LINE = {
     "order_id": "o-9",
@@ -181,6 +182,13 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "rapport.tickets.v1.PolicyService/PreviewPolicy": {"policy": {"name": "fifo"}},
     "rapport.tickets.v1.PolicyService/ComparePlaces": {**TICKET, "other": "{ticket}"},
     "rapport.tickets.v1.SearchService/SearchTickets": {"query": "hello"},
+    "rapport.tickets.v1.SearchService/CountTickets": {"by": "BY_STATUS"},
+    "rapport.tickets.v1.TopicService/CreateTopicAlert": {"text": "late parcel"},
+    "rapport.tickets.v1.TopicService/GetTopicAlert": TOPIC_ALERT,
+    "rapport.tickets.v1.TopicService/ListTopicAlerts": {},
+    "rapport.tickets.v1.TopicService/UpdateTopicAlert": {**TOPIC_ALERT, "weight": 0.5},
+    "rapport.tickets.v1.TopicService/DeleteTopicAlert": TOPIC_ALERT,
+    "rapport.tickets.v1.TopicService/ListTopicSpikes": {},
     "rapport.tickets.v1.LanguageService/GetKeywordRules": {},
     "rapport.tickets.v1.LanguageService/SetKeywordRules": {
         "rules": [{"name": "gift", "phrases": ["birthday"], "level": "high"}]
@@ -249,6 +257,9 @@ OWN_REFUSALS = {
     "rapport.frontend.v1.Assistant/GetRandomCustomer": grpc.StatusCode.NOT_FOUND,
     "rapport.frontend.v1.Assistant/FindCustomer": grpc.StatusCode.NOT_FOUND,
     "rapport.tenant.v1.DomainService/VerifyDomain": grpc.StatusCode.FAILED_PRECONDITION,
+    "rapport.tickets.v1.TopicService/GetTopicAlert": grpc.StatusCode.NOT_FOUND,
+    "rapport.tickets.v1.TopicService/UpdateTopicAlert": grpc.StatusCode.NOT_FOUND,
+    "rapport.tickets.v1.TopicService/DeleteTopicAlert": grpc.StatusCode.NOT_FOUND,
     "rapport.tickets.v1.TicketService/MergeTicket": grpc.StatusCode.INVALID_ARGUMENT,
     "rapport.tickets.v1.TicketService/UnmergeTicket": grpc.StatusCode.FAILED_PRECONDITION,
 }

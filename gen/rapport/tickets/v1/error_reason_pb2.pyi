@@ -145,6 +145,26 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
 
     Example: {"reason": "SEARCH_QUERY_INVALID", "domain": "rapport", "metadata": {}}
     """
+    ERROR_REASON_TOPIC_ALERT_NOT_FOUND: _ErrorReason.ValueType  # 51
+    """The tenant has no topic alert with this id.
+
+    Example: {"reason": "TOPIC_ALERT_NOT_FOUND", "domain": "rapport", "metadata": {"topic_alert": "01890000-0000-7000-8000-000000000051"}}
+    """
+    ERROR_REASON_TOPIC_ALERT_INVALID: _ErrorReason.ValueType  # 52
+    """The topic alert has no word in it, or ends in the past.
+
+    Example: {"reason": "TOPIC_ALERT_INVALID", "domain": "rapport", "metadata": {"field": "expire_time"}}
+    """
+    ERROR_REASON_TOPIC_ALERT_EXISTS: _ErrorReason.ValueType  # 53
+    """There is an alert for the same words.
+
+    Example: {"reason": "TOPIC_ALERT_EXISTS", "domain": "rapport", "metadata": {"topic_alert": "01890000-0000-7000-8000-000000000051"}}
+    """
+    ERROR_REASON_TOO_MANY_TOPIC_ALERTS: _ErrorReason.ValueType  # 54
+    """The tenant has as many topic alerts as it may.
+
+    Example: {"reason": "TOO_MANY_TOPIC_ALERTS", "domain": "rapport", "metadata": {"limit": "50"}}
+    """
     ERROR_REASON_KEYWORD_RULES_INVALID: _ErrorReason.ValueType  # 60
     """A keyword rule has a name, a phrase or a level that is none, or there are too many of them.
 
@@ -276,6 +296,26 @@ ERROR_REASON_SEARCH_QUERY_INVALID: ErrorReason.ValueType  # 50
 """The text to search for names no word that a ticket must hold, more than 16 of them, or too short a beginning.
 
 Example: {"reason": "SEARCH_QUERY_INVALID", "domain": "rapport", "metadata": {}}
+"""
+ERROR_REASON_TOPIC_ALERT_NOT_FOUND: ErrorReason.ValueType  # 51
+"""The tenant has no topic alert with this id.
+
+Example: {"reason": "TOPIC_ALERT_NOT_FOUND", "domain": "rapport", "metadata": {"topic_alert": "01890000-0000-7000-8000-000000000051"}}
+"""
+ERROR_REASON_TOPIC_ALERT_INVALID: ErrorReason.ValueType  # 52
+"""The topic alert has no word in it, or ends in the past.
+
+Example: {"reason": "TOPIC_ALERT_INVALID", "domain": "rapport", "metadata": {"field": "expire_time"}}
+"""
+ERROR_REASON_TOPIC_ALERT_EXISTS: ErrorReason.ValueType  # 53
+"""There is an alert for the same words.
+
+Example: {"reason": "TOPIC_ALERT_EXISTS", "domain": "rapport", "metadata": {"topic_alert": "01890000-0000-7000-8000-000000000051"}}
+"""
+ERROR_REASON_TOO_MANY_TOPIC_ALERTS: ErrorReason.ValueType  # 54
+"""The tenant has as many topic alerts as it may.
+
+Example: {"reason": "TOO_MANY_TOPIC_ALERTS", "domain": "rapport", "metadata": {"limit": "50"}}
 """
 ERROR_REASON_KEYWORD_RULES_INVALID: ErrorReason.ValueType  # 60
 """A keyword rule has a name, a phrase or a level that is none, or there are too many of them.

@@ -28,13 +28,27 @@ from rapport.options.v1 import options_pb2 as rapport_dot_options_dot_v1_dot_opt
 from rapport.tickets.v1 import ticket_pb2 as rapport_dot_tickets_dot_v1_dot_ticket__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'rapport/tickets/v1/search_service.proto\x12\x12rapport.tickets.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a rapport/options/v1/options.proto\x1a\x1frapport/tickets/v1/ticket.proto\"\xbf\x01\n\x14SearchTicketsRequest\x12 \n\x05query\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03R\x05query\x12$\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 R\tpageToken\x12\x36\n\x06status\x18\x04 \x01(\tB\x1e\xbaH\x1br\x19R\x00R\x04openR\x07pendingR\x06\x63losedR\x06status\"\xb7\x01\n\x15SearchTicketsResponse\x12:\n\x07results\x18\x01 \x03(\x0b\x32 .rapport.tickets.v1.SearchResultR\x07results\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12:\n\x07matches\x18\x03 \x01(\x0b\x32 .rapport.tickets.v1.BoundedCountR\x07matches\"\x9b\x01\n\x0cSearchResult\x12\x32\n\x06ticket\x18\x01 \x01(\x0b\x32\x1a.rapport.tickets.v1.TicketR\x06ticket\x12\x1c\n\trelevance\x18\x02 \x01(\x01R\trelevance\x12\x39\n\x07snippet\x18\x03 \x03(\x0b\x32\x1f.rapport.tickets.v1.SnippetPartR\x07snippet\";\n\x0bSnippetPart\x12\x12\n\x04text\x18\x01 \x01(\tR\x04text\x12\x18\n\x07matched\x18\x02 \x01(\x08R\x07matched\"L\n\x0c\x42oundedCount\x12\x14\n\x05value\x18\x01 \x01(\x05R\x05value\x12\x12\n\x04more\x18\x02 \x01(\x08R\x04more\x12\x12\n\x04text\x18\x03 \x01(\tR\x04text2\xa7\x01\n\rSearchService\x12\x95\x01\n\rSearchTickets\x12(.rapport.tickets.v1.SearchTicketsRequest\x1a).rapport.tickets.v1.SearchTicketsResponse\"/\x90\x02\x01\x8a\xb5\x18\x0e\n\x0ctickets.read\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/tickets:searchb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'rapport/tickets/v1/search_service.proto\x12\x12rapport.tickets.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a rapport/options/v1/options.proto\x1a\x1frapport/tickets/v1/ticket.proto\"\x9a\x04\n\x13\x43ountTicketsRequest\x12\x36\n\x06status\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19R\x00R\x04openR\x07pendingR\x06\x63losedR\x06status\x12>\n\x08priority\x18\x02 \x01(\tB\"\xbaH\x1fr\x1dR\x00R\x06urgentR\x04highR\x06normalR\x03lowR\x08priority\x12@\n\x07\x63hannel\x18\x03 \x01(\tB&\xbaH#r!R\x00R\x05\x65mailR\x03smsR\x05phoneR\x04\x63hatR\x04\x66ormR\x07\x63hannel\x12)\n\x0b\x61ssigned_to\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\nassignedTo\x12)\n\x0b\x63ustomer_id\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\ncustomerId\x12\x19\n\x03tag\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x03tag\x12\x1a\n\x08\x62reached\x18\x07 \x01(\x08R\x08\x62reached\x12\x44\n\x02\x62y\x18\x08 \x01(\x0e\x32*.rapport.tickets.v1.CountTicketsRequest.ByB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x02\x62y\"v\n\x02\x42y\x12\x12\n\x0e\x42Y_UNSPECIFIED\x10\x00\x12\r\n\tBY_STATUS\x10\x01\x12\x0f\n\x0b\x42Y_PRIORITY\x10\x02\x12\x0e\n\nBY_CHANNEL\x10\x03\x12\x0f\n\x0b\x42Y_ASSIGNEE\x10\x04\x12\n\n\x06\x42Y_TAG\x10\x05\x12\x0f\n\x0b\x42Y_BREACHED\x10\x06\"\x87\x01\n\x14\x43ountTicketsResponse\x12\x36\n\x05total\x18\x01 \x01(\x0b\x32 .rapport.tickets.v1.BoundedCountR\x05total\x12\x37\n\x06groups\x18\x02 \x03(\x0b\x32\x1f.rapport.tickets.v1.TicketCountR\x06groups\"[\n\x0bTicketCount\x12\x14\n\x05value\x18\x01 \x01(\tR\x05value\x12\x36\n\x05\x63ount\x18\x02 \x01(\x0b\x32 .rapport.tickets.v1.BoundedCountR\x05\x63ount\"\xbf\x01\n\x14SearchTicketsRequest\x12 \n\x05query\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03R\x05query\x12$\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 R\tpageToken\x12\x36\n\x06status\x18\x04 \x01(\tB\x1e\xbaH\x1br\x19R\x00R\x04openR\x07pendingR\x06\x63losedR\x06status\"\xb7\x01\n\x15SearchTicketsResponse\x12:\n\x07results\x18\x01 \x03(\x0b\x32 .rapport.tickets.v1.SearchResultR\x07results\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12:\n\x07matches\x18\x03 \x01(\x0b\x32 .rapport.tickets.v1.BoundedCountR\x07matches\"\x9b\x01\n\x0cSearchResult\x12\x32\n\x06ticket\x18\x01 \x01(\x0b\x32\x1a.rapport.tickets.v1.TicketR\x06ticket\x12\x1c\n\trelevance\x18\x02 \x01(\x01R\trelevance\x12\x39\n\x07snippet\x18\x03 \x03(\x0b\x32\x1f.rapport.tickets.v1.SnippetPartR\x07snippet\";\n\x0bSnippetPart\x12\x12\n\x04text\x18\x01 \x01(\tR\x04text\x12\x18\n\x07matched\x18\x02 \x01(\x08R\x07matched\"L\n\x0c\x42oundedCount\x12\x14\n\x05value\x18\x01 \x01(\x05R\x05value\x12\x12\n\x04more\x18\x02 \x01(\x08R\x04more\x12\x12\n\x04text\x18\x03 \x01(\tR\x04text2\xbb\x02\n\rSearchService\x12\x95\x01\n\rSearchTickets\x12(.rapport.tickets.v1.SearchTicketsRequest\x1a).rapport.tickets.v1.SearchTicketsResponse\"/\x90\x02\x01\x8a\xb5\x18\x0e\n\x0ctickets.read\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/tickets:search\x12\x91\x01\n\x0c\x43ountTickets\x12\'.rapport.tickets.v1.CountTicketsRequest\x1a(.rapport.tickets.v1.CountTicketsResponse\".\x90\x02\x02\x8a\xb5\x18\x0e\n\x0ctickets.read\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/tickets:countb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rapport.tickets.v1.search_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_COUNTTICKETSREQUEST'].fields_by_name['status']._loaded_options = None
+  _globals['_COUNTTICKETSREQUEST'].fields_by_name['status']._serialized_options = b'\272H\033r\031R\000R\004openR\007pendingR\006closed'
+  _globals['_COUNTTICKETSREQUEST'].fields_by_name['priority']._loaded_options = None
+  _globals['_COUNTTICKETSREQUEST'].fields_by_name['priority']._serialized_options = b'\272H\037r\035R\000R\006urgentR\004highR\006normalR\003low'
+  _globals['_COUNTTICKETSREQUEST'].fields_by_name['channel']._loaded_options = None
+  _globals['_COUNTTICKETSREQUEST'].fields_by_name['channel']._serialized_options = b'\272H#r!R\000R\005emailR\003smsR\005phoneR\004chatR\004form'
+  _globals['_COUNTTICKETSREQUEST'].fields_by_name['assigned_to']._loaded_options = None
+  _globals['_COUNTTICKETSREQUEST'].fields_by_name['assigned_to']._serialized_options = b'\272H\005r\003\030\377\001'
+  _globals['_COUNTTICKETSREQUEST'].fields_by_name['customer_id']._loaded_options = None
+  _globals['_COUNTTICKETSREQUEST'].fields_by_name['customer_id']._serialized_options = b'\272H\005r\003\030\377\001'
+  _globals['_COUNTTICKETSREQUEST'].fields_by_name['tag']._loaded_options = None
+  _globals['_COUNTTICKETSREQUEST'].fields_by_name['tag']._serialized_options = b'\272H\004r\002\030d'
+  _globals['_COUNTTICKETSREQUEST'].fields_by_name['by']._loaded_options = None
+  _globals['_COUNTTICKETSREQUEST'].fields_by_name['by']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_SEARCHTICKETSREQUEST'].fields_by_name['query']._loaded_options = None
   _globals['_SEARCHTICKETSREQUEST'].fields_by_name['query']._serialized_options = b'\272H\007r\005\020\001\030\364\003'
   _globals['_SEARCHTICKETSREQUEST'].fields_by_name['page_size']._loaded_options = None
@@ -45,16 +59,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEARCHTICKETSREQUEST'].fields_by_name['status']._serialized_options = b'\272H\033r\031R\000R\004openR\007pendingR\006closed'
   _globals['_SEARCHSERVICE'].methods_by_name['SearchTickets']._loaded_options = None
   _globals['_SEARCHSERVICE'].methods_by_name['SearchTickets']._serialized_options = b'\220\002\001\212\265\030\016\n\014tickets.read\202\323\344\223\002\024\022\022/v1/tickets:search'
-  _globals['_SEARCHTICKETSREQUEST']._serialized_start=190
-  _globals['_SEARCHTICKETSREQUEST']._serialized_end=381
-  _globals['_SEARCHTICKETSRESPONSE']._serialized_start=384
-  _globals['_SEARCHTICKETSRESPONSE']._serialized_end=567
-  _globals['_SEARCHRESULT']._serialized_start=570
-  _globals['_SEARCHRESULT']._serialized_end=725
-  _globals['_SNIPPETPART']._serialized_start=727
-  _globals['_SNIPPETPART']._serialized_end=786
-  _globals['_BOUNDEDCOUNT']._serialized_start=788
-  _globals['_BOUNDEDCOUNT']._serialized_end=864
-  _globals['_SEARCHSERVICE']._serialized_start=867
-  _globals['_SEARCHSERVICE']._serialized_end=1034
+  _globals['_SEARCHSERVICE'].methods_by_name['CountTickets']._loaded_options = None
+  _globals['_SEARCHSERVICE'].methods_by_name['CountTickets']._serialized_options = b'\220\002\002\212\265\030\016\n\014tickets.read\202\323\344\223\002\023\022\021/v1/tickets:count'
+  _globals['_COUNTTICKETSREQUEST']._serialized_start=190
+  _globals['_COUNTTICKETSREQUEST']._serialized_end=728
+  _globals['_COUNTTICKETSREQUEST_BY']._serialized_start=610
+  _globals['_COUNTTICKETSREQUEST_BY']._serialized_end=728
+  _globals['_COUNTTICKETSRESPONSE']._serialized_start=731
+  _globals['_COUNTTICKETSRESPONSE']._serialized_end=866
+  _globals['_TICKETCOUNT']._serialized_start=868
+  _globals['_TICKETCOUNT']._serialized_end=959
+  _globals['_SEARCHTICKETSREQUEST']._serialized_start=962
+  _globals['_SEARCHTICKETSREQUEST']._serialized_end=1153
+  _globals['_SEARCHTICKETSRESPONSE']._serialized_start=1156
+  _globals['_SEARCHTICKETSRESPONSE']._serialized_end=1339
+  _globals['_SEARCHRESULT']._serialized_start=1342
+  _globals['_SEARCHRESULT']._serialized_end=1497
+  _globals['_SNIPPETPART']._serialized_start=1499
+  _globals['_SNIPPETPART']._serialized_end=1558
+  _globals['_BOUNDEDCOUNT']._serialized_start=1560
+  _globals['_BOUNDEDCOUNT']._serialized_end=1636
+  _globals['_SEARCHSERVICE']._serialized_start=1639
+  _globals['_SEARCHSERVICE']._serialized_end=1954
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from collections import abc as abc
 from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
 from google.protobuf.internal import containers as containers
+from google.protobuf.internal import enum_type_wrapper as enum_type_wrapper
 from rapport.tickets.v1 import ticket_pb2 as ticket_pb2
 import builtins as builtins
 import sys
@@ -18,6 +19,147 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: descriptor.FileDescriptor
+
+@typing.final
+class CountTicketsRequest(message.Message):
+    """Says which tickets to count."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    class _By:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ByEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[CountTicketsRequest._By.ValueType], builtins.type):
+        DESCRIPTOR: descriptor.EnumDescriptor
+        BY_UNSPECIFIED: CountTicketsRequest._By.ValueType  # 0
+        """Not grouped."""
+        BY_STATUS: CountTicketsRequest._By.ValueType  # 1
+        """By status."""
+        BY_PRIORITY: CountTicketsRequest._By.ValueType  # 2
+        """By priority."""
+        BY_CHANNEL: CountTicketsRequest._By.ValueType  # 3
+        """By channel."""
+        BY_ASSIGNEE: CountTicketsRequest._By.ValueType  # 4
+        """By who works on them; "" for nobody."""
+        BY_TAG: CountTicketsRequest._By.ValueType  # 5
+        """By tag: the 100 most frequent ones."""
+        BY_BREACHED: CountTicketsRequest._By.ValueType  # 6
+        """By the promises that were broken: first_response, next_response, resolution."""
+
+    class By(_By, metaclass=_ByEnumTypeWrapper):
+        """By what the tickets can be grouped."""
+
+    BY_UNSPECIFIED: CountTicketsRequest.By.ValueType  # 0
+    """Not grouped."""
+    BY_STATUS: CountTicketsRequest.By.ValueType  # 1
+    """By status."""
+    BY_PRIORITY: CountTicketsRequest.By.ValueType  # 2
+    """By priority."""
+    BY_CHANNEL: CountTicketsRequest.By.ValueType  # 3
+    """By channel."""
+    BY_ASSIGNEE: CountTicketsRequest.By.ValueType  # 4
+    """By who works on them; "" for nobody."""
+    BY_TAG: CountTicketsRequest.By.ValueType  # 5
+    """By tag: the 100 most frequent ones."""
+    BY_BREACHED: CountTicketsRequest.By.ValueType  # 6
+    """By the promises that were broken: first_response, next_response, resolution."""
+
+    STATUS_FIELD_NUMBER: builtins.int
+    PRIORITY_FIELD_NUMBER: builtins.int
+    CHANNEL_FIELD_NUMBER: builtins.int
+    ASSIGNED_TO_FIELD_NUMBER: builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: builtins.int
+    TAG_FIELD_NUMBER: builtins.int
+    BREACHED_FIELD_NUMBER: builtins.int
+    BY_FIELD_NUMBER: builtins.int
+    status: builtins.str
+    """Only tickets with this status: open, pending or closed; empty means all."""
+    priority: builtins.str
+    """Only tickets with this priority: urgent, high, normal or low; empty means all."""
+    channel: builtins.str
+    """Only tickets of this channel: email, sms, phone, chat or form; empty means all."""
+    assigned_to: builtins.str
+    """Only tickets that this person works on; empty means all."""
+    customer_id: builtins.str
+    """Only tickets of the customer with this id; empty means all."""
+    tag: builtins.str
+    """Only tickets with this tag; empty means all."""
+    breached: builtins.bool
+    """Only tickets of which a promise was broken."""
+    by: CountTicketsRequest.By.ValueType
+    """By what to group them."""
+    def __init__(
+        self,
+        *,
+        status: builtins.str = ...,
+        priority: builtins.str = ...,
+        channel: builtins.str = ...,
+        assigned_to: builtins.str = ...,
+        customer_id: builtins.str = ...,
+        tag: builtins.str = ...,
+        breached: builtins.bool = ...,
+        by: CountTicketsRequest.By.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["assigned_to", b"assigned_to", "breached", b"breached", "by", b"by", "channel", b"channel", "customer_id", b"customer_id", "priority", b"priority", "status", b"status", "tag", b"tag"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CountTicketsResponse(message.Message):
+    """How many tickets there are."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TOTAL_FIELD_NUMBER: builtins.int
+    GROUPS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def total(self) -> BoundedCount:
+        """All that pass the filters."""
+
+    @builtins.property
+    def groups(self) -> containers.RepeatedCompositeFieldContainer[TicketCount]:
+        """The groups, the largest first; a group without tickets is left out."""
+
+    def __init__(
+        self,
+        *,
+        total: BoundedCount | None = ...,
+        groups: abc.Iterable[TicketCount] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["groups", b"groups", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class TicketCount(message.Message):
+    """How many tickets are of one kind."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: builtins.int
+    COUNT_FIELD_NUMBER: builtins.int
+    value: builtins.str
+    """What they have in common, for example "open"."""
+    @builtins.property
+    def count(self) -> BoundedCount:
+        """How many there are."""
+
+    def __init__(
+        self,
+        *,
+        value: builtins.str = ...,
+        count: BoundedCount | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["count", b"count"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["count", b"count", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
 class SearchTicketsRequest(message.Message):
@@ -143,7 +285,7 @@ class SnippetPart(message.Message):
 
 @typing.final
 class BoundedCount(message.Message):
-    """A count that is exact up to 1,000."""
+    """A count that may end at a bound."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -151,7 +293,7 @@ class BoundedCount(message.Message):
     MORE_FIELD_NUMBER: builtins.int
     TEXT_FIELD_NUMBER: builtins.int
     value: builtins.int
-    """The count; 1,000 when there are more."""
+    """The count; with `more` the bound."""
     more: builtins.bool
     """Whether there are more than that."""
     text: builtins.str

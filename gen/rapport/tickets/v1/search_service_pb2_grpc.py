@@ -40,6 +40,11 @@ class SearchServiceStub:
                 request_serializer=rapport_dot_tickets_dot_v1_dot_search__service__pb2.SearchTicketsRequest.SerializeToString,
                 response_deserializer=rapport_dot_tickets_dot_v1_dot_search__service__pb2.SearchTicketsResponse.FromString,
                 _registered_method=True)
+        self.CountTickets = channel.unary_unary(
+                '/rapport.tickets.v1.SearchService/CountTickets',
+                request_serializer=rapport_dot_tickets_dot_v1_dot_search__service__pb2.CountTicketsRequest.SerializeToString,
+                response_deserializer=rapport_dot_tickets_dot_v1_dot_search__service__pb2.CountTicketsResponse.FromString,
+                _registered_method=True)
 
 
 class SearchServiceServicer:
@@ -60,6 +65,15 @@ class SearchServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CountTickets(self, request, context):
+        """Counts tickets, all that pass the filters and if asked for by their kind. By status, priority, channel and assignee
+        counts are exact however many there are. With a filter by customer, tag or broken promise, or by a group of the last
+        two, they are exact up to 1,000, and those of groups are counted of the newest 10,000 tickets.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SearchServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -67,6 +81,11 @@ def add_SearchServiceServicer_to_server(servicer, server):
                     servicer.SearchTickets,
                     request_deserializer=rapport_dot_tickets_dot_v1_dot_search__service__pb2.SearchTicketsRequest.FromString,
                     response_serializer=rapport_dot_tickets_dot_v1_dot_search__service__pb2.SearchTicketsResponse.SerializeToString,
+            ),
+            'CountTickets': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountTickets,
+                    request_deserializer=rapport_dot_tickets_dot_v1_dot_search__service__pb2.CountTicketsRequest.FromString,
+                    response_serializer=rapport_dot_tickets_dot_v1_dot_search__service__pb2.CountTicketsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -97,6 +116,33 @@ class SearchService:
             '/rapport.tickets.v1.SearchService/SearchTickets',
             rapport_dot_tickets_dot_v1_dot_search__service__pb2.SearchTicketsRequest.SerializeToString,
             rapport_dot_tickets_dot_v1_dot_search__service__pb2.SearchTicketsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountTickets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.tickets.v1.SearchService/CountTickets',
+            rapport_dot_tickets_dot_v1_dot_search__service__pb2.CountTicketsRequest.SerializeToString,
+            rapport_dot_tickets_dot_v1_dot_search__service__pb2.CountTicketsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,6 +26,11 @@ class SearchServiceStub:
 
     Errors: SEARCH_QUERY_INVALID, PAGE_TOKEN_INVALID.
     """
+    CountTickets: _aio.UnaryUnaryMultiCallable[_search_service_pb2.CountTicketsRequest, _search_service_pb2.CountTicketsResponse]
+    """Counts tickets, all that pass the filters and if asked for by their kind. By status, priority, channel and assignee
+    counts are exact however many there are. With a filter by customer, tag or broken promise, or by a group of the last
+    two, they are exact up to 1,000, and those of groups are counted of the newest 10,000 tickets.
+    """
 
 class SearchServiceServicer(metaclass=_abc_1.ABCMeta):
     """Searches the tickets of the caller's tenant."""
@@ -44,6 +49,17 @@ class SearchServiceServicer(metaclass=_abc_1.ABCMeta):
         follow go on in the ranking of the first one, without tickets that came later.
 
         Errors: SEARCH_QUERY_INVALID, PAGE_TOKEN_INVALID.
+        """
+
+    @_abc_1.abstractmethod
+    def CountTickets(
+        self,
+        request: _search_service_pb2.CountTicketsRequest,
+        context: _aio.ServicerContext[_search_service_pb2.CountTicketsRequest, _abc.Awaitable[_search_service_pb2.CountTicketsResponse]],
+    ) -> _abc.Awaitable[_search_service_pb2.CountTicketsResponse]:
+        """Counts tickets, all that pass the filters and if asked for by their kind. By status, priority, channel and assignee
+        counts are exact however many there are. With a filter by customer, tag or broken promise, or by a group of the last
+        two, they are exact up to 1,000, and those of groups are counted of the newest 10,000 tickets.
         """
 
 def add_SearchServiceServicer_to_server(servicer: SearchServiceServicer, server: _aio.Server) -> None: ...

@@ -758,6 +758,8 @@ class InboxChange(message.Message):
         """It was escalated."""
         KIND_DEESCALATED: InboxChange._Kind.ValueType  # 16
         """It was escalated and no longer is."""
+        KIND_TOPIC_SPIKE: InboxChange._Kind.ValueType  # 20
+        """It is the newest of many about one topic, which was noticed now: ListTopicSpikes says which. Nothing else changed."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What happened to the ticket."""
@@ -792,6 +794,8 @@ class InboxChange(message.Message):
     """It was escalated."""
     KIND_DEESCALATED: InboxChange.Kind.ValueType  # 16
     """It was escalated and no longer is."""
+    KIND_TOPIC_SPIKE: InboxChange.Kind.ValueType  # 20
+    """It is the newest of many about one topic, which was noticed now: ListTopicSpikes says which. Nothing else changed."""
 
     KIND_FIELD_NUMBER: builtins.int
     TICKET_ID_FIELD_NUMBER: builtins.int

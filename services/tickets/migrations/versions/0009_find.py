@@ -37,26 +37,79 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = '' AS $$
 $$
 """
 
+# Tags are found like words: t before those of a ticket that is not closed, u before those of a closed one.
+_WORDS_OF = """
+CREATE FUNCTION tickets.words_of(one tickets.tickets) RETURNS tsvector
+LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
+    SELECT tickets.marked_words(one.tenant_id, CASE WHEN one.status = 'closed' THEN 'c' ELSE 'o' END, one.searchable)
+        || pg_catalog.array_to_tsvector(ARRAY(
+            SELECT DISTINCT pg_catalog.substr(one.tenant_id::text, 29)
+                || CASE WHEN one.status = 'closed' THEN 'u' ELSE 't' END || tag
+            FROM pg_catalog.unnest(one.tags) AS tag
+        ))
+$$
+"""
+
 _FOLLOW = """
 CREATE FUNCTION tickets.follow_words() RETURNS trigger
 LANGUAGE plpgsql SET search_path = '' AS $$
 BEGIN
     INSERT INTO tickets.ticket_words AS known (tenant_id, ticket_id, asked, said)
-    VALUES (NEW.tenant_id, NEW.id, tickets.marked_words(
-        NEW.tenant_id, CASE WHEN NEW.status = 'closed' THEN 'c' ELSE 'o' END, NEW.searchable), '')
+    VALUES (NEW.tenant_id, NEW.id, tickets.words_of(NEW), '')
     ON CONFLICT (tenant_id, ticket_id) DO UPDATE SET asked = excluded.asked;
     RETURN NULL;
 END $$
 """
 _ON_INSERT = """
 CREATE TRIGGER words_of_new AFTER INSERT ON tickets.tickets
-FOR EACH ROW WHEN (NEW.searchable <> '') EXECUTE FUNCTION tickets.follow_words()
+FOR EACH ROW WHEN (NEW.searchable <> '' OR NEW.tags <> '{}') EXECUTE FUNCTION tickets.follow_words()
 """
 _ON_UPDATE = """
-CREATE TRIGGER words_of_changed AFTER UPDATE OF searchable, status ON tickets.tickets
-FOR EACH ROW WHEN (OLD.searchable <> NEW.searchable OR (OLD.status = 'closed') <> (NEW.status = 'closed'))
+CREATE TRIGGER words_of_changed AFTER UPDATE OF searchable, tags, status ON tickets.tickets
+FOR EACH ROW WHEN (OLD.searchable <> NEW.searchable OR OLD.tags <> NEW.tags
+    OR (OLD.status = 'closed') <> (NEW.status = 'closed'))
 EXECUTE FUNCTION tickets.follow_words()
 """
+
+# `settled` says that all tickets were placed with the alert as it is; a deleted alert stays until they were.
+_TOPICS = """
+CREATE TABLE tickets.topic_alerts (
+    tenant_id uuid NOT NULL,
+    id uuid NOT NULL,
+    text text NOT NULL,
+    phrase text NOT NULL,
+    weight double precision NOT NULL CHECK (weight > 0 AND weight <= 2),
+    expire_time timestamptz,
+    create_time timestamptz NOT NULL,
+    principal text NOT NULL,
+    revision bigint NOT NULL,
+    delete_time timestamptz,
+    settled boolean NOT NULL,
+    PRIMARY KEY (tenant_id, id),
+    UNIQUE (tenant_id, phrase)
+);
+CREATE TABLE tickets.topic_spikes (
+    tenant_id uuid NOT NULL,
+    id uuid NOT NULL,
+    phrase text NOT NULL,
+    ticket_count integer NOT NULL,
+    usual_count double precision NOT NULL,
+    start_time timestamptz NOT NULL,
+    notice_time timestamptz NOT NULL,
+    end_time timestamptz,
+    PRIMARY KEY (tenant_id, id)
+);
+CREATE UNIQUE INDEX topic_spikes_one_lasting ON tickets.topic_spikes (tenant_id, phrase) WHERE end_time IS NULL;
+CREATE INDEX topic_spikes_newest ON tickets.topic_spikes (tenant_id, notice_time DESC)
+"""
+
+_TO_DO = """
+CREATE FUNCTION tickets.tenants_with_topics_to_do(now timestamptz) RETURNS TABLE (tenant_id uuid, alerts boolean)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    SELECT DISTINCT tenant_id, true FROM tickets.topic_alerts WHERE NOT settled OR expire_time <= now
+    UNION ALL
+    SELECT DISTINCT tenant_id, false FROM tickets.topic_spikes WHERE end_time IS NULL
+$$"""
 
 # Some tickets that hold the words, in no order; all of them when they are fewer than `at_most`.
 _FIND = """
@@ -78,7 +131,7 @@ ALTER TABLE tickets.messages NO FORCE ROW LEVEL SECURITY;
 ALTER TABLE tickets.ticket_words NO FORCE ROW LEVEL SECURITY;
 INSERT INTO tickets.ticket_words (tenant_id, ticket_id, asked, said)
     SELECT t.tenant_id, t.id,
-        tickets.marked_words(t.tenant_id, CASE WHEN t.status = 'closed' THEN 'c' ELSE 'o' END, t.searchable),
+        tickets.words_of(t),
         tickets.marked_words(t.tenant_id, 's', coalesce(said.words, ''))
     FROM tickets.tickets t LEFT JOIN (
         SELECT tenant_id, ticket_id, left(string_agg(' ' || regexp_replace(lower(normalize(content, NFKC)),
@@ -98,6 +151,7 @@ def upgrade() -> None:
     grant(op, "tickets", "ticket_words")
     let_spanning_read(op, "tickets", "ticket_words")
     op.execute(_MARKED)
+    op.execute(_WORDS_OF)
     op.execute(_FOLLOW)
     for statement in _FILL.split(";\n"):
         op.execute(statement)
@@ -105,13 +159,23 @@ def upgrade() -> None:
     op.execute(_ON_INSERT)
     op.execute(_ON_UPDATE)
     create_spanning_function(op, "tickets", "find_words(tsquery, integer)", _FIND)
+    for statement in _TOPICS.split(";\n"):
+        op.execute(statement)
+    for table in ("topic_alerts", "topic_spikes"):
+        enable_row_security(op, "tickets", table)
+        grant(op, "tickets", table)
+        let_spanning_read(op, "tickets", table)
+    create_spanning_function(op, "tickets", "tenants_with_topics_to_do(timestamptz)", _TO_DO)
 
 
 def downgrade() -> None:
     """Remove all of it."""
+    op.execute("DROP FUNCTION tickets.tenants_with_topics_to_do(timestamptz)")
+    op.execute("DROP TABLE tickets.topic_alerts, tickets.topic_spikes")
     op.execute("DROP FUNCTION tickets.find_words(tsquery, integer)")
     op.execute("DROP TRIGGER words_of_new ON tickets.tickets")
     op.execute("DROP TRIGGER words_of_changed ON tickets.tickets")
     op.execute("DROP FUNCTION tickets.follow_words()")
     op.execute("DROP TABLE tickets.ticket_words")
+    op.execute("DROP FUNCTION tickets.words_of(tickets.tickets)")
     op.execute("DROP FUNCTION tickets.marked_words(uuid, text, text)")
