@@ -1,22 +1,16 @@
 """`rapport key …` and `rapport signing-key …`: shops' API keys, and the keys that tokens are signed with."""
 
-import re
-from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
 
-from cli.errors import CommandError
 from cli.options import Data, Json, Tenant
 from cli.output import print_json, print_lines, print_table, say
+from cli.spans import span
 from cli.suite.folder import suite_folder
 
 commands = typer.Typer(help="Make, list, rotate and revoke a shop's API keys.", no_args_is_help=True)
 signing_commands = typer.Typer(help="Show and rotate the keys that tokens are signed with.", no_args_is_help=True)
-
-_SPAN = re.compile(r"(\d{1,9})([smhd]?)", re.ASCII)
-_LONGEST_SECONDS = 100 * 365 * 86400
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="The key's id.")]
 
@@ -47,7 +41,7 @@ def create(
         name=name, scopes=scope, kind=kind, allowed_origins=origin or [], requests_per_minute=requests_per_minute
     )
     if expires_in:
-        wanted.expire_time.CopyFrom(ends_in(_span("--expires-in", expires_in)))
+        wanted.expire_time.CopyFrom(ends_in(span("--expires-in", expires_in)))
     _show_new(run(create_key(suite_folder(data), tenant, wanted)), as_json=as_json)
 
 
@@ -92,7 +86,7 @@ def rotate(
     from cli.keys import rotate_key
     from cli.operator import run
 
-    made = run(rotate_key(suite_folder(data), tenant, key, _span("--overlap", overlap)))
+    made = run(rotate_key(suite_folder(data), tenant, key, span("--overlap", overlap)))
     _show_new(made, as_json=as_json)
 
 
@@ -156,12 +150,3 @@ def _show_new(key: dict[str, Any], *, as_json: bool) -> None:
 
 def _kind(key: dict[str, Any]) -> str:
     return str(key["kind"]).removeprefix("KIND_").lower()
-
-
-def _span(option: str, text: str) -> timedelta:
-    """Return the span of time that an option names: a number of seconds, or with s, m, h or d behind it."""
-    found = _SPAN.fullmatch(text)
-    seconds = int(found[1]) * _UNITS[found[2]] if found else _LONGEST_SECONDS + 1
-    if seconds > _LONGEST_SECONDS:
-        raise CommandError(f"{option}: write a number with s, m, h or d, e.g. 24h; at most 100 years.", reason="USAGE")
-    return timedelta(seconds=seconds)

@@ -29,6 +29,7 @@ from cli import (
     tenant_commands,
     ticket_commands,
     webhook_commands,
+    work_commands,
 )
 from cli.errors import CommandError
 from cli.output import print_error
@@ -53,6 +54,7 @@ commands.add_typer(webhook_commands.commands, name="webhook")
 commands.add_typer(customer_commands.commands, name="customer")
 commands.add_typer(delivery_commands.commands, name="deliveries")
 commands.add_typer(sync_commands.commands, name="sync")
+work_commands.register(ticket_commands.commands)
 commands.add_typer(ticket_commands.commands, name="ticket")
 commands.add_typer(policy_commands.commands, name="policy")
 commands.add_typer(sla_commands.sla, name="sla")

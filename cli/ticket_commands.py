@@ -10,7 +10,10 @@ from cli.options import Data, Json, Tenant
 from cli.output import print_json, print_lines, print_table, say
 from cli.suite.folder import suite_folder
 
-commands = typer.Typer(help="Change tickets at a shop's helpdesk (feature write_back).", no_args_is_help=True)
+commands = typer.Typer(
+    help="Work on a shop's tickets; note, priority, tag and send do it at the helpdesk (feature write_back).",
+    no_args_is_help=True,
+)
 
 Ticket = Annotated[str, typer.Argument(help="The ticket's id or number, e.g. T-001.", show_default=False)]
 RequestId = Annotated[
@@ -50,7 +53,7 @@ def note(
 
     if bool(text) == recommendation:
         raise CommandError("Give either --text or --recommendation.", reason="USAGE")
-    change = writes.note(_text(text))
+    change = writes.note(text_of(text))
     _show(run(writes.write(suite_folder(data), tenant, ticket, change, request_id=request_id, wait=wait)), as_json)
 
 
@@ -107,7 +110,7 @@ def send(
     from cli import writes
     from cli.operator import run
 
-    text = _text(text)
+    text = text_of(text)
     _show(run(writes.send(suite_folder(data), tenant, ticket, text, request_id=request_id, wait=wait)), as_json)
 
 
@@ -148,7 +151,7 @@ def retry(
     _show(run(again(suite_folder(data), tenant, write, send_reply=send, wait=wait)), as_json)
 
 
-def _text(given: str) -> str:
+def text_of(given: str) -> str:
     """Return the text, read from standard input for a dash."""
     return sys.stdin.read().rstrip("\r\n") if given == "-" else given
 
