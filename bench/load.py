@@ -5,6 +5,7 @@ reads a JSON file (see `Load`) and prints a JSON result (see `Result`).
 """
 
 import asyncio
+import functools
 import json
 import ssl
 import subprocess
@@ -32,6 +33,10 @@ class Load:
         rate: How many requests a second to send, on time whether or not earlier ones were answered as long as a
             connection is free; 0 means each as soon as the one before it is answered.
         once: Whether each request may be sent only once; else they are sent in turn for ever.
+        writes: A file of writes in the same form; each connection sends one of them over and over, with another
+            `MARK` and another `PRIORITIES` each time.
+        write_every: Of so many requests of a connection one is a write; 0 for none.
+        check: Whether what a connection reads next must hold the mark that it wrote last.
     """
 
     host: str
@@ -42,17 +47,31 @@ class Load:
     seconds: float = 4.0
     once: bool = False
     rate: float = 0
+    writes: str = ""
+    write_every: int = 0
+    check: bool = True
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of it: requests per second, latencies in milliseconds, and answers by status."""
+    """What came of it: requests per second, latencies in milliseconds, and answers by status.
+
+    With writes among the requests the latencies are those of the reads, `write_p50` that of the writes; a page without
+    what its reader wrote before counts as the status "stale".
+    """
 
     rate: float
     p50: float
     p99: float
     statuses: dict[str, int]
     seconds: float
+    writes: int = 0
+    write_p50: float = 0.0
+
+
+MARK = b"w-00000000"
+PRIORITIES = (b'"high"  ', b'"urgent"')
+"""What a write holds, and what takes its place in turn: as long as each other, so that the length stays true."""
 
 
 def render(method: str, path: str, headers: dict[str, str], body: bytes = b"") -> bytes:
@@ -83,6 +102,10 @@ class Source:
 
     def __init__(self, load: Load) -> None:
         self._requests = read_requests(Path(load.requests))
+        self.writes = read_requests(Path(load.writes)) if load.writes else []
+        self.load = load
+        self.marks = 0
+        self.write_latencies: list[float] = []
         self._next = 0
         self._once = load.once
         self._rate = load.rate
@@ -107,11 +130,16 @@ class Source:
 class Connection(asyncio.Protocol):
     """One connection: a request, its answer, the next request."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, number: int) -> None:
         self._source = source
         self._buffer = bytearray()
         self._sent = 0.0
         self._need = -1
+        self._write_request = source.writes[number % len(source.writes)] if source.writes else b""
+        # So that not all connections write at once.
+        self._turn = number
+        self._writing = False
+        self._mark = b""
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -122,6 +150,14 @@ class Connection(asyncio.Protocol):
     def _send(self) -> None:
         due = self._source.due()
         request = self._source.take()
+        every = self._source.load.write_every
+        self._turn += 1
+        self._writing = request is not None and every > 0 and self._turn % every == 0
+        if self._writing:
+            self._source.marks += 1
+            self._mark = b"w-%08d" % self._source.marks
+            priority = PRIORITIES[self._turn // every % 2]
+            request = self._write_request.replace(MARK, self._mark).replace(PRIORITIES[0], priority)
         if request is not None and (wait := due - time.perf_counter()) > 0:
             asyncio.get_running_loop().call_later(wait, self._write, request, due)
             return
@@ -151,8 +187,12 @@ class Connection(asyncio.Protocol):
             self._need = end + 4 + int(head[at + 15 :].split(b"\r\n", 1)[0])
         if len(self._buffer) < self._need:
             return
-        self._source.statuses[bytes(self._buffer[9:12]).decode()] += 1
-        self._source.latencies.append(time.perf_counter() - self._sent)
+        status = bytes(self._buffer[9:12]).decode()
+        if not self._writing and self._source.load.check and self._mark and self._buffer.find(self._mark) < 0:
+            status = "stale"
+        self._source.statuses[status] += 1
+        took = time.perf_counter() - self._sent
+        (self._source.write_latencies if self._writing else self._source.latencies).append(took)
         del self._buffer[: self._need]
         self._need = -1
         self._send()
@@ -172,20 +212,27 @@ async def run(load: Load) -> Result:
     source = Source(load)
     started = time.perf_counter()
     connections = []
-    for _ in range(load.connections):
+    for number in range(load.connections):
         _, connection = await loop.create_connection(
-            lambda: Connection(source), load.host, load.port, ssl=context, server_hostname="localhost"
+            functools.partial(Connection, source, number),
+            load.host,
+            load.port,
+            ssl=context,
+            server_hostname="localhost",
         )
         connections.append(connection)
     await asyncio.gather(*(connection.done for connection in connections))
     seconds = time.perf_counter() - started
     ordered = sorted(source.latencies) or [0.0]
+    writes = sorted(source.write_latencies)
     return Result(
-        rate=len(source.latencies) / seconds,
+        rate=(len(source.latencies) + len(writes)) / seconds,
         p50=ordered[len(ordered) // 2] * 1000,
         p99=ordered[int(len(ordered) * 0.99)] * 1000,
         statuses=dict(source.statuses),
         seconds=seconds,
+        writes=len(writes),
+        write_p50=writes[len(writes) // 2] * 1000 if writes else 0.0,
     )
 
 

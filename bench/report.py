@@ -20,11 +20,13 @@ class Report:
         name: The benchmark's name.
         rounds: Results by contender, one for each round.
         extra: Whatever else was measured.
+        own: Ratios that are not of rates.
     """
 
     name: str
     rounds: dict[str, list[Result]] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
+    own: dict[str, float] = field(default_factory=dict)
 
     def measure(self, contenders: dict[str, Callable[[], Result]]) -> None:
         """Measure every contender once a round, in turn, so that a machine that drifts does so for all of them."""
@@ -41,10 +43,19 @@ class Report:
         """Return a contender's median rate."""
         return statistics.median(result.rate for result in self.rounds[contender])
 
+    def p50(self, contender: str) -> float:
+        """Return a contender's median latency in milliseconds."""
+        return statistics.median(result.p50 for result in self.rounds[contender])
+
+    def write_p50(self, contender: str) -> float:
+        """Return the median latency of a contender's writes in milliseconds."""
+        return round(statistics.median(result.write_p50 for result in self.rounds[contender]), 2)
+
     def ratios(self) -> dict[str, float]:
-        """Return ours divided by each other contender."""
+        """Return ours divided by each other contender, and the ratios that are not of rates."""
         ours = self.rate("ours")
-        return {name: round(ours / self.rate(name), 3) for name in self.rounds if name != "ours"}
+        others = {name: round(ours / self.rate(name), 3) for name in self.rounds if name != "ours"}
+        return {**others, **self.own}
 
     def show(self) -> None:
         """Print the table, or with --json one JSON object on one line."""

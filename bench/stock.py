@@ -42,6 +42,10 @@ CREATE TABLE tickets (
     last_message_from_agent boolean NOT NULL, last_message_at timestamptz NOT NULL, created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL, closed_at timestamptz, card text NOT NULL, PRIMARY KEY (tenant_id, id));
 CREATE INDEX ON tickets (tenant_id, status, rank_key DESC, created_at, id);
+CREATE TABLE messages (tenant_id uuid, ticket_id uuid, content text NOT NULL, created_at timestamptz NOT NULL);
+CREATE INDEX ON messages (tenant_id, ticket_id, created_at);
+CREATE TABLE profiles (
+    tenant_id uuid, customer_id text, value float8, churn float8, PRIMARY KEY (tenant_id, customer_id));
 CREATE TABLE dedupe_keys (tenant_id uuid, key bytea, PRIMARY KEY (tenant_id, key));
 CREATE TABLE deliveries (
     tenant_id uuid, id uuid, state text NOT NULL, secret_version int NOT NULL, sealed bytea NOT NULL,
@@ -68,15 +72,15 @@ class Stock:
     webhook_path: str
 
 
-def open_shop(suite: Suite) -> Stock:
+def open_shop(suite: Suite, slug: str = "bench") -> Stock:
     """Create a tenant with a connection."""
-    created = suite.command("tenant", "create", "--slug", "bench", "--name", "Bench")
+    created = suite.command("tenant", "create", "--slug", slug, "--name", "Bench")
     secret = uuid4().hex
     connection = suite.command(
-        *("connection", "create", "--tenant", "bench", "--provider", "zendesk"),
-        *("--config", "subdomain=bench", "--secret", f"webhook_secret={secret}"),
+        *("connection", "create", "--tenant", slug, "--provider", "zendesk"),
+        *("--config", f"subdomain={slug}", "--secret", f"webhook_secret={secret}"),
     )
-    return Stock("bench", created["tenant"]["id"], created["api_key"], secret, urlsplit(connection["webhook_url"]).path)
+    return Stock(slug, created["tenant"]["id"], created["api_key"], secret, urlsplit(connection["webhook_url"]).path)
 
 
 async def fill_inbox(suite: Suite, stock: Stock, tickets: int) -> None:
@@ -128,6 +132,15 @@ def ticket_event(number: int) -> ingest_pb2.TicketEvent:
     )
 
 
+def database_url(suite: Suite, role: str = "postgres", database: str = "rapport") -> str:
+    """Return the URL of a database of the suite's server for a role."""
+    password = json.loads(suite.secret("postgres.json"))[role]
+    server = prepare_postgres(
+        suite.data / "postgres", suite.data / "pg", json.loads(suite.secret("postgres.json"))["postgres"]
+    )
+    return server.url(role, password, database)
+
+
 async def make_peer_database(suite: Suite, stock: Stock, cards: list[dict[str, object]]) -> str:
     """Give the peers a database on the suite's server with the same tickets; return its URL."""
     password = json.loads(suite.secret("postgres.json"))["postgres"]
@@ -138,14 +151,29 @@ async def make_peer_database(suite: Suite, stock: Stock, cards: list[dict[str, o
     await root.close()
     database = await asyncpg.connect(server.url("postgres", password, "peer"))
     await database.execute(PEER_SCHEMA)
-    for table in ("tickets", "dedupe_keys", "deliveries", "jobs"):
+    for table in ("tickets", "messages", "profiles", "dedupe_keys", "deliveries", "jobs"):
         await database.execute(PEER_POLICY.format(table=table))
+    await database.close()
+    await fill_peer_database(suite, stock, cards)
+    return server.url("peer", PEER_PASSWORD, "peer")
+
+
+async def fill_peer_database(suite: Suite, stock: Stock, cards: list[dict[str, object]]) -> None:
+    """Give the peers the tickets of a shop, a message for each, and what is known of their customers."""
+    database = await asyncpg.connect(database_url(suite, database="peer"))
     key_hash = hashlib.sha256(stock.api_key.encode()).digest()
     await database.execute("INSERT INTO api_keys VALUES ($1, $2)", key_hash, stock.tenant_id)
     await database.copy_records_to_table("tickets", records=[peer_row(stock, card) for card in cards])
+    await database.execute(
+        "INSERT INTO messages SELECT tenant_id, id, last_message_preview, created_at FROM tickets WHERE tenant_id = $1",
+        stock.tenant_id,
+    )
+    await database.execute(
+        "INSERT INTO profiles SELECT DISTINCT tenant_id, customer_id, 1000, 0.5 FROM tickets WHERE tenant_id = $1",
+        stock.tenant_id,
+    )
     await database.execute("ANALYZE")
     await database.close()
-    return server.url("peer", PEER_PASSWORD, "peer")
 
 
 def peer_row(stock: Stock, card: dict[str, object]) -> tuple[object, ...]:

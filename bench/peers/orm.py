@@ -31,6 +31,7 @@ engine = create_async_engine(
 sessions = async_sessionmaker(engine, expire_on_commit=False)
 cipher = AESGCM(bytes.fromhex(os.environ["PEER_DATA_KEY"]))
 GAMMA = 0.1
+WEIGHTS = {"low": 0.0, "normal": 0.7, "high": 1.4, "urgent": 1.8}
 
 
 class Base(DeclarativeBase):
@@ -195,6 +196,25 @@ async def inbox(
         ),
         smart_order_enabled=True,
     )
+
+
+class TicketChange(BaseModel):
+    """What to change of a ticket."""
+
+    priority: str
+    tags: list[str]
+
+
+@app.patch("/api/tickets/{ticket_id}")
+async def change(ticket_id: UUID, asked: TicketChange, tenant_id: Annotated[UUID, Depends(tenant_of)]) -> TicketCard:
+    """Change a ticket's priority and tags, with its place."""
+    async with tenant_session(tenant_id) as session:
+        ticket = await session.get_one(Ticket, (tenant_id, ticket_id), with_for_update=True)
+        ticket.rank_key += WEIGHTS[asked.priority] - WEIGHTS[ticket.priority]
+        ticket.priority = asked.priority
+        ticket.tags = asked.tags
+        ticket.updated_at = datetime.now(UTC)
+        return TicketCard.model_validate(ticket)
 
 
 @app.post("/webhooks/zendesk/{token}")

@@ -20,6 +20,7 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from bench.peers.webhooks import judge, kept
 
 GAMMA = 0.1
+WEIGHTS = {"low": 0.0, "normal": 0.7, "high": 1.4, "urgent": 1.8}
 cipher = AESGCM(bytes.fromhex(os.environ["PEER_DATA_KEY"]))
 known_keys: dict[str, tuple[UUID, float]] = {}
 
@@ -89,6 +90,30 @@ async def inbox(request: Request) -> Response:
     )
     body = b'{"tickets":[%b],"pagination":%b,"smart_order_enabled":true}' % ((cards or "").encode(), pagination)
     return Response(body, media_type="application/json")
+
+
+@app.patch("/api/tickets/{ticket_id}")
+async def change(ticket_id: UUID, request: Request) -> Response:
+    """Change a ticket's priority and tags, with its place and its card."""
+    tenant_id = await tenant_of(request)
+    asked = orjson.loads(await request.body())
+    async with app.state.pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT set_config('peer.tenant_id', $1, true)", str(tenant_id))
+        priority, card = await connection.fetchrow(
+            "SELECT priority, card FROM tickets WHERE tenant_id = $1 AND id = $2 FOR UPDATE", tenant_id, ticket_id
+        )
+        values = {**orjson.loads(card + "}"), **asked}
+        await connection.execute(
+            "UPDATE tickets SET priority = $3, tags = $4, card = $5, rank_key = rank_key + $6, updated_at = now() "
+            "WHERE tenant_id = $1 AND id = $2",
+            tenant_id,
+            ticket_id,
+            asked["priority"],
+            orjson.dumps(asked["tags"]).decode(),
+            orjson.dumps(values).decode()[:-1],
+            WEIGHTS[asked["priority"]] - WEIGHTS[priority],
+        )
+    return Response(orjson.dumps({"ticket": values}), media_type="application/json")
 
 
 @app.post("/webhooks/zendesk/{token}")
