@@ -1,13 +1,12 @@
 """Brings clocks up to date: of a ticket that is being placed, and of all of a tenant whose promises changed."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
-from services.tickets.changes import Kind
 from services.tickets.sla import Clocks, News, Rules, Said, Situation, advanced, phase_of, rescheduled
-from services.tickets.sla_store import Clocked
+from services.tickets.sla_store import Clocked, Told
 from services.tickets.store import Shop, Store
 from services.tickets.targets import SlaSettings
 from services.tickets.tickets import Ticket
@@ -25,13 +24,33 @@ async def clocked(shop: Shop, ticket: Ticket, now: datetime) -> tuple[Ticket, Se
     return replace(ticket, clocks=_with_snooze(clocks, ticket)), news
 
 
-async def tell(shop: Shop, ticket: Ticket, rank_key: float, news: Sequence[tuple[News, str]], now: datetime) -> None:
-    """Tell the watchers what is due or was broken, and write down what was broken."""
-    await shop.sla.tell(ticket, rank_key, sorted({Kind(what.value) for what, _ in news}))
-    for what, clock in news:
-        if what is News.BREACHED:
-            due = next(breach.due for breach in reversed(ticket.clocks.breaches) if breach.clock == clock)
-            await shop.record(ticket.id, "sla_breached", "timer", now, {"clock": clock, "due": due.isoformat()})
+def told_of(ticket_id: UUID, clocks: Clocks, news: Sequence[tuple[News, str]]) -> list[Told]:
+    """Return what is to be told of a ticket."""
+    dues = {breach.clock: breach.due for breach in clocks.breaches}
+    return [
+        Told(ticket_id, what, clock, dues[clock] if what is News.BREACHED else getattr(clocks, f"{clock}_due"))
+        for what, clock in news
+    ]
+
+
+async def judge(store: Store, tenant_id: UUID, ticket_ids: Collection[UUID], now: datetime) -> list[UUID]:
+    """Bring the clocks of tickets up to date and tell of them; return which of the tickets have slept long enough."""
+    async with store.shop(tenant_id) as shop:
+        batch = await shop.sla.locked(ticket_ids)
+        # Read behind the locks: who sets clocks by newer settings comes after this.
+        settings = await shop.sla.settings()
+        said = await shop.sla.said([one for ticket in batch for one in ticket.family])
+        fresh: dict[UUID, Clocks] = {}
+        told: list[Told] = []
+        for ticket in batch:
+            situation = situation_of(ticket, _together(said, ticket.family), now)
+            clocks, news = advanced(ticket.clocks, situation, rules_of(settings, ticket), now)
+            fresh[ticket.id] = _with_snooze(clocks, ticket)
+            told += told_of(ticket.id, clocks, news)
+        if fresh:
+            await shop.sla.put_clocks(fresh)
+        await shop.sla.tell(told, now)
+    return [one.id for one in batch if one.snooze_until is not None and one.snooze_until <= now]
 
 
 def rules_of(settings: SlaSettings, ticket: Ticket | Clocked) -> Rules:

@@ -5,13 +5,14 @@ from datetime import datetime
 
 from services.tickets import cards, scoring
 from services.tickets.alerts import searchable
-from services.tickets.clocking import clocked, tell
+from services.tickets.clocking import clocked, told_of
 from services.tickets.errors import TicketNotFoundError
 from services.tickets.facts import Facts, Tier
 from services.tickets.keyword_rules import applied
 from services.tickets.language import Signals, analyse
 from services.tickets.numbers import parse_reference
 from services.tickets.places import SETTLED, Place
+from services.tickets.policies import settled
 from services.tickets.ranking_store import Waiting
 from services.tickets.rows import Stored
 from services.tickets.scoring import Rank
@@ -109,19 +110,22 @@ async def place(
     ticket, news = await clocked(shop, ticket, now)
     rankings = await shop.places.rankings()
     policies = {ranking: await shop.policies.policy(ranking.policy_version) for ranking in rankings.live}
-    ranks = {ranking: scoring.rank(policy, facts) for ranking, policy in policies.items()}
-    rank = ranks[rankings.active]
+    policy = policies[rankings.active]
     card = cards.card(ticket, conversation.count, conversation.last)
     if ticket.status == "closed":
+        policy = settled(policy)
+        rank = scoring.rank(policy, facts)
         places = [_place(SETTLED, rank)]
     else:
+        ranks = {ranking: scoring.rank(by, facts) for ranking, by in policies.items()}
+        rank = ranks[rankings.active]
         places = [_place(ranking.number, made) for ranking, made in ranks.items()]
     await shop.update(ticket, Placement(signals, rank, places, rankings, card, conversation, everything), added)
     if ticket.clocks.alarm != alarm:
         await shop.sla.set_timer(ticket.id, ticket.clocks.alarm, now)
-    await tell(shop, ticket, rank.key, news, now)
+    await shop.sla.tell(told_of(ticket.id, ticket.clocks, news), now)
     last_time = conversation.last.create_time if conversation.last else None
-    return Stored(ticket, rank, signals, conversation.count, last_time, policies[rankings.active])
+    return Stored(ticket, rank, signals, conversation.count, last_time, policy)
 
 
 def _place(ranking: int, rank: Rank) -> Place:

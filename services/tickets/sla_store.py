@@ -1,9 +1,11 @@
 """What is kept of promises: a tenant's settings, what its tickets' clocks need, and the timers across tenants."""
 
+# ruff: noqa: S608 - only a number of ours is written into a statement; every value is an argument
+
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -12,15 +14,19 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database import Database
+from servicekit.ids import uuid7
 from services.tickets.changes import Kind
-from services.tickets.sla import Clocks, Said
+from services.tickets.places import SETTLED
+from services.tickets.sla import Clocks, News, Said
 from services.tickets.sla_rows import clock_columns, clocks_of, settings_columns, settings_of
-from services.tickets.tables import changes, messages, sla_settings, tickets, timers
+from services.tickets.tables import messages, sla_settings, ticket_history, tickets, timers
 from services.tickets.targets import SlaSettings
-from services.tickets.tickets import Ticket
 
 TIMER_BELL = "tickets.timers"
 """The doorbell that rings when a timer was set that rings soon, or promises have changed."""
+
+TIMER = "timer"
+"""Whom the history names for what came due."""
 
 SOON = timedelta(seconds=60)
 """The longest that the process that waits for timers sleeps without looking."""
@@ -28,9 +34,10 @@ SOON = timedelta(seconds=60)
 _DUES = ("first_response_due", "next_response_due", "resolution_due", "due_time")
 _PUT_CLOCKS = """
 UPDATE tickets.tickets SET first_response_due = given.first_due, next_response_due = given.next_due,
-    resolution_due = given.last_due, due_time = given.due, clocks = given.clocks::jsonb, clock_revision = given.revision
+    resolution_due = given.last_due, due_time = given.due, breached = given.breached::text[],
+    clocks = given.clocks::jsonb, clock_revision = given.revision
 FROM unnest($2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[], $7::text[],
-    $8::bigint[]) AS given (id, first_due, next_due, last_due, due, clocks, revision)
+    $8::text[], $9::bigint[]) AS given (id, first_due, next_due, last_due, due, breached, clocks, revision)
 WHERE tickets.tenant_id = $1 AND tickets.id = given.id
 """
 _PUT_TIMERS = """
@@ -40,6 +47,18 @@ WITH given AS (SELECT * FROM unnest($2::uuid[], $3::timestamptz[]) AS g (id, ala
 INSERT INTO tickets.timers (tenant_id, ticket_id, wake_time) SELECT $1, id, alarm FROM given WHERE alarm IS NOT NULL
 ON CONFLICT (tenant_id, ticket_id) DO UPDATE SET wake_time = excluded.wake_time
 """
+# Where the ticket stands is what its place in the active ranking says, or its settled one.
+_TELL = f"""
+INSERT INTO tickets.changes (tenant_id, kind, ticket_id, number, revision, status, previous_status, rank_key,
+    previous_rank_key, start_time)
+SELECT t.tenant_id, given.kind, t.id, t.number, t.revision, t.status, t.status, coalesce(p.rank_key, t.rank_key),
+    coalesce(p.rank_key, t.rank_key), t.start_time
+FROM unnest($2::uuid[], $3::text[]) WITH ORDINALITY AS given (id, kind, nth)
+JOIN tickets.tickets t ON t.tenant_id = $1 AND t.id = given.id
+LEFT JOIN tickets.rankings active ON active.tenant_id = $1 AND active.state = 'active'
+LEFT JOIN tickets.places p ON p.tenant_id = $1 AND p.ticket_id = t.id AND p.ranking IN (active.number, {SETTLED})
+ORDER BY given.nth
+"""
 _CLOCKED = [
     tickets.c[name]
     for name in (
@@ -47,6 +66,15 @@ _CLOCKED = [
         *("merged_into", "clocks", "clock_revision", "first_response_due", "next_response_due", "resolution_due"),
     )
 ]
+
+
+class Told(NamedTuple):
+    """What is told of a ticket's clock, and when that was due."""
+
+    ticket_id: UUID
+    news: News
+    clock: str
+    due: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,19 +153,39 @@ class SlaStore:
         await self._connection.execute(statement.on_conflict_do_update(index_elements=keys, set_={"wake_time": moment}))
         self.wakes_soon = self.wakes_soon or moment < now + SOON
 
-    async def postpone(self, ticket_id: UUID, rung: datetime, until: datetime) -> None:
-        """Let a timer that has rung by a moment, and is not set anew, ring later once more."""
-        late = self._timer(ticket_id) & (timers.c.wake_time <= rung)
-        await self._connection.execute(update(timers).where(late).values(wake_time=until))
+    async def postpone(self, ticket_ids: Collection[UUID], rung: datetime, until: datetime) -> None:
+        """Let timers that have rung by a moment, and are not set anew, ring later once more."""
+        late = (timers.c.tenant_id == self._tenant_id) & timers.c.ticket_id.in_(list(ticket_ids))
+        await self._connection.execute(update(timers).where(late, timers.c.wake_time <= rung).values(wake_time=until))
 
-    async def tell(self, ticket: Ticket, rank_key: float, kinds: Collection[Kind]) -> None:
-        """Tell the watchers of the inbox of a ticket that has not changed otherwise."""
-        standing = {"status": ticket.status, "rank_key": rank_key, "revision": ticket.revision}
-        before = {"previous_status": ticket.status, "previous_rank_key": rank_key}
-        names = {"ticket_id": ticket.id, "number": ticket.number, "start_time": ticket.start_time}
-        for kind in kinds:
-            values = {"kind": kind.value, **names, **standing, **before}
-            await self._connection.execute(insert(changes).values(tenant_id=self._tenant_id, **values))
+    async def tell(self, told: Sequence[Told], now: datetime) -> None:
+        """Tell the watchers of the inbox of clocks, and write down in the tickets' histories what was broken."""
+        if not told:
+            return
+        kinds = list(dict.fromkeys((one.ticket_id, Kind(one.news.value)) for one in told))
+        ids, names = [ticket_id for ticket_id, _ in kinds], [kind.value for _, kind in kinds]
+        await self._connection.exec_driver_sql(_TELL, (self._tenant_id, ids, names))
+        broken = [
+            {
+                "tenant_id": self._tenant_id,
+                "ticket_id": one.ticket_id,
+                "id": uuid7(),
+                "action": "sla_breached",
+                "principal": TIMER,
+                "details": {"clock": one.clock, "due": one.due.isoformat()},
+                "create_time": now,
+            }
+            for one in told
+            if one.news is News.BREACHED
+        ]
+        if broken:
+            await self._connection.execute(insert(ticket_history).values(broken))
+
+    async def locked(self, ticket_ids: Collection[UUID]) -> Sequence[Clocked]:
+        """Return tickets in the order of their ids, locked."""
+        query = select(*_CLOCKED).where(tickets.c.tenant_id == self._tenant_id, tickets.c.id.in_(list(ticket_ids)))
+        query = query.order_by(tickets.c.id).with_for_update()
+        return [_clocked(row) for row in (await self._connection.execute(query)).mappings()]
 
     async def behind(self, revision: int, after: UUID, limit: int) -> Sequence[Clocked]:
         """Return tickets that are not closed and have clocks by older settings, in the order of their ids, locked."""
@@ -152,13 +200,14 @@ class SlaStore:
         return [_clocked(row) for row in (await self._connection.execute(query)).mappings()]
 
     async def put_clocks(self, clocks: Mapping[UUID, Clocks]) -> None:
-        """Store when something is due of tickets of which nothing new is broken, and set their timers."""
+        """Store tickets' clocks and set their timers."""
         rows = [(ticket_id, clock_columns(one), one.alarm) for ticket_id, one in clocks.items()]
         columns = [[row[name] for _, row, _ in rows] for name in _DUES]
+        broken = [f"{{{','.join(row['breached'])}}}" for _, row, _ in rows]
         kept = [orjson.dumps(row["clocks"]).decode() for _, row, _ in rows]
         revisions = [row["clock_revision"] for _, row, _ in rows]
         ids, alarms = [ticket_id for ticket_id, _, _ in rows], [alarm for _, _, alarm in rows]
-        await self._connection.exec_driver_sql(_PUT_CLOCKS, (self._tenant_id, ids, *columns, kept, revisions))
+        await self._connection.exec_driver_sql(_PUT_CLOCKS, (self._tenant_id, ids, *columns, broken, kept, revisions))
         await self._connection.exec_driver_sql(_PUT_TIMERS, (self._tenant_id, ids, alarms))
 
     def _timer(self, ticket_id: UUID) -> ColumnElement[bool]:

@@ -6,18 +6,18 @@ what is true of the ticket is decided when it is looked at, so that looking twic
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime, timedelta
+from itertools import groupby
 from uuid import UUID
 
 import structlog
 
 from servicekit.doorbell import Doorbell
 from servicekit.errors import DomainError, UnavailableError
-from services.tickets.clocking import reschedule
+from services.tickets.clocking import judge, reschedule
 from services.tickets.desk import Clock, utc_now
 from services.tickets.inbox import Inbox
-from services.tickets.placing import place
 from services.tickets.sla_store import SOON, TIMER_BELL, TimerStore
 from services.tickets.store import Store
 
@@ -75,8 +75,8 @@ class Timers:
         while True:
             now = self._clock()
             due = await self._timers.due(now, refused, AT_ONCE)
-            for tenant_id, ticket_id in due:
-                await self._look_at(tenant_id, ticket_id, now)
+            for tenant_id, group in groupby(sorted(due), key=lambda one: one[0]):
+                await self._look_at(tenant_id, [ticket_id for _, ticket_id in group], now)
             rung += len(due)
             if len(due) < AT_ONCE:
                 return rung
@@ -87,23 +87,20 @@ class Timers:
         latest = SOON.total_seconds()
         return latest if moment is None else min(max((moment - self._clock()).total_seconds(), 0.0), latest)
 
-    async def _look_at(self, tenant_id: UUID, ticket_id: UUID, now: datetime) -> None:
-        """Look at one ticket; what goes wrong with it must not hold up the others."""
+    async def _look_at(self, tenant_id: UUID, ticket_ids: Sequence[UUID], now: datetime) -> None:
+        """Look at some tickets; what goes wrong with one must not hold up the others."""
         try:
-            await self._wake(tenant_id, ticket_id)
-            await self._judge(tenant_id, ticket_id, now)
+            for ticket_id in await judge(self._store, tenant_id, ticket_ids, now):
+                await self._wake(tenant_id, ticket_id)
         except UnavailableError:
             raise
         except Exception as error:  # noqa: BLE001 - any failure, so that none of them stops all timers
-            _log.warning("timer_failed", ticket_id=str(ticket_id), error=type(error).__name__)
-            async with self._store.shop(tenant_id) as shop:
-                await shop.sla.postpone(ticket_id, now, now + PAUSE)
-        await self._inbox.changed(tenant_id)
-
-    async def _judge(self, tenant_id: UUID, ticket_id: UUID, now: datetime) -> None:
+            if len(ticket_ids) > 1:
+                for ticket_id in ticket_ids:
+                    await self._look_at(tenant_id, [ticket_id], now)
+                return
+            _log.warning("timer_failed", ticket_id=str(ticket_ids[0]), error=type(error).__name__)
         async with self._store.shop(tenant_id) as shop:
-            stored = await shop.find(ticket_id, lock=True)
-            if stored is not None:
-                await place(shop, stored.ticket, now=max(now, stored.ticket.update_time))
-            # A timer that the ticket did not set anew would ring for ever.
-            await shop.sla.postpone(ticket_id, now, now + PAUSE)
+            # A timer that its ticket did not set anew would ring for ever.
+            await shop.sla.postpone(ticket_ids, now, now + PAUSE)
+        await self._inbox.changed(tenant_id)

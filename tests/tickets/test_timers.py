@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from rapport.tickets.v1 import ticket_service_pb2, ticket_work_pb2
 
 from services.tickets import life
 from services.tickets.desk import Caller, Desk, NewEntry, NewTicket, utc_now
@@ -141,15 +142,17 @@ async def test_a_tenant_that_is_refused_is_left_alone(shop: Shop) -> None:
     shop.watch.forward(hours=2)
     shop.refused = [shop.caller.tenant_id]
     await shop.timers.ring()
-    assert shop.woken == []
+    assert await shop.kinds() == ["created"]
     shop.refused = []
     await shop.timers.ring()
     assert await shop.kinds() == ["created", "breached"]
 
 
 async def test_a_ticket_that_cannot_be_looked_at_holds_up_no_other(shop: Shop) -> None:
-    """One failure is put off by a minute, and the tickets behind it are told in time."""
-    broken, sound = await shop.open(priority="urgent"), await shop.open(priority="urgent")
+    """One failure is put off by a minute, and the tickets behind it are woken in time."""
+    broken, sound = await shop.open(), await shop.open()
+    for one in (broken, sound):
+        await shop.desk.take(shop.caller, str(one.ticket.id), life.snoozing(shop.watch.now + timedelta(hours=1)))
     wake = shop.wake
 
     async def failing(tenant_id: UUID, ticket_id: UUID) -> None:
@@ -160,31 +163,74 @@ async def test_a_ticket_that_cannot_be_looked_at_holds_up_no_other(shop: Shop) -
     timers = Timers(shop.running.store, shop.running.inbox, failing, shop.running.doorbell, shop.others, shop.watch)
     shop.watch.forward(hours=1)
     await timers.ring()
-    assert shop.woken == [sound.ticket.id]
     await timers.ring()
     assert shop.woken == [sound.ticket.id]
     shop.watch.forward(minutes=2)
     await shop.timers.ring()
-    assert broken.ticket.id in shop.woken
+    assert shop.woken == [sound.ticket.id, broken.ticket.id]
 
 
 async def test_the_timers_sleep_until_something_is_due(shop: Shop) -> None:
     """A running process rings by itself: a timer that is set to ring soon wakes it through the doorbell."""
+    desk = Desk(shop.running.store, shop.running.inbox)
     opened = await shop.open()
     rung = asyncio.Event()
 
-    async def wake(_tenant_id: UUID, ticket_id: UUID) -> None:
+    async def wake(tenant_id: UUID, ticket_id: UUID) -> None:
+        await desk.wake_due(tenant_id, ticket_id)
         if ticket_id == opened.ticket.id:
             rung.set()
 
     timers = Timers(shop.running.store, shop.running.inbox, wake, shop.running.doorbell, shop.others, utc_now)
     task = asyncio.create_task(timers.run())
     try:
-        async with shop.running.store.shop(shop.caller.tenant_id) as transaction:
-            now = utc_now()
-            await transaction.sla.set_timer(opened.ticket.id, now + timedelta(seconds=0.1), now)
-        async with asyncio.timeout(20):
+        until = utc_now() + timedelta(seconds=0.5)
+        await desk.take(shop.caller, str(opened.ticket.id), life.snoozing(until))
+        async with asyncio.timeout(30):
             await rung.wait()
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+    assert (await shop.get(opened)).ticket.status == "open"
+
+
+async def test_watchers_and_the_history_are_told_of_a_broken_promise(shop: Shop, agent: Agent) -> None:
+    """A stream shows the ticket where it stands, and the history which clock it was and when it was due."""
+    metadata = agent.issuer.metadata("tickets.read", tenant_id=agent.tenant_id)
+    request = ticket_service_pb2.WatchInboxRequest()
+    stream = shop.running.tickets.WatchInbox(request, metadata=metadata)
+    assert (await stream.read()).HasField("caught_up")
+    opened = await shop.open(priority="urgent")
+    shop.watch.forward(hours=1)
+    await shop.timers.ring()
+    told: list[ticket_service_pb2.InboxChange] = []
+    async with asyncio.timeout(30):
+        while len(told) < 2:
+            response = await stream.read()
+            told += [response.change] if response.HasField("change") else []
+    stream.cancel()
+    created, breached = told
+    assert breached.kind == ticket_service_pb2.InboxChange.KIND_BREACHED
+    assert (breached.rank, breached.previous_rank, breached.etag) == (created.rank, created.rank, created.etag)
+    history = await shop.running.tickets.ListTicketHistory(
+        ticket_work_pb2.ListTicketHistoryRequest(ticket=str(opened.ticket.id)), metadata=metadata
+    )
+    entry = next(one for one in history.entries if one.action == "sla_breached")
+    due = opened.ticket.start_time + timedelta(hours=1)
+    assert (entry.principal, dict(entry.details)) == ("timer", {"clock": "first_response", "due": due.isoformat()})
+
+
+async def test_tickets_that_were_there_before_there_were_clocks_get_theirs(shop: Shop) -> None:
+    """A row as the migration leaves it, without clocks and with a timer that rings at once, gets its clocks."""
+    opened = await shop.open()
+    async with shop.running.database.driver_tenant(shop.caller.tenant_id) as connection:
+        await connection.execute(
+            "UPDATE tickets.tickets SET clocks = '{}', clock_revision = 0, first_response_due = NULL, due_time = NULL, "
+            "resolution_due = NULL WHERE tenant_id = $1",
+            shop.caller.tenant_id,
+        )
+        await connection.execute(
+            "UPDATE tickets.timers SET wake_time = $2 WHERE tenant_id = $1", shop.caller.tenant_id, shop.watch.now
+        )
+    await shop.timers.ring()
+    assert (await shop.get(opened)).ticket.clocks == opened.ticket.clocks
