@@ -16,6 +16,7 @@ from cli import (
     deployment_commands,
     domain_commands,
     evaluate_command,
+    finding_commands,
     gateway_commands,
     key_commands,
     language_commands,
@@ -55,7 +56,9 @@ commands.add_typer(customer_commands.commands, name="customer")
 commands.add_typer(delivery_commands.commands, name="deliveries")
 commands.add_typer(sync_commands.commands, name="sync")
 work_commands.register(ticket_commands.commands)
+finding_commands.register(ticket_commands.commands)
 commands.add_typer(ticket_commands.commands, name="ticket")
+commands.add_typer(finding_commands.commands, name="alert")
 commands.add_typer(policy_commands.commands, name="policy")
 commands.add_typer(sla_commands.sla, name="sla")
 commands.add_typer(sla_commands.calendar, name="calendar")

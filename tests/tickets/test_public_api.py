@@ -29,6 +29,11 @@ ELSEWHERE: dict[str, str] = {
     "TICKET_NOT_MERGED": "test_work.py",
     "MERGE_INVALID": "test_work.py",
     "TOO_MANY_MERGED": "test_work.py",
+    "SEARCH_QUERY_INVALID": "test_search.py",
+    "TOPIC_ALERT_INVALID": "test_topics.py",
+    "TOPIC_ALERT_NOT_FOUND": "test_topics.py",
+    "TOPIC_ALERT_EXISTS": "test_topics.py",
+    "TOO_MANY_TOPIC_ALERTS": "test_topics.py",
 }
 """The reasons that the tests of a subject raise, by the file of these tests."""
 

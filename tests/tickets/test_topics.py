@@ -19,6 +19,7 @@ from services.tickets.changes import Kind
 from services.tickets.reranking import Reranking
 from services.tickets.topic_work import TopicWork
 from services.tickets.topics import FEWEST, MAX_STORED, Arrival, is_spike, sentence, spikes
+from tests.tickets.calls import refusal
 from tests.tickets.conftest import Agent, Running
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -94,29 +95,26 @@ async def test_alerts_are_changed_by_who_has_seen_them_and_belong_to_one_tenant(
     assert await ask(agent, "GetTopicAlert", topic_alert=alert.id) == changed
     other = Agent(running, agent.issuer, uuid7())
     past = datetime.now(UTC) - timedelta(hours=1)
-    refusals: list[tuple[Agent, str, dict[str, Any], grpc.StatusCode]] = [
-        (agent, "UpdateTopicAlert", {"topic_alert": alert.id, "etag": alert.etag}, grpc.StatusCode.ABORTED),
-        (agent, "UpdateTopicAlert", {"topic_alert": alert.id, "expire_time": past}, grpc.StatusCode.INVALID_ARGUMENT),
-        (agent, "CreateTopicAlert", {"text": "late  PARCEL!"}, grpc.StatusCode.ALREADY_EXISTS),
-        (agent, "CreateTopicAlert", {"text": "?!"}, grpc.StatusCode.INVALID_ARGUMENT),
-        (agent, "CreateTopicAlert", {"text": "x", "weight": 2.5}, grpc.StatusCode.INVALID_ARGUMENT),
-        (other, "GetTopicAlert", {"topic_alert": alert.id}, grpc.StatusCode.NOT_FOUND),
-        (other, "DeleteTopicAlert", {"topic_alert": alert.id}, grpc.StatusCode.NOT_FOUND),
-        (other, "UpdateTopicAlert", {"topic_alert": alert.id}, grpc.StatusCode.NOT_FOUND),
+    refusals: list[tuple[Agent, str, dict[str, Any], str]] = [
+        (agent, "UpdateTopicAlert", {"topic_alert": alert.id, "etag": alert.etag}, "ETAG_MISMATCH"),
+        (agent, "UpdateTopicAlert", {"topic_alert": alert.id, "expire_time": past}, "TOPIC_ALERT_INVALID"),
+        (agent, "CreateTopicAlert", {"text": "late  PARCEL!"}, "TOPIC_ALERT_EXISTS"),
+        (agent, "CreateTopicAlert", {"text": "?!"}, "TOPIC_ALERT_INVALID"),
+        (agent, "CreateTopicAlert", {"text": "x", "weight": 2.5}, "REQUEST_INVALID"),
+        (other, "GetTopicAlert", {"topic_alert": alert.id}, "TOPIC_ALERT_NOT_FOUND"),
+        (other, "DeleteTopicAlert", {"topic_alert": alert.id}, "TOPIC_ALERT_NOT_FOUND"),
+        (other, "UpdateTopicAlert", {"topic_alert": alert.id}, "TOPIC_ALERT_NOT_FOUND"),
     ]
-    for who, method, fields, code in refusals:
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await ask(who, method, **fields)
-        assert refused.value.code() is code, method
+    for who, method, fields, reason in refusals:
+        assert (await refusal(ask(who, method, **fields)))[1] == reason, method
     assert list((await ask(other, "ListTopicAlerts")).topic_alerts) == []
 
 
 async def test_a_tenant_has_so_many_alerts_and_no_more(agent: Agent) -> None:
     """The limit counts those in force: one that was deleted makes room at once, also for the same words."""
     made = [await ask(agent, "CreateTopicAlert", text=f"word{number}") for number in range(MAX_STORED)]
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await ask(agent, "CreateTopicAlert", text="another")
-    assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    refused = await refusal(ask(agent, "CreateTopicAlert", text="another"))
+    assert refused == (grpc.StatusCode.FAILED_PRECONDITION, "TOO_MANY_TOPIC_ALERTS")
     await ask(agent, "DeleteTopicAlert", topic_alert=made[0].id)
     again = await ask(agent, "CreateTopicAlert", text="word0")
     assert again.id != made[0].id
