@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from services.tickets.scoring import Rank, Score, points_text, weights
+from services.tickets.scoring import Score, points_text, weights
 from services.tickets.tickets import Message, Note, Ticket, time_text
 
 CARD_VERSION = 2
@@ -187,12 +187,17 @@ class Copies:
 
 
 def detail_body(
-    ticket: Ticket, rank: Rank, micros: int, messages: Sequence[Message], notes: Sequence[Note], copies: Copies
+    ticket: Ticket,
+    reasons: Sequence[str],
+    micros: int,
+    messages: Sequence[Message],
+    notes: Sequence[Note],
+    copies: Copies,
 ) -> bytes:
     """Return the ticket page as JSON."""
     values = ticket_values(ticket)
     values["smart_score"] = micros / 1_000_000
-    values["reasons"] = rank.reasons()
+    values["reasons"] = list(reasons)
     values["messages"] = [message_values(message) for message in messages]
     values["notes"] = [note_values(note) for note in notes]
     values["customer_profile"] = _raw(copies.profile)

@@ -71,8 +71,8 @@ class Explaining:
             policy = await _policy(shop)
             if stored.ticket.status == "closed":
                 # It keeps the place that it had when it was closed, whatever became known since.
-                score = scoring.explain(policy, stored.rank, stored.ticket.start_time, now)
-                return Explained(stored, facts, policy, score, ())
+                score = scoring.explain(stored.policy, stored.rank, stored.ticket.start_time, now)
+                return Explained(stored, facts, stored.policy, score, ())
             rank = scoring.rank(policy, facts)
             score = scoring.explain(policy, rank, facts.start, now)
             told = await self._counterfactuals(shop, stored, facts, policy)

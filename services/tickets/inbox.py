@@ -114,7 +114,7 @@ class Inbox:
             raise TicketNotFoundError(reference)
         stored = detail.stored
         micros = score_micros(stored.policy, stored.rank.key, detail.read_time)
-        return detail_body(stored.ticket, stored.rank, micros, detail.messages, detail.notes, detail.copies)
+        return detail_body(stored.ticket, stored.reasons, micros, detail.messages, detail.notes, detail.copies)
 
     async def _make(self, tenant_id: UUID, request: PageRequest) -> bytes:
         page = await self._store.page(tenant_id, request)

@@ -15,9 +15,9 @@ from uuid import UUID
 from servicekit.database import Database
 from services.tickets import alert_sql, page_sql
 from services.tickets.cards import Copies, PageRequest, Row
-from services.tickets.policies import DEFAULT, Policy
+from services.tickets.policies import DEFAULT, Policy, settled
 from services.tickets.policy_store import KnownPolicies, PolicyStore
-from services.tickets.rows import Stored, message_of, note_of, stored_of
+from services.tickets.rows import Stored, made_by, message_of, note_of, stored_of
 from services.tickets.scoring import ALERT_BONUS, score_micros
 from services.tickets.tables import LOADED
 from services.tickets.tickets import Message, Note
@@ -93,9 +93,10 @@ class InboxStore:
         policy = await self._policy(tenant_id, found["policy_version"])
         now = datetime.now(UTC)
         lifted = ALERT_BONUS if request.smart else 0.0
+        columns = (found[name] or () for name in ("cards", "keys", "hits", "settled"))
         rows = [
-            Row(card, score_micros(policy, key, now, lifted if hit else 0.0), hit)
-            for card, key, hit in zip(found["cards"] or (), found["keys"] or (), found["hits"] or (), strict=True)
+            Row(card, score_micros(settled(policy) if done else policy, key, now, lifted if hit else 0.0), hit)
+            for card, key, hit, done in zip(*columns, strict=True)
         ]
         return Page(rows, found["total"], found["matches"])
 
@@ -111,7 +112,7 @@ class InboxStore:
             notes = await connection.fetch(_NOTES, tenant_id, family)
         copies = Copies(row["profile"] or "", row["recommendation"] or "", row["draft"] or "")
         return Detail(
-            stored_of(row, await self._policy(tenant_id, row["policy_version"])),
+            stored_of(row, made_by(row, await self._policy(tenant_id, row["policy_version"]))),
             [message_of(one) for one in messages],
             [note_of(one) for one in notes],
             copies,

@@ -43,6 +43,7 @@ _SORTS = {
 _CARD = """t.card || CASE WHEN t.card_version > 1 THEN ',"reasons":' || page.reasons ELSE '' END"""
 AGGREGATES = (
     "array_agg(page.card) AS cards, array_agg(page.rank_key) AS keys, array_agg(page.hit) AS hits, "
+    "array_agg(page.settled) AS settled, "
     "(SELECT policy_version FROM tickets.rankings WHERE tenant_id = $1 AND state = 'active') AS policy_version"
 )
 
@@ -113,7 +114,7 @@ def carded(rows: str) -> str:
     """Return rows of places with their cards, in the order in which they come."""
     # The card is looked up row by row: a join might bring the rows in another order.
     card = f"(SELECT {_CARD} FROM tickets.tickets t WHERE t.tenant_id = $1 AND t.id = page.ticket_id)"
-    return f"SELECT {card} AS card, page.rank_key, page.hit FROM ({rows}) AS page"
+    return f"SELECT {card} AS card, page.rank_key, page.hit, page.ranking = {SETTLED} AS settled FROM ({rows}) AS page"
 
 
 def _smart(chosen: Chosen, limit: str, offset: str, *, deep: bool) -> str:

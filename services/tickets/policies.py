@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -29,8 +30,8 @@ class Weights:
     lies nearer to the middle than the estimate, so these count less, and churn, the rougher one, least.
     """
 
-    customer_value: float = 0.7
-    churn_risk: float = 0.4
+    customer_value: float = 0.75
+    churn_risk: float = 0.3
     priority: float = 1.0
     urgent_words: float = 1.0
     sentiment: float = 1.0
@@ -107,6 +108,13 @@ PRESETS: Mapping[str, Policy] = MappingProxyType(
     }
 )
 """The policies by name, as they are before anything is edited; `predecessor` is for comparison only."""
+
+
+@lru_cache(maxsize=256)
+def settled(policy: Policy) -> Policy:
+    """Return a policy as it counts for closed tickets: these keep their keys, so they age in the same way for ever."""
+    return replace(policy, gamma=DEFAULT.gamma, calendar=DEFAULT.calendar)
+
 
 FIXED = frozenset({"fifo", "predecessor"})
 """Policies of which nothing can be edited."""

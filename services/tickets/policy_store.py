@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.tickets.errors import PolicyNotFoundError
 from services.tickets.policies import DEFAULT, Learned, Policy, policy_of, settings_of
-from services.tickets.rows import Row, Stored, stored_of
+from services.tickets.rows import Row, Stored, made_by, stored_of
 from services.tickets.tables import handling_times, policies
 from services.tickets.tickets import Ticket
 
@@ -100,8 +100,8 @@ class PolicyStore:
 
     async def stored(self, rows: Sequence[Row]) -> list[Stored]:
         """Return the tickets of rows with the policies that their places were made by."""
-        made_by = {version: await self.policy(version or 1) for version in {row["policy_version"] for row in rows}}
-        return [stored_of(row, made_by[row["policy_version"]]) for row in rows]
+        active = {version: await self.policy(version or 1) for version in {row["policy_version"] for row in rows}}
+        return [stored_of(row, made_by(row, active[row["policy_version"]])) for row in rows]
 
     async def version(self, version: int) -> Version:
         """Return a version with who made it.

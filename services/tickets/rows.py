@@ -1,5 +1,6 @@
 """Turns rows into plain values, whichever of the two drivers read them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -8,7 +9,8 @@ import orjson
 
 from services.tickets.facts import Tier
 from services.tickets.language import Signals
-from services.tickets.policies import DEFAULT, Policy
+from services.tickets.places import SETTLED
+from services.tickets.policies import DEFAULT, Policy, settled
 from services.tickets.scoring import Rank
 from services.tickets.sla_rows import clocks_of
 from services.tickets.tickets import Message, Note, Ticket
@@ -24,7 +26,7 @@ class Row(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A ticket with what is derived of it; `policy` is the one that its rank was made by."""
+    """A ticket with what is derived of it; `policy` is the one that its place was made by, `reasons` say why."""
 
     ticket: Ticket
     rank: Rank
@@ -32,11 +34,14 @@ class Stored:
     message_count: int
     last_message_time: datetime | None
     policy: Policy = DEFAULT
+    reasons: Sequence[str] = ()
 
 
 def stored_of(row: Row, policy: Policy = DEFAULT) -> Stored:
     """Return the ticket of a row, whose place was made by a policy."""
+    key = row["rank_key"] if row["place_key"] is None else row["place_key"]
     parts = tuple(Part(**part) for part in _json(row["parts"]))
+    rank = Rank(key, parts, Tier(2 if row["pinned"] else int(row["escalated"])))
     return Stored(
         ticket=Ticket(
             id=row["id"],
@@ -66,16 +71,18 @@ def stored_of(row: Row, policy: Policy = DEFAULT) -> Stored:
             merged_from=tuple(row["merged_from"]),
             clocks=clocks_of(row),
         ),
-        rank=Rank(
-            row["rank_key"] if row["place_key"] is None else row["place_key"],
-            parts,
-            Tier(2 if row["pinned"] else int(row["escalated"])),
-        ),
+        rank=rank,
         signals=signals_of(row["signals"]),
         message_count=row["message_count"],
         last_message_time=row["last_message_time"],
         policy=policy,
+        reasons=rank.reasons() if row["place_ranking"] in {None, SETTLED} else _json(row["place_reasons"]),
     )
+
+
+def made_by(row: Row, active: Policy) -> Policy:
+    """Return the policy that the place of a row was made by, where a policy is active."""
+    return settled(active) if row["place_ranking"] == SETTLED else active
 
 
 def signals_of(value: Any) -> Signals:

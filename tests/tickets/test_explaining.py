@@ -12,6 +12,7 @@ from rapport.tickets.v1 import policy_service_pb2, ticket_pb2, ticket_service_pb
 from servicekit.doorbell import Doorbell
 from servicekit.ids import uuid7
 from services.tickets import comparing, scoring
+from services.tickets.calendars import OFFICE, Calendar
 from services.tickets.comparing import Alternative
 from services.tickets.desk import Caller
 from services.tickets.facts import Customer, Facts
@@ -159,7 +160,7 @@ async def test_after_a_change_of_policy_list_cards_and_explanation_are_of_the_ne
         assert explanation.score == pytest.approx(card["smart_score"], abs=1e-3)
         assert explanation.score_micros == sum(part.micros for part in explanation.parts)
         assert {part.name for part in explanation.parts if part.micros} <= {"age"}
-        assert card["reasons"] == []
+        assert card["reasons"] == (await agent.ask("GetTicket", ticket=card["id"]))["reasons"] == []
 
 
 async def test_a_closed_ticket_keeps_the_score_that_it_was_closed_with(agent: Agent) -> None:
@@ -175,6 +176,27 @@ async def test_a_closed_ticket_keeps_the_score_that_it_was_closed_with(agent: Ag
     assert list(explanation.counterfactuals) == []
     card = (await agent.inbox(status="closed"))["tickets"][0]
     assert explanation.score == pytest.approx(card["smart_score"], abs=1e-3)
+
+
+async def test_closed_tickets_keep_their_scores_when_the_working_hours_change(agent: Agent) -> None:
+    """Closed tickets age in the same way for ever, in the list, on their own page and in the explanation."""
+    await agent.open(priority="high")
+    await agent.ask("UpdateTicket", ticket="T-001", status="closed")
+    await agent.open(priority="high")
+    before = (await agent.inbox(status="closed"))["tickets"][0]["smart_score"]
+    store, doorbell = agent.running.store, Doorbell(agent.running.cache)
+    desk, me = PolicyDesk(store, doorbell), Caller(agent.tenant_id, "somebody")
+    await desk.on_calendar(me, Calendar("Europe/Berlin", OFFICE, "DE"))
+    assert await Reranking(store, agent.running.inbox, doorbell).build(agent.tenant_id)
+    for page in (await agent.inbox(status="closed"), await agent.inbox(status=""), await agent.inbox(topic_alerts="a")):
+        scores = {card["ticket_number"]: card["smart_score"] for card in page["tickets"]}
+        assert scores.get("T-001", before) == pytest.approx(before, abs=0.01)
+        assert 3 < scores.get("T-002", 5) < 12
+    assert (await agent.ask("GetTicket", ticket="T-001"))["smart_score"] == pytest.approx(before, abs=0.01)
+    assert (await explain(agent, "T-001")).score == pytest.approx(before, abs=0.01)
+    reopened = await agent.ask("UpdateTicket", ticket="T-001", status="open")
+    assert reopened["ticket"]["status"] == "open"
+    assert 3 < (await agent.inbox())["tickets"][0]["smart_score"] < 12
 
 
 def test_hot_is_what_can_least_afford_to_wait() -> None:
