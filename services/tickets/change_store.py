@@ -37,7 +37,7 @@ WITH present AS (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xmin)
 SELECT present.xmin::text AS reached, c.*
 FROM present LEFT JOIN LATERAL (
     SELECT tenant_id, xid::text, id, create_time, kind, ticket_id, number, revision, status, previous_status, rank_key,
-        previous_rank_key, start_time
+        previous_rank_key, start_time, tier
     FROM tickets.changes
     WHERE tenant_id = $4 AND (changes.xid, changes.id) > ($1::text::xid8, $2::bigint) AND changes.xid < present.xmin
     ORDER BY changes.xid, changes.id
@@ -129,4 +129,5 @@ def _change(row: Any) -> InboxChange:
         after=Placing(row["status"], row["rank_key"], row["revision"]),
         start_time=row["start_time"],
         change_time=row["create_time"],
+        tier=row["tier"],
     )

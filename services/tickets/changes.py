@@ -89,6 +89,7 @@ class InboxChange:
     after: Placing
     start_time: datetime
     change_time: datetime
+    tier: int = 0
 
     def concerns(self, status: str) -> bool:
         """Tell whether a list of tickets with this status (empty: all) changes by it."""

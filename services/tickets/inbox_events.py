@@ -80,6 +80,7 @@ def message(event: Event, resume_token: str) -> ticket_service_pb2.WatchInboxRes
         ticket_number=number_text(event.number),
         status=event.after.status,
         rank=event.after.rank_key,
+        tier=event.tier,
         etag=_etag(event),
     )
     if event.before is not None:
@@ -116,6 +117,7 @@ def _values(change: InboxChange) -> dict[str, Any]:
         "ticket_number": number_text(change.number),
         "status": change.after.status,
         "previous_status": change.before[0] if change.before else "",
+        "tier": change.tier,
         "rank": change.after.rank_key,
         "start_time": time_text(change.start_time),
         "etag": _etag(change),

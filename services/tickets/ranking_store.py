@@ -57,9 +57,9 @@ FROM tickets.places WHERE tenant_id = $1 AND ranking = $2 GROUP BY status, tier,
 """
 _TELL = f"""
 INSERT INTO tickets.changes (tenant_id, kind, ticket_id, number, revision, status, previous_status, rank_key,
-    previous_rank_key, start_time)
+    previous_rank_key, start_time, tier)
 SELECT $1, '{Kind.MOVED.value}', t.id, t.number, t.revision, t.status, t.status, made.rank_key, old.rank_key,
-    t.start_time
+    t.start_time, made.tier
 FROM tickets.places made
 JOIN tickets.places old ON old.tenant_id = $1 AND old.ticket_id = made.ticket_id AND old.ranking = $3
 JOIN tickets.tickets t ON t.tenant_id = $1 AND t.id = made.ticket_id

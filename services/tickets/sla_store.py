@@ -50,9 +50,9 @@ ON CONFLICT (tenant_id, ticket_id) DO UPDATE SET wake_time = excluded.wake_time
 # Where the ticket stands is what its place in the active ranking says, or its settled one.
 _TELL = f"""
 INSERT INTO tickets.changes (tenant_id, kind, ticket_id, number, revision, status, previous_status, rank_key,
-    previous_rank_key, start_time)
+    previous_rank_key, start_time, tier)
 SELECT t.tenant_id, given.kind, t.id, t.number, t.revision, t.status, t.status, coalesce(p.rank_key, t.rank_key),
-    coalesce(p.rank_key, t.rank_key), t.start_time
+    coalesce(p.rank_key, t.rank_key), t.start_time, coalesce(p.tier, 0)
 FROM unnest($2::uuid[], $3::text[]) WITH ORDINALITY AS given (id, kind, nth)
 JOIN tickets.tickets t ON t.tenant_id = $1 AND t.id = given.id
 LEFT JOIN tickets.rankings active ON active.tenant_id = $1 AND active.state = 'active'

@@ -323,6 +323,7 @@ class Shop:
                 "status": after.status,
                 "rank_key": after.rank_key,
                 "revision": after.revision,
+                "tier": ticket.tier,
             }
             await self._connection.execute(insert(changes).values(tenant_id=self._tenant_id, **values))
 

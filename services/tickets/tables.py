@@ -268,6 +268,7 @@ changes = Table(
     Column("rank_key", Double, nullable=False),
     Column("previous_rank_key", Double),
     _moment("start_time"),
+    Column("tier", SmallInteger, nullable=False, server_default=text("0")),
 )
 
 # The index of words: kept by triggers on the tickets, and by who adds messages of the shop; see migration 0009.

@@ -68,8 +68,9 @@ RETURNING id
 """
 _TELL = f"""
 INSERT INTO tickets.changes (tenant_id, kind, ticket_id, number, revision, status, previous_status, rank_key,
-    previous_rank_key, start_time)
-SELECT $1, '{Kind.TOPIC_SPIKE.value}', id, number, revision, status, status, rank_key, rank_key, start_time
+    previous_rank_key, start_time, tier)
+SELECT $1, '{Kind.TOPIC_SPIKE.value}', id, number, revision, status, status, rank_key, rank_key, start_time,
+    CASE WHEN pinned THEN 2 WHEN escalated THEN 1 ELSE 0 END
 FROM tickets.tickets WHERE tenant_id = $1 AND id = $2
 """  # noqa: S608
 _END = "UPDATE tickets.topic_spikes SET end_time = $3 WHERE tenant_id = $1 AND id = $2"

@@ -194,6 +194,7 @@ async def test_watchers_are_told_what_agents_do(agent: Agent) -> None:
     of_first = [change for change in changes if change.ticket_number == "T-001"]
     told = ["created", "pinned", "unpinned", "escalated", "deescalated", "snoozed", "woken", "merged", "reopened"]
     assert kinds(of_first) == told
+    assert [change.tier for change in of_first] == [0, 2, 0, 1, 0, 0, 0, 0, 0]
 
 
 async def test_a_merged_ticket_goes_on_in_another_and_back(agent: Agent) -> None:

@@ -807,6 +807,7 @@ class InboxChange(message.Message):
     START_TIME_FIELD_NUMBER: builtins.int
     ETAG_FIELD_NUMBER: builtins.int
     CHANGE_TIME_FIELD_NUMBER: builtins.int
+    TIER_FIELD_NUMBER: builtins.int
     kind: InboxChange.Kind.ValueType
     """What happened."""
     ticket_id: builtins.str
@@ -818,13 +819,15 @@ class InboxChange(message.Message):
     previous_status: builtins.str
     """The status before the change; empty when the ticket is new."""
     rank: builtins.float
-    """The place after the change. The tickets of one status are sorted by rank, highest first, then by `start_time`, then
-    by `ticket_id`. Time does not change it.
+    """The place after the change. The tickets of one status are sorted by `tier`, then by rank, highest first, then by
+    `start_time`, then by `ticket_id`. Time does not change it.
     """
     previous_rank: builtins.float
     """The rank before the change; absent when the ticket is new."""
     etag: builtins.str
     """The ticket's etag after the change."""
+    tier: builtins.int
+    """What stands before the rank after the change: 2 for pinned, 1 for escalated, 0 for neither; the highest comes first."""
     @builtins.property
     def start_time(self) -> timestamp_pb2.Timestamp:
         """Since when the ticket waits."""
@@ -846,10 +849,11 @@ class InboxChange(message.Message):
         start_time: timestamp_pb2.Timestamp | None = ...,
         etag: builtins.str = ...,
         change_time: timestamp_pb2.Timestamp | None = ...,
+        tier: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["_previous_rank", b"_previous_rank", "change_time", b"change_time", "previous_rank", b"previous_rank", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_previous_rank", b"_previous_rank", "change_time", b"change_time", "etag", b"etag", "kind", b"kind", "previous_rank", b"previous_rank", "previous_status", b"previous_status", "rank", b"rank", "start_time", b"start_time", "status", b"status", "ticket_id", b"ticket_id", "ticket_number", b"ticket_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_previous_rank", b"_previous_rank", "change_time", b"change_time", "etag", b"etag", "kind", b"kind", "previous_rank", b"previous_rank", "previous_status", b"previous_status", "rank", b"rank", "start_time", b"start_time", "status", b"status", "ticket_id", b"ticket_id", "ticket_number", b"ticket_number", "tier", b"tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__previous_rank: _TypeAlias = typing.Literal["previous_rank"]  # noqa: Y015
     _WhichOneofArgType__previous_rank: _TypeAlias = typing.Literal["_previous_rank", b"_previous_rank"]  # noqa: Y015
