@@ -145,3 +145,10 @@ def test_missing_reading_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[s
     """Without all three readings there is no comparison, and the missing file is named."""
     assert letters.main(["--folder", str(folder_with(tmp_path, intended=CALM)), "agree"]) == 1
     assert "pass1.jsonl" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not (letters.FOLDER / "labels.jsonl").exists(), reason="the letters are not labelled to the end")
+def test_final_labels_follow_from_the_readings(capsys: pytest.CaptureFixture[str]) -> None:
+    """The final labels that stand beside the letters are those that the rule makes of the three readings."""
+    assert letters.main(["labels"]) == 0
+    assert (letters.FOLDER / "labels.jsonl").read_text() == capsys.readouterr().out
