@@ -145,7 +145,9 @@ async def wired(settings: TicketsSettings) -> AsyncIterator[Parts]:
         stack.push_async_callback(_end, sweeping)
         reranking = asyncio.create_task(Reranking(store, inbox, doorbell).run(), name="reranking")
         stack.push_async_callback(_end, reranking)
-        learning = asyncio.create_task(learn_for_ever(store, PolicyDesk(store, doorbell)), name="learning")
+        learning = asyncio.create_task(
+            learn_for_ever(store, PolicyDesk(store, doorbell), lambda: trust.refused_tenants), name="learning"
+        )
         stack.push_async_callback(_end, learning)
         await trust.start()
         timers = Timers(store, inbox, Desk(store, inbox).wake_due, doorbell, lambda: trust.refused_tenants)

@@ -1,6 +1,6 @@
 """Why one ticket stands above another, and what would put a ticket somewhere else."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -31,6 +31,10 @@ _NAMED = {
     "limit": "the upper limit",
     "age": "the time it has been waiting",
 }
+
+
+Target = Callable[[str], tuple[float | None, str]]
+"""Within how many working hours an answer is due at a priority, and who says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +88,14 @@ class Comparison:
     sentence: str
 
 
-def alternatives(facts: Facts) -> list[Alternative]:
+def alternatives(facts: Facts, target: Target) -> list[Alternative]:
     """Return what could be different about a ticket that somebody can do or learn something about."""
     found = []
     place = _PRIORITIES.index(facts.priority)
     for other in _PRIORITIES[max(place - 1, 0) : place + 2]:
         if other != facts.priority:
-            # A target of the tenant belongs to the priority that the ticket has; the other one's is the usual one.
-            changed = replace(facts, priority=other, answer_hours=None)
+            hours, origin = target(other)
+            changed = replace(facts, priority=other, answer_hours=hours, answer_origin=origin)
             found.append(Alternative("priority", f"its priority were {other}", changed))
     if facts.tier is Tier.NORMAL:
         found.append(Alternative("escalation", "it were escalated", replace(facts, tier=Tier.ESCALATED)))

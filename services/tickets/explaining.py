@@ -82,8 +82,8 @@ class Explaining:
         self, shop: Shop, stored: Stored, facts: Facts, policy: Policy
     ) -> Sequence[Counterfactual]:
         own = (int(facts.tier), scoring.key(policy, facts))
-        given = []
-        for alternative in comparing.alternatives(facts):
+        sla, given = await shop.sla.settings(), []
+        for alternative in comparing.alternatives(facts, lambda priority: sla.answer(priority, stored.ticket.tags)):
             other = (int(alternative.facts.tier), scoring.key(policy, alternative.facts))
             if other != own:
                 passed = await shop.policies.between(stored.ticket, own, other, comparing.MOST_PLACES)

@@ -1,7 +1,9 @@
 """Learns once a day how long each tenant's tickets take, in one process of the service at a time."""
 
 import asyncio
+from collections.abc import Callable, Collection
 from datetime import timedelta
+from uuid import UUID
 
 import structlog
 
@@ -21,22 +23,22 @@ _LOOK_SECONDS = 60.0
 _log = structlog.get_logger(__name__)
 
 
-async def learn_for_ever(store: Store, desk: PolicyDesk) -> None:
-    """Learn from the tenants whose turn it is, whenever no other process does."""
+async def learn_for_ever(store: Store, desk: PolicyDesk, refused: Callable[[], Collection[UUID]]) -> None:
+    """Learn from the tenants whose turn it is and who are not refused, whenever no other process does."""
     while True:
         await asyncio.sleep(_LOOK_SECONDS)
         try:
             async with store.alone("tickets.learn") as still_alone:
                 if still_alone is not None:
-                    await learn(store, desk)
+                    await learn(store, desk, refused())
         except (DomainError, OSError) as error:
             _log.warning("learning_failed", error=type(error).__name__)
         except Exception:  # noqa: BLE001 - the next one may work
             _log.exception("learning_failed")
 
 
-async def learn(store: Store, desk: PolicyDesk) -> int:
+async def learn(store: Store, desk: PolicyDesk, refused: Collection[UUID]) -> int:
     """Learn from some of the tenants whose turn it is; return how many of them have a new version of their policy."""
-    tenants = await store.tenants_to_learn_from(EVERY, AT_ONCE)
-    changed = [await desk.learn(Caller(tenant_id, LEARNER)) for tenant_id in tenants]
+    tenants = await store.tenants_to_learn_from(EVERY, AT_ONCE + len(refused))
+    changed = [await desk.learn(Caller(tenant_id, LEARNER)) for tenant_id in tenants if tenant_id not in refused]
     return sum(changed)

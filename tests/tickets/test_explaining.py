@@ -17,7 +17,7 @@ from services.tickets.comparing import Alternative
 from services.tickets.desk import Caller
 from services.tickets.facts import Customer, Facts
 from services.tickets.language import Signals
-from services.tickets.policies import DEFAULT, Edit, Policy
+from services.tickets.policies import DEFAULT, PRESETS, Edit, Policy
 from services.tickets.policy_desk import PolicyDesk
 from services.tickets.reranking import Reranking
 from tests.tickets.conftest import Agent
@@ -50,8 +50,9 @@ def test_the_differences_of_two_tickets_add_up_exactly(policy: Policy, one: Fact
 @given(facts)
 def test_an_alternative_differs_in_what_it_names(known: Facts) -> None:
     """Each alternative is another ticket, and none says what is the case already."""
-    found = comparing.alternatives(known)
+    found = comparing.alternatives(known, lambda priority: (1.0, f"target for {priority}"))
     assert all(each.facts != known for each in found)
+    assert all(each.facts.answer_hours == 1.0 for each in found if each.name == "priority")
     assert len({each.words for each in found}) == len(found)
     assert f"its priority were {known.priority}" not in {each.words for each in found}
 
@@ -161,6 +162,24 @@ async def test_after_a_change_of_policy_list_cards_and_explanation_are_of_the_ne
         assert explanation.score_micros == sum(part.micros for part in explanation.parts)
         assert {part.name for part in explanation.parts if part.micros} <= {"age"}
         assert card["reasons"] == (await agent.ask("GetTicket", ticket=card["id"]))["reasons"] == []
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+async def test_every_policy_orders_and_explains_a_whole_inbox(agent: Agent, name: str) -> None:
+    """Whatever policy orders the inbox, the scores fall from the top and each is the sum of its explanation."""
+    await fill(agent)
+    store, doorbell = agent.running.store, Doorbell(agent.running.cache)
+    await PolicyDesk(store, doorbell).change(Caller(agent.tenant_id, "somebody"), Edit(name), "", "")
+    assert await Reranking(store, agent.running.inbox, doorbell).build(agent.tenant_id)
+    cards = (await agent.inbox())["tickets"]
+    assert all(upper["smart_score"] >= lower["smart_score"] for upper, lower in pairwise(cards))
+    for card in (cards[0], cards[-1]):
+        explanation = await explain(agent, card["id"])
+        assert explanation.policy == f"{name}:v2"
+        assert explanation.score == pytest.approx(card["smart_score"], abs=1e-3)
+        assert explanation.score_micros == sum(part.micros for part in explanation.parts)
+    await agent.open(priority="urgent")
+    assert len((await agent.inbox())["tickets"]) == len(cards) + 1
 
 
 async def test_a_closed_ticket_keeps_the_score_that_it_was_closed_with(agent: Agent) -> None:

@@ -17,7 +17,7 @@ from services.tickets.calendars import OFFICE, Calendar
 from services.tickets.desk import Caller
 from services.tickets.errors import PolicyInvalidError
 from services.tickets.language import HANDLING_MINUTES
-from services.tickets.learning import EVERY
+from services.tickets.learning import EVERY, learn
 from services.tickets.policies import (
     DEFAULT,
     FIXED,
@@ -272,3 +272,14 @@ async def test_each_tenant_is_learned_from_once_a_day(agent: Agent) -> None:
     await desk.learn(Caller(agent.tenant_id, "learning"))
     assert agent.tenant_id not in await store.tenants_to_learn_from(EVERY, 10_000)
     assert agent.tenant_id in await store.tenants_to_learn_from(timedelta(0), 10_000)
+
+
+async def test_a_round_of_learning_leaves_refused_tenants_alone(agent: Agent) -> None:
+    """A tenant that is suspended or being erased gets nothing written."""
+    await agent.open()
+    store = agent.running.store
+    due = await store.tenants_to_learn_from(EVERY, 10_000)
+    assert agent.tenant_id in due
+    desk = PolicyDesk(store, Doorbell(agent.running.cache))
+    assert await learn(store, desk, due) == 0
+    assert set(due) <= set(await store.tenants_to_learn_from(EVERY, 10_000))
