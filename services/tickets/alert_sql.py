@@ -118,12 +118,11 @@ def _half(
     if rare:
         hits = f"SELECT p.* FROM {among}"
         # NOT IN, not NOT EXISTS: the planner cannot guess how many match, and this way it hashes them in any case.
-        others = f"{chosen.places(statuses)}"
-        rest = f"WHERE ticket_id NOT IN (SELECT ticket_id FROM {name})"
+        others = _best(chosen, statuses, f" AND p.ticket_id NOT IN (SELECT ticket_id FROM {name})", reach)
         count = f"(SELECT count(*) FROM {name})"
         is_hit = f"p.ticket_id IN (SELECT ticket_id FROM {name})"
     else:
-        hits = _top(f"({chosen.places(statuses, f' AND {looked_at}')}) AS p", reach, needed)
+        hits = _top(_best(chosen, statuses, f" AND {looked_at}", reach), reach, needed)
         # What stands behind the last of them cannot be on the page: where nearly all match, nobody looks for the rest.
         # The bound is two values without any expression around them: with row security only such can lead an index.
         last = f"(SELECT * FROM {name} ORDER BY {ORDER} OFFSET greatest({needed} - 1, 0) LIMIT 1) AS last"
@@ -132,14 +131,20 @@ def _half(
             f"(SELECT coalesce(max(tier), -1::smallint) FROM {last}), "
             f"(SELECT coalesce(max(rank_key), '-Infinity'::float8) FROM {last}))"
         )
-        others, rest = chosen.places(statuses, bound), ""
+        others = _best(chosen, statuses, bound, reach)
         count = _count(f"FROM {among}", f"FROM ({chosen.places(statuses, f' AND {looked_at}')}) AS p")
         is_hit = looked_at
     heads = (
         f"SELECT *, true AS hit FROM ({_top(name, reach, needed)}) AS p UNION ALL "
-        f"SELECT *, false AS hit FROM ({_top(f'({others}) AS p {rest}', reach, needed)}) AS p"
+        f"SELECT *, false AS hit FROM ({_top(others, reach, needed)}) AS p"
     )
     return _Half(f"{name} AS MATERIALIZED ({hits})", heads, count, is_hit)
+
+
+def _best(chosen: Chosen, statuses: Sequence[str], bound: str, reach: str) -> str:
+    """Return the best places of each status: each by itself is a range of the index, both together would be sorted."""
+    best = (f"(SELECT * FROM ({chosen.places([one], bound)}) AS p ORDER BY {ORDER} LIMIT {reach})" for one in statuses)
+    return f"({' UNION ALL '.join(best)}) AS best"
 
 
 def _top(places: str, reach: str, needed: str) -> str:
