@@ -10,13 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from servicekit.ids import uuid7
+from services.tickets import life
 from services.tickets.errors import (
     ConversationFullError,
+    MergeInvalidError,
     NothingToChangeError,
+    SnoozeTimeInvalidError,
     TagsInvalidError,
     TicketAlreadyClosedError,
+    TicketMergedError,
     TicketNotClosedError,
+    TicketNotSnoozedError,
 )
+from services.tickets.history import differences, entry
 from services.tickets.ingest import Event, Outcome, applied, new_ticket
 from services.tickets.numbers import number_text, parse_reference
 from services.tickets.tickets import (
@@ -178,3 +184,98 @@ def test_time_texts_sort_like_times_and_end_in_z(moment: datetime) -> None:
     assert time_text(moment).endswith("Z")
     assert datetime.fromisoformat(time_text(moment)) == moment
     assert time_text(moment) <= time_text(moment + timedelta(microseconds=1))
+
+
+STEPS = st.sampled_from(
+    [
+        life.CLOSING,
+        life.REOPENING,
+        life.WAKING,
+        life.WAKING_WHEN_DUE,
+        life.PINNING,
+        life.UNPINNING,
+        life.DEESCALATING,
+        life.escalating("r"),
+        life.snoozing(LATER),
+        life.snoozing(LATER + timedelta(days=9)),
+        life.changing(Change(status="pending")),
+        life.changing(Change(status="open", priority="high")),
+    ]
+)
+
+
+@given(st.lists(st.tuples(STEPS, st.integers(0, 90)), max_size=30))
+def test_whatever_agents_do_a_ticket_is_one_that_can_be(steps: list[tuple[life.Step, int]]) -> None:
+    """Only the closed have a closing time, only the pending sleep, and a change is a new revision with its history."""
+    ticket, now = a_ticket(), NOW
+    for step, minutes in steps:
+        now += timedelta(minutes=minutes)
+        before = ticket
+        try:
+            ticket = step.apply(before, now)
+        except (TicketAlreadyClosedError, TicketNotClosedError, TicketNotSnoozedError, SnoozeTimeInvalidError):
+            assert ticket is before
+            continue
+        assert (ticket.close_time is not None) == (ticket.status == "closed")
+        assert ticket.snooze_until is None or ticket.status == "pending"
+        assert ticket.tier == (2 if ticket.pinned else 1 if ticket.escalated else 0)
+        if ticket is not before:
+            assert ticket.revision > before.revision
+            assert ticket.update_time >= before.update_time
+        else:
+            assert step.action in {"pin", "unpin", "escalate", "deescalate", "wake"}
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.booleans()), max_size=40))
+def test_merged_tickets_are_a_forest_and_each_reads_what_hangs_below_it(moves: list[tuple[int, int, bool]]) -> None:
+    """However tickets are merged and parted, a ticket's family is itself and all that was merged into it, once each."""
+    tickets = {number: replace(a_ticket(), number=number) for number in range(6)}
+    by_id = {ticket.id: number for number, ticket in tickets.items()}
+
+    def onward(number: int) -> list[int]:
+        found = []
+        while (into := tickets[number].merged_into) is not None:
+            number = by_id[into]
+            found.append(number)
+        return found
+
+    for one, other, merging in moves:
+        if merging:
+            try:
+                tickets[one], tickets[other] = life.merged(tickets[one], tickets[other], LATER)
+            except (MergeInvalidError, TicketMergedError):
+                continue
+        elif chain := onward(one):
+            tickets[one], rest = life.unmerged(tickets[one], [tickets[each] for each in chain], "open", LATER)
+            tickets.update(zip(chain, rest, strict=True))
+        for number, ticket in tickets.items():
+            below = {tickets[each].id for each in tickets if number in onward(each)}
+            assert set(ticket.merged_from) == below
+            assert len(ticket.merged_from) == len(below)
+            assert ticket.merged_into is None or ticket.status == "closed"
+
+
+@pytest.mark.parametrize("status", ["pending", "closed"])
+def test_a_helpdesk_decides_what_a_message_does_to_its_tickets(status: str) -> None:
+    """A ticket of ours opens when its customer writes; one of a helpdesk does when it slept here, and else waits."""
+    ours = changed(a_ticket(), Change(status=status), NOW)
+    assert life.heard(ours, LATER, LATER).status == "open"
+    assert life.heard(ours, NOW - timedelta(days=1), LATER) is ours
+    theirs = replace(ours, connection_id=UUID(int=1), external_id="42")
+    assert life.heard(theirs, LATER, LATER) is theirs
+    asleep = life.snoozing(LATER).apply(replace(a_ticket(), connection_id=UUID(int=1), external_id="42"), NOW)
+    assert life.heard(asleep, LATER, LATER).status == "open"
+
+
+def test_a_history_says_what_changed_from_what_to_what() -> None:
+    """Texts, tags, marks and moments; entries from before values were kept in pairs are read all the same."""
+    before = a_ticket()
+    after = life.snoozing(LATER).apply(changed(before, Change(add_tags=("c",), priority="high"), NOW), NOW)
+    assert differences(before, after) == {
+        "status": ["open", "pending"],
+        "priority": ["normal", "high"],
+        "tags": ["a, b", "a, b, c"],
+        "snooze_until": ["", time_text(LATER)],
+    }
+    old = entry(uuid7(), "update", "key:1", NOW, {"priority": "high", "tags": ["a", "b"]})
+    assert (list(old.fields), dict(old.details)) == ([], {"priority": "high", "tags": "a, b"})
