@@ -23,9 +23,9 @@ from services.tickets.language.signals import UNKNOWN
 RARE = 2
 BORROWED_SHARE = 0.05
 """How much a text of another data set counts against a letter: there are many of them, and no shop wrote them."""
-PULL = 0.5
-URGENCY_PULL = 1.0
-MOOD_PULL = 1.0
+PULL = 1.0
+URGENCY_PULL = 2.0
+MOOD_PULL = 2.0
 """How strongly weights are pulled towards zero: letters are few."""
 LIMITS = np.arange(0.0, 0.61, 0.02)
 _PRESSING = ("high", "urgent")

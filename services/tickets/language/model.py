@@ -1,6 +1,6 @@
 """The shipped model: a text's features, and the heads for intent, urgency and mood, fitted to the letters.
 
-Beside words and pairs of words a text's terms are the words that a negation governs (`no:cancel`), the kinds of phrases
+Beside its words a text's terms are the words that a negation governs (`no:cancel`), the kinds of phrases
 that the rules found (`+cancel`, or `-cancel` where they are only denied) and how it is written (`+loud`, `+short`,
 `+question`). So the rules speak first where they are right, and the letters say how often that is.
 """
@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import as_file, files
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +64,6 @@ def terms(given: Read) -> Iterator[str]:
         found = clause.split()
         count += len(found)
         yield from found
-        for left, right in pairwise(["^", *found, "$"]):
-            yield f"{left} {right}"
         for word in rules.governed(found):
             yield f"no:{word}"
     for kind in given.found.plain:

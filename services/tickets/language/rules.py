@@ -66,6 +66,12 @@ _THREATS = (
     "scam/scammers/scammed, fraud, police, consumer protection, trading standards, dispute _ charge, "
     "report you, social media"
 )
+# Somebody was or can get hurt or ill, or goes without what is needed to live.
+_DANGER = (
+    "fire, flames, smoke/smokes/smoking, burning, burnt/burned, smell/smells of gas/burning/smoke/burnt, sparks, "
+    "exploded/explodes/explode, splinter/splinters, allergic/allergy, swallowed, choked/choking, "
+    "poison/poisonous/toxic, bleeding, injured, got/been hurt, electric shock, a/an _ shock, dangerous, medication/medicine, insulin, oxygen"
+)
 _WAITING = (
     "still waiting, second/third/fourth/fifth time, several times, no reply/response/answer, nobody answers/answered, "
     "weeks ago, for weeks, how much longer"
@@ -92,6 +98,7 @@ _SCOPE = 4
 _KINDS = {
     **INTENT_RULES,
     "threat": _THREATS,
+    "danger": _DANGER,
     "urgent": _URGENT,
     "waiting": _WAITING,
     "upset": _UPSET,
@@ -162,6 +169,8 @@ def find(clauses: Sequence[str]) -> Found:
 def negated(clause: str, start: int) -> bool:
     """Tell whether a negation governs what begins at `start`: no "please" in between, no question ("can't you")."""
     following = clause[start:].split(maxsplit=1)[0]
+    if not following[0].isalnum():
+        return False  # An emoji is not denied by what stands before it.
     for word in reversed(clause[:start].split()[-_SCOPE:]):
         negates = word in _NEGATORS or word.endswith("n't")
         if negates and following not in _PRONOUNS and following not in {"only", "just"}:
@@ -191,7 +200,13 @@ def urgency(found: Found, *, loud: bool) -> tuple[float, tuple[str, ...]]:
     """Return how much the text presses for time: the strongest sign, and a little for each further kind of sign."""
     signs = [
         (strength, found.plain[kind])
-        for kind, strength in (("threat", 0.8), ("urgent", 0.6), ("waiting", 0.3), *_PRESSING_INTENTS.items())
+        for kind, strength in (
+            ("danger", 0.9),
+            ("threat", 0.8),
+            ("urgent", 0.6),
+            ("waiting", 0.3),
+            *_PRESSING_INTENTS.items(),
+        )
         if kind in found.plain
     ]
     if not signs:
