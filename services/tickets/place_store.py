@@ -16,6 +16,7 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.errors import InternalError
+from services.tickets.facts import Customer
 from services.tickets.places import SETTLED, STEPS, Place, Ranking, Rankings
 from services.tickets.tickets import Ticket
 
@@ -74,6 +75,13 @@ SELECT $1, ranking, status, tier, step, sum(tickets) FROM gone
 GROUP BY ranking, status, tier, step HAVING sum(tickets) <> 0
 """
 _LIVE = "SELECT number, policy_version, state FROM tickets.rankings WHERE tenant_id = $1 AND state <> 'retired'"
+# What is read before every placing, in one go.
+_OF_CUSTOMER = """
+SELECT r.number, r.policy_version, r.state, c.lifetime_value, c.churn_probability, c.origin, c.update_time
+FROM tickets.rankings r
+LEFT JOIN tickets.customer_copies c ON c.tenant_id = $1 AND c.customer_id = $2
+WHERE r.tenant_id = $1 AND r.state <> 'retired'
+"""
 _FIRST = """
 INSERT INTO tickets.rankings (tenant_id, number, policy_version, state) VALUES ($1, 1, 1, 'active')
 ON CONFLICT DO NOTHING
@@ -94,18 +102,32 @@ class PlaceStore:
     def __init__(self, connection: AsyncConnection, tenant_id: UUID) -> None:
         self._connection = connection
         self._tenant_id = tenant_id
+        self._rankings: Rankings | None = None
+
+    async def customer(self, customer_id: str) -> Customer:
+        """Return what is known of a customer, and know the rankings; the transaction must hold the placing lock."""
+        rows = (await self._connection.exec_driver_sql(_OF_CUSTOMER, (self._tenant_id, customer_id))).all()
+        if not rows:
+            await self.rankings()
+            return await self.customer(customer_id)
+        self._rankings = _rankings(rows)
+        known = rows[0]
+        if known.origin is None:
+            return Customer()
+        return Customer(known.lifetime_value, known.churn_probability, known.origin, known.update_time)
 
     async def rankings(self) -> Rankings:
         """Return the rankings in which changes count now; the transaction must hold the tenant's placing lock."""
-        found = await self._live()
-        if "active" not in found:
-            await self._connection.exec_driver_sql(_FIRST, (self._tenant_id,))
-            found = await self._live()
-        return Rankings(found["active"], found.get("building"))
+        if self._rankings is None:
+            rows = await self._live()
+            if not rows:
+                await self._connection.exec_driver_sql(_FIRST, (self._tenant_id,))
+                rows = await self._live()
+            self._rankings = _rankings(rows)
+        return self._rankings
 
-    async def _live(self) -> dict[str, Ranking]:
-        rows = await self._connection.exec_driver_sql(_LIVE, (self._tenant_id,))
-        return {row.state: Ranking(row.number, row.policy_version) for row in rows}
+    async def _live(self) -> Sequence[Any]:
+        return (await self._connection.exec_driver_sql(_LIVE, (self._tenant_id,))).all()
 
     async def put(self, ticket: Ticket, places: Sequence[Place], rankings: Rankings) -> Moved:
         """Give a ticket that is locked these places and no others in the live rankings, and count it there."""
@@ -146,6 +168,11 @@ class PlaceStore:
         found = await self._connection.exec_driver_sql(f"SELECT {statement}", (self._tenant_id, *filters.values()))
         counted: int = found.scalar_one()
         return counted
+
+
+def _rankings(rows: Sequence[Any]) -> Rankings:
+    found = {row.state: Ranking(row.number, row.policy_version) for row in rows}
+    return Rankings(found["active"], found.get("building"))
 
 
 COUNTED = frozenset({"status", "priority", "channel", "assigned_to"})

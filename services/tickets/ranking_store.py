@@ -30,7 +30,7 @@ SELECT $1, max(number) + 1, $2::integer, 'building' FROM tickets.rankings WHERE 
 _WAITING_IDS = "SELECT ticket_id FROM tickets.places WHERE tenant_id = $1 AND ranking = $2 ORDER BY ticket_id"
 _WAITING = """
 SELECT t.id, t.priority, t.start_time, t.tags, t.pinned, t.escalated, t.signals::text AS signals, t.customer_id,
-    c.lifetime_value, c.churn_probability, c.origin, c.update_time
+    t.card_version, c.lifetime_value, c.churn_probability, c.origin, c.update_time
 FROM tickets.tickets t
 LEFT JOIN tickets.customer_copies c ON c.tenant_id = t.tenant_id AND c.customer_id = t.customer_id
 WHERE t.tenant_id = $1 AND t.id = ANY ($2::uuid[]) AND t.status <> 'closed'
@@ -99,6 +99,7 @@ class Waiting:
     tier: Tier
     customer: Customer
     signals: Signals
+    card_version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,10 @@ class RankingStore:
             [one.key for one in standings],
             [orjson.dumps(one.reasons).decode() for one in standings],
         )
-        await self._run(_SHORTEN, [one.ticket_id for one in standings])
+
+    async def shorten_cards(self, ids: Sequence[UUID]) -> None:
+        """Take the reasons out of cards of version 1."""
+        await self._run(_SHORTEN, list(ids))
 
     async def take_over(self, ranking: int) -> bool:
         """Put a complete ranking in the place of the active one and tell the watchers; False when it was given up."""
@@ -191,4 +195,5 @@ def _waiting(row: Any) -> Waiting:
         if known
         else _UNKNOWN,
         signals_of(row["signals"]),
+        row["card_version"],
     )

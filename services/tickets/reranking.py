@@ -116,6 +116,8 @@ class Reranking:
                 key, reasons = scoring.standing(policy, facts)
                 standings.append(Standing(one.ticket_id, facts.tier, key, reasons))
             await shop.rankings.add(ranking.number, standings)
+            if long := [one.ticket_id for one in waiting if one.card_version == 1]:
+                await shop.rankings.shorten_cards(long)
 
     async def sweep(self, tenant_id: UUID, retired_before: datetime) -> int:
         """Remove the rankings of a tenant that were retired before a moment; return how many places went."""

@@ -8,7 +8,20 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, func, literal_column, or_, select, text, tuple_, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Select,
+    Text,
+    and_,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -207,6 +220,7 @@ class Shop:
         self.keywords = KeywordStore(connection, tenant_id)
         self.topics = TopicStore(connection, tenant_id)
         self.crowded = False
+        self._placing = False
 
     def _mine(self, table: Any, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
         """Return the condition for rows of the tenant: row security says it too, and the planner needs to hear it."""
@@ -391,19 +405,20 @@ class Shop:
         """Return a ticket's visible messages in brief."""
         visible = self._mine(messages, _of(messages, family), messages.c.hide_time.is_(None))
         newest_first = (messages.c.create_time.desc(), messages.c.sequence.desc(), messages.c.id.desc())
+        texts = select(func.left(messages.c.content, MAX_ANALYSED)).where(visible, ~messages.c.from_agent)
+        texts = texts.order_by(*newest_first).limit(_READ_BACK).correlate(None)
         query = select(
             func.left(messages.c.content, _HEAD).label("head"),
             messages.c.create_time,
             messages.c.from_agent,
             func.count().over().label("visible"),
+            func.array(texts.scalar_subquery(), type_=ARRAY(Text)).label("texts"),
         )
         newest = (await self._connection.execute(query.where(visible).order_by(*newest_first).limit(1))).first()
         if newest is None:
             return Conversation(0, None, ())
-        texts = select(func.left(messages.c.content, MAX_ANALYSED)).where(visible, ~messages.c.from_agent)
-        written = await self._connection.scalars(texts.order_by(*newest_first).limit(_READ_BACK))
         last = LastMessage(newest.head, newest.create_time, newest.from_agent)
-        return Conversation(newest.visible, last, list(written))
+        return Conversation(newest.visible, last, newest.texts)
 
     async def customer_texts(self, family: Family) -> list[str]:
         """Return all that the customer wrote and that is visible, oldest first."""
@@ -488,12 +503,10 @@ class Shop:
 
         The transaction counts as one that places tickets from here to its end (see `wait_for_placers`).
         """
-        await self._connection.execute(select(func.pg_advisory_xact_lock_shared(self._placing_lock())))
-        wanted = self._mine(customer_copies, customer_copies.c.customer_id == customer_id)
-        row = (await self._connection.execute(select(customer_copies).where(wanted))).first()
-        if row is None:
-            return Customer()
-        return Customer(row.lifetime_value, row.churn_probability, row.origin, row.update_time)
+        if not self._placing:
+            await self._connection.execute(select(func.pg_advisory_xact_lock_shared(self._placing_lock())))
+            self._placing = True
+        return await self.places.customer(customer_id)
 
     async def put_customers(self, copies: Sequence[CustomerCopy]) -> None:
         """Store copies of customers in place of those that are here."""

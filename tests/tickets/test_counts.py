@@ -84,6 +84,7 @@ async def act(agent: Agent, reranking: Reranking, what: str, ticket: str | None,
     elif what == "erase":
         async with agent.running.database.driver_tenant(agent.tenant_id) as connection:
             await connection.execute("SELECT tickets.erase_tickets($1::uuid[])", [ticket])
+        await agent.running.inbox.changed(agent.tenant_id)
     else:
         async with agent.running.store.shop(agent.tenant_id) as shop:
             version = (await shop.policies.newest()).policy.version + 1
