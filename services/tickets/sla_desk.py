@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
-from servicekit.etag import EtagMismatchError, etag, require
+from servicekit.etag import etag, require
 from services.tickets.calendars import Calendar
 from services.tickets.desk import Caller, Clock, utc_now
 from services.tickets.store import Store
@@ -62,13 +62,10 @@ class SlaDesk:
         return settings
 
     async def _change(self, caller: Caller, step: Callable[[SlaSettings], SlaSettings], expected: str) -> SlaSettings:
+        now = self._clock()
         async with self._store.shop(caller.tenant_id) as shop:
-            known = await shop.sla.settings(lock=True)
+            known = await shop.sla.settings_to_change(now)
             require(expected, etag_of(known))
-            settings = replace(
-                step(known), revision=known.revision + 1, update_time=self._clock(), principal=caller.principal
-            )
-            if not await shop.sla.put_settings(settings):
-                # Two first changes at once: there was no row yet that the later one could have waited for.
-                raise EtagMismatchError("It has changed in between; read it again.", metadata={"etag": etag_of(known)})
+            settings = replace(step(known), revision=known.revision + 1, update_time=now, principal=caller.principal)
+            await shop.sla.put_settings(settings)
         return settings

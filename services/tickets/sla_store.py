@@ -105,26 +105,28 @@ class SlaStore:
         self._settings: SlaSettings | None = None
         self.wakes_soon = False
 
-    async def settings(self, *, lock: bool = False) -> SlaSettings:
-        """Return what the tenant promises, and its calendar; read once in a transaction, unless locked."""
-        if self._settings is None or lock:
+    async def settings(self) -> SlaSettings:
+        """Return what the tenant promises, and its calendar; read once in a transaction."""
+        if self._settings is None:
             query = select(sla_settings).where(sla_settings.c.tenant_id == self._tenant_id)
-            row = (await self._connection.execute(query.with_for_update() if lock else query)).mappings().first()
+            row = (await self._connection.execute(query)).mappings().first()
             self._settings = settings_of(row) if row else SlaSettings()
         return self._settings
 
-    async def put_settings(self, settings: SlaSettings) -> bool:
-        """Store settings in place of those of the revision before; False when somebody else has changed them."""
-        values = settings_columns(settings)
-        statement = insert(sla_settings).values(tenant_id=self._tenant_id, applied_revision=1, **values)
-        statement = statement.on_conflict_do_update(
-            index_elements=[sla_settings.c.tenant_id],
-            set_=values,
-            where=sla_settings.c.revision == settings.revision - 1,
-        )
+    async def settings_to_change(self, now: datetime) -> SlaSettings:
+        """Return the same, locked: two who change them at once do so one after the other."""
+        first = {**settings_columns(SlaSettings()), "applied_revision": 1, "update_time": now}
+        statement = insert(sla_settings).values(tenant_id=self._tenant_id, **first).on_conflict_do_nothing()
+        await self._connection.execute(statement)
+        query = select(sla_settings).where(sla_settings.c.tenant_id == self._tenant_id).with_for_update()
+        return settings_of((await self._connection.execute(query)).mappings().one())
+
+    async def put_settings(self, settings: SlaSettings) -> None:
+        """Store changed settings; the clocks follow in the background."""
+        mine = sla_settings.c.tenant_id == self._tenant_id
+        await self._connection.execute(update(sla_settings).where(mine).values(settings_columns(settings)))
         self._settings = settings
         self.wakes_soon = True
-        return (await self._connection.execute(statement)).rowcount > 0
 
     async def applied(self, revision: int) -> None:
         """Note that all clocks are by the settings of this revision or later ones."""

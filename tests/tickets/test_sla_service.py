@@ -1,5 +1,6 @@
 """Promises through the API: read, set and refused; and what tickets, lists and watchers show of them."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -143,6 +144,14 @@ async def test_who_has_seen_an_older_state_changes_nothing(api: Api) -> None:
     refused = await refusal(api.sla("SetSlaTargets", targets={"tags": []}, etag=stale))
     assert refused == (grpc.StatusCode.ABORTED, "ETAG_MISMATCH")
     assert (await api.sla("GetSlaSettings")).revision == 2
+
+
+async def test_changes_at_once_are_all_made(api: Api) -> None:
+    """Who names no etag is never refused because somebody else changes something at the same time."""
+    changes = [api.sla("SetSlaTargets", targets={"tags": [{"tag": str(number)}]}) for number in range(4)]
+    made = await asyncio.gather(*changes, api.sla("SetCalendar", calendar=BERLIN))
+    assert sorted(settings.revision for settings in made) == [2, 3, 4, 5, 6]
+    assert (await api.sla("GetSlaSettings")).calendar.time_zone == "Europe/Berlin"
 
 
 async def test_new_promises_reach_the_tickets_that_are_there(api: Api) -> None:

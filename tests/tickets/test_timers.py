@@ -5,15 +5,22 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 from rapport.tickets.v1 import ticket_service_pb2, ticket_work_pb2
 
+from servicekit import migrate
+from servicekit.database import Database
+from servicekit.ids import uuid7
 from services.tickets import life
 from services.tickets.desk import Caller, Desk, NewEntry, NewTicket, utc_now
 from services.tickets.rows import Stored
+from services.tickets.sla_store import TimerStore
 from services.tickets.tickets import Change
 from services.tickets.timers import Timers
+from tests.support.servers import DatabaseFor
 from tests.tickets.conftest import Agent, Running
+from tests.tickets.test_store import old_ticket
 
 
 class Watch:
@@ -234,3 +241,24 @@ async def test_tickets_that_were_there_before_there_were_clocks_get_theirs(shop:
         )
     await shop.timers.ring()
     assert (await shop.get(opened)).ticket.clocks == opened.ticket.clocks
+
+
+async def test_the_migration_sets_a_timer_for_each_ticket_that_is_not_closed(fresh_database_for: DatabaseFor) -> None:
+    """Tickets of all tenants from before there were clocks are looked at as soon as the service runs."""
+    made = fresh_database_for("tickets")
+    await migrate.downgrade(made.owner_url, "services.tickets", "0006")
+    connection = await asyncpg.connect(made.superuser_url)
+    tenants = [uuid7(), uuid7()]
+    for tenant in tenants:
+        for number, status in enumerate(("open", "pending", "closed"), 1):
+            row = old_ticket(tenant, number, status)
+            insert = "INSERT INTO tickets.tickets SELECT (jsonb_populate_record(NULL::tickets.tickets, $1)).*"
+            await connection.execute(insert, row)
+    await migrate.upgrade(made.owner_url, "services.tickets")
+    await connection.close()
+    database = await Database.connect(made.app_url, schema="tickets", pool_size=2)
+    due = await TimerStore(database).due(utc_now() + timedelta(minutes=1), [], 100)
+    refused = await TimerStore(database).due(utc_now() + timedelta(minutes=1), tenants[:1], 100)
+    await database.close()
+    assert sorted(tenant for tenant, _ in due) == sorted([*tenants, *tenants])
+    assert {tenant for tenant, _ in refused} == {tenants[1]}
