@@ -175,6 +175,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "rapport.tenant.v1.TokenService/WatchTrust": {},
     "rapport.tickets.v1.ConversationService/GetConversation": TICKET,
     "rapport.tickets.v1.IngestService/IngestEvents": {"events": [EVENT]},
+    "rapport.tickets.v1.PolicyReplayService/ReplayPolicies": {},
     "rapport.tickets.v1.PolicyService/GetPolicy": {},
     "rapport.tickets.v1.PolicyService/ListPolicies": {},
     "rapport.tickets.v1.PolicyService/SetPolicy": {"policy": {"name": "rapport"}},
@@ -215,7 +216,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "rapport.tickets.v1.TicketService/EscalateTicket": TICKET,
     "rapport.tickets.v1.TicketService/DeescalateTicket": TICKET,
     "rapport.tickets.v1.TicketService/ReplyTicket": {**TICKET, "content": "Hi", "status": "open"},
-    "rapport.tickets.v1.TicketService/MergeTicket": {**TICKET, "into": "{ticket}"},
+    "rapport.tickets.v1.TicketService/MergeTicket": {**TICKET, "into": "T-999999"},
     "rapport.tickets.v1.TicketService/UnmergeTicket": TICKET,
     "rapport.tickets.v1.TicketService/BulkChangeTickets": {"tickets": ["{ticket}"], "action": {"pin": {}}},
     "rapport.tickets.v1.TicketService/ListTicketHistory": TICKET,
@@ -260,10 +261,13 @@ OWN_REFUSALS = {
     "rapport.tickets.v1.TopicService/GetTopicAlert": grpc.StatusCode.NOT_FOUND,
     "rapport.tickets.v1.TopicService/UpdateTopicAlert": grpc.StatusCode.NOT_FOUND,
     "rapport.tickets.v1.TopicService/DeleteTopicAlert": grpc.StatusCode.NOT_FOUND,
-    "rapport.tickets.v1.TicketService/MergeTicket": grpc.StatusCode.INVALID_ARGUMENT,
+    "rapport.tickets.v1.TicketService/MergeTicket": grpc.StatusCode.NOT_FOUND,
     "rapport.tickets.v1.TicketService/UnmergeTicket": grpc.StatusCode.FAILED_PRECONDITION,
 }
-# These end what later rows need, so a shop's own calls to them come last.
-LAST = ("CloseTicket", "ReopenTicket", "CommitOrderImport", "RevokeApiKey", "DeleteConnection", "DeleteDomain")
+# These end what later rows need, or change what another row changes, so a shop's own calls to them come last.
+LAST = (
+    *("CloseTicket", "ReopenTicket", "SnoozeTicket", "WakeTicket", "SetCalendar"),
+    *("CommitOrderImport", "RevokeApiKey", "DeleteConnection", "DeleteDomain"),
+)
 MAY_ANSWER = ("BatchGet", "BulkChange", "GetArchetype")
 """What another shop may ask with a name of the first one's and be answered: it is not told anything of the first."""

@@ -303,7 +303,7 @@ class TicketServiceServicer:
     def ReplyTicket(self, request, context):
         """Adds an agent's message, which counts as an answer, and gives the ticket its status and assignee in one go. With a
         `request_id` a repetition returns the message that was added first. What is written to a merged ticket is added to the
-        ticket that goes on.
+        ticket that goes on. Nothing is sent through a helpdesk: SendReply of crm does that.
 
         Errors: TICKET_NOT_FOUND, CONVERSATION_FULL, ETAG_MISMATCH.
         """

@@ -91,7 +91,7 @@ class TicketServiceStub:
     ReplyTicket: _aio.UnaryUnaryMultiCallable[_ticket_work_pb2.ReplyTicketRequest, _ticket_work_pb2.ReplyTicketResponse]
     """Adds an agent's message, which counts as an answer, and gives the ticket its status and assignee in one go. With a
     `request_id` a repetition returns the message that was added first. What is written to a merged ticket is added to the
-    ticket that goes on.
+    ticket that goes on. Nothing is sent through a helpdesk: SendReply of crm does that.
 
     Errors: TICKET_NOT_FOUND, CONVERSATION_FULL, ETAG_MISMATCH.
     """
@@ -331,7 +331,7 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_ticket_work_pb2.ReplyTicketResponse]:
         """Adds an agent's message, which counts as an answer, and gives the ticket its status and assignee in one go. With a
         `request_id` a repetition returns the message that was added first. What is written to a merged ticket is added to the
-        ticket that goes on.
+        ticket that goes on. Nothing is sent through a helpdesk: SendReply of crm does that.
 
         Errors: TICKET_NOT_FOUND, CONVERSATION_FULL, ETAG_MISMATCH.
         """
