@@ -21,6 +21,8 @@ ELSEWHERE: dict[str, str] = {
     "CALENDAR_INVALID": "test_sla_service.py",
     "TIME_ZONE_UNKNOWN": "test_sla_service.py",
     "SLA_TARGETS_INVALID": "test_sla_service.py",
+    "PAGE_ORDER_GONE": "test_reranking.py",
+    "KEYWORD_RULES_INVALID": "test_keyword_rules.py",
     "POLICY_INVALID": "test_policies.py",
     "POLICY_NOT_FOUND": "test_policies.py",
     "SNOOZE_TIME_INVALID": "test_work.py",
