@@ -10,6 +10,7 @@ from rapport.tickets.v1 import ticket_service_pb2
 
 from services.tickets import alert_sql, cards
 from services.tickets.alerts import matches, parse_alerts, searchable
+from services.tickets.inbox_store import InboxStore
 from tests.tickets.conftest import Agent
 
 WORDS = ("parcel", "late", "refund", "lamp", "order", "didn't")
@@ -81,3 +82,27 @@ async def test_more_matches_than_are_counted_are_said_to_be_more(agent: Agent, m
     await agent.running.inbox.changed(agent.tenant_id)
     page = await agent.inbox(topic_alerts="refund")
     assert (page["matches"], page["matches_text"]) == (3, "3+")
+
+
+async def test_a_page_with_alerts_is_two_statements_whatever_matches(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Begin, the index of words, the page, commit: for rare words and for common ones."""
+    for number in range(6):
+        await agent.open("refund", f"number {number}")
+    database = agent.running.database
+    alerts = tuple((alert.text, alert.phrase) for alert in parse_alerts("refund,number 2"))
+    request = cards.PageRequest(filters=cards.Filters(status="open"), smart=True, alerts=alerts)
+    for named in (2_000, 0):
+        monkeypatch.setattr(alert_sql, "NAMED", named)
+        # The driver looks up the types of a statement the first time that a connection runs it.
+        await InboxStore(database).page(agent.tenant_id, request)
+        seen: list[str] = []
+
+        def note(query: Any, seen: list[str] = seen) -> None:
+            seen.append(query.query)
+
+        async with database.driver.acquire() as connection:
+            connection.add_query_logger(note)
+        await InboxStore(database).page(agent.tenant_id, request)
+        assert len(seen) == 4

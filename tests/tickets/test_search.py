@@ -2,16 +2,24 @@
 
 from typing import Any
 
+import asyncpg
 import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rapport.tickets.v1 import search_service_pb2, ticket_service_pb2
+from rapport.tickets.v1 import search_service_pb2, ticket_service_pb2, ticket_work_pb2
 
+from servicekit import migrate
+from servicekit.database import Database
 from servicekit.ids import uuid7
 from services.tickets import search_store
+from services.tickets.alerts import searchable
+from services.tickets.cards import Filters
+from services.tickets.counting import Counting
 from services.tickets.errors import SearchQueryInvalidError
+from services.tickets.search_store import SearchStore
 from services.tickets.searching import SNIPPET_LENGTH, Query, Term, parse_query, snippet
+from tests.support.servers import DatabaseFor
 from tests.tickets.calls import refusal
 from tests.tickets.conftest import Agent, Running
 
@@ -172,3 +180,59 @@ def test_a_snippet_is_a_piece_of_a_text(query: str, texts: list[str]) -> None:
     assert not texts or any(
         shown in " ".join(text.split()) or shown.strip() in " ".join(text.split()) for text in texts
     )
+
+
+async def test_a_merged_tickets_words_find_the_ticket_that_goes_on(agent: Agent) -> None:
+    """What was written in the one is found in the other, and on its own again when they part."""
+    one, other = await agent.open("Hello", "a theorbo"), await agent.open("Hello", "a rebec")
+    await agent.ask("AddMessage", ticket=one["id"], from_agent=True, content="capo", author_name="Kim")
+    merge = ticket_work_pb2.MergeTicketRequest(ticket=one["id"], into=other["id"])
+    await agent.running.tickets.MergeTicket(merge, metadata=agent.metadata)
+    assert await numbers(agent, "theorbo rebec capo", status="open") == [other["ticket_number"]]
+    (result,) = (await search(agent, "theorbo", status="open")).results
+    assert [part.text for part in result.snippet if part.matched] == ["theorbo"]
+
+
+async def test_an_erased_customers_words_are_gone(agent: Agent) -> None:
+    """Nothing of an erased ticket stays in the index."""
+    await agent.open("Hello", "a shawm", customer_id="c-9")
+    request = ticket_service_pb2.EraseCustomerTicketsRequest(customer_id="c-9")
+    metadata = agent.issuer.metadata("customers.write", tenant_id=agent.tenant_id)
+    await agent.running.tickets.EraseCustomerTickets(request, metadata=metadata)
+    assert await numbers(agent, "shawm") == []
+    async with agent.running.database.driver_tenant(agent.tenant_id) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM tickets.ticket_words") == 0
+
+
+async def test_tickets_from_before_the_index_are_found(fresh_database_for: DatabaseFor) -> None:
+    """The migration indexes what both sides wrote in every tenant's tickets."""
+    made = fresh_database_for("tickets")
+    await migrate.downgrade(made.owner_url, "services.tickets", "0008")
+    connection = await asyncpg.connect(made.superuser_url)
+    tenants = [uuid7(), uuid7()]
+    for tenant in tenants:
+        ticket = uuid7()
+        await connection.execute(
+            "INSERT INTO tickets.tickets (tenant_id, id, number, customer_id, subject, channel, status, priority,"
+            " assigned_to, tags, metadata, create_time, update_time, start_time, field_times, entry_count,"
+            " conversation_version, revision, signals, rank_key, parts, searchable, card, card_version, message_count)"
+            " VALUES ($1, $2, 1, 'c', 'Crumhorn', 'email', 'open', 'low', '', '{vip}', '{}', now(), now(), now(), '{}',"
+            " 2, 1, 1, '{}', 0, '[]', $3, '', 1, 2)",
+            *(tenant, ticket, searchable(["Crumhorn", "doesn't play"])),
+        )
+        await connection.execute(
+            "INSERT INTO tickets.messages (tenant_id, ticket_id, id, sequence, from_agent, content, author_name,"
+            " author_email, author_id, metadata, create_time)"
+            " VALUES ($1, $2, $2, 2, true, $3, '', '', '', '{}', now())",
+            *(tenant, ticket, "We\u2019ll send REEDS."),
+        )
+    await migrate.upgrade(made.owner_url, "services.tickets")
+    await connection.close()
+    database = await Database.connect(made.app_url, schema="tickets", pool_size=2)
+    words = SearchStore(database)
+    for query, count in (("crumhorn doesn't", 1), ("reeds send", 1), ('"doesn\u2019t play"', 1), ("lute", 0)):
+        found, _ = await words.candidates(tenants[0], parse_query(query), "", None)
+        assert len(found) == count, query
+    counted = await Counting(database).count(tenants[1], Filters(), "vip", "")
+    assert counted.total.value == 1
+    await database.close()
