@@ -22,6 +22,7 @@ from cli import (
     language_commands,
     order_commands,
     policy_commands,
+    replay_command,
     sealing_commands,
     simulate_command,
     sla_commands,
@@ -70,6 +71,7 @@ commands.add_typer(language_commands.commands, name="language")
 audit_command.register(commands)
 evaluate_command.register(commands)
 simulate_command.register(commands)
+replay_command.register(commands)
 demo_command.register(commands)
 
 

@@ -10,6 +10,7 @@ from rapport.tickets.v1 import (
     conversation_service_pb2_grpc,
     ingest_service_pb2_grpc,
     language_service_pb2_grpc,
+    policy_replay_service_pb2_grpc,
     policy_service_pb2_grpc,
     search_service_pb2_grpc,
     sla_service_pb2_grpc,
@@ -48,6 +49,8 @@ from services.tickets.learning import learn_for_ever
 from services.tickets.listing import Listing
 from services.tickets.policy_desk import PolicyDesk
 from services.tickets.policy_servicer import PolicyServicer
+from services.tickets.replay_servicer import PolicyReplayServicer
+from services.tickets.replaying import Replaying
 from services.tickets.reranking import Reranking
 from services.tickets.search import Search
 from services.tickets.search_servicer import SearchServicer
@@ -98,6 +101,10 @@ def registrations(
             ticket_desk_pb2_grpc.add_TicketDeskServicer_to_server, TicketDeskServicer(desk, inbox, explaining)
         ),
         Registration(policy_service_pb2_grpc.add_PolicyServiceServicer_to_server, policies),
+        Registration(
+            policy_replay_service_pb2_grpc.add_PolicyReplayServiceServicer_to_server,
+            PolicyReplayServicer(Replaying(store)),
+        ),
         Registration(sla_service_pb2_grpc.add_SlaServiceServicer_to_server, sla),
         Registration(language_service_pb2_grpc.add_LanguageServiceServicer_to_server, language),
         Registration(

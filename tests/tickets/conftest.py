@@ -16,6 +16,7 @@ from rapport.tickets.v1 import (
     conversation_service_pb2_grpc,
     ingest_service_pb2_grpc,
     language_service_pb2_grpc,
+    policy_replay_service_pb2_grpc,
     policy_service_pb2_grpc,
     search_service_pb2_grpc,
     sla_service_pb2_grpc,
@@ -70,6 +71,7 @@ class Running:
     search: Any = field(init=False)
     topics: Any = field(init=False)
     policies: Any = field(init=False)
+    replays: Any = field(init=False)
     sla: Any = field(init=False)
     language: Any = field(init=False)
 
@@ -82,6 +84,7 @@ class Running:
         self.sla = sla_service_pb2_grpc.SlaServiceStub(self.channel)
         self.language = language_service_pb2_grpc.LanguageServiceStub(self.channel)
         self.policies = policy_service_pb2_grpc.PolicyServiceStub(self.channel)
+        self.replays = policy_replay_service_pb2_grpc.PolicyReplayServiceStub(self.channel)
         self.search = search_service_pb2_grpc.SearchServiceStub(self.channel)
         self.topics = topic_service_pb2_grpc.TopicServiceStub(self.channel)
 

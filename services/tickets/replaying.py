@@ -1,0 +1,71 @@
+"""Replays a shop's past under each policy; it only reads."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from services.tickets.desk import Caller, Clock, utc_now
+from services.tickets.facts import Facts
+from services.tickets.policies import Policy
+from services.tickets.replay_store import Asked, ReplayStore
+from services.tickets.simulation.replay import Question, Replayed, replay
+from services.tickets.store import Store
+from services.tickets.targets import SlaSettings
+from services.tickets.topics import TopicAlert
+
+MAX_TICKETS, MAX_QUESTIONS = 10_000, 20_000
+"""Of more than these, the newest count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What came of it; `complete` unless there was more than is looked at."""
+
+    begin: datetime
+    policy: Policy
+    questions: int
+    complete: bool
+    outcomes: Sequence[Replayed]
+
+
+class Replaying:
+    """Replays one shop's past at a time: it takes a processor for a second or two."""
+
+    def __init__(self, store: Store, clock: Clock = utc_now) -> None:
+        self._store = store
+        self._past = ReplayStore(store.database)
+        self._clock = clock
+        self._alone = asyncio.Lock()
+
+    async def replay(self, caller: Caller, days: int) -> Replay:
+        """Return what each policy would have made of the questions of tickets that were opened in the last days."""
+        begin = self._clock() - timedelta(days=days)
+        async with self._alone:
+            asked = await self._past.asked(caller.tenant_id, begin, MAX_TICKETS + 1, MAX_QUESTIONS + 1)
+            async with self._store.shop(caller.tenant_id) as shop:
+                policy = await shop.policies.policy((await shop.places.rankings()).active.policy_version)
+                sla = await shop.sla.settings()
+                tickets = {one.ticket_id for one in asked}
+                topics = await shop.topics.lifting_many(list(tickets))
+            complete = len(tickets) <= MAX_TICKETS and len(asked) <= MAX_QUESTIONS
+            questions = [_question(sla, one, topics.get(one.ticket_id, ())) for one in asked[:MAX_QUESTIONS]]
+            outcomes = await asyncio.to_thread(replay, questions, policy)
+        return Replay(begin, policy, len(questions), complete, outcomes)
+
+
+def _question(sla: SlaSettings, asked: Asked, topics: Sequence[TopicAlert]) -> Question:
+    """Return a question with what its place depends on, and what the shop promises; the usual where it has not said."""
+    hours, origin = sla.answer(asked.priority, asked.tags)
+    targets = sla.targets(asked.priority, asked.tags)
+    target = targets.first_response if asked.first else targets.next_response
+    facts = Facts(
+        asked.start,
+        asked.priority,
+        asked.customer,
+        asked.signals,
+        hours,
+        origin,
+        topic_weight=max((alert.weight for alert in topics), default=0.0),
+    )
+    return Question(facts, target, asked.answered)
