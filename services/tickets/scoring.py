@@ -135,6 +135,7 @@ def weights(policy: Policy) -> Mapping[str, float]:
         "value_unknown": weighing.VALUE_UNKNOWN,
         "churn_unknown": weighing.CHURN_UNKNOWN,
         "hot": HOT,
+        **{f"weight_of_{name}": weight for name, weight in policy.weights.by_name().items()},
     }
 
 

@@ -1,5 +1,7 @@
 """Why a ticket stands where it stands, what would move it, and why one is above another: in values and by calls."""
 
+import math
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -17,14 +19,18 @@ from services.tickets.comparing import Alternative
 from services.tickets.desk import Caller
 from services.tickets.facts import Customer, Facts
 from services.tickets.language import Signals
-from services.tickets.policies import DEFAULT, PRESETS, Edit, Policy
+from services.tickets.policies import DEFAULT, PRESETS, Edit, Learned, Policy
 from services.tickets.policy_desk import PolicyDesk
 from services.tickets.reranking import Reranking
+from services.tickets.simulation.scenarios import SCENARIOS
+from services.tickets.simulation.world import draw
+from services.tickets.weighing import PRIORITY_WEIGHT
 from tests.tickets.conftest import Agent
 from tests.tickets.orders import NOW, every_policy, facts
 from tests.tickets.test_inbox import ids, know
 
 ONE, OTHER = uuid7(), uuid7()
+PRIORITIES = list(PRIORITY_WEIGHT)
 
 
 @given(every_policy, facts, facts, st.floats(0, 1e4))
@@ -216,6 +222,23 @@ async def test_closed_tickets_keep_their_scores_when_the_working_hours_change(ag
     reopened = await agent.ask("UpdateTicket", ticket="T-001", status="open")
     assert reopened["ticket"]["status"] == "open"
     assert 3 < (await agent.inbox())["tickets"][0]["smart_score"] < 12
+
+
+def test_about_one_ticket_in_twenty_comes_in_hot() -> None:
+    """Of the simulated customers' tickets, 10 points are passed by the top twentieth as they arrive."""
+    seen = draw(SCENARIOS["A"], seed=5).seen
+    intents = {4: "order_status", 10: "other", 25: "payment"}
+    slow = replace(DEFAULT, handling={"payment": Learned(25.0, 100)})
+    scores = []
+    for row in range(4_000):
+        said = Signals(intent=intents[round(seen.hours[row] * 60)], upset=float(seen.upset[row]), has_text=True)
+        customer = Customer(float(seen.value[row]), float(seen.churn[row]), "test")
+        topic = math.log(2) if seen.topic[row] else 0.0
+        known = Facts(NOW, PRIORITIES[seen.priority[row]], customer, said, topic_weight=topic)
+        scores.append(scoring.score_micros(slow, scoring.key(slow, known), NOW) / 1e6)
+    hot = sum(score >= scoring.HOT for score in scores) / len(scores)
+    assert 0.025 < hot < 0.075
+    assert 5 < sorted(scores)[len(scores) // 2] < 8
 
 
 def test_hot_is_what_can_least_afford_to_wait() -> None:
