@@ -43,6 +43,7 @@ from services.tickets.inbox import Inbox
 from services.tickets.inbox_events import InboxEvents
 from services.tickets.inbox_store import InboxStore
 from services.tickets.intake import Intake
+from services.tickets.language import analyse
 from services.tickets.language_desk import LanguageDesk
 from services.tickets.language_servicer import LanguageServicer
 from services.tickets.learning import learn_for_ever
@@ -143,6 +144,8 @@ async def wired(settings: TicketsSettings) -> AsyncIterator[Parts]:
         trust = TrustWatcher(workload, tenants)
         stack.push_async_callback(trust.stop)
         await database.check_role()
+        # The model of texts is read from disk once; not while the first ticket waits.
+        await asyncio.to_thread(analyse, "", ["Hello"])
         store, inbox = Store(database, doorbell), Inbox(InboxStore(database), cache, doorbell)
         erasing = Erasing(ErasureStore(database), Work(store, inbox), inbox)
         changes = ChangeStore(database)

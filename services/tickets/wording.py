@@ -124,7 +124,13 @@ def _urgent_words(_policy: Policy, facts: Facts) -> tuple[str, str, str, str]:
         sentence, reason = "The text presses for time.", "Presses for time"
     else:
         sentence, reason = "Nothing in the text presses for time.", "No hurry in the text"
-    return f"{signals.urgency:.2f}", _TEXT_ORIGIN, sentence, reason
+    if not signals.rules:
+        return f"{signals.urgency:.2f}", _TEXT_ORIGIN, sentence, reason
+    names = ", ".join(signals.rules[:3])
+    if not found:
+        sentence, reason = "", f"Rule {signals.rules[0]}"
+    sentence = f"{sentence} The shop's keyword rules raise it: {names}.".strip()
+    return f"{signals.urgency:.2f}", f"{_TEXT_ORIGIN} and the shop's keyword rules", sentence, reason
 
 
 def _difficulty(policy: Policy, facts: Facts) -> tuple[str, str, str, str]:

@@ -25,6 +25,8 @@ MOOD_UPSET = {"calm": 0.0, "annoyed": 0.5, "angry": 1.0}
 """How upset each mood of the labels is, from 0 to 1."""
 SHARE_OF_RULES = 0.5
 """How much of what the rules found is added to what the model hears; alone it counts in full."""
+UPSET_OF_SHOUTING = 0.25
+"""What capitals add. The model does not see them, so that shouting has this effect and no other."""
 LEAST_UPSET = 0.2
 """Less than this is calm: about one calm letter in twenty is above."""
 URGENCY_OF_RULES = 0.25
@@ -127,12 +129,13 @@ def urgency_of(model: Model, given: Read, features: Features) -> tuple[float, tu
 
 def upset_of(model: Model, given: Read, features: Features) -> tuple[float, tuple[str, ...]]:
     """Return how upset a text sounds, and the words that say so."""
-    by_rules, phrases = rules.upset(given.found, loud=given.loud, exclaims="!!" in given.text)
+    by_rules, phrases = rules.upset(given.found, exclaims="!!" in given.text)
     if given.language not in {"en", UNTOLD} or not given.clauses:
         return by_rules, phrases
     probabilities = model.mood.probabilities(features)
     sounds = sum(MOOD_UPSET[mood] * float(one) for mood, one in zip(model.mood.labels, probabilities, strict=True))
-    upset = round(min(max(sounds + by_rules * SHARE_OF_RULES, by_rules), 1.0), 2)
+    upset = max(sounds + by_rules * SHARE_OF_RULES, by_rules) + UPSET_OF_SHOUTING * given.loud
+    upset = round(min(upset, 1.0), 2)
     if upset < LEAST_UPSET:
         return 0.0, ()
     return upset, (phrases or _telling_words(model, model.mood, "angry", features))[:_MOST_WORDS]

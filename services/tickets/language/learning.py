@@ -200,7 +200,7 @@ def _mood_report(
 ) -> dict[str, Any]:
     wanted = [letter.mood for letter in letters]
     combined = [upset_of(*one)[0] for one in zip(models, readings, features, strict=True)]
-    by_rules = [rules.upset(one.found, loud=one.loud, exclaims="!!" in one.text)[0] for one in readings]
+    by_rules = [rules.upset(one.found, exclaims="!!" in one.text)[0] for one in readings]
     by_model = [_sum(one.mood, two, _UPSET) for one, two in zip(models, features, strict=True)]
     told = {mood: [two > 0 for one, two in zip(wanted, combined, strict=True) if one == mood] for mood in MOODS}
     return {

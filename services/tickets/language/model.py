@@ -1,8 +1,8 @@
 """The shipped model: a text's features, and the heads for intent, urgency and mood, fitted to the letters.
 
-Beside its words a text's terms are the words that a negation governs (`no:cancel`), the kinds of phrases
-that the rules found (`+cancel`, or `-cancel` where they are only denied) and how it is written (`+loud`, `+short`,
-`+question`). So the rules speak first where they are right, and the letters say how often that is.
+Beside its words a text's terms are the words that a negation governs (`no:cancel`), the kinds of phrases that the rules
+found (`+cancel`, or `-cancel` where they are only denied) and how it is written (`+short`, `+question`). So the rules
+speak first where they are right, and the letters say how often that is. Capitals are not seen.
 """
 
 from collections.abc import Iterator, Sequence
@@ -70,8 +70,6 @@ def terms(given: Read) -> Iterator[str]:
         yield f"+{kind}"
     for kind in given.found.denied:
         yield f"-{kind}"
-    if given.loud:
-        yield "+loud"
     if "?" in given.text:
         yield "+question"
     if count <= _SHORT_WORDS:

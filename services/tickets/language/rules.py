@@ -70,7 +70,8 @@ _THREATS = (
 _DANGER = (
     "fire, flames, smoke/smokes/smoking, burning, burnt/burned, smell/smells of gas/burning/smoke/burnt, sparks, "
     "exploded/explodes/explode, splinter/splinters, allergic/allergy, swallowed, choked/choking, "
-    "poison/poisonous/toxic, bleeding, injured, got/been hurt, electric shock, a/an _ shock, dangerous, medication/medicine, insulin, oxygen"
+    "poison/poisonous/toxic, bleeding, injured, got/been hurt, electric shock, a/an _ shock, dangerous, "
+    "medication/medicine, insulin, oxygen"
 )
 _WAITING = (
     "still waiting, second/third/fourth/fifth time, several times, no reply/response/answer, nobody answers/answered, "
@@ -216,12 +217,12 @@ def urgency(found: Found, *, loud: bool) -> tuple[float, tuple[str, ...]]:
     return round(min(strength, 1.0), 2), _unique(phrase for _, phrases in signs for phrase in phrases)[:5]
 
 
-def upset(found: Found, *, loud: bool, exclaims: bool) -> tuple[float, tuple[str, ...]]:
+def upset(found: Found, *, exclaims: bool) -> tuple[float, tuple[str, ...]]:
     """Return how upset the text sounds; a negated praise ("not happy") counts as a complaint."""
     complaints = [*found.plain.get("upset", ()), *(f"not {phrase}" for phrase in found.denied.get("pleased", ()))]
     strength = min(0.4 + 0.2 * (len(complaints) - 1), 0.85) if complaints else 0.0
     strength -= 0.25 * ("pleased" in found.plain)
-    strength = max(strength, 0.0) + (0.1 if loud else 0.0) + (0.05 if exclaims and complaints else 0.0)
+    strength = max(strength, 0.0) + (0.05 if exclaims and complaints else 0.0)
     return round(min(strength, 1.0), 2), _unique(complaints)[:5]
 
 
