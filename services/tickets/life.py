@@ -67,6 +67,8 @@ def snoozing(until: datetime) -> Step:
         _require_unmerged(ticket)
         if ticket.status == "closed":
             raise TicketAlreadyClosedError(ticket.number_text)
+        if ticket.snooze_until == until:
+            return ticket
         return touched(replace(with_values(ticket, {"status": "pending"}, now), snooze_until=until), now)
 
     return Step("snooze", apply)
@@ -85,7 +87,8 @@ def _reopen(ticket: Ticket, now: datetime) -> Ticket:
 def _wake(ticket: Ticket, now: datetime) -> Ticket:
     if ticket.snooze_until is None:
         raise TicketNotSnoozedError(ticket.number_text)
-    return touched(with_values(ticket, {"status": "open"}, now), now)
+    # Older code opens a ticket without ending its sleep: that alone would be no change of the status.
+    return touched(replace(with_values(ticket, {"status": "open"}, now), snooze_until=None), now)
 
 
 def _wake_when_due(ticket: Ticket, now: datetime) -> Ticket:

@@ -223,7 +223,7 @@ def test_whatever_agents_do_a_ticket_is_one_that_can_be(steps: list[tuple[life.S
             assert ticket.revision > before.revision
             assert ticket.update_time >= before.update_time
         else:
-            assert step.action in {"pin", "unpin", "escalate", "deescalate", "wake"}
+            assert step.action in {"pin", "unpin", "escalate", "deescalate", "snooze", "wake"}
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.booleans()), max_size=40))
@@ -265,6 +265,13 @@ def test_a_helpdesk_decides_what_a_message_does_to_its_tickets(status: str) -> N
     assert life.heard(theirs, LATER, LATER) is theirs
     asleep = life.snoozing(LATER).apply(replace(a_ticket(), connection_id=UUID(int=1), external_id="42"), NOW)
     assert life.heard(asleep, LATER, LATER).status == "open"
+
+
+def test_a_sleep_that_older_code_left_on_an_open_ticket_ends() -> None:
+    """While two versions run, one of them knows nothing of sleep; the timer must not find the same ticket for ever."""
+    left = replace(a_ticket(), snooze_until=NOW)
+    woken = life.WAKING_WHEN_DUE.apply(left, LATER)
+    assert (woken.status, woken.snooze_until) == ("open", None)
 
 
 def test_a_history_says_what_changed_from_what_to_what() -> None:
