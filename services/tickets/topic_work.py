@@ -1,7 +1,7 @@
 """What follows of topics in the background: tickets move when an alert changes or ends, and spikes are noticed.
 
-One process at a time does it. It wakes when an alert changed, and once a minute: for alerts that ended by themselves,
-and to look at the topics of tenants to whom tickets came since.
+One process at a time does it. It wakes when an alert changed, once a minute for alerts that ended by themselves, and
+every five minutes it looks at the topics of tenants to whom tickets came since.
 """
 
 import asyncio
@@ -25,15 +25,18 @@ from services.tickets.topic_desk import BELL
 from services.tickets.topics import WINDOW, spikes
 
 LOOK_SECONDS = 60.0
-"""How often it is looked for spikes and for alerts that ended."""
+"""How often it is looked for alerts that ended."""
+
+SPIKE_SECONDS = 300.0
+"""How often it is looked for spikes."""
 
 MOVED_ONE_BY_ONE = 500
 """Of more tickets that match a changed alert, the whole ranking is built anew instead."""
 
 SPIKES_KEPT_FOR = timedelta(days=30)
 _LEARNED_DAYS = 14
-_RECENT = 5_000
-_EARLIER = 5_000
+_RECENT = 2_000
+_EARLIER = 2_000
 _AT_ONCE = 50
 _CHANGES_AT_ONCE = 10_000
 
@@ -64,13 +67,13 @@ class TopicWork:
     async def run(self) -> None:
         """Work whenever there is something to do; runs until it is cancelled."""
         loop = asyncio.get_running_loop()
-        looked = -LOOK_SECONDS
+        looked = -SPIKE_SECONDS
         while True:
             try:
                 async with self._store.alone("tickets.topics") as still_alone:
                     if still_alone is not None:
                         spiking = await self.settle()
-                        if loop.time() - looked >= LOOK_SECONDS:
+                        if loop.time() - looked >= SPIKE_SECONDS:
                             looked = loop.time()
                             await self._look_around(spiking)
             except (DomainError, OSError) as error:

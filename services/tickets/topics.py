@@ -31,7 +31,10 @@ LEARNED_FROM = 50
 """Of fewer earlier tickets nothing is learned, and nothing is noticed."""
 
 CHANCE = 1e-6
-"""How improbable so many tickets must be. Thousands of topics are looked at each time."""
+"""How improbable so many tickets must be among all. Thousands of topics are looked at each time."""
+
+CHANCE_OF_THE_HOUR = 1e-3
+"""How improbable they must be for these hours of the day; this only keeps away what comes every day at this time."""
 
 _SHORTEST = 3
 _SAME = 0.6
@@ -107,11 +110,18 @@ def spikes(recent: Sequence[Arrival], before: Sequence[Arrival], now: datetime) 
         return []
     about = _about(recent)
     topics = {phrase: some for phrase, some in about.items() if len({one.customer_id for one in some}) >= FEWEST}
-    usual = _usual(topics.keys(), len(recent), before, now)
-    found = [(phrase, some) for phrase, some in topics.items() if is_spike(len(some), usual[phrase])]
+    earlier = _earlier(topics, before, now)
+    days = max(1.0, (now - min(one.create_time for one in before)).total_seconds() / 86_400)
+    among_all, of_the_days = len(recent) / (len(recent) + len(before)), 1 / (1 + days)
+    found = [
+        (phrase, some)
+        for phrase, some in topics.items()
+        if by_chance(len(some), earlier[phrase].all, among_all) < CHANCE
+        and by_chance(len(some), earlier[phrase].at_these_hours, of_the_days) < CHANCE_OF_THE_HOUR
+    ]
 
-    def rarity(phrase: str) -> float:
-        return sum(usual.get(word, float(len(recent))) for word in phrase.split())
+    def rarity(phrase: str) -> int:
+        return sum(earlier[word].all if word in earlier else len(before) for word in phrase.split())
 
     # Two words say more than one, and unusual words more than usual ones; what comes first keeps others about the same
     # tickets away.
@@ -120,18 +130,38 @@ def spikes(recent: Sequence[Arrival], before: Sequence[Arrival], now: datetime) 
     for phrase, some in found:
         ids = [one.ticket_id for one in sorted(some, key=lambda one: one.create_time)]
         if all(len(set(ids) & set(other.tickets)) < _SAME * len(ids) for other in kept):
-            kept.append(Spike(phrase, ids, usual[phrase], min(one.create_time for one in some)))
+            usual = max(earlier[phrase].all * len(recent) / len(before), earlier[phrase].at_these_hours / days)
+            kept.append(Spike(phrase, ids, usual, min(one.create_time for one in some)))
     return sorted(kept, key=lambda one: -len(one.tickets))
 
 
-def is_spike(count: int, usual: float) -> bool:
-    """Tell whether so many tickets are far more than usual."""
-    return count >= FEWEST and _at_least(count, usual) < CHANCE
+def by_chance(count: int, earlier: int, share: float) -> float:
+    """Return how probable it is that of all tickets about a topic so many came now, when nothing is unusual.
+
+    Each of the `count` tickets of now and the `earlier` ones came now with the probability `share`: what is known of
+    the past is no more certain than the number of tickets in it.
+    """
+    together = count + earlier
+    if count <= together * share:
+        return 1.0
+    ways = math.lgamma(together + 1) - math.lgamma(count + 1) - math.lgamma(earlier + 1)
+    first = math.exp(ways + count * math.log(share) + earlier * math.log1p(-share))
+    # Each further term is smaller than the one before by at least this ratio: a geometric series.
+    ratio = earlier / (count + 1) * share / (1 - share)
+    return min(1.0, first / (1 - ratio))
 
 
 def sentence(text: str, count: int, usual: float, start: datetime) -> str:
     """Return what to say to people about a spike."""
     return f"{count} tickets about “{text}” since {start:%H:%M} UTC; {usual:.1f} are usual."
+
+
+@dataclass(slots=True)
+class _Earlier:
+    """How many earlier tickets were about a topic, and how many of them came at these hours of the day."""
+
+    all: int = 0
+    at_these_hours: int = 0
 
 
 def _about(arrivals: Sequence[Arrival]) -> Mapping[str, Sequence[Arrival]]:
@@ -142,28 +172,11 @@ def _about(arrivals: Sequence[Arrival]) -> Mapping[str, Sequence[Arrival]]:
     return about
 
 
-def _usual(phrases: Iterable[str], recent: int, before: Sequence[Arrival], now: datetime) -> Mapping[str, float]:
-    """Return how many of the recent tickets would usually be about each topic: by the hour or by share, the larger."""
-    wanted = set(phrases)
+def _earlier(phrases: Iterable[str], before: Sequence[Arrival], now: datetime) -> Mapping[str, _Earlier]:
+    earlier = {phrase: _Earlier() for phrase in phrases}
     hours = {(now - timedelta(hours=back)).hour for back in range(int(WINDOW.total_seconds() // 3600) + 1)}
-    days = max(1.0, (now - min(one.create_time for one in before)).total_seconds() / 86_400)
-    share: dict[str, int] = dict.fromkeys(wanted, 0)
-    at_these_hours: dict[str, int] = dict.fromkeys(wanted, 0)
     for one in before:
-        for phrase in phrases_in(one.searchable) & wanted:
-            share[phrase] += 1
-            at_these_hours[phrase] += one.create_time.hour in hours
-    # Half a ticket more than was seen: what never came before is not impossible.
-    return {
-        phrase: max((share[phrase] + 0.5) * recent / len(before), (at_these_hours[phrase] + 0.5) / days)
-        for phrase in wanted
-    }
-
-
-def _at_least(count: int, mean: float) -> float:
-    """Return the probability of at least so many events where so many are the mean (Poisson); above the mean only."""
-    if count <= mean:
-        return 1.0
-    # From the count on each term is smaller than the one before by at least mean / (count + 1): a geometric series.
-    first = math.exp(count * math.log(mean) - mean - math.lgamma(count + 1))
-    return first / (1 - mean / (count + 1))
+        for phrase in phrases_in(one.searchable) & earlier.keys():
+            earlier[phrase].all += 1
+            earlier[phrase].at_these_hours += one.create_time.hour in hours
+    return earlier
