@@ -67,7 +67,7 @@ class Explaining:
         now = self._clock()
         async with self._store.shop(caller.tenant_id) as shop:
             stored = await find(shop, reference)
-            facts = await facts_of(shop, stored.ticket, stored.signals)
+            facts = await _facts(shop, stored)
             policy = await _policy(shop)
             if stored.ticket.status == "closed":
                 # It keeps the place that it had when it was closed, whatever became known since.
@@ -102,7 +102,7 @@ class Explaining:
             standings = []
             for each in (reference, other):
                 ticket = (stored := await find(shop, each)).ticket
-                facts = await facts_of(shop, ticket, stored.signals)
+                facts = await _facts(shop, stored)
                 standings.append(comparing.standing(policy, ticket.id, ticket.number_text, facts, now))
         return comparing.compare(*standings), policy
 
@@ -132,6 +132,12 @@ def _in_order(policy: Policy, tickets: Sequence[tuple[Ticket, Facts]]) -> Sequen
     """Return tickets as a policy orders them, each with its key and its reasons."""
     ranked = [(ticket, *scoring.standing(policy, facts)) for ticket, facts in tickets]
     return sorted(ranked, key=lambda each: (-each[0].tier, -each[1], each[0].start_time, each[0].id))
+
+
+async def _facts(shop: Shop, stored: Stored) -> Facts:
+    """Return all that the order needs of a ticket; who only reads waits for nobody who places tickets."""
+    customer = await shop.places.customer(stored.ticket.customer_id)
+    return await facts_of(shop, stored.ticket, stored.signals, customer)
 
 
 async def _policy(shop: Shop) -> Policy:

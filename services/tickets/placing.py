@@ -7,7 +7,7 @@ from services.tickets import cards, scoring
 from services.tickets.alerts import searchable
 from services.tickets.clocking import clocked, told_of
 from services.tickets.errors import TicketNotFoundError
-from services.tickets.facts import Facts, Tier
+from services.tickets.facts import Customer, Facts, Tier
 from services.tickets.keyword_rules import applied
 from services.tickets.language import Signals, analyse
 from services.tickets.numbers import parse_reference
@@ -51,10 +51,9 @@ async def find_going_on(shop: Shop, reference: str) -> Stored:
 
 
 async def facts_of(
-    shop: Shop, ticket: Ticket, signals: Signals, *, added: str = "", everything: str | None = None
+    shop: Shop, ticket: Ticket, signals: Signals, customer: Customer, *, added: str = "", everything: str | None = None
 ) -> Facts:
     """Return all that the order needs of a ticket; for its text see `place` and `TopicStore.lifting`."""
-    customer = await shop.customer(ticket.customer_id)
     hours, origin = (await shop.sla.settings()).answer(ticket.priority, ticket.tags)
     topics = await shop.topics.lifting(ticket.id, added, everything)
     return Facts(
@@ -105,7 +104,8 @@ async def place(
     if search_anew:
         everything = searchable([ticket.subject, *await shop.customer_texts(ticket.family)])
         await shop.find_said_anew(ticket)
-    facts = await facts_of(shop, ticket, signals, added=added, everything=everything)
+    customer = await shop.customer(ticket.customer_id)
+    facts = await facts_of(shop, ticket, signals, customer, added=added, everything=everything)
     alarm, now = ticket.clocks.alarm, now or ticket.update_time
     ticket, news = await clocked(shop, ticket, now)
     rankings = await shop.places.rankings()

@@ -1,5 +1,6 @@
 """Why a ticket stands where it stands, what would move it, and why one is above another: in values and by calls."""
 
+import asyncio
 import math
 from dataclasses import replace
 from datetime import timedelta
@@ -168,6 +169,15 @@ async def test_after_a_change_of_policy_list_cards_and_explanation_are_of_the_ne
         assert explanation.score_micros == sum(part.micros for part in explanation.parts)
         assert {part.name for part in explanation.parts if part.micros} <= {"age"}
         assert card["reasons"] == (await agent.ask("GetTicket", ticket=card["id"]))["reasons"] == []
+
+
+async def test_an_explanation_waits_for_nobody_who_orders_the_inbox_anew(agent: Agent) -> None:
+    """While a batch of a new ranking is placed, which lets no other ticket be placed, reading why goes on."""
+    await fill(agent)
+    async with agent.running.store.shop(agent.tenant_id) as shop, asyncio.timeout(10):
+        await shop.wait_for_placers()
+        assert (await explain(agent, "T-001")).policy == "rapport:v1"
+        assert (await compare(agent, "T-001", "T-002")).sentence
 
 
 @pytest.mark.parametrize("name", list(PRESETS))
