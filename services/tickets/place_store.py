@@ -15,7 +15,6 @@ from uuid import UUID
 import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from servicekit.errors import InternalError
 from services.tickets.facts import Customer
 from services.tickets.places import SETTLED, STEPS, Place, Ranking, Rankings
 from services.tickets.tickets import Ticket
@@ -155,19 +154,6 @@ class PlaceStore:
         """Replace the rows of the tenant's counts by their sums; another one who does so at once does no harm."""
         await self._connection.exec_driver_sql(_FOLD_TOTALS, (self._tenant_id,))
         await self._connection.exec_driver_sql(_FOLD_DEPTHS, (self._tenant_id,))
-
-    async def total(self, filters: Mapping[str, str]) -> int:
-        """Return how many tickets there are with this status, priority, channel and assignee; each may be left out.
-
-        Raises:
-            InternalError: another field is named.
-        """
-        if not filters.keys() <= COUNTED:
-            raise InternalError("only status, priority, channel and assignee are counted")
-        statement = total_of(filters, first=2)
-        found = await self._connection.exec_driver_sql(f"SELECT {statement}", (self._tenant_id, *filters.values()))
-        counted: int = found.scalar_one()
-        return counted
 
 
 def _rankings(rows: Sequence[Any]) -> Rankings:
