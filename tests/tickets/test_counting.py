@@ -75,3 +75,11 @@ async def test_no_tenant_counts_anothers_tickets(running: Running, agent: Agent)
     await stock(agent)
     other = Agent(running, agent.issuer, uuid7())
     assert await count(other) == await count(other, tag="vip") == await count(other, by=By.BY_TAG) == ("0", {})
+
+
+@pytest.mark.parametrize("odd", ["'", "\\", "' | '", "\u202e", "x" * 100])
+async def test_odd_signs_count_nothing(agent: Agent, odd: str) -> None:
+    """Nobody has such a tag or name; it is no error either."""
+    await stock(agent)
+    assert await count(agent, tag=odd) == ("0", {})
+    assert await count(agent, assigned_to=odd) == await count(agent, customer_id=odd) == ("0", {})

@@ -225,3 +225,13 @@ async def _fill(agent: Agent, texts: list[str], moment: datetime) -> None:
             await connection.execute(
                 "UPDATE tickets.tickets SET create_time = $2 WHERE id = $1", UUID(ticket["id"]), moment
             )
+
+
+@pytest.mark.parametrize("text", ["\u202elate parcel\u202c", "late\u00a0parcel", "LATE PARCEL" + " " * 80])
+async def test_odd_signs_in_an_alert_are_only_signs(agent: Agent, text: str) -> None:
+    """What separates words separates them here, too; nothing is an error of the database's."""
+    ticket = await agent.open("Hello", "my late parcel")
+    alert = await ask(agent, "CreateTopicAlert", text=text)
+    async with agent.running.store.shop(agent.tenant_id) as shop:
+        (found,) = await shop.topics.lifting(UUID(ticket["id"]), "", None)
+    assert str(found.id) == alert.id
