@@ -14,8 +14,8 @@ from services.tickets.store import Store
 from services.tickets.targets import SlaSettings
 from services.tickets.topics import TopicAlert
 
-MAX_TICKETS, MAX_QUESTIONS = 10_000, 20_000
-"""Of more than these, the newest count."""
+MAX_TICKETS, MAX_QUESTIONS = 5_000, 5_000
+"""Of more than these, the newest count: as many as a processor replays within a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Replay:
 
 
 class Replaying:
-    """Replays one shop's past at a time: it takes a processor for a second or two."""
+    """Replays one shop's past at a time: it takes a processor for up to a second."""
 
     def __init__(self, store: Store, clock: Clock = utc_now) -> None:
         self._store = store

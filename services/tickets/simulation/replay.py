@@ -78,8 +78,9 @@ def replay(questions: Sequence[Question], current: Policy) -> list[Replayed]:
     for name, preset in PRESETS.items():
         policy = replace(preset, calendar=current.calendar, handling=current.handling)
         orders[name] = _answered(questions, _choice(policy, questions))
+    costs = np.array([_weight(question.facts) for question in questions])
     return [
-        _counted(name, questions, np.array([ends[moment] for moment in answered]) - worked)
+        _counted(name, questions, costs, np.array([ends[moment] for moment in answered]) - worked)
         for name, answered in orders.items()
     ]
 
@@ -138,16 +139,15 @@ def _answered(questions: Sequence[Question], waiting: _ByKey | _ByPoints) -> lis
     return found
 
 
-def _counted(name: str, questions: Sequence[Question], hours: Numbers) -> Replayed:
+def _counted(name: str, questions: Sequence[Question], costs: Numbers, hours: Numbers) -> Replayed:
     late = np.array([one.target is not None and hours[row] > one.target for row, one in enumerate(questions)])
-    weights = np.array([_weight(question.facts) for question in questions])
     waits = []
     for priority in reversed(PRIORITIES):
         own = np.array([question.facts.priority == priority for question in questions])
         if own.any():
             median, p95 = np.quantile(hours[own], [0.5, 0.95])
             waits.append(Waits(priority, int(own.sum()), float(median), float(p95), int(late[own].sum())))
-    return Replayed(name, int(late.sum()), float(np.mean(weights * hours)), tuple(waits))
+    return Replayed(name, int(late.sum()), float(np.mean(costs * hours)), tuple(waits))
 
 
 _IN_FULL = Policy(weights=Weights(**dict.fromkeys(Weights().by_name(), 1.0)))

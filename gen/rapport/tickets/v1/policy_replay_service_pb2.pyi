@@ -53,7 +53,7 @@ class PolicyReplay(message.Message):
     questions: builtins.int
     """How many answered questions there were."""
     complete: builtins.bool
-    """Whether these are all; of more than 10,000 tickets or 20,000 questions the newest counted."""
+    """Whether these are all; of more than 5,000 tickets or questions the newest counted."""
     policy: builtins.str
     """The policy that `current` stands for, with its version."""
     @builtins.property
