@@ -19,7 +19,7 @@ ON_PLACE = frozenset({"status", "priority", "channel", "assigned_to", "customer_
 
 ON_TICKET: dict[str, str] = {
     "due_before": "t.due_time < {}::timestamptz",
-    "breached": "(t.breached <> '{{}}' AND {}::boolean)",
+    "breached": "(t.breached_count > 0 AND {}::boolean)",
 }
 """Further filters: the condition on the ticket `t`, with {} where the value's argument belongs."""
 

@@ -27,6 +27,7 @@ def clock_columns(clocks: Clocks) -> dict[str, Any]:
         "resolution_due": clocks.resolution_due,
         "due_time": clocks.due_time,
         "breached": list(clocks.breached),
+        "breached_count": len(clocks.breached),
         "clock_revision": clocks.revision,
         "clocks": {
             "steps": [[step.moment.isoformat(), step.phase.value] for step in clocks.steps],

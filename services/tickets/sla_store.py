@@ -35,7 +35,7 @@ _DUES = ("first_response_due", "next_response_due", "resolution_due", "due_time"
 _PUT_CLOCKS = """
 UPDATE tickets.tickets SET first_response_due = given.first_due, next_response_due = given.next_due,
     resolution_due = given.last_due, due_time = given.due, breached = given.breached::text[],
-    clocks = given.clocks::jsonb, clock_revision = given.revision
+    breached_count = cardinality(given.breached::text[]), clocks = given.clocks::jsonb, clock_revision = given.revision
 FROM unnest($2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[], $7::text[],
     $8::text[], $9::bigint[]) AS given (id, first_due, next_due, last_due, due, breached, clocks, revision)
 WHERE tickets.tenant_id = $1 AND tickets.id = given.id

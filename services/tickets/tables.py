@@ -86,6 +86,8 @@ tickets = Table(
     _moment("resolution_due", nullable=True),
     _moment("due_time", nullable=True),
     Column("breached", ARRAY(Text), nullable=False),
+    # How many those are: row security hides from the planner what is known of an array, and not of a number.
+    Column("breached_count", SmallInteger, nullable=False),
     Column("clocks", JSONB, nullable=False),
     Column("clock_revision", BigInteger, nullable=False),
 )

@@ -18,6 +18,7 @@ _COLUMNS = (
     "resolution_due timestamptz",
     "due_time timestamptz",
     "breached text[] NOT NULL DEFAULT '{}'",
+    "breached_count smallint NOT NULL DEFAULT 0",
     "clocks jsonb NOT NULL DEFAULT '{}'",
     "clock_revision bigint NOT NULL DEFAULT 0",
 )
@@ -89,7 +90,7 @@ def upgrade() -> None:
     for column in _COLUMNS:
         op.execute(f"ALTER TABLE tickets.tickets ADD COLUMN {column}")
     op.execute("CREATE INDEX tickets_due ON tickets.tickets (tenant_id, due_time) WHERE due_time IS NOT NULL")
-    op.execute("CREATE INDEX tickets_breached ON tickets.tickets (tenant_id, status) WHERE breached <> '{}'")
+    op.execute("CREATE INDEX tickets_breached ON tickets.tickets (tenant_id, status) WHERE breached_count > 0")
     op.execute(_SETTINGS)
     op.execute(_TIMERS)
     op.execute("CREATE INDEX timers_in_order ON tickets.timers (wake_time)")
