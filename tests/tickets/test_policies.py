@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import grpc
 import orjson
 import pytest
@@ -11,13 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rapport.tickets.v1 import policy_pb2, policy_service_pb2, ticket_service_pb2
 
+from servicekit import migrate
+from servicekit.cache import Cache
+from servicekit.database import Database
 from servicekit.doorbell import Doorbell
+from servicekit.ids import uuid7
 from services.tickets import handling
 from services.tickets.calendars import OFFICE, Calendar
 from services.tickets.desk import Caller
 from services.tickets.errors import PolicyInvalidError
+from services.tickets.inbox import Inbox
+from services.tickets.inbox_store import InboxStore
 from services.tickets.language import HANDLING_MINUTES
 from services.tickets.learning import EVERY, learn
+from services.tickets.places import Ranking
+from services.tickets.placing import facts_of
 from services.tickets.policies import (
     DEFAULT,
     FIXED,
@@ -31,10 +40,15 @@ from services.tickets.policies import (
     settings_of,
 )
 from services.tickets.policy_desk import PolicyDesk
+from services.tickets.reranking import Reranking
 from services.tickets.resources import timestamp
+from services.tickets.scoring import key
+from services.tickets.store import Store
+from tests.support.servers import DatabaseFor
 from tests.tickets.calls import refusal
 from tests.tickets.conftest import Agent
 from tests.tickets.test_inbox import know
+from tests.tickets.test_store import old_ticket
 
 BERLIN = Calendar("Europe/Berlin", OFFICE, "DE", "BY", (date(2026, 12, 24),))
 weights = st.dictionaries(st.sampled_from(list(Weights().by_name())), st.floats(0, MAX_WEIGHT))
@@ -283,3 +297,29 @@ async def test_a_round_of_learning_leaves_refused_tenants_alone(agent: Agent) ->
     desk = PolicyDesk(store, Doorbell(agent.running.cache))
     assert await learn(store, desk, due) == 0
     assert set(due) <= set(await store.tenants_to_learn_from(EVERY, 10_000))
+
+
+async def test_inboxes_from_before_there_were_policies_are_ordered_anew(fresh_database_for: DatabaseFor) -> None:
+    """The keys of an earlier release were made by another formula: an order by this one is what is built first."""
+    made, tenant = fresh_database_for("tickets"), uuid7()
+    await migrate.downgrade(made.owner_url, "services.tickets", "0004")
+    connection = await asyncpg.connect(made.superuser_url)
+    for number, status in enumerate(("open", "closed"), 1):
+        insert = "INSERT INTO tickets.tickets SELECT (jsonb_populate_record(NULL::tickets.tickets, $1)).*"
+        await connection.execute(insert, old_ticket(tenant, number, status))
+    await connection.close()
+    await migrate.upgrade(made.owner_url, "services.tickets")
+    database = await Database.connect(made.app_url, schema="tickets", pool_size=4)
+    cache = await Cache.connect(None, service="tickets")
+    store, doorbell = Store(database), Doorbell(cache)
+    assert await store.tenants_with_rankings_to_do(datetime.now(UTC)) == [tenant]
+    assert await Reranking(store, Inbox(InboxStore(database), cache, doorbell), doorbell).build(tenant)
+    async with store.shop(tenant) as shop:
+        assert (await shop.places.rankings()).active == Ranking(2, 1)
+        opened, closed = [await shop.find(number) for number in (1, 2)]
+        assert opened is not None
+        assert closed is not None
+        customer = await shop.places.customer(opened.ticket.customer_id)
+        assert opened.rank.key == key(DEFAULT, await facts_of(shop, opened.ticket, opened.signals, customer))
+        assert closed.rank.key == -2.0
+    await database.close()
