@@ -177,3 +177,10 @@ def test_no_rules_at_all_change_nothing() -> None:
     """A shop can take all rules away."""
     signals = Signals(urgency=0.3, has_text=True)
     assert applied(KeywordRules((), (), 1), signals, "", ["please cancel"], ["lcc member"]) is signals
+
+
+async def test_the_explanation_names_the_rules_that_raise_a_ticket(agent: Agent) -> None:
+    """A member's ticket says that the rule raises it, and does not claim that the text presses."""
+    opened = await agent.open(message="Is it blue?", tags=["LCC_Member"])
+    score = await agent.ask("GetScoreBreakdown", ticket=opened["id"])
+    assert "The shop's keyword rules raise it: member." in str(score)
