@@ -7,7 +7,14 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf import json_format
-from rapport.tickets.v1 import ingest_service_pb2, sla_service_pb2, ticket_pb2, ticket_service_pb2, ticket_work_pb2
+from rapport.tickets.v1 import (
+    ingest_service_pb2,
+    policy_service_pb2,
+    sla_service_pb2,
+    ticket_pb2,
+    ticket_service_pb2,
+    ticket_work_pb2,
+)
 
 from services.tickets.clocking import reschedule
 from tests.tickets.calls import event, message, refusal, stamp
@@ -144,6 +151,19 @@ async def test_who_has_seen_an_older_state_changes_nothing(api: Api) -> None:
     refused = await refusal(api.sla("SetSlaTargets", targets={"tags": []}, etag=stale))
     assert refused == (grpc.StatusCode.ABORTED, "ETAG_MISMATCH")
     assert (await api.sla("GetSlaSettings")).revision == 2
+
+
+async def test_the_inbox_ages_by_a_new_calendar(api: Api) -> None:
+    """A new calendar, and new targets, each make a new version of the policy that the inbox is ordered by."""
+    await api.sla("SetCalendar", calendar=BERLIN)
+    await api.sla("SetSlaTargets", targets={"priorities": [{"priority": "normal", "first_response_hours": 2}]})
+    request = policy_service_pb2.ListPoliciesRequest()
+    listed = await api.agent.running.policies.ListPolicies(request, metadata=api.metadata)
+    assert [(policy.version, policy.time_zone) for policy in listed.policies] == [
+        (3, "Europe/Berlin"),
+        (2, "Europe/Berlin"),
+        (1, "UTC"),
+    ]
 
 
 async def test_changes_at_once_are_all_made(api: Api) -> None:
