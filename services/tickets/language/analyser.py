@@ -17,6 +17,8 @@ RULE_LIFT = 4.0
 """How much likelier a phrase of the rules makes its intent, beyond what the letters taught."""
 DENIED_SHARE = 0.25
 """How much of the probability of an intent that is named only to deny it goes to "unknown"."""
+MAX_EARLIER = 20
+"""How many earlier messages are asked for the intent at most."""
 ALSO = 0.25
 """An intent that is at least this probable is told beside the likeliest one."""
 LEVEL_URGENCY = {"low": 0.0, "normal": 0.1, "high": 0.6, "urgent": 1.0}
@@ -53,7 +55,7 @@ def analyse(subject: str, messages: Sequence[str]) -> Signals:
     features = model.features(newest)
     probabilities, intent = intent_of(model, newest, features)
     intents = _matters(newest, intent, probabilities)
-    for earlier in messages[1:]:
+    for earlier in messages[1 : 1 + MAX_EARLIER]:
         if intent not in {UNKNOWN, "other"}:
             break
         other = read(earlier[:MAX_ANALYSED])
