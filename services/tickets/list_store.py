@@ -13,15 +13,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.tickets.cards import Filters
 from services.tickets.errors import PageOrderGoneError
 from services.tickets.page_sql import ON_PLACE, ON_TICKET, ORDER, WAITING, Arguments
-from services.tickets.places import SETTLED
+from services.tickets.places import KEPT_FOR, SETTLED
 from services.tickets.policy_store import PolicyStore
 from services.tickets.rows import Stored
 from services.tickets.tables import LOADED
 
-_RANKING = """
+_RANKING = f"""
 SELECT number FROM tickets.rankings WHERE tenant_id = $1
 AND CASE WHEN $2::integer IS NULL THEN state = 'active' ELSE number = $2 AND state <> 'building'
-    AND coalesce(retire_time, now()) > now() - interval '15 minutes' END
+    AND coalesce(retire_time, now()) > now() - interval '{KEPT_FOR.total_seconds():.0f} seconds' END
 """
 _COLUMNS = (
     ", ".join(f"t.{column.name}" for column in LOADED)

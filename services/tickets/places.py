@@ -11,9 +11,13 @@ In a ranking higher tiers come first, in a tier higher keys, then the older tick
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 SETTLED = 0
 """The ranking of closed tickets, which no change of a policy touches."""
+
+KEPT_FOR = timedelta(minutes=15)
+"""How long a list that was begun in a ranking can be gone on with when another one has taken over."""
 
 STEPS = 16
 """Into so many steps a unit of the key is divided, to count how many tickets are above a place without reading them."""

@@ -18,16 +18,13 @@ from servicekit.errors import DomainError
 from services.tickets import scoring
 from services.tickets.desk import Clock, utc_now
 from services.tickets.inbox import Inbox
-from services.tickets.places import Ranking
+from services.tickets.places import KEPT_FOR, Ranking
 from services.tickets.placing import facts_of_many
 from services.tickets.ranking_store import Standing
 from services.tickets.store import Store
 
 BELL = "tickets.rankings"
 """The doorbell that is rung when a ranking was begun."""
-
-KEPT_FOR = timedelta(minutes=15)
-"""How long a list that was begun in an old ranking can be gone on with."""
 
 _SWEPT_AFTER = KEPT_FOR + timedelta(minutes=1)
 _AT_ONCE = 500
@@ -72,12 +69,20 @@ class Reranking:
             await self._doorbell.wait(BELL, pause)
 
     async def work(self) -> bool:
-        """Do what there is to do for every tenant; tell whether there was anything."""
-        tenants = await self._store.tenants_with_rankings_to_do(self._clock() - _SWEPT_AFTER)
-        for tenant_id in tenants:
-            await self.build(tenant_id)
-            await self.sweep(tenant_id, self._clock() - _SWEPT_AFTER)
-        return bool(tenants)
+        """Do what there is to do for every tenant; tell whether any of it was done.
+
+        What fails for one tenant is tried again later, and holds up no other.
+        """
+        done = False
+        for tenant_id in await self._store.tenants_with_rankings_to_do(self._clock() - _SWEPT_AFTER):
+            try:
+                await self.build(tenant_id)
+                await self.sweep(tenant_id, self._clock() - _SWEPT_AFTER)
+            except Exception as error:  # noqa: BLE001 - see above
+                _log.warning("ranking_failed", tenant_id=str(tenant_id), error=type(error).__name__)
+            else:
+                done = True
+        return done
 
     async def build(self, tenant_id: UUID) -> bool:
         """Build the ranking that was begun and let it take over; False when there is none, or it was given up."""

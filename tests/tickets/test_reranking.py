@@ -12,10 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rapport.tickets.v1 import ticket_service_pb2
 
-from services.tickets.places import SETTLED
+from servicekit.ids import uuid7
+from services.tickets.places import KEPT_FOR, SETTLED
 from services.tickets.policies import PRESETS
 from services.tickets.policy_store import Version
-from services.tickets.reranking import KEPT_FOR, Reranking
+from services.tickets.reranking import Reranking
 from tests.support.waiting import eventually
 from tests.tickets.calls import refusal
 from tests.tickets.conftest import Agent
@@ -235,3 +236,19 @@ async def test_a_ranking_is_built_in_the_background_when_the_bell_rings(agent: A
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_what_fails_for_one_tenant_holds_up_no_other(agent: Agent, reranking: Reranking) -> None:
+    """A ranking by a policy that there is not is left, and the other tenant's is built."""
+    other = Agent(agent.running, agent.issuer, uuid7())
+    for one in (agent, other):
+        await some_tickets(one, 2)
+        await reranking.begin(one.tenant_id, 2)
+    await adopt(other, "fifo", 2)
+    await reranking.work()
+    for one, version in ((agent, 1), (other, 2)):
+        async with one.running.store.shop(one.tenant_id) as shop:
+            assert (await shop.places.rankings()).active.policy_version == version
+    async with agent.running.store.shop(agent.tenant_id) as shop:
+        await shop.rankings.begin(1)
+    await reranking.build(agent.tenant_id)
