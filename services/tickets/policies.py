@@ -127,7 +127,7 @@ WEIGHTS = {
     "sentiment": (0.8, 1.2),
     "handling_time": (1.0, 1.2),
 }
-"""The ranges of weights of `rapport` in which simulations show both costs below the predecessor's.
+"""The ranges of weights of `rapport` in which simulations show both costs below the predecessor's, one at a time.
 
 All other weights go from 0 to 2, in which the properties of the order hold.
 """
