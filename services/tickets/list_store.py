@@ -26,6 +26,7 @@ AND CASE WHEN $2::integer IS NULL THEN state = 'active' ELSE number = $2 AND sta
 _COLUMNS = (
     ", ".join(f"t.{column.name}" for column in LOADED)
     + ", p.ranking AS place_ranking, p.rank_key AS place_key, p.reasons AS place_reasons, p.tier AS place_tier, "
+    "p.start_time AS place_start, "
     "(SELECT policy_version FROM tickets.rankings WHERE tenant_id = $1 AND number = {ranking}) AS policy_version"
 )
 
@@ -104,6 +105,9 @@ class ListStore:
         number = arguments.add(ranking, "::integer")
         policy = arguments.add(ranking if of is None else of, "::integer")
         further = _conditions(arguments, filters)
+        # What the place says leads an index; what the ticket says counts, for the places of former rankings are old.
+        for name in filters.given().keys() & ON_PLACE - {"status"}:
+            further.append(f"p.{name} = {arguments.add(filters.given()[name])} AND p.{name} <> ''")
         if after is not None:
             tier, key = arguments.add(after["tier"], "::smallint"), arguments.add(float.fromhex(after["rank_key"]))
             start, last = arguments.add(datetime.fromisoformat(after["start_time"])), arguments.add(UUID(after["id"]))
@@ -111,15 +115,19 @@ class ListStore:
             further.append(
                 f"((p.tier, p.rank_key) < ({tier}, {key}::float8) OR (p.start_time, p.ticket_id) > ({start}, {last}))"
             )
-        ranges = " UNION ALL ".join(
-            f"SELECT * FROM tickets.places p WHERE p.tenant_id = $1 AND p.ranking = {number} AND p.status = '{status}'"
-            for status in statuses
-        )
         some = ", ".join(f"'{status}'" for status in statuses)
         where = " AND ".join(["t.tenant_id = $1", "t.id = p.ticket_id", f"t.status IN ({some})", *further])
+        # Of each status the head is read, in the order of the index; of all of them together everything was sorted.
+        order = ", ".join(f"p.{part.strip()}" for part in ORDER.split(","))
+        heads = " UNION ALL ".join(
+            f"(SELECT {_COLUMNS.format(ranking=policy)} FROM tickets.places p, tickets.tickets t "
+            f"WHERE p.tenant_id = $1 AND p.ranking = {number} AND p.status = '{status}' AND {where} "
+            f"ORDER BY {order} LIMIT {limit:d})"
+            for status in statuses
+        )
         statement = (
-            f"SELECT {_COLUMNS.format(ranking=policy)} FROM ({ranges}) AS p, tickets.tickets t WHERE {where} "
-            f"ORDER BY {', '.join(f'p.{part.strip()}' for part in ORDER.split(','))} LIMIT {limit:d}"
+            f"SELECT * FROM ({heads}) AS listed "
+            f"ORDER BY place_tier DESC, place_key DESC, place_start, id LIMIT {limit:d}"
         )
         return (await self._connection.exec_driver_sql(statement, tuple(arguments.values))).mappings().all()
 
@@ -138,6 +146,6 @@ def _smart_cursor(row: Any, ranking: int) -> dict[str, Any]:
         "settled": row["place_ranking"] == SETTLED,
         "tier": row["place_tier"],
         "rank_key": row["place_key"].hex(),
-        "start_time": row["start_time"].isoformat(),
+        "start_time": row["place_start"].isoformat(),
         "id": str(row["id"]),
     }

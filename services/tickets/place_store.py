@@ -2,7 +2,7 @@
 
 Totals (how many tickets of each kind) and depths (how many at each step of a ranking) are rows that are only added: one
 for what a ticket was, one for what it is. So writers never wait for one another, a writer's own transaction reads its
-own counts, and now and then a writer replaces many rows by their sum.
+own counts, and now and then a writer replaces many rows of a kind or a step by their sum.
 """
 
 # ruff: noqa: S608 - only names of ours are written into statements; every value is an argument
@@ -55,20 +55,34 @@ WITH given AS (
         UNION ALL
         SELECT $9, $10, $11, $12, 1
     ) AS counted GROUP BY status, priority, channel, assigned_to HAVING sum(change) <> 0
+    RETURNING id
 )
 SELECT (SELECT rank_key FROM before WHERE ranking = ANY ($4::integer[])) AS rank_key,
-    coalesce((SELECT bool_or(id % {FOLD_EVERY} = 0) FROM steps), false) AS crowded
+    EXISTS (SELECT FROM steps WHERE id % {FOLD_EVERY} = 0) OR EXISTS (SELECT FROM kinds WHERE id % {FOLD_EVERY} = 0)
+    AS crowded
 """
+# A count that is one row is its own sum already: most of them are, and are left as they are.
 _FOLD_TOTALS = """
-WITH gone AS (
-    DELETE FROM tickets.totals WHERE tenant_id = $1 RETURNING status, priority, channel, assigned_to, tickets
+WITH many AS (
+    SELECT status, unnest(array_agg(id)) AS id FROM tickets.totals WHERE tenant_id = $1
+    GROUP BY status, priority, channel, assigned_to HAVING count(*) > 1
+), gone AS (
+    DELETE FROM tickets.totals t USING many WHERE t.tenant_id = $1 AND t.status = many.status AND t.id = many.id
+    RETURNING t.status, t.priority, t.channel, t.assigned_to, t.tickets
 )
 INSERT INTO tickets.totals (tenant_id, status, priority, channel, assigned_to, tickets)
 SELECT $1, status, priority, channel, assigned_to, sum(tickets) FROM gone
 GROUP BY status, priority, channel, assigned_to HAVING sum(tickets) <> 0
 """
 _FOLD_DEPTHS = """
-WITH gone AS (DELETE FROM tickets.depths WHERE tenant_id = $1 RETURNING ranking, status, tier, step, tickets)
+WITH many AS (
+    SELECT ranking, status, unnest(array_agg(id)) AS id FROM tickets.depths WHERE tenant_id = $1
+    GROUP BY ranking, status, tier, step HAVING count(*) > 1
+), gone AS (
+    DELETE FROM tickets.depths d USING many
+    WHERE d.tenant_id = $1 AND d.ranking = many.ranking AND d.status = many.status AND d.id = many.id
+    RETURNING d.ranking, d.status, d.tier, d.step, d.tickets
+)
 INSERT INTO tickets.depths (tenant_id, ranking, status, tier, step, tickets)
 SELECT $1, ranking, status, tier, step, sum(tickets) FROM gone
 GROUP BY ranking, status, tier, step HAVING sum(tickets) <> 0

@@ -91,6 +91,39 @@ async def act(agent: Agent, reranking: Reranking, what: str, ticket: str | None,
         await order_anew(agent, reranking, ("fifo", "rapport", "sla-first", "value-first")[how], version)
 
 
+async def test_a_count_that_is_one_row_stays_that_row(agent: Agent) -> None:
+    """Folding rewrites what has many rows, so it does not cost all the steps of a shop with many tickets."""
+    await agent.open()
+    ticket = (await agent.open(channel="chat"))["id"]
+    query = "SELECT id FROM tickets.{0} WHERE tenant_id = $1 AND ({1}) ORDER BY id"
+    for name in ("ann", "bob"):
+        await agent.ask("UpdateTicket", ticket=ticket, assigned_to=name)
+    async with agent.running.database.driver_tenant(agent.tenant_id) as connection:
+        before = [
+            await connection.fetch(query.format("totals", "channel = 'email'"), agent.tenant_id),
+            await connection.fetch(query.format("totals", "channel = 'chat'"), agent.tenant_id),
+        ]
+    async with agent.running.database.tenant(agent.tenant_id) as folding:
+        await PlaceStore(folding, agent.tenant_id).fold()
+    async with agent.running.database.driver_tenant(agent.tenant_id) as connection:
+        assert await connection.fetch(query.format("totals", "channel = 'email'"), agent.tenant_id) == before[0]
+        after = await connection.fetch(query.format("totals", "channel = 'chat'"), agent.tenant_id)
+    assert len(before[1]) == 5
+    assert len(after) == 1
+    await counted(agent)
+
+
+async def test_counts_are_folded_by_changes_that_move_no_ticket(agent: Agent) -> None:
+    """Assigning a ticket to and fro adds rows to the totals alone; they do not add up for ever."""
+    ticket = (await agent.open())["id"]
+    for number in range(70):
+        await agent.ask("UpdateTicket", ticket=ticket, assigned_to=("ann", "bob")[number % 2])
+    async with agent.running.database.driver_tenant(agent.tenant_id) as connection:
+        rows = await connection.fetchval("SELECT count(*) FROM tickets.totals WHERE tenant_id = $1", agent.tenant_id)
+    assert rows < 1 + 2 * 64
+    await counted(agent)
+
+
 async def fill(agent: Agent, keys: list[float]) -> None:
     """Give a tenant with one open ticket so many more of them, with these keys."""
     async with agent.running.database.driver_tenant(agent.tenant_id) as connection:
@@ -180,3 +213,35 @@ async def test_a_list_of_the_public_api_costs_the_same_statements_whatever_is_in
     assert max(counts) <= 4
     keys = [stored.rank.key for stored in listed.tickets]
     assert all(first >= second for first, second in pairwise(keys))
+
+
+@pytest.mark.parametrize("filters", [Filters(), Filters(assigned_to="ann"), Filters(customer_id="c-rare")])
+async def test_a_list_of_the_public_api_reads_a_page_whatever_is_in_it(agent: Agent, filters: Filters) -> None:
+    """Of all statuses together, and of one agent's or one customer's tickets, no more is read than is listed."""
+    await agent.open()
+    draw = random.Random(8)
+    await fill(agent, [draw.uniform(0, 30) for _ in range(4000)])
+    some = "(SELECT id FROM tickets.tickets WHERE tenant_id = $1 AND number < 4)"
+    async with agent.running.database.driver_tenant(agent.tenant_id) as connection:
+        for table, key in (("places", "ticket_id"), ("tickets", "id")):
+            await connection.execute(
+                f"UPDATE tickets.{table} SET assigned_to = 'ann', customer_id = 'c-rare' WHERE {key} IN {some}",
+                agent.tenant_id,
+            )
+    engine = agent.running.database.engine.sync_engine
+    seen: list[tuple[str, Any]] = []
+
+    def note(*given: Any) -> None:
+        seen.append((given[2], given[3]))
+
+    event.listen(engine, "before_cursor_execute", note)
+    async with agent.running.store.shop(agent.tenant_id) as shop:
+        listed = await shop.lists.smart(filters, None, 20)
+    event.remove(engine, "before_cursor_execute", note)
+    assert len(listed.tickets) == (3 if filters.given() else 20)
+    (statement, arguments), *_ = [one for one in seen if "tickets.places" in one[0]]
+    async with agent.running.database.driver_tenant(agent.tenant_id) as connection:
+        await connection.execute("SET LOCAL enable_seqscan = off")
+        rows = await connection.fetch(f"EXPLAIN (ANALYZE, FORMAT TEXT) {statement}", *arguments)
+    read = [float(row[0].rpartition("rows=")[2].split()[0]) for row in rows if "places" in row[0] and "rows=" in row[0]]
+    assert max(read) <= 20, "\n".join(row[0] for row in rows)
