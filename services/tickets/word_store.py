@@ -14,12 +14,15 @@ from services.tickets.alerts import searchable
 MAX_SAID = 10_000
 """How many different words of the shop are found for one ticket; what is said beyond that is not."""
 
+MAX_BYTES = 400_000
+"""How many bytes they may come to, as in migration 0009: the database holds only so many words of both sides."""
+
 _ADD = text(f"""
 INSERT INTO tickets.ticket_words AS known (tenant_id, ticket_id, asked, said)
 VALUES (:tenant_id, :ticket_id, '', tickets.marked_words(:tenant_id, 's', :words))
 ON CONFLICT (tenant_id, ticket_id) DO UPDATE SET said = known.said || excluded.said
-WHERE length(known.said) < {MAX_SAID}
-""")  # noqa: S608 - a number of ours
+WHERE length(known.said) < {MAX_SAID} AND pg_column_size(known.said || excluded.said) <= {MAX_BYTES}
+""")  # noqa: S608 - numbers of ours
 _REPLACE = text("""
 UPDATE tickets.ticket_words SET said = tickets.marked_words(:tenant_id, 's', :words)
 WHERE tenant_id = :tenant_id AND ticket_id = :ticket_id

@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from rapport.tickets.v1 import search_service_pb2
 
 from servicekit.ids import uuid7
 from tests.tickets.calls import event, message, refusal, stamp
@@ -184,3 +185,16 @@ async def test_a_ticket_from_the_far_past_is_open_like_any_other(agent: Agent) -
     for name in ("T-001", "T-002"):
         await call(agent, "ExplainTicket", ticket=name)
         assert (await call(agent, "ListTicketHistory", ticket=name)).entries[0].action == "ingest"
+
+
+async def test_more_different_words_than_the_index_holds_are_stored_and_the_newest_found(agent: Agent) -> None:
+    """Two letters of four bytes each, as many as fit in a ticket: by the customer, by the shop, by the customer."""
+    words = [chr(0x20000 + number // 256) + chr(0x20000 + number % 256) for number in range(66_000)]
+    parts = [" ".join(words[start : start + 22_000]) for start in range(0, len(words), 22_000)]
+    await create(agent)
+    for number, method in enumerate(["CreateMessage"] * 3 + ["ReplyTicket"] * 2 + ["CreateMessage"]):
+        await call(agent, method, ticket="T-001", content=f"{parts[number % 3]} newest{number}")
+    for query, count in ((f"newest3 newest5 {words[-1]}", 1), (words[44_000], 0), ("newest4", 0)):
+        request = search_service_pb2.SearchTicketsRequest(query=query)
+        found = await agent.running.search.SearchTickets(request, metadata=agent.metadata)
+        assert len(found.results) == count

@@ -97,6 +97,20 @@ async def test_what_is_hidden_is_not_found_until_it_is_restored(agent: Agent) ->
     assert await numbers(agent, "xylophone metronome") == [ticket["ticket_number"]]
 
 
+async def test_words_and_tags_are_indexed_whatever_a_ticket_begins_with(agent: Agent) -> None:
+    """Tags without a word of text, what is added later by both sides, and tags that change."""
+    ticket = await agent.open("?", "!", tags=["vip"])
+    counting = Counting(agent.running.database)
+    assert (await counting.count(agent.tenant_id, Filters(), "vip", "")).total.value == 1
+    for from_agent, content in ((True, "a krummhorn"), (False, "a shawm"), (False, "a rackett")):
+        await agent.ask("AddMessage", ticket=ticket["id"], from_agent=from_agent, content=content, author_name="A")
+    await agent.ask("UpdateTicket", ticket=ticket["id"], tags=["gold"])
+    await agent.ask("AddMessage", ticket=ticket["id"], from_agent=False, content="a cornett", author_name="A")
+    assert await numbers(agent, "krummhorn shawm rackett cornett") == [ticket["ticket_number"]]
+    counts = [(await counting.count(agent.tenant_id, Filters(), tag, "")).total.value for tag in ("vip", "gold")]
+    assert counts == [0, 1]
+
+
 async def test_a_closed_ticket_is_found_by_its_status(agent: Agent) -> None:
     """Closing moves a ticket's words to those of closed tickets, opening again moves them back."""
     ticket = await agent.open("Ocarina", "Where is it?")

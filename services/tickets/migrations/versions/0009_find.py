@@ -26,14 +26,21 @@ CREATE TABLE tickets.ticket_words (
 """
 
 # The text is the words with single blanks between them and "|" after each text; what was cut off at its beginning may
-# have left a part of a word, which is left out.
+# have left a part of a word, which is left out. Of many words those that were written last are kept: a tsvector holds
+# 1,048,575 bytes, and what both sides wrote is one in the index.
 _MARKED = """
 CREATE FUNCTION tickets.marked_words(tenant uuid, kind text, words text) RETURNS tsvector
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = '' AS $$
-    SELECT pg_catalog.array_to_tsvector(coalesce(pg_catalog.array_agg(DISTINCT
-        pg_catalog.substr(tenant::text, 29) || kind || word), '{}'))
-    FROM pg_catalog.unnest(pg_catalog.string_to_array(pg_catalog.regexp_replace(words, '^[^ ]+', ''), ' ')) AS word
-    WHERE word NOT IN ('', '|')
+    SELECT pg_catalog.array_to_tsvector(coalesce(pg_catalog.array_agg(marked), '{}'))
+    FROM (
+        SELECT marked, sum(pg_catalog.octet_length(marked) + 4) OVER (ORDER BY newest DESC) AS bytes
+        FROM (
+            SELECT pg_catalog.substr(tenant::text, 29) || kind || word AS marked, max(place) AS newest
+            FROM pg_catalog.unnest(pg_catalog.string_to_array(pg_catalog.regexp_replace(words, '^[^ ]+', ''), ' '))
+                WITH ORDINALITY AS one (word, place)
+            WHERE word NOT IN ('', '|') GROUP BY word
+        ) AS different
+    ) AS newest_first WHERE bytes <= 400000
 $$
 """
 
@@ -50,24 +57,39 @@ LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
 $$
 """
 
+# What is only added to a text adds its words only, up to a size that leaves room for those of the other side.
 _FOLLOW = """
 CREATE FUNCTION tickets.follow_words() RETURNS trigger
 LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    grown tsvector;
 BEGIN
+    IF TG_OP = 'UPDATE' AND OLD.card_version > 0 AND OLD.tags = NEW.tags
+        AND (OLD.status = 'closed') = (NEW.status = 'closed') AND starts_with(NEW.searchable, OLD.searchable)
+    THEN
+        SELECT asked || tickets.marked_words(NEW.tenant_id, CASE WHEN NEW.status = 'closed' THEN 'c' ELSE 'o' END,
+            substr(NEW.searchable, length(OLD.searchable) + 1)) INTO grown
+        FROM tickets.ticket_words WHERE tenant_id = NEW.tenant_id AND ticket_id = NEW.id AND length(asked) > 0;
+    END IF;
+    IF pg_column_size(grown) > 450000 THEN
+        grown := NULL;
+    END IF;
     INSERT INTO tickets.ticket_words AS known (tenant_id, ticket_id, asked, said)
-    VALUES (NEW.tenant_id, NEW.id, tickets.words_of(NEW), '')
+    VALUES (NEW.tenant_id, NEW.id, coalesce(grown, tickets.words_of(NEW)), '')
     ON CONFLICT (tenant_id, ticket_id) DO UPDATE SET asked = excluded.asked;
     RETURN NULL;
 END $$
 """
+# A new ticket is stored before its text is (`card_version` 0), in the same transaction: its words come with that.
 _ON_INSERT = """
 CREATE TRIGGER words_of_new AFTER INSERT ON tickets.tickets
-FOR EACH ROW WHEN (NEW.searchable <> '' OR NEW.tags <> '{}') EXECUTE FUNCTION tickets.follow_words()
+FOR EACH ROW WHEN (NEW.card_version > 0 AND (NEW.searchable <> '' OR NEW.tags <> '{}'))
+EXECUTE FUNCTION tickets.follow_words()
 """
 _ON_UPDATE = """
 CREATE TRIGGER words_of_changed AFTER UPDATE OF searchable, tags, status ON tickets.tickets
 FOR EACH ROW WHEN (OLD.searchable <> NEW.searchable OR OLD.tags <> NEW.tags
-    OR (OLD.status = 'closed') <> (NEW.status = 'closed'))
+    OR OLD.card_version = 0 AND NEW.tags <> '{}' OR (OLD.status = 'closed') <> (NEW.status = 'closed'))
 EXECUTE FUNCTION tickets.follow_words()
 """
 
