@@ -33,11 +33,15 @@ class Erasing:
 
         They are parted from tickets of others first: what was written in one shows in the other while they are merged.
         """
-        found, _ = await self._store.tickets_of(caller.tenant_id, customer_id, after=None, limit=AT_ONCE)
-        for merged in await self._store.merged(caller.tenant_id, [ticket.id for ticket in found]):
-            with contextlib.suppress(TicketNotMergedError, TicketNotFoundError):
-                await self._work.unmerge(caller, str(merged))
-        erased = await self._store.erase(caller.tenant_id, customer_id, limit=AT_ONCE)
-        if erased[0]:
+        while True:
+            found, _ = await self._store.tickets_of(caller.tenant_id, customer_id, after=None, limit=AT_ONCE)
+            for merged in await self._store.merged(caller.tenant_id, [ticket.id for ticket in found]):
+                with contextlib.suppress(TicketNotMergedError, TicketNotFoundError):
+                    await self._work.unmerge(caller, str(merged))
+            erased, emails, left = await self._store.erase(caller.tenant_id, customer_id, limit=AT_ONCE)
+            # What somebody merged since then stays and is parted again: by the next call, or now if that is all.
+            if erased or not left:
+                break
+        if erased:
             await self._inbox.changed(caller.tenant_id)
-        return erased
+        return erased, emails

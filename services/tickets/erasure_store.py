@@ -36,25 +36,39 @@ class ErasureStore:
 
     async def merged(self, tenant_id: UUID, ids: Sequence[UUID]) -> list[UUID]:
         """Return which of these tickets were merged into others, and which others into these."""
-        here = and_(tickets.c.tenant_id == tenant_id, tickets.c.id.in_(ids))
         async with self._database.tenant(tenant_id) as connection:
-            members = select(func.unnest(tickets.c.merged_from)).where(here)
-            into_these = and_(tickets.c.id.in_(members), tickets.c.merged_into.in_(ids))
-            from_these = and_(tickets.c.id.in_(ids), tickets.c.merged_into.is_not(None))
-            query = select(tickets.c.id).where(tickets.c.tenant_id == tenant_id, or_(into_these, from_these))
-            return list(await connection.scalars(query.order_by(tickets.c.id)))
+            return [one for one, _ in await _merged(connection, tenant_id, ids)]
 
-    async def erase(self, tenant_id: UUID, customer_id: str, *, limit: int) -> tuple[list[ErasedTicket], list[str]]:
-        """Erase tickets of a customer and the customer's copy, and tell the watchers; return what went."""
+    async def erase(
+        self, tenant_id: UUID, customer_id: str, *, limit: int
+    ) -> tuple[list[ErasedTicket], list[str], bool]:
+        """Erase tickets of a customer and the customer's copy, and tell the watchers; return what went.
+
+        Those that are merged with others stay; the third value tells whether there are any.
+        """
         async with self._database.tenant(tenant_id) as connection:
             found, emails = await _tickets_of(connection, tenant_id, customer_id, UUID(int=0), limit, lock=True)
-            await _log(connection, tenant_id, [ticket.id for ticket in found])
-            await connection.execute(select(func.tickets.erase_tickets([ticket.id for ticket in found])))
+            # Nobody can merge what is locked, in either direction.
+            merged = {one for pair in await _merged(connection, tenant_id, [one.id for one in found]) for one in pair}
+            alone = [ticket for ticket in found if ticket.id not in merged]
+            await _log(connection, tenant_id, [ticket.id for ticket in alone])
+            await connection.execute(select(func.tickets.erase_tickets([ticket.id for ticket in alone])))
             copy = customer_copies.c
             await connection.execute(
                 delete(customer_copies).where(copy.tenant_id == tenant_id, copy.customer_id == customer_id)
             )
-        return found, emails
+        return alone, emails, len(alone) < len(found)
+
+
+async def _merged(connection: AsyncConnection, tenant_id: UUID, ids: Sequence[UUID]) -> list[tuple[UUID, UUID]]:
+    """Return which of these tickets were merged into others, and which others into these, each with the other one."""
+    members = select(func.unnest(tickets.c.merged_from)).where(tickets.c.tenant_id == tenant_id, tickets.c.id.in_(ids))
+    into_these = and_(tickets.c.id.in_(members), tickets.c.merged_into.in_(ids))
+    from_these = and_(tickets.c.id.in_(ids), tickets.c.merged_into.is_not(None))
+    query = select(tickets.c.id, tickets.c.merged_into).where(
+        tickets.c.tenant_id == tenant_id, or_(into_these, from_these)
+    )
+    return [(row.id, row.merged_into) for row in await connection.execute(query.order_by(tickets.c.id))]
 
 
 async def _tickets_of(

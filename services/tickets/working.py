@@ -71,11 +71,11 @@ class Work:
             source, *onward = await _locked_chain(shop, (await find(shop, reference)).ticket)
             if expected:
                 require(expected, etag_of(source))
-            if not onward:
+            if source.merged_into is None:
                 raise TicketNotMergedError(source.number_text)
             was = _status_before(await shop.last(source.id, "merge"))
             alone, rest = life.unmerged(source, onward, was, now)
-            stored = await _settle(shop, caller, "unmerge", (source, alone), onward[0], now)
+            stored = await _settle(shop, caller, "unmerge", (source, alone), onward[0] if onward else None, now)
             for before, after in zip(onward, rest, strict=True):
                 await _settle(shop, caller, "give_back", (before, after), source, now)
         await self._inbox.changed(caller.tenant_id)
@@ -148,17 +148,18 @@ async def _locked_chain(shop: Shop, ticket: Ticket) -> list[Ticket]:
         chain = [known[ticket.id]]
         while (onward := known.get(chain[-1].merged_into or ticket.id)) is not None and onward.id != ticket.id:
             chain.append(onward)
-        if chain[-1].merged_into is None:
+        # What was asked for and is not known is gone: the chain ends before it.
+        if chain[-1].merged_into is None or chain[-1].merged_into in wanted:
             return chain
         wanted.add(chain[-1].merged_into)
 
 
 async def _settle(
-    shop: Shop, caller: Caller, action: str, pair: tuple[Ticket, Ticket], other: Ticket, now: datetime
+    shop: Shop, caller: Caller, action: str, pair: tuple[Ticket, Ticket], other: Ticket | None, now: datetime
 ) -> Stored:
     """Write down what became of a ticket in a merge, as it was and is, and place it."""
     before, after = pair
-    details = {"other_ticket": other.number_text, "fields": differences(before, after)}
+    details = {"other_ticket": other.number_text if other else "", "fields": differences(before, after)}
     await shop.record(after.id, action, caller.principal, now, details)
     return await place(shop, after, search_anew=True)
 

@@ -10,7 +10,10 @@ import pytest
 from rapport.tickets.v1 import ticket_service_pb2, ticket_work_pb2
 
 from servicekit.ids import uuid7
-from services.tickets.desk import Desk
+from services.tickets.desk import Caller, Desk
+from services.tickets.erasing import Erasing
+from services.tickets.erasure_store import ErasureStore
+from services.tickets.working import Work
 from tests.tickets.calls import event, message, refusal, stamp
 from tests.tickets.conftest import Agent
 from tests.tickets.test_ingest import ingest
@@ -280,14 +283,54 @@ async def test_erasing_a_customer_takes_nothing_of_a_merged_ticket_of_another(ag
         await create(agent, customer_id=customer, initial_message=text)
     await call(agent, "MergeTicket", ticket="T-001", into="T-002")
     await call(agent, "MergeTicket", ticket="T-003", into="T-004")
-    metadata = agent.issuer.metadata("tickets.read", "customers.write", tenant_id=agent.tenant_id)
-    request = ticket_service_pb2.EraseCustomerTicketsRequest(customer_id="x")
-    answer = await agent.running.tickets.EraseCustomerTickets(request, metadata=metadata)
-    assert len(answer.tickets) == 2
+    assert len((await erase(agent, "x")).tickets) == 2
     assert await contents(agent, "T-002") == ["of y"]
     assert await contents(agent, "T-003") == ["more of y"]
     assert (await call(agent, "GetTicket", ticket="T-003")).status == "open"
     assert "of x" not in str(await agent.inbox(status=""))
+
+
+async def erase(agent: Agent, customer_id: str) -> Any:
+    """Erase a customer's tickets."""
+    metadata = agent.issuer.metadata("tickets.read", "customers.write", tenant_id=agent.tenant_id)
+    request = ticket_service_pb2.EraseCustomerTicketsRequest(customer_id=customer_id)
+    return await agent.running.tickets.EraseCustomerTickets(request, metadata=metadata)
+
+
+@pytest.mark.parametrize(("ticket", "into"), [("T-001", "T-002"), ("T-002", "T-001")])
+async def test_what_is_merged_beside_an_erasure_is_parted_again(agent: Agent, ticket: str, into: str) -> None:
+    """A merge between parting and erasing leaves no text of the erased customer, and no other ticket is lost."""
+    await create(agent, customer_id="x", initial_message="of x")
+    await create(agent, customer_id="y", initial_message="of y")
+
+    class Beside(ErasureStore):
+        asked = 0
+
+        async def merged(self, *values: Any) -> list[UUID]:
+            found = await super().merged(*values)
+            self.asked += 1
+            if self.asked == 1:
+                await call(agent, "MergeTicket", ticket=ticket, into=into)
+            return found
+
+    running, store = agent.running, Beside(agent.running.database)
+    erasing = Erasing(store, Work(running.store, running.inbox), running.inbox)
+    erased, _ = await erasing.erase(Caller(agent.tenant_id, "key:1"), "x")
+    assert (len(erased), store.asked) == (1, 2)
+    left = await call(agent, "GetTicket", ticket="T-002")
+    assert (left.merged_into, list(left.merged_from), await contents(agent, "T-002")) == ("", [], ["of y"])
+
+
+async def test_a_ticket_whose_target_is_gone_can_still_be_parted(agent: Agent) -> None:
+    """It goes on by itself, and its customer can be erased."""
+    await create(agent, customer_id="x")
+    await create(agent, customer_id="y")
+    target = await call(agent, "MergeTicket", ticket="T-001", into="T-002")
+    async with agent.running.database.driver_tenant(agent.tenant_id) as connection:
+        await connection.execute("SELECT tickets.erase_tickets($1::uuid[])", [UUID(target.id)])
+    parted = await call(agent, "UnmergeTicket", ticket="T-001")
+    assert (parted.status, parted.merged_into) == ("open", "")
+    assert len((await erase(agent, "x")).tickets) == 1
 
 
 async def test_two_merges_against_each_other_make_no_circle(agent: Agent) -> None:
