@@ -7,7 +7,7 @@ from uuid import UUID
 
 import structlog
 
-from servicekit.errors import DomainError
+from servicekit.errors import DomainError, UnavailableError
 from services.tickets.desk import Caller
 from services.tickets.policy_desk import PolicyDesk
 from services.tickets.store import Store
@@ -38,7 +38,19 @@ async def learn_for_ever(store: Store, desk: PolicyDesk, refused: Callable[[], C
 
 
 async def learn(store: Store, desk: PolicyDesk, refused: Collection[UUID]) -> int:
-    """Learn from some of the tenants whose turn it is; return how many of them have a new version of their policy."""
+    """Learn from some of the tenants whose turn it is; return how many of them have a new version of their policy.
+
+    A tenant from whom nothing can be learned is left until its next turn, and holds up no other.
+    """
     tenants = await store.tenants_to_learn_from(EVERY, AT_ONCE + len(refused))
-    changed = [await desk.learn(Caller(tenant_id, LEARNER)) for tenant_id in tenants if tenant_id not in refused]
-    return sum(changed)
+    changed = 0
+    for tenant_id in tenants:
+        if tenant_id in refused:
+            continue
+        try:
+            changed += await desk.learn(Caller(tenant_id, LEARNER))
+        except UnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the other tenants must not wait for this one
+            _log.warning("tenant_not_learned_from", tenant_id=str(tenant_id), error=type(error).__name__)
+    return changed

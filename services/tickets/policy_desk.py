@@ -81,6 +81,9 @@ class PolicyDesk:
         """Look how long the tenant's closed tickets took; tell whether that made a new version."""
         now = self._clock()
         async with self._store.shop(caller.tenant_id) as shop:
+            # Whatever comes of it, it is the turn of the other tenants afterwards.
+            await shop.policies.take_turn(now)
+        async with self._store.shop(caller.tenant_id) as shop:
             learned = handling.learned(await shop.policies.efforts(handling.TICKETS, handling.LONGEST_GAP))
             await shop.policies.remember(learned, now)
             known = (await shop.policies.newest()).policy.handling

@@ -167,6 +167,14 @@ class PolicyStore:
         found: Mapping[str, Any] | None = await self._connection.scalar(query)
         return {intent: Learned(**values) for intent, values in (found or {}).items()}
 
+    async def take_turn(self, now: datetime) -> None:
+        """Note that the tenant is being learned from; what was learned before stays."""
+        statement = insert(handling_times).values(tenant_id=self._tenant_id, minutes={}, learn_time=now)
+        statement = statement.on_conflict_do_update(
+            index_elements=[handling_times.c.tenant_id], set_={"learn_time": now}
+        )
+        await self._connection.execute(statement)
+
     async def remember(self, learned: Mapping[str, Learned], now: datetime) -> None:
         """Keep what was learned."""
         minutes = {intent: {"minutes": one.minutes, "tickets": one.tickets} for intent, one in learned.items()}

@@ -68,9 +68,13 @@ class Timers:
     async def ring(self) -> int:
         """Look at every ticket whose time has come, and bring clocks to new targets; return how many timers rang."""
         refused = self._refused_tenants()
-        for tenant_id in await self._timers.tenants_with_new_targets(refused):
-            await reschedule(self._store, tenant_id, self._clock())
-            await self._inbox.changed(tenant_id)
+        rung = await self._ring_due(refused)
+        if await self._reschedule(refused):
+            rung += await self._ring_due(refused)
+        return rung
+
+    async def _ring_due(self, refused: Collection[UUID]) -> int:
+        """Look at every ticket whose time has come."""
         rung = 0
         while True:
             now = self._clock()
@@ -80,6 +84,21 @@ class Timers:
             rung += len(due)
             if len(due) < AT_ONCE:
                 return rung
+
+    async def _reschedule(self, refused: Collection[UUID]) -> bool:
+        """Bring clocks to new targets; tell whether any were. What fails is tried again and holds up no other."""
+        done = False
+        for tenant_id in await self._timers.tenants_with_new_targets(refused):
+            try:
+                await reschedule(self._store, tenant_id, self._clock())
+                await self._inbox.changed(tenant_id)
+            except UnavailableError:
+                raise
+            except Exception as error:  # noqa: BLE001 - see above
+                _log.warning("clocks_not_rescheduled", tenant_id=str(tenant_id), error=type(error).__name__)
+            else:
+                done = True
+        return done
 
     async def _until_next(self) -> float:
         """Return the seconds until something has to be looked at."""

@@ -48,7 +48,7 @@ from tests.support.servers import DatabaseFor
 from tests.tickets.calls import refusal
 from tests.tickets.conftest import Agent
 from tests.tickets.test_inbox import know
-from tests.tickets.test_store import old_ticket
+from tests.tickets.test_store import add_old_ticket
 
 BERLIN = Calendar("Europe/Berlin", OFFICE, "DE", "BY", (date(2026, 12, 24),))
 weights = st.dictionaries(st.sampled_from(list(Weights().by_name())), st.floats(0, MAX_WEIGHT))
@@ -299,14 +299,29 @@ async def test_a_round_of_learning_leaves_refused_tenants_alone(agent: Agent) ->
     assert set(due) <= set(await store.tenants_to_learn_from(EVERY, 10_000))
 
 
+async def test_a_tenant_that_nothing_can_be_learned_from_goes_to_the_back(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fails for one tenant ends no round of learning, and its next turn is tomorrow."""
+    await agent.open()
+    store = agent.running.store
+    others = [one for one in await store.tenants_to_learn_from(EVERY, 10_000) if one != agent.tenant_id]
+
+    def failing(_efforts: object) -> None:
+        raise ValueError("nothing can be learned from these")
+
+    monkeypatch.setattr(handling, "learned", failing)
+    assert await learn(store, PolicyDesk(store, Doorbell(agent.running.cache)), others) == 0
+    assert agent.tenant_id not in await store.tenants_to_learn_from(EVERY, 10_000)
+
+
 async def test_inboxes_from_before_there_were_policies_are_ordered_anew(fresh_database_for: DatabaseFor) -> None:
     """The keys of an earlier release were made by another formula: an order by this one is what is built first."""
     made, tenant = fresh_database_for("tickets"), uuid7()
     await migrate.downgrade(made.owner_url, "services.tickets", "0004")
     connection = await asyncpg.connect(made.superuser_url)
     for number, status in enumerate(("open", "closed"), 1):
-        insert = "INSERT INTO tickets.tickets SELECT (jsonb_populate_record(NULL::tickets.tickets, $1)).*"
-        await connection.execute(insert, old_ticket(tenant, number, status))
+        await add_old_ticket(connection, tenant, number, status)
     await connection.close()
     await migrate.upgrade(made.owner_url, "services.tickets")
     database = await Database.connect(made.app_url, schema="tickets", pool_size=4)
