@@ -98,9 +98,8 @@ def applied(ticket: Ticket, event: Event, now: datetime) -> tuple[Ticket, Outcom
     fresh = {
         name: _fitting(value) for name, value in event.fields.items() if ticket.field_times.get(name, "") <= moment
     }
-    changed = with_values(
-        ticket, {name: fresh[name] for name in fresh if not _held(ticket, name, fresh[name])}, occurred
-    )
+    fresh = {name: value for name, value in fresh.items() if not _held(ticket, name, value)}
+    changed = with_values(ticket, fresh, occurred)
     # A field that was told again keeps its value and gets the newer time, so that an older event cannot change it.
     times = {**changed.field_times, **dict.fromkeys(fresh, moment)}
     changed = replace(changed, field_times=times)

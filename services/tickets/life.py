@@ -124,22 +124,26 @@ STEPS = {
 """The steps that need nothing else to be known, by their actions."""
 
 
-def heard(ticket: Ticket, written: datetime, now: datetime) -> Ticket:
+def heard(ticket: Ticket, written: datetime | None, now: datetime) -> Ticket:
     """Return the ticket after its customer wrote: awake, and open again.
 
-    What was written before the ticket got its status changes nothing; and a helpdesk says itself what a message does to
-    the status of its tickets, except that it does not know of their sleep.
+    What was written before the ticket got its status changes nothing, where a time was told at all: clocks differ. A
+    helpdesk says itself what a message does to the status of its tickets, except that it does not know of their sleep.
     """
     asleep = ticket.snooze_until is not None
     others = ticket.connection_id is not None or ticket.merged_into is not None
     if ticket.status == "open" or (others and not asleep):
         return ticket
     since = ticket.field_times.get("status", time_text(ticket.create_time))
-    return ticket if time_text(written) < since else with_values(ticket, {"status": "open"}, now)
+    if written is not None and time_text(written) < since:
+        return ticket
+    return with_values(ticket, {"status": "open"}, now)
 
 
 def merged(source: Ticket, target: Ticket, now: datetime) -> tuple[Ticket, Ticket]:
     """Return two tickets after the first was merged into the second, which shows the messages of both.
+
+    The question of an open ticket stays one to be answered: the second is open then, and awake.
 
     Raises:
         MergeInvalidError: they are the same ticket.
@@ -153,6 +157,8 @@ def merged(source: Ticket, target: Ticket, now: datetime) -> tuple[Ticket, Ticke
     family = (*target.merged_from, *source.family)
     if len(family) > MAX_MERGED:
         raise TooManyMergedError(target.number_text, MAX_MERGED)
+    if source.status == "open":
+        target = with_values(target, {"status": "open"}, now)
     source = replace(with_values(source, {"status": "closed"}, now), merged_into=target.id)
     return touched(source, now), touched(_with_family(target, family), now)
 

@@ -1,7 +1,7 @@
 """What takes more than one ticket at a time: merging and parting, bulk work, and reading histories."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -88,44 +88,65 @@ class Work:
 
         A ticket that an earlier call with the `request_id` took through it stays as it is.
         """
+        handled: dict[UUID, Handled] = {}
         outcomes: list[Handled] = []
         for start in range(0, len(references), AT_ONCE):
             async with self._store.shop(caller.tenant_id) as shop:
                 chunk = references[start : start + AT_ONCE]
-                outcomes += await self._chunk(shop, caller, chunk, step, request_id)
+                outcomes += await self._chunk(shop, caller, chunk, step, request_id, handled)
             await self._inbox.changed(caller.tenant_id)
         return outcomes
 
     async def _chunk(
-        self, shop: Shop, caller: Caller, references: Sequence[str], step: life.Step, request_id: str
+        self,
+        shop: Shop,
+        caller: Caller,
+        references: Sequence[str],
+        step: life.Step,
+        request_id: str,
+        handled: dict[UUID, Handled],
     ) -> list[Handled]:
-        now = self._clock()
         parsed = {reference: parse_reference(reference) for reference in references}
         found = await shop.find_all([name for name in parsed.values() if name is not None])
         ids: Mapping[UUID | int, UUID] = {
             name: stored.ticket.id for stored in found for name in (stored.ticket.id, stored.ticket.number)
         }
         tickets = {stored.ticket.id: stored for stored in found}
-        done = await shop.known_requests([_key(request_id, one) for one in tickets]) if request_id else set()
+        keys = {one: f"bulk:{request_id}:{step.action}:{one}" for one in tickets} if request_id else {}
+        done = await shop.known_requests(keys.values()) if keys else set()
         outcomes = []
         for reference, name in parsed.items():
             ticket_id = ids.get(name) if name is not None else None
             if ticket_id is None:
                 outcomes.append(Handled(reference, refusal=TicketNotFoundError(reference)))
                 continue
-            key = _key(request_id, ticket_id)
-            if key not in done:
-                try:
-                    tickets[ticket_id] = await take(shop, caller, tickets[ticket_id], step, now)
-                except (InvalidArgumentError, PreconditionError) as error:
-                    # A step refuses before anything is written, so the transaction goes on.
-                    outcomes.append(Handled(reference, refusal=error))
-                    continue
-                if request_id:
-                    await shop.remember_request(key, ticket_id, now)
-                    done.add(key)
-            outcomes.append(Handled(reference, tickets[ticket_id]))
+            # The same ticket may be named twice, by its id and its number.
+            if ticket_id not in handled:
+                handled[ticket_id] = await self._handle(shop, caller, tickets[ticket_id], step, keys, done)
+            outcomes.append(replace(handled[ticket_id], reference=reference))
         return outcomes
+
+    async def _handle(
+        self,
+        shop: Shop,
+        caller: Caller,
+        before: Stored,
+        step: life.Step,
+        keys: Mapping[UUID, str],
+        done: Collection[str],
+    ) -> Handled:
+        """Take a ticket that is locked through a step, unless its key says that this was done."""
+        now, key = self._clock(), keys.get(before.ticket.id)
+        if key in done:
+            return Handled("", before)
+        try:
+            stored = await take(shop, caller, before, step, now)
+        except (InvalidArgumentError, PreconditionError) as error:
+            # A step refuses before anything is written, so the transaction goes on.
+            return Handled("", refusal=error)
+        if key:
+            await shop.remember_request(key, before.ticket.id, now)
+        return Handled("", stored)
 
     async def history(self, caller: Caller, reference: str, before: UUID | None, limit: int) -> list[Entry]:
         """Return what happened to a ticket, newest first, from before an entry on.
@@ -168,7 +189,3 @@ def _status_before(merge: Entry | None) -> str:
     """Return the status that a ticket had before it was merged; one that slept is open, since its time may be over."""
     was = {field.name: field.before for field in merge.fields} if merge else {"status": "open"}
     return "open" if was.get("snooze_until") else was.get("status", "closed")
-
-
-def _key(request_id: str, ticket_id: UUID) -> str:
-    return f"bulk:{request_id}:{ticket_id}"

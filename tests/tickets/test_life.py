@@ -261,10 +261,28 @@ def test_a_helpdesk_decides_what_a_message_does_to_its_tickets(status: str) -> N
     ours = changed(a_ticket(), Change(status=status), NOW)
     assert life.heard(ours, LATER, LATER).status == "open"
     assert life.heard(ours, NOW - timedelta(days=1), LATER) is ours
+    assert life.heard(ours, None, NOW - timedelta(seconds=1)).status == "open", "this process's clock runs behind"
     theirs = replace(ours, connection_id=UUID(int=1), external_id="42")
     assert life.heard(theirs, LATER, LATER) is theirs
     asleep = life.snoozing(LATER).apply(replace(a_ticket(), connection_id=UUID(int=1), external_id="42"), NOW)
     assert life.heard(asleep, LATER, LATER).status == "open"
+
+
+def test_the_question_of_an_open_ticket_is_not_closed_by_a_merge() -> None:
+    """Merged into a closed or a sleeping ticket it opens that one; one that waits for its customer opens nothing."""
+    for target in (closed(a_ticket(), NOW), life.snoozing(LATER).apply(a_ticket(), NOW)):
+        onward = life.merged(a_ticket(), target, NOW)[1]
+        assert (onward.status, onward.close_time, onward.snooze_until) == ("open", None, None)
+        waiting = changed(a_ticket(), Change(status="pending"), NOW)
+        assert life.merged(waiting, target, NOW)[1].status == target.status
+
+
+def test_a_status_that_has_to_wait_leaves_its_time() -> None:
+    """A helpdesk repeats the status of a sleeping ticket: what the customer wrote just before still wakes it."""
+    asleep = life.snoozing(LATER).apply(replace(a_ticket(), connection_id=UUID(int=1), external_id="42"), NOW)
+    ticket, _ = applied(asleep, event(9, status="open"), LATER)
+    assert ticket.snooze_until == LATER
+    assert life.heard(ticket, NOW + timedelta(minutes=8), LATER).status == "open"
 
 
 def test_a_sleep_that_older_code_left_on_an_open_ticket_ends() -> None:

@@ -120,7 +120,8 @@ async def test_a_helpdesks_news_end_no_sleep_but_its_customers_message_does(agen
     await ingest(agent, event("e2", "42", start + timedelta(seconds=1), status="open", tags=["x"]))
     slept = await call(agent, "GetTicket", ticket="T-001")
     assert (slept.status, list(slept.tags)) == ("pending", ["x"])
-    await ingest(agent, event("e3", "42", messages=[message("m2", "hello?", create_time=hence(seconds=0))]))
+    said = message("m2", "hello?", create_time=hence(seconds=0))
+    await ingest(agent, event("e3", "42", status="open", messages=[said]))
     assert (await call(agent, "GetTicket", ticket="T-001")).status == "open"
     await call(agent, "SnoozeTicket", ticket="T-001", until=hence(hours=1))
     await ingest(agent, event("e4", "42", status="closed"))
@@ -419,6 +420,16 @@ async def test_a_repeated_bulk_change_changes_nothing_more(agent: Agent) -> None
     assert [one.reason for one in again.outcomes] == ["", ""]
     assert await actions(agent, "T-001") == ["create", "close"]
     assert await actions(agent, "T-002") == ["create", "close"]
+
+
+async def test_a_request_id_stands_for_one_action_and_a_ticket_for_all_its_names(agent: Agent) -> None:
+    """Another action with the same request_id is done; a ticket named by id and number is taken through it once."""
+    made = await create(agent)
+    asked = {"tickets": [made.id, "T-001", "t-001"], "request_id": str(uuid7())}
+    for action in ("close", "reopen"):
+        done = await call(agent, "BulkChangeTickets", action={action: {}}, **asked)
+        assert [(one.ticket, one.reason) for one in done.outcomes] == [(name, "") for name in asked["tickets"]]
+    assert await actions(agent, "T-001") == ["create", "close", "reopen"]
 
 
 async def test_two_hundred_tickets_change_in_one_call_and_no_more(agent: Agent) -> None:
