@@ -21,6 +21,9 @@ RANKED = 1_000
 LOOKED_UP = 20_000
 """Of more tickets that hold the words, the newest ones are looked at."""
 
+GONE_THROUGH = 100_000
+"""Among so many of the newest tickets these are looked for."""
+
 _MESSAGES = 20
 _MESSAGE_HEAD = 4_000
 _TEXTS = f"""
@@ -101,8 +104,9 @@ class _Candidates:
     async def by_age(self, connection: PoolConnectionProxy) -> list[Any]:
         """Return the rows of the newest matches, for words that are in so many tickets that these come soon."""
         statement = (
-            "SELECT found.* FROM (SELECT ticket_id FROM tickets.ticket_words"
-            " WHERE tenant_id = $1 AND (asked || said) @@ $2::text::tsquery"
-            f" ORDER BY ticket_id DESC LIMIT {LOOKED_UP}) AS named {self._found}"
+            "SELECT found.* FROM (SELECT ticket_id FROM (SELECT ticket_id, asked, said FROM tickets.ticket_words"
+            f" WHERE tenant_id = $1 ORDER BY ticket_id DESC LIMIT {GONE_THROUGH}) AS newest"
+            f" WHERE (asked || said) @@ $2::text::tsquery ORDER BY ticket_id DESC LIMIT {LOOKED_UP}) AS named"
+            f" {self._found}"
         )
         return list(await connection.fetch(statement, *self._arguments))

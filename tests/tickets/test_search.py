@@ -157,6 +157,20 @@ async def test_words_that_are_in_too_many_tickets_are_searched_from_the_newest_o
     assert (found.matches.text, found.matches.more) == ("3+", True)
 
 
+async def test_common_words_are_searched_among_so_many_tickets_only(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What holds them but is older is not gone through for: the count says that there are more."""
+    for number in range(6):
+        await agent.open("Drum", f"number {number}")
+    newest = [(await agent.open(subject, "?"))["ticket_number"] for subject in ("Drum", "Flute", "Drum", "Flute")]
+    monkeypatch.setattr(search_store, "LOOKED_UP", 4)
+    monkeypatch.setattr(search_store, "GONE_THROUGH", 4)
+    found = await search(agent, "drum")
+    assert [one.ticket.number for one in found.results] == [newest[2], newest[0]]
+    assert (found.matches.text, found.matches.more) == ("2+", True)
+
+
 async def test_a_snippet_shows_where_it_matches(agent: Agent) -> None:
     """The parts of a snippet are the text, and say which words were searched for."""
     await agent.open("Hello", "Once upon a time. " * 30 + "I didn\u2019t get my\n\nBanjo yet.")
