@@ -44,11 +44,14 @@ UPDATE tickets.topic_alerts SET settled = true WHERE tenant_id = $1 AND id = $3 
 _REMOVE = f"""
 DELETE FROM tickets.topic_alerts WHERE tenant_id = $1 AND id = $3 AND revision = $4 AND NOT ({_IN_FORCE})
 """  # noqa: S608
+# Each ticket is looked up by its id, so that no more texts are read than are wanted.
 _MATCHING = """
-SELECT named.id FROM tickets.find_words($2::text::tsquery, 1000000) AS named (id)
-JOIN tickets.tickets t ON t.tenant_id = $1 AND t.id = named.id AND t.status <> 'closed'
-WHERE strpos(t.searchable, $3::text) > 0 ORDER BY named.id
+SELECT named.id FROM tickets.find_words($2::text::tsquery, $5::integer) AS named (id) CROSS JOIN LATERAL (
+    SELECT FROM tickets.tickets t
+    WHERE t.tenant_id = $1 AND t.id = named.id AND t.status <> 'closed' AND strpos(t.searchable, $3::text) > 0 OFFSET 0
+) AS t LIMIT $4::integer
 """
+_NAMED = 1_000_000
 _TEXT_OF = "SELECT searchable FROM tickets.tickets WHERE tenant_id = $1 AND id = $2"
 _HELD = """
 SELECT t.id, a.phrase FROM tickets.tickets t JOIN unnest($3::text[]) AS a (phrase) ON strpos(t.searchable, a.phrase) > 0
@@ -138,9 +141,11 @@ class TopicStore:
         await self._run(_SETTLE, now, alert.id, alert.revision)
         await self._run(_REMOVE, now, alert.id, alert.revision)
 
-    async def matching(self, lookup: str, phrase: str) -> list[UUID]:
-        """Return the tickets that are not closed and hold a phrase; `lookup` is its query for the index of words."""
-        return [row.id for row in await self._rows(_MATCHING, lookup, phrase)]
+    async def matching(self, lookup: str, phrase: str, at_most: int) -> list[UUID]:
+        """Return tickets that are not closed and hold a phrase; `lookup` is its query for the index of words."""
+        # A word alone is found by the index as it is; of words in a row it does not tell.
+        named = at_most if len(phrase.split()) == 1 else _NAMED
+        return [row.id for row in await self._rows(_MATCHING, lookup, phrase, at_most, named)]
 
     async def lifting(self, ticket_id: UUID, added: str, everything: str | None) -> tuple[TopicAlert, ...]:
         """Return the alerts in force that a ticket matches, the heaviest first.

@@ -63,6 +63,7 @@ class TopicWork:
         self._refused = refused_tenants
         self._clock = clock
         self._read: Position | None = None
+        self._failed: set[UUID] = set()
 
     async def run(self) -> None:
         """Work whenever there is something to do; runs until it is cancelled."""
@@ -75,7 +76,7 @@ class TopicWork:
                         spiking = await self.settle()
                         if loop.time() - looked >= SPIKE_SECONDS:
                             looked = loop.time()
-                            await self._look_around(spiking)
+                            await self.look_around(spiking)
             except (DomainError, OSError) as error:
                 _log.warning("topic_work_interrupted", error=type(error).__name__)
             except Exception:  # noqa: BLE001 - the next attempt may work
@@ -83,10 +84,16 @@ class TopicWork:
             await self._doorbell.wait(BELL, LOOK_SECONDS)
 
     async def settle(self) -> list[UUID]:
-        """Place the tickets of all alerts that changed or ended; return the tenants in which topics spike."""
+        """Place the tickets of all alerts that changed or ended; return the tenants in which topics spike.
+
+        What fails for one tenant is tried again later, and holds up no other.
+        """
         changed, spiking = await self._store.tenants_with_topics_to_do(self._clock())
         for tenant_id in sorted(set(changed) - set(self._refused())):
-            await self._settle(tenant_id)
+            try:
+                await self._settle(tenant_id)
+            except Exception as error:  # noqa: BLE001 - see above
+                _log.warning("topic_alerts_failed", tenant_id=str(tenant_id), error=type(error).__name__)
         return spiking
 
     async def _settle(self, tenant_id: UUID) -> None:
@@ -99,7 +106,9 @@ class TopicWork:
         async with self._store.shop(tenant_id) as shop:
             for alert in due:
                 lookup = " & ".join(marked_word(tenant_id, ASKED_OPEN, word) for word in alert.phrase.split())
-                matching.update(await shop.topics.matching(lookup, alert.phrase))
+                matching.update(await shop.topics.matching(lookup, alert.phrase, MOVED_ONE_BY_ONE + 1))
+                if len(matching) > MOVED_ONE_BY_ONE:
+                    break
         if len(matching) > MOVED_ONE_BY_ONE:
             async with self._store.shop(tenant_id) as shop:
                 await shop.wait_for_placers()
@@ -122,18 +131,23 @@ class TopicWork:
                         await place(shop, stored.ticket)
             await self._inbox.changed(tenant_id)
 
-    async def _look_around(self, spiking: list[UUID]) -> None:
+    async def look_around(self, spiking: list[UUID]) -> None:
         """Look at the topics of all tenants to whom tickets came since the last time, or in which topics spike."""
         position = self._read or await self._changes.present()
-        came: set[UUID] = set(spiking)
+        came = {*spiking, *self._failed}
         more = True
         while more:
             changes, position = await self._changes.read(position, _CHANGES_AT_ONCE)
             came.update(change.tenant_id for change in changes if change.kind is Kind.CREATED)
             more = len(changes) == _CHANGES_AT_ONCE
         self._read = position
+        self._failed.clear()
         for tenant_id in sorted(came - set(self._refused())):
-            await self.look(tenant_id)
+            try:
+                await self.look(tenant_id)
+            except Exception as error:  # noqa: BLE001 - looked at again the next time; no other tenant waits for it
+                self._failed.add(tenant_id)
+                _log.warning("topic_spikes_failed", tenant_id=str(tenant_id), error=type(error).__name__)
 
     async def look(self, tenant_id: UUID) -> int:
         """Look at the topics of a tenant's newest tickets; return how many spikes are new."""

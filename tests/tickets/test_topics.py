@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import grpc
 import pytest
 from hypothesis import given
@@ -21,6 +22,7 @@ from services.tickets.changes import Kind
 from services.tickets.reranking import Reranking
 from services.tickets.topic_work import TopicWork
 from services.tickets.topics import MAX_STORED, Arrival, by_chance, sentence, spikes
+from tests.support.servers import ServiceDatabase
 from tests.tickets.calls import refusal
 from tests.tickets.conftest import Agent, Running
 
@@ -91,6 +93,43 @@ async def test_many_matches_are_moved_by_a_new_ranking(agent: Agent, monkeypatch
     running = agent.running
     await Reranking(running.store, running.inbox, Doorbell(running.cache)).build(agent.tenant_id)
     assert set((await order(agent))[:2]) == {"T-002", "T-004"}
+
+
+async def test_a_tenant_whose_topics_fail_holds_up_no_other(
+    running: Running, agent: Agent, tickets_database: ServiceDatabase
+) -> None:
+    """Those of the others are settled and noticed meanwhile, and its own when they can be."""
+    broken, well = sorted((agent, Agent(running, agent.issuer, uuid7())), key=lambda one: one.tenant_id)
+    now, working, tables = datetime.now(UTC), work(agent), ("topic_alerts", "topic_spikes")
+    for one in (broken, well):
+        await _fill(one, [f"where is my order asks {number}" for number in range(60)], now - timedelta(days=10))
+        await _fill(one, [f"where is parcel 4711 asks {number}" for number in range(5)], now - timedelta(minutes=30))
+        await ask(one, "CreateTopicAlert", text="4711", weight=2)
+
+    async def done() -> list[tuple[bool, int]]:
+        await working.look_around(await working.settle())
+        spiking = [len((await ask(one, "ListTopicSpikes")).topic_spikes) for one in (broken, well)]
+        return [(await _settled(one), spikes) for one, spikes in zip((broken, well), spiking, strict=True)]
+
+    await working.look_around([])
+    superuser = await asyncpg.connect(tickets_database.superuser_url)
+    try:
+        for table in tables:
+            check = f"CHECK (tenant_id <> '{broken.tenant_id}') NOT VALID"
+            await superuser.execute(f"ALTER TABLE tickets.{table} ADD CONSTRAINT broken {check}")
+        for one in (broken, well):
+            await _fill(one, ["where is parcel 4711"] * 6, now - timedelta(minutes=20))
+        assert await done() == [(False, 0), (True, 1)]
+    finally:
+        for table in tables:
+            await superuser.execute(f"ALTER TABLE tickets.{table} DROP CONSTRAINT IF EXISTS broken")
+        await superuser.close()
+    assert await done() == [(True, 1), (True, 1)]
+
+
+async def _settled(agent: Agent) -> bool:
+    async with agent.running.database.driver_tenant(agent.tenant_id) as connection:
+        return bool(await connection.fetchval("SELECT bool_and(settled) FROM tickets.topic_alerts"))
 
 
 async def test_alerts_are_changed_by_who_has_seen_them_and_belong_to_one_tenant(running: Running, agent: Agent) -> None:
