@@ -86,7 +86,7 @@ def registrations(
     explaining = Explaining(store)
     ordering = PolicyDesk(store, doorbell)
     policies = PolicyServicer(ordering, explaining, tokens)
-    sla = SlaServicer(SlaDesk(store, ordering.on_calendar, ordering.on_targets))
+    sla = SlaServicer(SlaDesk(store, ordering))
     language = LanguageServicer(LanguageDesk(store))
     desk, intake = Desk(store, inbox), Intake(store, inbox)
     topics = TopicDesk(store, doorbell)

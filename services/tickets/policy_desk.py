@@ -69,13 +69,17 @@ class PolicyDesk:
 
         return await self._next(caller, again, expected, reason or f"Back to version {number}")
 
-    async def on_calendar(self, caller: Caller, calendar: Calendar) -> None:
-        """Let tickets age by another calendar from now on."""
-        await self._next(caller, lambda newest: replace(newest, calendar=calendar), "", "The working hours changed")
+    async def on_calendar(self, shop: Shop, caller: Caller, calendar: Calendar) -> None:
+        """Let tickets age by another calendar from this transaction on; `ring` at its end."""
+        await self._add(shop, caller, lambda newest: replace(newest, calendar=calendar), "The working hours changed")
 
-    async def on_targets(self, caller: Caller) -> None:
-        """Put the inbox in order anew because the tenant's targets for answers changed."""
-        await self._next(caller, lambda newest: newest, "", "The targets for answers changed")
+    async def on_targets(self, shop: Shop, caller: Caller) -> None:
+        """Put the inbox in order anew because this transaction changes the targets for answers; `ring` at its end."""
+        await self._add(shop, caller, lambda newest: newest, "The targets for answers changed")
+
+    async def ring(self) -> None:
+        """Let the places by a new version be made."""
+        await self._doorbell.ring(BELL)
 
     async def learn(self, caller: Caller) -> bool:
         """Look how long the tenant's closed tickets took; tell whether that made a new version."""
@@ -96,15 +100,22 @@ class PolicyDesk:
     async def _next(self, caller: Caller, step: Callable[[Policy], Policy], expected: str, reason: str) -> Shown:
         """Add a version and let the places by it be made."""
         async with self._store.shop(caller.tenant_id) as shop:
-            newest = (await shop.policies.newest()).policy
-            require(expected, _etag(caller, newest.version))
-            policy = replace(step(newest), version=newest.version + 1)
-            version = Version(policy, caller.principal, reason, self._clock())
-            await shop.policies.add(version)
-            await shop.rankings.begin(policy.version)
+            version = await self._add(shop, caller, step, reason, expected)
             shown = await _shown(shop, caller, [version])
-        await self._doorbell.ring(BELL)
+        await self.ring()
         return shown[0]
+
+    async def _add(
+        self, shop: Shop, caller: Caller, step: Callable[[Policy], Policy], reason: str, expected: str = ""
+    ) -> Version:
+        """Add a version, and begin the ranking by it."""
+        newest = (await shop.policies.newest()).policy
+        require(expected, _etag(caller, newest.version))
+        policy = replace(step(newest), version=newest.version + 1)
+        version = Version(policy, caller.principal, reason, self._clock())
+        await shop.policies.add(version)
+        await shop.rankings.begin(policy.version)
+        return version
 
 
 async def _shown(shop: Shop, caller: Caller, versions: Sequence[Version]) -> list[Shown]:

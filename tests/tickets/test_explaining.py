@@ -25,6 +25,7 @@ from services.tickets.policy_desk import PolicyDesk
 from services.tickets.reranking import Reranking
 from services.tickets.simulation.scenarios import SCENARIOS
 from services.tickets.simulation.world import draw
+from services.tickets.sla_desk import SlaDesk
 from services.tickets.weighing import PRIORITY_WEIGHT
 from tests.tickets.conftest import Agent
 from tests.tickets.orders import NOW, every_policy, facts
@@ -220,8 +221,8 @@ async def test_closed_tickets_keep_their_scores_when_the_working_hours_change(ag
     await agent.open(priority="high")
     before = (await agent.inbox(status="closed"))["tickets"][0]["smart_score"]
     store, doorbell = agent.running.store, Doorbell(agent.running.cache)
-    desk, me = PolicyDesk(store, doorbell), Caller(agent.tenant_id, "somebody")
-    await desk.on_calendar(me, Calendar("Europe/Berlin", OFFICE, "DE"))
+    desk, me = SlaDesk(store, PolicyDesk(store, doorbell)), Caller(agent.tenant_id, "somebody")
+    await desk.set_calendar(me, Calendar("Europe/Berlin", OFFICE, "DE"))
     assert await Reranking(store, agent.running.inbox, doorbell).build(agent.tenant_id)
     for page in (await agent.inbox(status="closed"), await agent.inbox(status=""), await agent.inbox(topic_alerts="a")):
         scores = {card["ticket_number"]: card["smart_score"] for card in page["tickets"]}

@@ -144,6 +144,23 @@ async def test_impossible_targets_are_refused_by_the_api(api: Api, targets: dict
     assert await refusal(api.sla("SetSlaTargets", targets=targets)) == (grpc.StatusCode.INVALID_ARGUMENT, reason)
 
 
+async def test_promises_and_the_order_by_them_change_together_or_not_at_all(api: Api) -> None:
+    """Where no new version of the policy can be made, the targets and the calendar stay as they were."""
+    await api.sla("SetCalendar", calendar=BERLIN)
+    async with api.agent.running.database.driver_tenant(api.agent.tenant_id) as connection:
+        await connection.execute(
+            "INSERT INTO tickets.policies SELECT tenant_id, version + 1, name, '{}', '', '', "
+            "create_time FROM tickets.policies WHERE tenant_id = $1",
+            api.agent.tenant_id,
+        )
+    before = await api.sla("GetSlaSettings")
+    with pytest.raises(grpc.aio.AioRpcError):
+        await api.sla("SetSlaTargets", targets={"priorities": [{"priority": "low"}]})
+    with pytest.raises(grpc.aio.AioRpcError):
+        await api.sla("SetCalendar", calendar={**BERLIN, "country": "FR", "subdivision": ""})
+    assert await api.sla("GetSlaSettings") == before
+
+
 async def test_who_has_seen_an_older_state_changes_nothing(api: Api) -> None:
     """A stale etag is refused, and the targets stay."""
     stale = (await api.sla("GetSlaSettings")).etag

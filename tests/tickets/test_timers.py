@@ -13,14 +13,18 @@ from servicekit import migrate
 from servicekit.database import Database
 from servicekit.ids import uuid7
 from services.tickets import life
+from services.tickets.calendars import OFFICE, calendar
 from services.tickets.desk import Caller, Desk, NewEntry, NewTicket, utc_now
+from services.tickets.policy_desk import PolicyDesk
 from services.tickets.rows import Stored
+from services.tickets.sla_desk import SlaDesk
 from services.tickets.sla_store import TimerStore
+from services.tickets.targets import Targets
 from services.tickets.tickets import Change
 from services.tickets.timers import Timers
 from tests.support.servers import DatabaseFor
 from tests.tickets.conftest import Agent, Running
-from tests.tickets.test_store import old_ticket
+from tests.tickets.test_store import add_old_ticket
 
 
 class Watch:
@@ -177,6 +181,25 @@ async def test_a_ticket_that_cannot_be_looked_at_holds_up_no_other(shop: Shop) -
     assert shop.woken == [sound.ticket.id, broken.ticket.id]
 
 
+async def test_a_tenant_whose_time_zone_is_gone_stops_no_other_tenant_s_timers(shop: Shop) -> None:
+    """Clocks that cannot be set by new targets are left as they are; the timers of all other tenants ring."""
+    gone = Shop(shop.running, uuid7())
+    for one in (gone, shop):
+        await one.open(priority="urgent")
+    settings = SlaDesk(shop.running.store, PolicyDesk(shop.running.store, shop.running.doorbell))
+    await settings.set_calendar(gone.caller, calendar("Europe/Berlin", OFFICE))
+    async with shop.running.database.driver_tenant(gone.caller.tenant_id) as connection:
+        await connection.execute(
+            'UPDATE tickets.sla_settings SET calendar = calendar || \'{"time_zone": "Europe/Atlantis"}\' '
+            "WHERE tenant_id = $1",
+            gone.caller.tenant_id,
+        )
+    await settings.set_targets(shop.caller, {"urgent": Targets(0.5)}, [])
+    shop.watch.forward(minutes=40)
+    await shop.timers.ring()
+    assert await shop.kinds() == ["created", "breached"]
+
+
 async def test_the_timers_sleep_until_something_is_due(shop: Shop) -> None:
     """A running process rings by itself: a timer that is set to ring soon wakes it through the doorbell."""
     desk = Desk(shop.running.store, shop.running.inbox)
@@ -243,7 +266,7 @@ async def test_tickets_that_were_there_before_there_were_clocks_get_theirs(shop:
     assert (await shop.get(opened)).ticket.clocks == opened.ticket.clocks
 
 
-async def test_the_migration_sets_a_timer_for_each_ticket_that_is_not_closed(fresh_database_for: DatabaseFor) -> None:
+async def test_the_migrations_set_a_timer_for_each_ticket_that_is_not_closed(fresh_database_for: DatabaseFor) -> None:
     """Tickets of all tenants from before there were clocks are looked at as soon as the service runs."""
     made = fresh_database_for("tickets")
     await migrate.downgrade(made.owner_url, "services.tickets", "0006")
@@ -251,9 +274,7 @@ async def test_the_migration_sets_a_timer_for_each_ticket_that_is_not_closed(fre
     tenants = [uuid7(), uuid7()]
     for tenant in tenants:
         for number, status in enumerate(("open", "pending", "closed"), 1):
-            row = old_ticket(tenant, number, status)
-            insert = "INSERT INTO tickets.tickets SELECT (jsonb_populate_record(NULL::tickets.tickets, $1)).*"
-            await connection.execute(insert, row)
+            await add_old_ticket(connection, tenant, number, status)
     await migrate.upgrade(made.owner_url, "services.tickets")
     await connection.close()
     database = await Database.connect(made.app_url, schema="tickets", pool_size=2)
