@@ -4,6 +4,7 @@ A service `x` owns schema `x` by role `x_owner`, which runs this; `x_app` serves
 that look across tenants.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +14,7 @@ import asyncpg
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from servicekit.database import connect_arguments
@@ -22,6 +23,7 @@ _ENVIRONMENT = Path(__file__).parent / "migration_environment"
 
 # Another process may be migrating: wait for it longer than any migration may wait for the lock of a table.
 _QUEUE_SECONDS = 120
+_QUEUE_STEP_SECONDS = 0.1
 _LOCK_SECONDS = 4
 _STATEMENT_SECONDS = 60
 
@@ -74,6 +76,7 @@ async def upgrade(url: str, package: str, revision: str = "head") -> None:
 
     Raises:
         sqlalchemy.exc.DBAPIError: a statement failed, or a lock was not had in time; finished migrations stay.
+        TimeoutError: another process migrates the package and took too long.
     """
     await _run(url, package, lambda config: command.upgrade(config, revision))
 
@@ -107,14 +110,31 @@ async def _run(url: str, package: str, action: Callable[[Config], None]) -> None
     )
     try:
         async with engine.connect() as connection:
-            await connection.exec_driver_sql(f"SET lock_timeout = '{_QUEUE_SECONDS}s'")
-            await connection.exec_driver_sql("SELECT pg_advisory_lock(hashtextextended($1, 0))", (package,))
+            await _wait_in_turn(connection, package)
             await connection.exec_driver_sql(f"SET lock_timeout = '{_LOCK_SECONDS}s'")
             await connection.exec_driver_sql(f"SET statement_timeout = '{_STATEMENT_SECONDS}s'")
             await connection.commit()
             await connection.run_sync(migrate)
     finally:
         await engine.dispose()
+
+
+async def _wait_in_turn(connection: AsyncConnection, package: str) -> None:
+    """Return when no other process migrates the package.
+
+    It asks again and again: one that waits within a statement is waited for by whoever builds an index concurrently,
+    and so neither would go on.
+
+    Raises:
+        TimeoutError: the other one took too long.
+    """
+    async with asyncio.timeout(_QUEUE_SECONDS):
+        while True:
+            mine = await connection.exec_driver_sql("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", (package,))
+            await connection.commit()
+            if mine.scalar():
+                return
+            await asyncio.sleep(_QUEUE_STEP_SECONDS)
 
 
 def enable_row_security(op: Operations, schema: str, table: str) -> None:

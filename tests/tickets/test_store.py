@@ -3,6 +3,7 @@
 # ruff: noqa: S608 - only names of ours are written into statements
 
 import json
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -97,17 +98,14 @@ async def test_migrations_go_down_and_up_again(fresh_database_for: DatabaseFor) 
 
 
 async def test_tickets_from_before_places_get_theirs(fresh_database_for: DatabaseFor) -> None:
-    """The migration gives each ticket its place, its reasons and its part in the counts, for every tenant."""
+    """The migrations give each ticket its place, its reasons and its part in the counts, for every tenant."""
     made = fresh_database_for("tickets")
     await migrate.downgrade(made.owner_url, "services.tickets", "0004")
     connection = await asyncpg.connect(made.superuser_url)
     tenants = [uuid7(), uuid7()]
     for tenant in tenants:
         for number, status in enumerate(("open", "open", "pending", "closed"), 1):
-            await connection.execute(
-                "INSERT INTO tickets.tickets SELECT (jsonb_populate_record(NULL::tickets.tickets, $1)).*",
-                old_ticket(tenant, number, status),
-            )
+            await add_old_ticket(connection, tenant, number, status)
     await migrate.upgrade(made.owner_url, "services.tickets")
     places = await connection.fetch("SELECT * FROM tickets.places")
     kinds = await connection.fetch("SELECT tenant_id, status, sum(tickets) AS n FROM tickets.totals GROUP BY 1, 2")
@@ -123,6 +121,18 @@ async def test_tickets_from_before_places_get_theirs(fresh_database_for: Databas
     await database.close()
 
 
+async def add_old_ticket(connection: "asyncpg.Connection[Any]", tenant_id: UUID, number: int, status: str) -> None:
+    """Insert a ticket as it was before there were places, and take its number."""
+    await connection.execute(
+        "INSERT INTO tickets.ticket_numbers VALUES ($1, $2) ON CONFLICT (tenant_id) DO UPDATE SET last_number = $2",
+        *(tenant_id, number),
+    )
+    await connection.execute(
+        "INSERT INTO tickets.tickets SELECT (jsonb_populate_record(NULL::tickets.tickets, $1)).*",
+        old_ticket(tenant_id, number, status),
+    )
+
+
 def old_ticket(tenant_id: UUID, number: int, status: str) -> str:
     """Return the row of a ticket as it was before there were places, as JSON."""
     now = "2026-01-02T03:04:05Z"
@@ -130,7 +140,7 @@ def old_ticket(tenant_id: UUID, number: int, status: str) -> str:
     texts = {"customer_id": "c", "subject": "s", "channel": "email", "priority": "low", "assigned_to": ""}
     derived = {"signals": {}, "rank_key": -number, "parts": [], "searchable": "", "card_version": 1, "message_count": 1}
     counters = {"number": number, "entry_count": 1, "conversation_version": 1, "revision": 1}
-    row = {
+    row: dict[str, Any] = {
         "tenant_id": str(tenant_id),
         "id": str(uuid7()),
         "status": status,

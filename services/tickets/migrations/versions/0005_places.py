@@ -53,7 +53,6 @@ CREATE INDEX places_in_order ON tickets.places
 CREATE INDEX places_of_an_agent ON tickets.places
     (tenant_id, ranking, assigned_to, status, tier DESC, rank_key DESC, start_time, ticket_id) WHERE assigned_to <> '';
 CREATE INDEX places_of_a_customer ON tickets.places (tenant_id, customer_id, ranking);
-CREATE INDEX tickets_newest_of_status ON tickets.tickets (tenant_id, status, create_time DESC, id);
 
 CREATE TABLE tickets.totals (
     tenant_id uuid NOT NULL,
@@ -79,31 +78,6 @@ CREATE TABLE tickets.depths (
 """
 
 _TENANT_TABLES = ("rankings", "places", "totals", "depths")
-
-# The owner sees no tenant's rows while row security is forced on it, too; this lasts for the transaction. The cards of
-# these tickets end with their reasons.
-_FILL = r"""
-ALTER TABLE tickets.tickets NO FORCE ROW LEVEL SECURITY;
-ALTER TABLE tickets.rankings NO FORCE ROW LEVEL SECURITY;
-ALTER TABLE tickets.places NO FORCE ROW LEVEL SECURITY;
-ALTER TABLE tickets.totals NO FORCE ROW LEVEL SECURITY;
-ALTER TABLE tickets.depths NO FORCE ROW LEVEL SECURITY;
-INSERT INTO tickets.rankings (tenant_id, number, policy_version, state)
-    SELECT DISTINCT tenant_id, 1, 1, 'active' FROM tickets.tickets;
-INSERT INTO tickets.places
-    SELECT tenant_id, CASE WHEN status = 'closed' THEN 0 ELSE 1 END, id, status, priority, channel, assigned_to,
-        customer_id, 0, rank_key, start_time, coalesce(substring(card FROM ',"reasons":(\[.*\])$'), '[]')
-    FROM tickets.tickets WHERE card_version > 0;
-INSERT INTO tickets.totals (tenant_id, status, priority, channel, assigned_to, tickets)
-    SELECT tenant_id, status, priority, channel, assigned_to, count(*) FROM tickets.places GROUP BY 1, 2, 3, 4, 5;
-INSERT INTO tickets.depths (tenant_id, ranking, status, tier, step, tickets)
-    SELECT tenant_id, ranking, status, tier, floor(rank_key * 16), count(*) FROM tickets.places GROUP BY 1, 2, 3, 4, 5;
-ALTER TABLE tickets.tickets FORCE ROW LEVEL SECURITY;
-ALTER TABLE tickets.rankings FORCE ROW LEVEL SECURITY;
-ALTER TABLE tickets.places FORCE ROW LEVEL SECURITY;
-ALTER TABLE tickets.totals FORCE ROW LEVEL SECURITY;
-ALTER TABLE tickets.depths FORCE ROW LEVEL SECURITY;
-"""
 
 # Tenants with a ranking that is being built, or with one that nobody reads any more.
 _TO_DO = """
@@ -163,7 +137,7 @@ END $$
 
 
 def upgrade() -> None:
-    """Make the tables and fill them from the tickets that are there."""
+    """Make the tables; 0011 fills them from the tickets that are there."""
     for statement in _TABLES.split(";\n"):
         if statement.strip():
             op.execute(statement)
@@ -173,9 +147,6 @@ def upgrade() -> None:
     let_spanning_read(op, "tickets", "rankings")
     for table in ("totals", "depths"):
         grant_spanning(op, "tickets", table, "INSERT")
-    for statement in _FILL.split(";\n"):
-        if statement.strip():
-            op.execute(statement)
     create_spanning_function(op, "tickets", "tenants_with_rankings_to_do(timestamptz)", _TO_DO)
     op.execute(_ERASE)
 
@@ -184,6 +155,5 @@ def downgrade() -> None:
     """Drop everything that `upgrade` made."""
     op.execute(_ERASE_BEFORE)
     op.execute("DROP FUNCTION tickets.tenants_with_rankings_to_do(timestamptz)")
-    op.execute("DROP INDEX tickets.tickets_newest_of_status")
     for table in _TENANT_TABLES:
         op.execute(f"DROP TABLE tickets.{table}")

@@ -39,26 +39,11 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
     ORDER BY h.learn_time NULLS FIRST LIMIT at_most
 $$"""
 
-# The order of before weighed otherwise: every inbox that there is, is put in order anew beside the one that is read.
-# The owner sees no tenant's rows while row security is forced on it, too; this lasts for the transaction.
-_ANEW = (
-    "ALTER TABLE tickets.rankings NO FORCE ROW LEVEL SECURITY",
-    """
-    INSERT INTO tickets.rankings (tenant_id, number, policy_version, state)
-    SELECT tenant_id, 2, 1, 'building' FROM tickets.rankings
-    """,
-    "ALTER TABLE tickets.rankings FORCE ROW LEVEL SECURITY",
-)
-
 
 def upgrade() -> None:
-    """Make the tables, and the function that says which tenants it is time to learn from; order all inboxes anew."""
+    """Make the tables, and the function that says which tenants it is time to learn from."""
     op.execute(_POLICIES)
     op.execute(_HANDLING_TIMES)
-    # The newest closed tickets, from which handling times are learned.
-    op.execute(
-        "CREATE INDEX tickets_newest_closed ON tickets.tickets (tenant_id, close_time DESC) WHERE status = 'closed'"
-    )
     for table in ("policies", "handling_times"):
         enable_row_security(op, "tickets", table)
     grant(op, "tickets", "policies", "SELECT, INSERT")
@@ -66,13 +51,10 @@ def upgrade() -> None:
     for table in ("ticket_numbers", "handling_times"):
         let_spanning_read(op, "tickets", table)
     create_spanning_function(op, "tickets", "tenants_to_learn_from(timestamptz, integer)", _TO_LEARN)
-    for statement in _ANEW:
-        op.execute(statement)
 
 
 def downgrade() -> None:
     """Drop everything that `upgrade` made."""
     op.execute("DROP FUNCTION tickets.tenants_to_learn_from(timestamptz, integer)")
     op.execute("DROP POLICY spanning ON tickets.ticket_numbers")
-    op.execute("DROP INDEX tickets.tickets_newest_closed")
     op.execute("DROP TABLE tickets.policies, tickets.handling_times")

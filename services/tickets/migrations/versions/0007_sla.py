@@ -45,16 +45,6 @@ CREATE TABLE tickets.timers (
     FOREIGN KEY (tenant_id, ticket_id) REFERENCES tickets.tickets ON DELETE CASCADE
 )"""
 
-# Tickets that are there already get their clocks when their timers ring, which is at once. The owner sees no tenant's
-# rows while row security is forced on it, too; this lasts for the transaction.
-_FILL = (
-    "ALTER TABLE tickets.tickets NO FORCE ROW LEVEL SECURITY",
-    "ALTER TABLE tickets.timers NO FORCE ROW LEVEL SECURITY",
-    "INSERT INTO tickets.timers SELECT tenant_id, id, now() FROM tickets.tickets WHERE status <> 'closed'",
-    "ALTER TABLE tickets.tickets FORCE ROW LEVEL SECURITY",
-    "ALTER TABLE tickets.timers FORCE ROW LEVEL SECURITY",
-)
-
 _DUE = """
 CREATE FUNCTION tickets.due_timers(until timestamptz, refused uuid[], at_most integer)
 RETURNS TABLE (tenant_id uuid, ticket_id uuid)
@@ -89,8 +79,6 @@ def upgrade() -> None:
     """Make the columns, the tables and the functions."""
     for column in _COLUMNS:
         op.execute(f"ALTER TABLE tickets.tickets ADD COLUMN {column}")
-    op.execute("CREATE INDEX tickets_due ON tickets.tickets (tenant_id, due_time) WHERE due_time IS NOT NULL")
-    op.execute("CREATE INDEX tickets_breached ON tickets.tickets (tenant_id, status) WHERE breached_count > 0")
     op.execute(_SETTINGS)
     op.execute(_TIMERS)
     op.execute("CREATE INDEX timers_in_order ON tickets.timers (wake_time)")
@@ -101,8 +89,6 @@ def upgrade() -> None:
         enable_row_security(op, "tickets", table)
         grant(op, "tickets", table)
         let_spanning_read(op, "tickets", table)
-    for statement in _FILL:
-        op.execute(statement)
     for signature, definition in _FUNCTIONS.items():
         create_spanning_function(op, "tickets", signature, definition)
 

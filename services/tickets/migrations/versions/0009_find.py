@@ -144,27 +144,6 @@ BEGIN
 END $$
 """
 
-# The owner sees no tenant's rows while row security is forced on it, too; this lasts for the transaction. What the shop
-# said before is put into words by the database, which folds a few letters otherwise than the service does.
-_FILL = """
-SET LOCAL statement_timeout = '1h';
-ALTER TABLE tickets.tickets NO FORCE ROW LEVEL SECURITY;
-ALTER TABLE tickets.messages NO FORCE ROW LEVEL SECURITY;
-ALTER TABLE tickets.ticket_words NO FORCE ROW LEVEL SECURITY;
-INSERT INTO tickets.ticket_words (tenant_id, ticket_id, asked, said)
-    SELECT t.tenant_id, t.id,
-        tickets.words_of(t),
-        tickets.marked_words(t.tenant_id, 's', coalesce(said.words, ''))
-    FROM tickets.tickets t LEFT JOIN (
-        SELECT tenant_id, ticket_id, left(string_agg(' ' || regexp_replace(lower(normalize(content, NFKC)),
-            '[^[:alnum:]'']+', ' ', 'g'), ''), 200000) AS words
-        FROM tickets.messages WHERE from_agent AND hide_time IS NULL GROUP BY tenant_id, ticket_id
-    ) AS said ON said.tenant_id = t.tenant_id AND said.ticket_id = t.id;
-ALTER TABLE tickets.tickets FORCE ROW LEVEL SECURITY;
-ALTER TABLE tickets.messages FORCE ROW LEVEL SECURITY;
-ALTER TABLE tickets.ticket_words FORCE ROW LEVEL SECURITY
-"""
-
 
 def upgrade() -> None:
     """Make the index of words, what keeps it true, and the function that asks it."""
@@ -175,9 +154,6 @@ def upgrade() -> None:
     op.execute(_MARKED)
     op.execute(_WORDS_OF)
     op.execute(_FOLLOW)
-    for statement in _FILL.split(";\n"):
-        op.execute(statement)
-    op.execute("CREATE INDEX ticket_words_text ON tickets.ticket_words USING gin ((asked || said))")
     op.execute(_ON_INSERT)
     op.execute(_ON_UPDATE)
     create_spanning_function(op, "tickets", "find_words(tsquery, integer)", _FIND)
