@@ -22,7 +22,8 @@ from services.tickets.tickets import Ticket
 FOLD_EVERY = 64
 """A writer in so many replaces the rows of its tenant's counts by their sums."""
 
-# What is counted is the place that lists show: in the active ranking, or the settled one.
+# A ticket is counted once, by the place that lists show: in the active ranking, or the settled one. Steps are counted
+# in the ranking that is being built, too, so that it can take over as it is.
 _PUT = f"""
 WITH given AS (
     SELECT * FROM unnest($5::integer[], $6::smallint[], $7::float8[], $8::text[])
@@ -43,9 +44,9 @@ WITH given AS (
 ), steps AS (
     INSERT INTO tickets.depths (tenant_id, ranking, status, tier, step, tickets)
     SELECT $1, ranking, status, tier, floor(rank_key * {STEPS})::integer AS step, sum(change) FROM (
-        SELECT ranking, status, tier, rank_key, -1 AS change FROM before WHERE ranking = ANY ($4::integer[])
+        SELECT ranking, status, tier, rank_key, -1 AS change FROM before
         UNION ALL
-        SELECT ranking, $9, tier, rank_key, 1 FROM given WHERE ranking = ANY ($4::integer[])
+        SELECT ranking, $9, tier, rank_key, 1 FROM given
     ) AS moved GROUP BY ranking, status, tier, step HAVING sum(change) <> 0
     RETURNING id
 ), kinds AS (
@@ -88,7 +89,6 @@ SELECT $1, ranking, status, tier, step, sum(tickets) FROM gone
 GROUP BY ranking, status, tier, step HAVING sum(tickets) <> 0
 """
 _LIVE = "SELECT number, policy_version, state FROM tickets.rankings WHERE tenant_id = $1 AND state <> 'retired'"
-# What is read before every placing, in one go.
 _OF_CUSTOMER = """
 SELECT r.number, r.policy_version, r.state, c.lifetime_value, c.churn_probability, c.origin, c.update_time
 FROM tickets.rankings r
@@ -118,16 +118,17 @@ class PlaceStore:
         self._rankings: Rankings | None = None
 
     async def customer(self, customer_id: str) -> Customer:
-        """Return what is known of a customer, and know the rankings; the transaction must hold the placing lock."""
+        """Return what is known of a customer, and know the rankings; to place a ticket see `Shop.customer`."""
         rows = (await self._connection.exec_driver_sql(_OF_CUSTOMER, (self._tenant_id, customer_id))).all()
         if not rows:
             await self.rankings()
             return await self.customer(customer_id)
-        self._rankings = _rankings(rows)
-        known = rows[0]
-        if known.origin is None:
-            return Customer()
-        return Customer(known.lifetime_value, known.churn_probability, known.origin, known.update_time)
+        self._rankings = rankings_of(rows)
+        return customer_of(rows[0])
+
+    def know(self, rankings: Rankings) -> None:
+        """Use rankings that were read under the tenant's placing lock."""
+        self._rankings = rankings
 
     async def rankings(self) -> Rankings:
         """Return the rankings in which changes count now; the transaction must hold the tenant's placing lock."""
@@ -136,7 +137,7 @@ class PlaceStore:
             if not rows:
                 await self._connection.exec_driver_sql(_FIRST, (self._tenant_id,))
                 rows = await self._live()
-            self._rankings = _rankings(rows)
+            self._rankings = rankings_of(rows)
         return self._rankings
 
     async def _live(self) -> Sequence[Any]:
@@ -170,7 +171,15 @@ class PlaceStore:
         await self._connection.exec_driver_sql(_FOLD_DEPTHS, (self._tenant_id,))
 
 
-def _rankings(rows: Sequence[Any]) -> Rankings:
+def customer_of(row: Any) -> Customer:
+    """Return the customer of a row that joins the copy of one, if there is any."""
+    if row.origin is None:
+        return Customer()
+    return Customer(row.lifetime_value, row.churn_probability, row.origin, row.update_time)
+
+
+def rankings_of(rows: Sequence[Any]) -> Rankings:
+    """Return the live rankings of a tenant, of which there are rows."""
     found = {row.state: Ranking(row.number, row.policy_version) for row in rows}
     return Rankings(found["active"], found.get("building"))
 

@@ -16,7 +16,7 @@ from services.tickets.changes import Kind
 from services.tickets.facts import Customer, Tier
 from services.tickets.language import Signals
 from services.tickets.place_store import PlaceStore
-from services.tickets.places import STEPS, Ranking
+from services.tickets.places import SETTLED, STEPS, Ranking
 from services.tickets.rows import signals_of
 
 # What was being built is gone from the moment on: nobody can have begun to read it.
@@ -27,7 +27,10 @@ _BEGIN = """
 INSERT INTO tickets.rankings (tenant_id, number, policy_version, state)
 SELECT $1, max(number) + 1, $2::integer, 'building' FROM tickets.rankings WHERE tenant_id = $1 RETURNING number
 """
-_WAITING_IDS = "SELECT ticket_id FROM tickets.places WHERE tenant_id = $1 AND ranking = $2 ORDER BY ticket_id"
+# The tickets themselves, not their places: a process of an earlier release, still running, makes none.
+_WAITING_IDS = """
+SELECT id FROM tickets.tickets WHERE tenant_id = $1 AND status <> 'closed' AND card_version > 0 ORDER BY id
+"""
 _WAITING = """
 SELECT t.id, t.priority, t.start_time, t.tags, t.pinned, t.escalated, t.signals::text AS signals, t.customer_id,
     t.card_version, c.lifetime_value, c.churn_probability, c.origin, c.update_time
@@ -35,14 +38,19 @@ FROM tickets.tickets t
 LEFT JOIN tickets.customer_copies c ON c.tenant_id = t.tenant_id AND c.customer_id = t.customer_id
 WHERE t.tenant_id = $1 AND t.id = ANY ($2::uuid[]) AND t.status <> 'closed'
 """
-# What a writer has placed already is newer, or the same; what one is placing now replaces this.
+# What a writer has placed already is newer, or the same; what one is placing now replaces this. While places are added
+# the ranking cannot be given up, so that none is added behind whoever takes the places of such a ranking away.
 _ADD = """
+WITH still AS MATERIALIZED (
+    SELECT FROM tickets.rankings WHERE tenant_id = $1 AND number = $2 AND state = 'building' FOR SHARE
+)
 INSERT INTO tickets.places (tenant_id, ranking, ticket_id, status, priority, channel, assigned_to, customer_id, tier,
     rank_key, start_time, reasons)
 SELECT $1, $2, t.id, t.status, t.priority, t.channel, t.assigned_to, t.customer_id, given.tier, given.rank_key,
     t.start_time, given.reasons
 FROM unnest($3::uuid[], $4::smallint[], $5::float8[], $6::text[]) AS given (ticket_id, tier, rank_key, reasons)
 JOIN tickets.tickets t ON t.tenant_id = $1 AND t.id = given.ticket_id
+WHERE EXISTS (SELECT FROM still)
 ON CONFLICT DO NOTHING
 """
 # Cards of version 1 end with the reasons of the ranking in which they were made.
@@ -50,26 +58,68 @@ _SHORTEN = r"""
 UPDATE tickets.tickets SET card = regexp_replace(card, ',"reasons":\[.*\]$', ''), card_version = 2
 WHERE tenant_id = $1 AND id = ANY ($2::uuid[]) AND card_version = 1
 """
-_COUNT = f"""
+# A ticket may have been closed or erased by somebody just when its place was added, and processes of an earlier release
+# close and open tickets without knowing of places.
+_MISPLACED = f"""
+SELECT p.ticket_id FROM tickets.places p LEFT JOIN tickets.tickets t ON t.tenant_id = $1 AND t.id = p.ticket_id
+WHERE p.tenant_id = $1 AND p.ranking = $2 AND coalesce(t.status, 'closed') = 'closed'
+UNION ALL
+SELECT t.id FROM tickets.tickets t JOIN tickets.places p ON p.tenant_id = $1 AND p.ticket_id = t.id
+WHERE t.tenant_id = $1 AND t.status <> 'closed' AND p.ranking = {SETTLED}
+"""
+_LOCK_TICKETS = "SELECT FROM tickets.tickets WHERE tenant_id = $1 AND id = ANY ($2::uuid[]) ORDER BY id FOR UPDATE"
+_CLEAN = f"""
+DELETE FROM tickets.places p
+WHERE tenant_id = $1 AND ranking IN ({SETTLED}, $2) AND ticket_id = ANY ($3::uuid[])
+AND (ranking = {SETTLED}) IS DISTINCT FROM
+    (SELECT t.status = 'closed' FROM tickets.tickets t WHERE t.tenant_id = $1 AND t.id = p.ticket_id)
+"""
+_SETTLE = f"""
+WITH missing AS (
+    SELECT * FROM tickets.tickets t WHERE tenant_id = $1 AND status = 'closed' AND card_version > 0 AND NOT EXISTS (
+        SELECT FROM tickets.places p WHERE p.tenant_id = $1 AND p.ticket_id = t.id AND p.ranking = {SETTLED}
+    ) ORDER BY id LIMIT $2 FOR SHARE OF t
+)
+INSERT INTO tickets.places (tenant_id, ranking, ticket_id, status, priority, channel, assigned_to, customer_id, tier,
+    rank_key, start_time, reasons)
+SELECT $1, {SETTLED}, id, status, priority, channel, assigned_to, customer_id, 0, rank_key, start_time, '[]'
+FROM missing
+ON CONFLICT DO NOTHING
+"""
+# Places and counts change together, so what is missing in one moment is missing until it is added: nobody has to wait.
+_RECOUNT_STEPS = f"""
 INSERT INTO tickets.depths (tenant_id, ranking, status, tier, step, tickets)
-SELECT $1, $2, status, tier, floor(rank_key * {STEPS})::integer AS step, count(*)
-FROM tickets.places WHERE tenant_id = $1 AND ranking = $2 GROUP BY status, tier, step
+SELECT $1, ranking, status, tier, step, sum(tickets) FROM (
+    SELECT ranking, status, tier, floor(rank_key * {STEPS})::integer AS step, count(*) AS tickets
+    FROM tickets.places WHERE tenant_id = $1 AND ranking IN ({SETTLED}, $2) GROUP BY ranking, status, tier, step
+    UNION ALL
+    SELECT ranking, status, tier, step, -tickets FROM tickets.depths
+    WHERE tenant_id = $1 AND ranking IN ({SETTLED}, $2)
+) AS missing GROUP BY ranking, status, tier, step HAVING sum(tickets) <> 0
+"""
+_RECOUNT_KINDS = f"""
+INSERT INTO tickets.totals (tenant_id, status, priority, channel, assigned_to, tickets)
+SELECT $1, status, priority, channel, assigned_to, sum(tickets) FROM (
+    SELECT status, priority, channel, assigned_to, count(*) AS tickets
+    FROM tickets.places WHERE tenant_id = $1 AND ranking IN ({SETTLED}, $2)
+    GROUP BY status, priority, channel, assigned_to
+    UNION ALL
+    SELECT status, priority, channel, assigned_to, -tickets FROM tickets.totals WHERE tenant_id = $1
+) AS missing GROUP BY status, priority, channel, assigned_to HAVING sum(tickets) <> 0
 """
 _TELL = f"""
 INSERT INTO tickets.changes (tenant_id, kind, ticket_id, number, revision, status, previous_status, rank_key,
     previous_rank_key, start_time, tier)
 SELECT $1, '{Kind.MOVED.value}', t.id, t.number, t.revision, t.status, t.status, made.rank_key, old.rank_key,
     t.start_time, made.tier
-FROM tickets.places made
-JOIN tickets.places old ON old.tenant_id = $1 AND old.ticket_id = made.ticket_id AND old.ranking = $3
-JOIN tickets.tickets t ON t.tenant_id = $1 AND t.id = made.ticket_id
-WHERE made.tenant_id = $1 AND made.ranking = $2 AND made.rank_key <> old.rank_key
+FROM unnest($4::uuid[]) AS given (id)
+JOIN tickets.places made ON made.tenant_id = $1 AND made.ticket_id = given.id AND made.ranking = $2
+JOIN tickets.places old ON old.tenant_id = $1 AND old.ticket_id = given.id AND old.ranking = $3
+JOIN tickets.tickets t ON t.tenant_id = $1 AND t.id = given.id
+WHERE made.rank_key <> old.rank_key
 """
-# A ticket may have been closed or erased by somebody just when its place was added.
-_CLEAN = """
-DELETE FROM tickets.places p WHERE tenant_id = $1 AND ranking = $2 AND NOT EXISTS (
-    SELECT FROM tickets.tickets t WHERE t.tenant_id = $1 AND t.id = p.ticket_id AND t.status <> 'closed'
-)
+_LOCK_BUILDING = """
+SELECT number FROM tickets.rankings WHERE tenant_id = $1 AND number = $2 AND state = 'building' FOR UPDATE
 """
 _RETIRE = """
 UPDATE tickets.rankings SET state = 'retired', retire_time = now() WHERE tenant_id = $1 AND state = 'active'
@@ -129,9 +179,9 @@ class RankingStore:
         await self._run(_ABANDON)
         return Ranking((await self._run(_BEGIN, policy_version)).scalar_one(), policy_version)
 
-    async def waiting_ids(self, ranking: int) -> list[UUID]:
-        """Return the tickets that have a place in a ranking."""
-        return list((await self._run(_WAITING_IDS, ranking)).scalars())
+    async def waiting_ids(self) -> list[UUID]:
+        """Return the tickets that are not closed."""
+        return list((await self._run(_WAITING_IDS)).scalars())
 
     async def waiting(self, ids: Sequence[UUID]) -> list[Waiting]:
         """Return those of the tickets that are not closed."""
@@ -156,19 +206,35 @@ class RankingStore:
         """Take the reasons out of cards of version 1."""
         await self._run(_SHORTEN, list(ids))
 
+    async def clean(self, ranking: int) -> None:
+        """Remove the places that a ranking, all of whose places were added, must not have; nor the settled one."""
+        ids = list((await self._run(_MISPLACED, ranking)).scalars())
+        if ids:
+            await self._run(_LOCK_TICKETS, ids)
+            await self._run(_CLEAN, ranking, ids)
+
+    async def settle(self, at_most: int) -> int:
+        """Give closed tickets without a place, which an earlier release closed, the settled one; return how many."""
+        added: int = (await self._run(_SETTLE, at_most)).rowcount
+        return added
+
+    async def recount(self, ranking: int) -> None:
+        """Make all counts those of the settled ranking and of one that is about to take over."""
+        if (await self._run(_LOCK_BUILDING, ranking)).first() is not None:
+            await self._run(_RECOUNT_STEPS, ranking)
+            await self._run(_RECOUNT_KINDS, ranking)
+
     async def take_over(self, ranking: int) -> bool:
-        """Put a complete ranking in the place of the active one and tell the watchers; False when it was given up."""
-        found = await self._places.rankings()
-        if found.building is None or found.building.number != ranking:
+        """Put a complete ranking in the place of the active one; False when it was given up."""
+        if (await self._run(_LOCK_BUILDING, ranking)).first() is None:
             return False
-        for old in (ranking, found.active.number):
-            await self._run(_FORGET_DEPTHS, old)
-        await self._run(_CLEAN, ranking)
-        await self._run(_COUNT, ranking)
-        await self._run(_TELL, ranking, found.active.number)
         await self._run(_RETIRE)
         await self._run(_ACTIVATE, ranking)
         return True
+
+    async def tell(self, ranking: int, former: int, ids: Sequence[UUID]) -> None:
+        """Tell whoever watches which of the tickets the ranking moved that took over from a former one."""
+        await self._run(_TELL, ranking, former, list(ids))
 
     async def old(self, retired_before: datetime) -> list[int]:
         """Return the rankings that nobody reads any more."""

@@ -2,7 +2,8 @@
 
 The new ranking is built beside the active one, a batch at a time, while every writer places its tickets in both: what a
 batch finds there it leaves, and what it adds a writer replaces. So when the last batch is done the new ranking is
-complete, and takes over in one transaction, the only moment at which writers wait. Each page is read from one ranking,
+complete; what is wrong in it, and in the counts, is put right beside the writers, too. It takes over by changing two
+rows, the only moment at which writers wait, and the watchers are told afterwards. Each page is read from one ranking,
 and the pages that go on with a list that was begun in the old one find its rows for a while.
 """
 
@@ -30,6 +31,7 @@ _SWEPT_AFTER = KEPT_FOR + timedelta(minutes=1)
 _AT_ONCE = 500
 _LANES = 2
 _REMOVED_AT_ONCE = 5_000
+_SETTLED_AT_ONCE = 5_000
 _CHECK_SECONDS = 60.0
 _RETRY_SECONDS = 5.0
 
@@ -92,7 +94,7 @@ class Reranking:
             rankings = await shop.places.rankings()
             if rankings.building is None:
                 return False
-            ids = await shop.rankings.waiting_ids(rankings.active.number)
+            ids = await shop.rankings.waiting_ids()
         building, batches = rankings.building, _batches(ids)
 
         async def lane() -> None:
@@ -103,13 +105,31 @@ class Reranking:
         async with asyncio.TaskGroup() as lanes:
             for _ in range(_LANES):
                 lanes.create_task(lane())
+        await self._complete(tenant_id, building)
         async with self._store.shop(tenant_id) as shop:
             await shop.wait_for_placers()
             taken = await shop.rankings.take_over(building.number)
         if taken:
             await self._inbox.changed(tenant_id)
             _log.info("ranking_took_over", tenant_id=str(tenant_id), policy_version=building.policy_version)
+            for some in _batches(ids):
+                async with self._store.shop(tenant_id) as shop:
+                    await shop.rankings.tell(building.number, rankings.active.number, some)
         return taken
+
+    async def _complete(self, tenant_id: UUID, building: Ranking) -> None:
+        """Make a ranking whose places were all added exact, beside the writers, who keep it so from then on."""
+        async with self._store.shop(tenant_id) as shop:
+            # Whoever placed a ticket without seeing what a batch had added has ended when this returns.
+            await shop.wait_for_placers()
+        async with self._store.shop(tenant_id) as shop:
+            await shop.rankings.clean(building.number)
+        settled = _SETTLED_AT_ONCE
+        while settled == _SETTLED_AT_ONCE:
+            async with self._store.shop(tenant_id) as shop:
+                settled = await shop.rankings.settle(_SETTLED_AT_ONCE)
+        async with self._store.shop(tenant_id) as shop:
+            await shop.rankings.recount(building.number)
 
     async def _place(self, tenant_id: UUID, ranking: Ranking, ids: Sequence[UUID]) -> None:
         """Place a batch of tickets in a ranking."""

@@ -124,6 +124,30 @@ async def test_counts_are_folded_by_changes_that_move_no_ticket(agent: Agent) ->
     await counted(agent)
 
 
+async def test_what_a_process_of_an_earlier_release_did_is_put_right_by_the_next_ranking(agent: Agent) -> None:
+    """It opens, closes and reopens tickets without places and counts; no ticket is lost, no count stays wrong."""
+    tickets = [(await agent.open())["id"] for _ in range(4)]
+    await agent.ask("UpdateTicket", ticket=tickets[0], status="closed")
+    copy = (
+        "INSERT INTO tickets.tickets SELECT (jsonb_populate_record(t, jsonb_build_object("
+        "'id', gen_random_uuid(), 'number', 100 + t.number))).* "
+        "FROM tickets.tickets t WHERE id = ANY ($1::uuid[])"
+    )
+    change = (
+        "UPDATE tickets.tickets SET status = $2, card_version = 1, "
+        "close_time = CASE WHEN $2 = 'closed' THEN update_time END WHERE id = $1"
+    )
+    async with agent.running.database.driver_tenant(agent.tenant_id) as connection:
+        await connection.execute(copy, tickets[:2])
+        await connection.execute(change, tickets[0], "open")
+        await connection.execute(change, tickets[3], "closed")
+    reranking = Reranking(agent.running.store, agent.running.inbox, agent.running.inbox._doorbell)
+    await order_anew(agent, reranking, "fifo", 2)
+    assert (await agent.inbox())["pagination"]["total"] == 4
+    assert len((await agent.inbox())["tickets"]) == 4
+    await counted(agent)
+
+
 async def fill(agent: Agent, keys: list[float]) -> None:
     """Give a tenant with one open ticket so many more of them, with these keys."""
     async with agent.running.database.driver_tenant(agent.tenant_id) as connection:
@@ -215,19 +239,18 @@ async def test_a_list_of_the_public_api_costs_the_same_statements_whatever_is_in
     assert all(first >= second for first, second in pairwise(keys))
 
 
-@pytest.mark.parametrize("filters", [Filters(), Filters(assigned_to="ann"), Filters(customer_id="c-rare")])
+@pytest.mark.parametrize("filters", [Filters(), Filters(assigned_to="ann"), Filters(customer_id="c")])
 async def test_a_list_of_the_public_api_reads_a_page_whatever_is_in_it(agent: Agent, filters: Filters) -> None:
     """Of all statuses together, and of one agent's or one customer's tickets, no more is read than is listed."""
     await agent.open()
     draw = random.Random(8)
     await fill(agent, [draw.uniform(0, 30) for _ in range(4000)])
-    some = "(SELECT id FROM tickets.tickets WHERE tenant_id = $1 AND number < 4)"
     async with agent.running.database.driver_tenant(agent.tenant_id) as connection:
-        for table, key in (("places", "ticket_id"), ("tickets", "id")):
-            await connection.execute(
-                f"UPDATE tickets.{table} SET assigned_to = 'ann', customer_id = 'c-rare' WHERE {key} IN {some}",
-                agent.tenant_id,
-            )
+        await connection.execute("UPDATE tickets.tickets SET assigned_to = 'ann', customer_id = 'c' WHERE number < 4")
+        await connection.execute(
+            "UPDATE tickets.places p SET assigned_to = t.assigned_to, customer_id = t.customer_id "
+            "FROM tickets.tickets t WHERE t.id = p.ticket_id AND t.number < 4"
+        )
     engine = agent.running.database.engine.sync_engine
     seen: list[tuple[str, Any]] = []
 

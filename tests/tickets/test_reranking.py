@@ -16,6 +16,7 @@ from servicekit.ids import uuid7
 from services.tickets.places import KEPT_FOR, SETTLED
 from services.tickets.policies import PRESETS
 from services.tickets.policy_store import Version
+from services.tickets.ranking_store import Standing
 from services.tickets.reranking import Reranking
 from tests.support.waiting import eventually
 from tests.tickets.calls import refusal
@@ -205,6 +206,18 @@ async def test_a_ranking_that_is_begun_gives_up_the_one_before_it(agent: Agent, 
     async with agent.running.store.shop(agent.tenant_id) as shop:
         assert (await shop.places.rankings()).active == last
     assert {number for keys in (await places_of(agent)).values() for number in keys} == {1, last.number}
+
+
+async def test_a_ranking_that_was_given_up_gets_no_places(agent: Agent) -> None:
+    """A batch that comes late adds nothing that nobody would ever take away."""
+    await some_tickets(agent, 1)
+    async with agent.running.store.shop(agent.tenant_id) as shop:
+        late = await shop.rankings.begin(2)
+        await shop.rankings.begin(2)
+        (ticket,) = await shop.rankings.waiting_ids()
+        await shop.rankings.add(late.number, [Standing(ticket, 0, 1.0, ())])
+        assert not await shop.rankings.take_over(late.number)
+    assert late.number not in (await places_of(agent))[ticket]
 
 
 async def test_whoever_watches_is_told_of_every_move(agent: Agent, reranking: Reranking) -> None:
