@@ -191,7 +191,8 @@ def _check_country(country: str, subdivision: str) -> None:
 
 @cache
 def _time_zones() -> frozenset[str]:
-    return frozenset(available_timezones())
+    # What these mean, each machine says for itself.
+    return frozenset(available_timezones()) - {"Factory", "localtime"}
 
 
 @lru_cache(maxsize=512)

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from services.tickets import scoring
 from services.tickets.facts import Facts, Tier
+from services.tickets.language import Signals
 from services.tickets.policies import Policy
 from services.tickets.scoring import Score
 from services.tickets.weighing import PRIORITY_WEIGHT, counted_churn
@@ -105,12 +106,20 @@ def alternatives(facts: Facts, target: Target) -> list[Alternative]:
         found.append(Alternative("churn_risk", words, replace(facts, customer=customer)))
     signals = facts.signals
     if signals.urgency > 0:
-        calmer = replace(signals, urgency=0.0, urgent_words=())
-        found.append(Alternative("urgent_words", "its text did not press for time", replace(facts, signals=calmer)))
+        calmer = replace(signals, urgency=0.0, urgent_words=(), rules=())
+        found.append(Alternative("urgent_words", _pressing(signals), replace(facts, signals=calmer)))
     if signals.upset > 0:
         calmer = replace(signals, upset=0.0, upset_words=())
         found.append(Alternative("sentiment", "the customer did not sound upset", replace(facts, signals=calmer)))
     return found
+
+
+def _pressing(signals: Signals) -> str:
+    """Return what a ticket would be like without all that raises its urgency."""
+    if not signals.rules:
+        return "its text did not press for time"
+    rules = "no keyword rule of the shop raised its urgency"
+    return f"its text did not press for time and {rules}" if signals.urgent_words else rules
 
 
 def counterfactuals(given: Sequence[tuple[Alternative, int]]) -> list[Counterfactual]:

@@ -34,7 +34,8 @@ class Facts:
         priority: low, normal, high or urgent.
         customer: what is known of the customer.
         signals: what the text says.
-        answer_hours: working hours within which an answer is due; None where only the priority says so.
+        answer_hours: working hours within which an answer is due, infinite where none is promised; None where only the
+            priority says so.
         answer_origin: where that target comes from.
         topic_weight: what the tenant's stored topic alerts add for this ticket, in units of the rank; bounded there.
         topics: which of them match.

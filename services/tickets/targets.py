@@ -1,5 +1,6 @@
 """What a shop promises: hours of work until a first answer, until each next one, and until a matter is settled."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
@@ -72,13 +73,16 @@ class SlaSettings:
         return Targets(**chosen)
 
     def answer(self, priority: str, tags: Collection[str]) -> tuple[float | None, str]:
-        """Return the hours of work until a first answer, and who says so; (None, "") until a tenant says anything."""
+        """Return the hours of work until a first answer, and who says so: infinite where none is promised.
+
+        (None, "") until a tenant says anything.
+        """
         if self.revision == 1:
             return None, ""
         rule = next((rule for rule in self.tags if rule.tag in tags), None)
         named = rule is not None and rule.targets.first_response is not None
         origin = f"target of the tag {rule.tag}" if rule is not None and named else f"target of priority {priority}"
-        return self.targets(priority, tags).first_response, origin
+        return self.targets(priority, tags).first_response or math.inf, origin
 
 
 def check_targets(priorities: Mapping[str, Targets], tags: Sequence[TagTargets]) -> None:
@@ -92,6 +96,8 @@ def check_targets(priorities: Mapping[str, Targets], tags: Sequence[TagTargets])
         raise SlaTargetsInvalidError("priorities", f"name {min(unknown)[:32]!r}, which is none")
     if len(tags) > MAX_TAG_RULES:
         raise SlaTargetsInvalidError("tags", f"are at most {MAX_TAG_RULES}")
+    if not all(rule.tag.strip() for rule in tags):
+        raise SlaTargetsInvalidError("tags", "name an empty tag")
     if len({rule.tag for rule in tags}) < len(tags):
         raise SlaTargetsInvalidError("tags", "name a tag twice")
     for targets in priorities.values():

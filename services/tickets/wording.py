@@ -109,6 +109,8 @@ def _priority(_policy: Policy, facts: Facts) -> tuple[str, str, str, str]:
 
 def _answer_target(policy: Policy, facts: Facts) -> tuple[str, str, str, str]:
     hours = weighing.answer_hours(facts)
+    if math.isinf(hours):
+        return "none", facts.answer_origin, "No answer is promised.", "No answer promised"
     worked = "" if policy.calendar.always_open else " of work"
     sentence = f"An answer is due within {hours:g} hour{'' if hours == 1 else 's'}{worked}."
     origin = facts.answer_origin or f"usual target for the priority {facts.priority}"

@@ -65,6 +65,24 @@ def test_an_alternative_differs_in_what_it_names(known: Facts) -> None:
     assert f"its priority were {known.priority}" not in {each.words for each in found}
 
 
+@pytest.mark.parametrize(
+    ("words", "rules", "said"),
+    [
+        (("today",), (), "its text did not press for time"),
+        ((), ("legal",), "no keyword rule of the shop raised its urgency"),
+        (("today",), ("legal",), "its text did not press for time and no keyword rule of the shop raised its urgency"),
+    ],
+)
+def test_the_counterfactual_of_hurry_names_what_raises_it(
+    words: tuple[str, ...], rules: tuple[str, ...], said: str
+) -> None:
+    """What would be gone is the text's own hurry, the shop's keyword rules, or both."""
+    known = Facts(NOW, signals=Signals(urgency=0.5, urgent_words=words, rules=rules))
+    alternative = next(one for one in comparing.alternatives(known, lambda _: (None, "")) if one.name == "urgent_words")
+    assert alternative.words == said
+    assert not alternative.facts.signals.rules
+
+
 def test_counterfactuals_are_told_in_words_the_most_telling_first() -> None:
     """How many places, which way, and under which condition; what moves nothing is not told."""
     given_ = [

@@ -14,6 +14,7 @@ from services.tickets.facts import Customer, Facts, Tier
 from services.tickets.language import Signals, analyse
 from services.tickets.policies import BASE_RANGE, DEFAULT, PRESETS, Policy
 from services.tickets.scoring import POINTS, explain, key, score_micros
+from services.tickets.targets import SlaSettings, TagTargets, Targets
 from tests.tickets.orders import NOW, customers, every_policy, facts, fractions, priorities, rank
 
 PREDECESSOR = PRESETS["predecessor"]
@@ -153,6 +154,19 @@ def test_saying_it_again_and_again_adds_next_to_nothing(phrase: str, times: int)
     once, often = analyse("", [phrase]), analyse("", [". ".join([phrase] * times)])
     placed = [rank(Customer(), "normal", said).key for said in (once, often)]
     assert abs(placed[1] - placed[0]) * POINTS < 1
+
+
+def test_a_ticket_that_nobody_promises_to_answer_is_lifted_by_no_target() -> None:
+    """A tag or a priority without a first answer counts as nothing promised, and the explanation says so."""
+    settings = SlaSettings(priorities={"urgent": Targets(1.0)}, tags=(TagTargets("spam", Targets(0)),), revision=2)
+    for priority, tags, origin in (
+        ("urgent", ["spam"], "target of the tag spam"),
+        ("low", [], "target of priority low"),
+    ):
+        hours, said = settings.answer(priority, tags)
+        known = Facts(NOW, priority, answer_hours=hours, answer_origin=said)
+        part = next(part for part in rank(DEFAULT, known).parts if part.name == "answer_target")
+        assert (part.micros, part.input, part.sentence, part.origin) == (0, "none", "No answer is promised.", origin)
 
 
 def test_unknown_counts_as_middling_and_says_so() -> None:

@@ -262,9 +262,10 @@ def test_the_first_rule_of_a_ticket_s_tags_comes_before_its_priority() -> None:
         ({"low": Targets(resolution=2001.0)}, ()),
         ({"low": Targets(float("nan"))}, ()),
         ({}, (TagTargets("vip", Targets()), TagTargets("vip", Targets()))),
+        ({}, (TagTargets(" ", Targets()),)),
         ({}, tuple(TagTargets(str(number), Targets()) for number in range(101))),
     ],
-    ids=["unknown priority", "negative", "more than a year", "not a number", "twice", "too many"],
+    ids=["unknown priority", "negative", "more than a year", "not a number", "twice", "empty tag", "too many"],
 )
 def test_impossible_targets_are_refused(priorities: dict[str, Targets], tags: tuple[TagTargets, ...]) -> None:
     """Targets that nobody can mean are refused, saying which."""
