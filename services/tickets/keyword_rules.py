@@ -13,10 +13,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import islice
 
 from services.tickets.alerts import words
 from services.tickets.errors import KeywordRulesInvalidError
-from services.tickets.language import Signals, clauses, compiled_phrase, is_negated, said_now
+from services.tickets.language import MOST_PLACES, Signals, clauses, compiled_phrase, is_negated, said_now
 
 MAX_RULES = 100
 MAX_PHRASES = 500
@@ -143,13 +144,13 @@ def _by_first_word(rules: tuple[KeywordRule, ...]) -> Mapping[str, Sequence[tupl
 
 def matching(rules: KeywordRules, subject: str, message: str) -> dict[str, str]:
     """Return the names of the rules that match, each with the phrase that it found, in the order of the rules."""
-    text = f"{subject[:_MAX_ANALYSED]}\n{said_now(message[:_MAX_ANALYSED])}"
+    text = f"{subject[:_MAX_ANALYSED]}\n{said_now(message)}"
     patterns = _by_first_word(rules.rules)
     hits: dict[int, str] = {}
     for clause in clauses(text):
         for word in dict.fromkeys(clause.split()):
             for place, pattern in patterns.get(word, ()):
-                for match in pattern.finditer(clause) if place not in hits else ():
+                for match in islice(pattern.finditer(clause), MOST_PLACES) if place not in hits else ():
                     if not is_negated(clause, match.start()):
                         hits[place] = match[0].strip()
                         break

@@ -107,6 +107,14 @@ def test_no_phrase_makes_a_hostile_text_slow(phrase: str) -> None:
     assert time.process_time() - started < 1
 
 
+def test_many_phrases_that_are_denied_everywhere_are_not_slow() -> None:
+    """A hundred phrases, each of which stands in thousands of places of one clause without counting in any."""
+    rules = checked([KeywordRule("r", tuple(f"a/w{number}" for number in range(100)), "high")], [], 1)
+    started = time.process_time()
+    assert matching(rules, "", "no a " * 4000) == {}
+    assert time.process_time() - started < 1
+
+
 def api(agent: Agent, scopes: tuple[str, ...] = ("tickets.read", "policies.write")) -> Any:
     """Return a caller of LanguageService."""
 

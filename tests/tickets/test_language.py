@@ -68,6 +68,24 @@ def test_what_is_denied_is_not_asked_for(intent: str, said: str, denied: str) ->
     assert analyse("", [denied]).intent != intent
 
 
+FAILED_WISHES = {
+    "I haven't received my refund": "refund",
+    "I still did not get my refund": "refund",
+    "I couldn't cancel my order on the website, can you do it?": "cancel",
+    "I was not able to cancel my order online": "cancel",
+    "Don't forget to cancel my order": "cancel",
+    "I cannot log in to my account": "account",
+    "I never got the return label": "return",
+    "I didn't receive my order": "order_status",
+}
+
+
+@pytest.mark.parametrize(("text", "intent"), FAILED_WISHES.items(), ids=list(FAILED_WISHES))
+def test_a_wish_that_failed_is_no_denial_of_it(text: str, intent: str) -> None:
+    """Who could not cancel, or has not got the refund, still wants it."""
+    assert analyse("", [text]).intent == intent
+
+
 @pytest.mark.parametrize("text", ["not bad at all", "no problem, I am happy", "great service, thanks", "hello"])
 def test_calm_texts_are_calm(text: str) -> None:
     """A complaint that is negated is none."""
@@ -138,12 +156,19 @@ def test_every_intent_has_a_name_and_a_handling_time() -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", ["cancel ", "a", "-", "\n", "> a ", "on x wrote:\n", "!", "change to ship to ", "\u2019"]
+    "unit", ["cancel ", "a", "-", "\n", "> a ", "on x wrote:\n", "!", "change to ship to ", "\u2019", "no sue "]
 )
 def test_hostile_texts_cost_bounded_time(unit: str) -> None:
     """A megabyte of anything is read in well under a second."""
     started = time.process_time()
     analyse(unit * 100, [unit * (1_000_000 // len(unit))])
+    assert time.process_time() - started < 1
+
+
+def test_many_hostile_messages_cost_bounded_time() -> None:
+    """Earlier messages are asked for the intent, but not for as much again each."""
+    started = time.process_time()
+    analyse("", [f"zz{number} {'sue ' * 4990}" for number in range(21)])
     assert time.process_time() - started < 1
 
 
@@ -164,6 +189,13 @@ READINGS = {
 def test_only_what_the_customer_says_now_is_read(text: str, said: str) -> None:
     """Quotations above and below, signatures and notes of mail programs are taken off; never everything."""
     assert said_now(text).strip() == said
+
+
+@pytest.mark.parametrize("below", ["", "please cancel my order"])
+def test_a_quotation_that_is_longer_than_what_is_read_does_not_speak(below: str) -> None:
+    """What the customer says below it is not seen, so nothing is known; least of all what is quoted."""
+    signals = analyse("", ["> I want a refund for this vase\n" * 800 + below])
+    assert (signals.intent, signals.urgency, signals.upset) == (UNKNOWN, 0, 0)
 
 
 LANGUAGES = {
@@ -209,6 +241,14 @@ def test_capitals_curly_quotes_and_emoji_do_not_change_the_matter() -> None:
     assert loud.upset > plain.upset
 
 
+def test_capitals_change_neither_intent_nor_urgency_of_any_letter() -> None:
+    """Every letter of the project, in its own case and in capitals."""
+    for line in LETTERS.read_text("utf-8").splitlines():
+        text = orjson.loads(line)["text"]
+        plain, loud = analyse("", [text.lower()]), analyse("", [text.lower().upper()])
+        assert (plain.intent, plain.urgency) == (loud.intent, loud.urgency), text
+
+
 def test_signals_are_read_back_as_they_were_stored_by_any_version() -> None:
     """What an earlier version stored lacks names and has others; what a later one stored has more."""
     signals = analyse("", ["I was charged twice, this is urgent"])
@@ -225,3 +265,13 @@ def test_a_thousand_messages_a_second_are_read_on_one_core() -> None:
     for text in texts:
         analyse("", [text])
     assert len(texts) / (time.process_time() - started) > 1000
+
+
+def test_an_accent_does_not_make_a_long_message_slow() -> None:
+    """Messages of a kilobyte in which one name has an accent."""
+    text = "I ordered the blue lamp for my friend and it has not come, can you look where it is? " * 12 + "Zo\u00eb"
+    analyse("", [text])
+    started = time.process_time()
+    for number in range(100):
+        analyse("", [f"{number} {text}"])
+    assert 100 / (time.process_time() - started) > 400

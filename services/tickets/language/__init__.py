@@ -2,6 +2,7 @@
 
 from services.tickets.language.analyser import analyse
 from services.tickets.language.reading import MAX_ANALYSED, clauses, said_now
+from services.tickets.language.rules import MOST_PLACES
 from services.tickets.language.rules import compiled as compiled_phrase
 from services.tickets.language.rules import negated as is_negated
 from services.tickets.language.signals import HANDLING_MINUTES, INTENT_TEXT, INTENTS, UNKNOWN, Signals
@@ -11,6 +12,7 @@ __all__ = [
     "INTENTS",
     "INTENT_TEXT",
     "MAX_ANALYSED",
+    "MOST_PLACES",
     "UNKNOWN",
     "Signals",
     "analyse",

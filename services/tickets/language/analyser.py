@@ -15,6 +15,9 @@ from services.tickets.language.signals import HANDLING_MINUTES, INTENTS, UNKNOWN
 OUTCOMES = (*INTENTS, UNKNOWN)
 RULE_LIFT = 4.0
 """How much likelier a phrase of the rules makes its intent, beyond what the letters taught."""
+SHORT_WORDS = 8
+SHORT_RULE_LIFT = 32.0
+"""The same in a text of at most so many words: it says little beside the phrase."""
 DENIED_SHARE = 0.25
 """How much of the probability of an intent that is named only to deny it goes to "unknown"."""
 MAX_EARLIER = 20
@@ -45,20 +48,23 @@ def analyse(subject: str, messages: Sequence[str]) -> Signals:
     """Return what a ticket's subject and the customer's messages, newest first, say.
 
     The newest message decides; the earlier ones are asked for the intent only where it names none. Time and effect are
-    bounded whatever the text: of each message only the first 20,000 characters are read. A text in another language
+    bounded whatever the text: of each message only the first 20,000 characters are read, and no further message once
+    the earlier ones have come to as much together. A text in another language
     than English is unknown, without hurry and calm, which all count as middling.
     """
     if not messages and not subject:
         return Signals()
     model = shipped()
-    newest = read(messages[0][:MAX_ANALYSED] if messages else "", subject[:MAX_ANALYSED])
+    newest = read(messages[0] if messages else "", subject[:MAX_ANALYSED])
     features = model.features(newest)
     probabilities, intent = intent_of(model, newest, features)
     intents = _matters(newest, intent, probabilities)
+    left = MAX_ANALYSED
     for earlier in messages[1 : 1 + MAX_EARLIER]:
-        if intent not in {UNKNOWN, "other"}:
+        if intent not in {UNKNOWN, "other"} or left <= 0:
             break
-        other = read(earlier[:MAX_ANALYSED])
+        left -= len(earlier)
+        other = read(earlier)
         found, named = intent_of(model, other, model.features(other))
         if named not in {UNKNOWN, "other"}:
             probabilities, intent, intents = found, named, _matters(other, named, found)
@@ -90,8 +96,9 @@ def intent_of(model: Model, given: Read, features: Features) -> tuple[Vector, st
         return probabilities, UNKNOWN
     for label, probability in zip(model.intent.labels, model.intent.probabilities(features), strict=True):
         probabilities[OUTCOMES.index(label)] = probability
+    lift = SHORT_RULE_LIFT if sum(len(clause.split()) for clause in given.clauses) <= SHORT_WORDS else RULE_LIFT
     for named in given.found.intents:
-        probabilities[OUTCOMES.index(named)] *= RULE_LIFT
+        probabilities[OUTCOMES.index(named)] *= lift
     for denied in given.found.denied_intents:
         place = OUTCOMES.index(denied)
         # What is left of a text in which only a denial was heard is in part nothing.
@@ -122,7 +129,7 @@ def urgency_of(model: Model, given: Read, features: Features) -> tuple[float, tu
     pressing = sum(
         LEVEL_URGENCY[level] * float(one) for level, one in zip(model.urgency.labels, probabilities, strict=True)
     )
-    by_rules, phrases = rules.urgency(given.found, loud=given.loud)
+    by_rules, phrases = rules.urgency(given.found)
     urgency = round(min(max(pressing + URGENCY_OF_RULES * by_rules, 0.0), 1.0), 2)
     if urgency < LEAST_URGENCY:
         return 0.0, ()

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ LABEL_COLUMNS = ("label", "category", "intent")
 """The names that the column of labels may have, the first that is there counts."""
 MAX_BYTES = 512 * 1024 * 1024
 _SHOWN = 60
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 class ExamplesError(ValueError):
@@ -82,8 +84,8 @@ def _table(path: Path, text: str) -> Examples:
 def _clinc(path: Path, text: str, part: str) -> Examples:
     try:
         lists: dict[str, Any] = json.loads(text)
-    except ValueError as error:
-        raise ExamplesError(f"{path.name} is not JSON") from error
+    except (ValueError, RecursionError) as error:
+        raise ExamplesError(f"{path.name} is not JSON, or nested too deeply") from error
     name = "val" if part == "test" and "test" not in lists else part
     if name not in lists:
         raise ExamplesError(f"{path.name} has no list '{name}'; its lists are {', '.join(lists)[:_SHOWN] or 'none'}")
@@ -98,9 +100,12 @@ def _pairs(path: Path, name: str, given: Any) -> list[tuple[str, str]]:
         raise ExamplesError(f"{path.name}: '{name}' is no list")
     for place, pair in enumerate(given):
         if not (isinstance(pair, list) and len(pair) == len(("text", "label")) and all(map(_is_text, pair))):
-            raise ExamplesError(f"{path.name}: entry {place} of '{name}' is not [text, label]")
+            raise ExamplesError(
+                f"{path.name}: entry {place} of '{name}' is not [text, label], or holds half a character"
+            )
     return [(text, label) for text, label in given]
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value)
+    # JSON can hold half of a pair of surrogates, which is no character.
+    return isinstance(value, str) and bool(value) and not _HALF.search(value)

@@ -3,7 +3,7 @@
 Only the commands use it; a running service reads what was fitted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,10 +77,15 @@ def temperature(sums: Matrix, wanted: NDArray[np.int64]) -> float:
     """Return the temperature at which the probabilities fit the labels best; the texts must be new to the weights."""
     each = np.arange(len(wanted))
 
-    def loss(log: float) -> float:
-        return float(-np.log(soft(sums, float(np.exp(log)))[each, wanted] + _LEAST).mean())
+    def loss(temperature: float) -> float:
+        return float(-np.log(soft(sums, temperature)[each, wanted] + _LEAST).mean())
 
-    return float(np.exp(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").x))
+    return best_temperature(loss)
+
+
+def best_temperature(loss: Callable[[float], float]) -> float:
+    """Return the temperature at which a loss is least."""
+    return float(np.exp(minimize_scalar(lambda log: loss(float(np.exp(log))), bounds=(-3.0, 3.0), method="bounded").x))
 
 
 def folds(labels: Sequence[str], count: int = FOLDS, seed: int = 7) -> NDArray[np.int64]:

@@ -1,5 +1,6 @@
 """Which language a text is in: by its script, or by the small words that each language has most of."""
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
@@ -7,7 +8,7 @@ from functools import cache
 UNTOLD = "und"
 """The answer where it cannot be told (ISO 639-2)."""
 
-_SCRIPTS = (
+_SCRIPTS: tuple[tuple[str, tuple[tuple[int, int], ...]], ...] = (
     ("ja", ((0x3040, 0x30FF),)),
     ("ko", ((0xAC00, 0xD7AF), (0x1100, 0x11FF))),
     ("zh", ((0x4E00, 0x9FFF), (0x3400, 0x4DBF))),
@@ -20,6 +21,11 @@ _SCRIPTS = (
 )
 """Scripts that tell a language by themselves; of languages that share one, the most written."""
 _UKRAINIAN = frozenset("\u0456\u0457\u0454\u0491")
+_OTHER_LETTERS = re.compile("[^\x00-\u036f]")
+_OF_SCRIPT = {
+    language: re.compile("[" + "".join(f"{chr(low)}-{chr(high)}" for low, high in ranges) + "]")
+    for language, ranges in _SCRIPTS
+}
 _SHARE = 0.3
 _LETTERS_READ = 2000
 
@@ -118,9 +124,11 @@ def _script(text: str) -> str:
     """Return the language that the script of most letters tells, "" for Latin letters and for none."""
     if text.isascii():
         return ""
-    letters = [ord(character) for character in text if character.isalpha()]
-    for language, ranges in _SCRIPTS:
-        share = sum(any(low <= letter <= high for low, high in ranges) for letter in letters)
-        if share > _SHARE * len(letters):
+    others = "".join(filter(str.isalpha, _OTHER_LETTERS.findall(text)))
+    least = _SHARE * sum(map(str.isalpha, text)) if others else 0.0
+    if len(others) <= least:
+        return ""
+    for language, letters in _OF_SCRIPT.items():
+        if len(letters.findall(others)) > least:
             return "uk" if language == "ru" and _UKRAINIAN & set(text) else language
     return ""

@@ -1,7 +1,8 @@
 """Brings a text into the form in which it is read: what the customer says now, in clauses of plain words.
 
 Quoted replies, the heads of quoted mails, signatures and the notes of mail programs are taken off; a text that is
-nothing else stays as it is. Apostrophes are straightened, so that `didn't` is one word however it is typed.
+nothing else stays as it is, unless it was too long to be read to its end. Apostrophes are straightened, so
+that `didn't` is one word however it is typed.
 """
 
 import re
@@ -43,12 +44,17 @@ _LOUD_SHARE = 0.7
 
 
 def said_now(text: str) -> str:
-    """Return what of a message is the customer's own and new; everything, if that would leave nothing."""
-    lines = text.replace("\r\n", "\n").split("\n")
-    if below := _BELOW_IS_QUOTED.search(text.replace("\r\n", "\n")):
-        lines = text.replace("\r\n", "\n")[: below.start()].split("\n")
+    """Return what of the beginning of a message is the customer's own and new; all of it, if that leaves nothing.
+
+    Of a message that is read in part only, nothing is left then: what the customer says may stand below.
+    """
+    begins = text[:MAX_ANALYSED].replace("\r\n", "\n")
+    below = _BELOW_IS_QUOTED.search(begins)
+    lines = (begins[: below.start()] if below else begins).split("\n")
     kept = "\n".join(_without_signature(_without_quotes(lines))).strip("\n")
-    return kept if kept.strip() else text
+    if kept.strip():
+        return kept
+    return text if len(text) <= MAX_ANALYSED else ""
 
 
 def _without_quotes(lines: list[str]) -> list[str]:

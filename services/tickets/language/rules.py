@@ -1,14 +1,16 @@
 """Rules on a text: phrases that show an intent, hurry or anger, found on whole words and not where they are denied.
 
 A rule is a phrase of whole words: `a/b` means either word, `_` up to two words of any kind. A phrase counts only where
-no negation governs it: in the same clause, at most four words before. Saying a thing again adds nothing, and shouting
-adds a bounded amount. The rules are English.
+no negation governs it: in the same clause, at most four words before. A wish that could not be fulfilled ("couldn't
+cancel", "haven't received my refund", "don't forget to cancel") is no denial of it. Saying a thing again adds nothing,
+and shouting neither. The rules are English.
 """
 
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import islice
 
 # From the most pressing to the least: a text that holds several has the first as its intent.
 INTENT_RULES: dict[str, str] = {
@@ -95,6 +97,17 @@ _NEGATORS = frozenset(
 _PRONOUNS = frozenset({"you", "i", "we", "they", "it", "he", "she"})
 _SCOPE_ENDS = frozenset({"but", "so", "please", "because", "and", "just", "only", "then", "instead", "kindly", "hence"})
 _SCOPE = 4
+MOST_PLACES = 50
+"""In how many places of a clause a phrase is looked at."""
+# What is denied with these did not happen, although it was wanted; unless it is the wish that is denied.
+_FAILURES = frozenset(
+    {"can't", "cant", "cannot", "couldn't", "couldnt", "haven't", "havent", "hasn't", "hasnt", "hadn't", "hadnt"}
+)
+_HAPPENINGS = frozenset({"receive", "received", "get", "got", "gotten", "able", "unable", "forget", "seen", "managed"})
+_WISHES = frozenset({"want", "wanted", "ask", "asked", "asking", "request", "requested"})
+_PERFECT = frozenset({"have", "has", "had"})
+# That nothing is broken is told, not wished for.
+_STATES = frozenset({"damaged", "threat", "danger", "urgent", "waiting", "upset", "pleased"})
 
 _KINDS = {
     **INTENT_RULES,
@@ -156,8 +169,8 @@ def find(clauses: Sequence[str]) -> Found:
     for clause in clauses:
         for word in dict.fromkeys(clause.split()):
             for kind, number, pattern in phrases.get(word, ()):
-                for match in pattern.finditer(clause):
-                    is_denied = negated(clause, match.start())
+                for match in islice(pattern.finditer(clause), MOST_PLACES):
+                    is_denied = negated(clause, match.start(), is_state=kind in _STATES)
                     known = hits.get((kind, number))
                     if known is None or (known[1] and not is_denied):
                         hits[kind, number] = match[0].strip(), is_denied
@@ -167,19 +180,40 @@ def find(clauses: Sequence[str]) -> Found:
     return found
 
 
-def negated(clause: str, start: int) -> bool:
-    """Tell whether a negation governs what begins at `start`: no "please" in between, no question ("can't you")."""
-    following = clause[start:].split(maxsplit=1)[0]
+def negated(clause: str, start: int, *, is_state: bool = False) -> bool:
+    """Tell whether a negation governs what begins at `start`: no "please" in between, no question ("can't you").
+
+    Unless it is a state of things (`is_state`), what was wanted and failed is not denied.
+    """
+    following = clause[start + 1 : clause.find(" ", start + 1)]
     if not following[0].isalnum():
         return False  # An emoji is not denied by what stands before it.
-    for word in reversed(clause[:start].split()[-_SCOPE:]):
+    before = _before(clause, start)
+    for place, word in enumerate(before):
         negates = word in _NEGATORS or word.endswith("n't")
         if negates and following not in _PRONOUNS and following not in {"only", "just"}:
-            return True
+            return is_state or not _failed(word, before[:place], before)
         if word in _SCOPE_ENDS and word not in {"only", "just"}:
             return False
         following = word
     return False
+
+
+def _failed(negator: str, between: Sequence[str], before: Sequence[str]) -> bool:
+    """Tell whether a negation says that what was wanted did not come about."""
+    if not _WISHES.isdisjoint(between):
+        return False
+    return negator in _FAILURES or not _HAPPENINGS.isdisjoint(between) or not _PERFECT.isdisjoint(before)
+
+
+def _before(clause: str, start: int) -> list[str]:
+    """Return the words before a place, the nearest first; no more of the clause is looked at."""
+    found: list[str] = []
+    while start > 0 and len(found) < _SCOPE:
+        begin = clause.rfind(" ", 0, start)
+        found.append(clause[begin + 1 : start])
+        start = begin
+    return found
 
 
 def governed(words: Sequence[str]) -> list[str]:
@@ -189,7 +223,7 @@ def governed(words: Sequence[str]) -> list[str]:
     for word in words:
         if word in _NEGATORS or word.endswith("n't"):
             left = _SCOPE
-        elif word in _SCOPE_ENDS:
+        elif word in _SCOPE_ENDS or word in _HAPPENINGS:
             left = 0
         elif left:
             left -= 1
@@ -197,7 +231,7 @@ def governed(words: Sequence[str]) -> list[str]:
     return found
 
 
-def urgency(found: Found, *, loud: bool) -> tuple[float, tuple[str, ...]]:
+def urgency(found: Found) -> tuple[float, tuple[str, ...]]:
     """Return how much the text presses for time: the strongest sign, and a little for each further kind of sign."""
     signs = [
         (strength, found.plain[kind])
@@ -213,7 +247,7 @@ def urgency(found: Found, *, loud: bool) -> tuple[float, tuple[str, ...]]:
     if not signs:
         return 0.0, ()
     signs.sort(key=lambda sign: -sign[0])
-    strength = signs[0][0] + 0.1 * min(len(signs) - 1, 2) + (0.05 if loud else 0.0)
+    strength = signs[0][0] + 0.1 * min(len(signs) - 1, 2)
     return round(min(strength, 1.0), 2), _unique(phrase for _, phrases in signs for phrase in phrases)[:5]
 
 
