@@ -1,5 +1,6 @@
 """Counts that are kept, not made: they are always what counting would give, and pages far down begin by them."""
 
+import asyncio
 import random
 from collections import Counter
 from itertools import pairwise
@@ -145,6 +146,30 @@ async def test_what_a_process_of_an_earlier_release_did_is_put_right_by_the_next
     await order_anew(agent, reranking, "fifo", 2)
     assert (await agent.inbox())["pagination"]["total"] == 4
     assert len((await agent.inbox())["tickets"]) == 4
+    await counted(agent)
+
+
+async def test_counts_stay_right_whoever_writes_folds_erases_and_orders_anew_at_once(agent: Agent) -> None:
+    """Writers, folders, erasures and rankings that take over meet on the same few tickets."""
+    tickets = [(await agent.open())["id"] for _ in range(8)]
+    reranking = Reranking(agent.running.store, agent.running.inbox, agent.running.inbox._doorbell)
+
+    async def write(number: int) -> None:
+        draw = random.Random(number)
+        for _ in range(8):
+            await act(agent, reranking, draw.choice(["close", "reopen", "priority", "assign"]), draw.choice(tickets), 2)
+            await act(agent, reranking, draw.choice(["open", "fold"]), None if number else tickets[0], number)
+
+    async def erase() -> None:
+        for _ in range(4):
+            await act(agent, reranking, "erase", (await agent.open())["id"], 0)
+
+    working = [asyncio.create_task(one) for one in (write(0), write(1), write(2), erase())]
+    turn = 0
+    while turn < 2 or not all(task.done() for task in working):
+        await act(agent, reranking, "anew", tickets[0], turn % 4)
+        turn += 1
+    await asyncio.gather(*working)
     await counted(agent)
 
 
