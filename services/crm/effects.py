@@ -41,7 +41,7 @@ class Tickets(Protocol):
     """Where events of tickets go."""
 
     async def send(self, tenant_id: UUID, events: Sequence[pb.TicketEvent]) -> Sequence[int]:
-        """Apply events in their order and in one transaction; return what each came to."""
+        """Apply events in their order, each by itself; return what each came to."""
 
 
 class Shops(Protocol):

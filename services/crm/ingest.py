@@ -38,7 +38,7 @@ class Ingest:
         self._forgotten = forgotten
 
     async def send(self, tenant_id: UUID, events: Sequence[pb.TicketEvent]) -> list[int]:
-        """Apply events in their order and in one transaction; return what each came to.
+        """Apply events in their order, each by itself; return what each came to.
 
         Raises: as for `apply`.
         """

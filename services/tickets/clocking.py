@@ -15,12 +15,16 @@ AT_ONCE = 500
 """How many tickets get their clocks by new settings in one transaction."""
 
 
-async def clocked(shop: Shop, ticket: Ticket, now: datetime) -> tuple[Ticket, Sequence[tuple[News, str]]]:
-    """Return a ticket that is locked with its clocks as of a moment, and what is to be told of which of them."""
+async def clocked(
+    shop: Shop, ticket: Ticket, said: Sequence[Said], now: datetime
+) -> tuple[Ticket, Sequence[tuple[News, str]]]:
+    """Return a ticket that is locked with its clocks as of a moment, and what is to be told of which of them.
+
+    `said` is the messages of the ticket and of those that were merged into it, oldest first.
+    """
     settings = await shop.sla.settings()
-    by_ticket = await shop.sla.said(ticket.family)
     rules = rules_of(settings, ticket)
-    clocks, news = advanced(ticket.clocks, situation_of(ticket, _together(by_ticket, ticket.family), now), rules, now)
+    clocks, news = advanced(ticket.clocks, situation_of(ticket, said, now), rules, now)
     return replace(ticket, clocks=_with_snooze(clocks, ticket)), news
 
 

@@ -138,7 +138,7 @@ class Desk:
             message = _message(ticket, entry, now)
             await shop.add_message(message)
             await shop.record(ticket.id, "create", caller.principal, now, {"message": str(message.id)})
-            stored = await place(shop, ticket, added=searchable([new.subject, new.initial_message]))
+            stored = await place(shop, ticket, written=[message])
         await self._inbox.changed(caller.tenant_id)
         return stored, [message]
 

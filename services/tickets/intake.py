@@ -1,4 +1,4 @@
-"""Takes a helpdesk's events in: all of a call in one transaction, each event once."""
+"""Takes a helpdesk's events in: each in a transaction of its own, and once."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,29 +29,32 @@ class Intake:
         """Apply events in their order and return what each came to.
 
         Raises:
-            ConversationFullError: a ticket holds as many messages and notes as it may; nothing of the call is applied.
+            ConversationFullError: a ticket holds as many messages and notes as it may. What came before that event is
+                applied, and a duplicate when the call is repeated; the event and those after it are not.
         """
         now = self._clock()
-        async with self._store.shop(caller.tenant_id) as shop:
-            await shop.lock_external({(event.connection_id, event.external_id) for event in events})
-            results = [await self._apply(shop, caller, event, now) for event in events]
-        if any(taken.outcome is not Outcome.DUPLICATE for taken in results):
-            await self._inbox.changed(caller.tenant_id)
+        results: list[Taken] = []
+        try:
+            for event in events:
+                # Not one transaction for all: it would keep others waiting for its locks until its last event.
+                async with self._store.shop(caller.tenant_id) as shop:
+                    results.append(await self._apply(shop, caller, event, now))
+        finally:
+            if any(taken.outcome is not Outcome.DUPLICATE for taken in results):
+                await self._inbox.changed(caller.tenant_id)
         return results
 
     async def _apply(self, shop: Shop, caller: Caller, event: Event, now: datetime) -> Taken:
         request_id = f"event:{event.event_id}"
-        if known := await shop.ticket_of_request(request_id):
-            return Taken(Outcome.DUPLICATE, known)
         before, is_new = await self._ticket(shop, event, now)
         if not await shop.remember_request(request_id, before.id, now):
             return Taken(Outcome.DUPLICATE, await shop.ticket_of_request(request_id) or before.id)
         if is_new:
             await shop.insert(before)
         ticket, outcome = applied(before, event, now)
-        ticket, wrote = await self._add_entries(shop, ticket, event.messages, now)
-        texts = [one.content for one in wrote]
-        newest = max((plausible(one.created, now) for one in wrote), default=None)
+        ticket, written = await self._add_entries(shop, ticket, event.messages, now, is_new=is_new)
+        texts = [one.content for one in written if not one.from_agent]
+        newest = max((one.create_time for one in written if not one.from_agent), default=None)
         if newest is not None:
             ticket = life.heard(ticket, newest, now)
         subject_changed = ticket.subject != before.subject
@@ -61,7 +64,10 @@ class Intake:
             added = ticket.entry_count - before.entry_count
             kept = {"provider": event.provider, "added": added, "fields": differences(before, ticket)}
             await shop.record(ticket.id, "ingest", caller.principal, now, kept)
-        await place(shop, ticket, added=searchable(texts), search_anew=subject_changed)
+        if is_new:
+            await place(shop, ticket, written=written)
+        else:
+            await place(shop, ticket, added=searchable(texts), search_anew=subject_changed)
         if ticket.merged_into is not None:
             await self._tell(shop, ticket.merged_into, newest, now)
         return Taken(outcome, ticket.id, told)
@@ -87,11 +93,13 @@ class Intake:
         return new_ticket(event, uuid7(), number, now), True
 
     async def _add_entries(
-        self, shop: Shop, ticket: Ticket, entries: Sequence[ExternalMessage], now: datetime
-    ) -> tuple[Ticket, list[ExternalMessage]]:
-        """Add the messages and notes that are not known yet; return the ticket and those that the customer wrote."""
-        wrote: list[ExternalMessage] = []
-        known = await shop.known_entries(ticket.id, [one.external_id for one in entries]) if entries else set()
+        self, shop: Shop, ticket: Ticket, entries: Sequence[ExternalMessage], now: datetime, *, is_new: bool
+    ) -> tuple[Ticket, list[Message]]:
+        """Add the messages and notes that are not known yet; return the ticket and the messages."""
+        written: list[Message] = []
+        known: set[str] = set()
+        if entries and not is_new:
+            known = await shop.known_entries(ticket.id, [one.external_id for one in entries])
         for one in entries:
             if one.external_id in known:
                 continue
@@ -100,10 +108,10 @@ class Intake:
             if one.internal:
                 await shop.add_note(_note(ticket, one, now))
                 continue
-            await shop.add_message(_message(ticket, one, now))
-            if not one.from_agent:
-                wrote.append(one)
-        return ticket, wrote
+            written.append(_message(ticket, one, now))
+        if written:
+            await shop.add_message(*written)
+        return ticket, written
 
 
 def _message(ticket: Ticket, one: ExternalMessage, now: datetime) -> Message:

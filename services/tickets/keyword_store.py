@@ -5,11 +5,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import orjson
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.tickets.keyword_rules import DEFAULT, KeywordRule, KeywordRules
+from services.tickets.rows import Row
 from services.tickets.tables import keyword_rules
 
 
@@ -28,17 +30,19 @@ class KeywordStore:
     def __init__(self, connection: AsyncConnection, tenant_id: UUID) -> None:
         self._connection = connection
         self._tenant_id = tenant_id
+        self._known: StoredRules | None = None
+
+    def know(self, stored: StoredRules) -> None:
+        """Use rules that were read in this transaction."""
+        self._known = stored
 
     async def get(self) -> StoredRules:
         """Return the rules."""
+        if self._known is not None:
+            return self._known
         query = select(keyword_rules).where(keyword_rules.c.tenant_id == self._tenant_id)
         row = (await self._connection.execute(query)).mappings().first()
-        if row is None:
-            return StoredRules()
-        rules = tuple(KeywordRule(one["name"], tuple(one["phrases"]), one["level"]) for one in row["rules"])
-        return StoredRules(
-            KeywordRules(rules, tuple(row["member_tags"]), row["revision"]), row["principal"], row["update_time"]
-        )
+        return rules_of(row) if row else StoredRules()
 
     async def lock(self) -> StoredRules:
         """Return the rules; nobody else can change them until the transaction ends."""
@@ -58,3 +62,11 @@ class KeywordStore:
         statement = insert(keyword_rules).values(tenant_id=self._tenant_id, **values)
         statement = statement.on_conflict_do_update(index_elements=[keyword_rules.c.tenant_id], set_=values)
         await self._connection.execute(statement)
+        self._known = stored
+
+
+def rules_of(row: Row) -> StoredRules:
+    """Return the rules of a row, whichever of the two drivers read it."""
+    kept, tags = (orjson.loads(one) if isinstance(one, str) else one for one in (row["rules"], row["member_tags"]))
+    rules = tuple(KeywordRule(one["name"], tuple(one["phrases"]), one["level"]) for one in kept)
+    return StoredRules(KeywordRules(rules, tuple(tags), row["revision"]), row["principal"], row["update_time"])

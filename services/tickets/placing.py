@@ -6,6 +6,7 @@ from datetime import datetime
 from services.tickets import cards, scoring
 from services.tickets.alerts import searchable
 from services.tickets.clocking import clocked, told_of
+from services.tickets.conversations import conversation_of
 from services.tickets.errors import TicketNotFoundError
 from services.tickets.facts import Customer, Facts, Tier
 from services.tickets.keyword_rules import applied
@@ -17,7 +18,7 @@ from services.tickets.ranking_store import Waiting
 from services.tickets.rows import Stored
 from services.tickets.scoring import Rank
 from services.tickets.store import Placement, Shop
-from services.tickets.tickets import Ticket
+from services.tickets.tickets import Message, Ticket
 
 
 async def find(shop: Shop, reference: str, *, lock: bool = False) -> Stored:
@@ -89,25 +90,35 @@ async def facts_of_many(shop: Shop, tickets: Sequence[Waiting]) -> list[Facts]:
 
 
 async def place(
-    shop: Shop, ticket: Ticket, *, added: str = "", search_anew: bool = False, now: datetime | None = None
+    shop: Shop,
+    ticket: Ticket,
+    *,
+    added: str = "",
+    search_anew: bool = False,
+    written: Sequence[Message] | None = None,
+    now: datetime | None = None,
 ) -> Stored:
     """Store a ticket that is locked, with everything that is derived of it.
 
     `added` is what its new messages add to what topic alerts search; `search_anew` reads all of it again, for when the
-    subject changed or messages were hidden. The ticket's clocks are judged as of `now`, or of its last change.
+    subject changed or messages were hidden. `written` is all messages of a ticket that was opened in this transaction:
+    they are not read back. The ticket's clocks are judged as of `now`, or of its last change.
     """
-    conversation = await shop.conversation(ticket.family)
-    texts = conversation.customer_texts
-    rules = (await shop.keywords.get()).rules
-    signals = applied(rules, analyse(ticket.subject, texts), ticket.subject, texts, ticket.tags)
     everything = None
+    if written is not None:
+        conversation = conversation_of(written)
+        everything = searchable([ticket.subject, *(one.content for one in written if not one.from_agent)])
+    else:
+        conversation = await shop.conversation(ticket.family)
     if search_anew:
         everything = searchable([ticket.subject, *await shop.customer_texts(ticket.family)])
         await shop.find_said_anew(ticket)
     customer = await shop.customer(ticket.customer_id)
+    texts, rules = conversation.customer_texts, (await shop.keywords.get()).rules
+    signals = applied(rules, analyse(ticket.subject, texts), ticket.subject, texts, ticket.tags)
     facts = await facts_of(shop, ticket, signals, customer, added=added, everything=everything)
     alarm, now = ticket.clocks.alarm, now or ticket.update_time
-    ticket, news = await clocked(shop, ticket, now)
+    ticket, news = await clocked(shop, ticket, conversation.said, now)
     rankings = await shop.places.rankings()
     policies = {ranking: await shop.policies.policy(ranking.policy_version) for ranking in rankings.live}
     policy = policies[rankings.active]

@@ -113,6 +113,10 @@ class SlaStore:
             self._settings = settings_of(row) if row else SlaSettings()
         return self._settings
 
+    def know(self, settings: SlaSettings) -> None:
+        """Use settings that were read in this transaction, unless others were before."""
+        self._settings = self._settings or settings
+
     async def settings_to_change(self, now: datetime) -> SlaSettings:
         """Return the same, locked: two who change them at once do so one after the other."""
         first = {**settings_columns(SlaSettings()), "applied_revision": 1, "update_time": now}

@@ -4,15 +4,13 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    ARRAY,
     ColumnElement,
     Select,
-    Text,
     and_,
     func,
     literal_column,
@@ -20,6 +18,7 @@ from sqlalchemy import (
     select,
     text,
     tuple_,
+    union_all,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
@@ -32,6 +31,7 @@ from servicekit.ids import uuid7
 from services.tickets.alerts import MAX_SEARCHABLE
 from services.tickets.cards import CARD_VERSION, LastMessage
 from services.tickets.changes import Marks, Placing, kind_of
+from services.tickets.conversations import HEAD, READ_BACK, Conversation
 from services.tickets.facts import Customer
 from services.tickets.history import Entry
 from services.tickets.history import entry as entry_of
@@ -40,10 +40,12 @@ from services.tickets.language import MAX_ANALYSED, Signals
 from services.tickets.list_store import ListStore
 from services.tickets.place_store import PlaceStore
 from services.tickets.places import SETTLED, Place, Rankings
+from services.tickets.placing_store import before_placing
 from services.tickets.policy_store import KnownPolicies, PolicyStore
 from services.tickets.ranking_store import RankingStore
 from services.tickets.rows import Stored, message_of, note_of
 from services.tickets.scoring import Rank
+from services.tickets.sla import Said
 from services.tickets.sla_rows import clock_columns
 from services.tickets.sla_store import TIMER_BELL, SlaStore
 from services.tickets.tables import (
@@ -70,12 +72,31 @@ Family = Sequence[UUID]
 EntryPlace = tuple[datetime, int, UUID]
 """A place among messages or notes: time, sequence, id."""
 
-_HEAD = 101
-_READ_BACK = 5
 _BEFORE: list[ColumnElement[Any]] = [
     literal_column(f"old.{name}").label(name)
     for name in ("status", "rank_key", "revision", "card_version", *Marks._fields)
 ]
+_MESSAGES = "FROM tickets.messages WHERE tenant_id = $1 AND ticket_id = {wanted}"
+_NEWEST_FIRST = "ORDER BY create_time DESC, sequence DESC, id DESC"
+_CONVERSATION = f"""
+SELECT said.visible, said.moments, said.by_agent, newest.head, newest.create_time, newest.from_agent,
+    ARRAY(
+        SELECT left(content, {MAX_ANALYSED}) {_MESSAGES} AND hide_time IS NULL AND NOT from_agent
+        {_NEWEST_FIRST} LIMIT {READ_BACK}
+    ) AS texts
+FROM (
+    SELECT count(*) FILTER (WHERE hide_time IS NULL) AS visible,
+        array_agg(create_time ORDER BY create_time, sequence, id) AS moments,
+        array_agg(from_agent ORDER BY create_time, sequence, id) AS by_agent {_MESSAGES}
+) AS said
+LEFT JOIN (
+    SELECT left(content, {HEAD}) AS head, create_time, from_agent {_MESSAGES} AND hide_time IS NULL
+    {_NEWEST_FIRST} LIMIT 1
+) AS newest ON true
+"""  # noqa: S608 - only names and numbers of ours
+# For one id, an index gives the messages in order.
+_CONVERSATION_OF_ONE = _CONVERSATION.format(wanted="$2")
+_CONVERSATION_OF_SEVERAL = _CONVERSATION.format(wanted="ANY ($2::uuid[])")
 _ACTIVE = rankings.alias("active")
 # A ticket with the place that lists show, and the version of the policy that they are ordered by.
 _STORED: Sequence[ColumnElement[Any]] = (
@@ -95,15 +116,6 @@ _PLACED = tickets.outerjoin(
         or_(places.c.ranking == _ACTIVE.c.number, places.c.ranking == SETTLED),
     ),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Conversation:
-    """A ticket's visible messages in brief: how many, the newest, and what the customer last wrote, newest first."""
-
-    count: int
-    last: LastMessage | None
-    customer_texts: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,19 +266,17 @@ class Shop:
         return await self._several(self._mine(tickets, or_(tickets.c.id.in_(ids), tickets.c.number.in_(numbers))))
 
     async def find_external(self, connection_id: UUID, external_id: str) -> Stored | None:
-        """Return the ticket that a provider knows by this id, locked."""
-        wanted = self._mine(tickets, tickets.c.connection_id == connection_id, tickets.c.external_id == external_id)
-        return await self._one(wanted, lock=True)
+        """Return the ticket that a provider knows by this id; it is locked, and so are those that go on in its stead.
 
-    async def lock_external(self, names: Collection[tuple[UUID, str]]) -> None:
-        """Lock the tickets that providers know by these ids, and those that go on in their stead, in one order."""
-        known = tuple_(tickets.c.connection_id, tickets.c.external_id).in_(list(names))
-        named = select(tickets.c.id, tickets.c.merged_into).where(self._mine(tickets, known)).cte(recursive=True)
+        They are locked in the order in which everybody locks.
+        """
+        known = self._mine(tickets, tickets.c.connection_id == connection_id, tickets.c.external_id == external_id)
+        named = select(tickets.c.id, tickets.c.merged_into).where(known).cte(recursive=True)
         onward = select(tickets.c.id, tickets.c.merged_into)
         named = named.union(onward.where(self._mine(tickets, tickets.c.id == named.c.merged_into)))
-        wanted = self._mine(tickets, tickets.c.id.in_(select(named.c.id)))
-        query = select(tickets.c.id).where(wanted).order_by(tickets.c.id).with_for_update()
-        await self._connection.execute(query)
+        found = await self._several(self._mine(tickets, tickets.c.id.in_(select(named.c.id))))
+        name = (connection_id, external_id)
+        return next((one for one in found if (one.ticket.connection_id, one.ticket.external_id) == name), None)
 
     async def open_tickets_of(self, customer_id: str) -> list[Stored]:
         """Return a customer's tickets that are not closed, locked in the order in which everybody locks."""
@@ -343,13 +353,13 @@ class Shop:
 
     # Messages and notes
 
-    async def add_message(self, message: Message) -> None:
-        """Add a message to a ticket that is locked."""
-        await self._connection.execute(
-            insert(messages).values(tenant_id=self._tenant_id, hide_time=None, **_entry(message))
-        )
-        if message.from_agent:
-            await add_said(self._connection, self._tenant_id, message.ticket_id, message.content)
+    async def add_message(self, *added: Message) -> None:
+        """Add a message, or several, to a ticket that is locked."""
+        rows = [{"tenant_id": self._tenant_id, "hide_time": None, **_entry(message)} for message in added]
+        await self._connection.execute(insert(messages).values(rows))
+        for message in added:
+            if message.from_agent:
+                await add_said(self._connection, self._tenant_id, message.ticket_id, message.content)
 
     async def add_note(self, note: Note) -> None:
         """Add a note to a ticket that is locked."""
@@ -357,11 +367,13 @@ class Shop:
 
     async def known_entries(self, ticket_id: UUID, external_ids: Collection[str]) -> set[str]:
         """Return which of these external ids belong to a message or a note of the ticket."""
-        found: set[str] = set()
-        for table in (messages, notes):
-            wanted = self._mine(table, table.c.ticket_id == ticket_id, table.c.external_id.in_(external_ids))
-            found.update(await self._connection.scalars(select(table.c.external_id).where(wanted)))
-        return found
+        queries = [
+            select(table.c.external_id).where(
+                self._mine(table, table.c.ticket_id == ticket_id, table.c.external_id.in_(external_ids))
+            )
+            for table in (messages, notes)
+        ]
+        return set(await self._connection.scalars(union_all(*queries)))
 
     async def message_of_request(self, family: Family, external_id: str) -> Message | None:
         """Return the message of a ticket with this external id."""
@@ -402,23 +414,14 @@ class Shop:
         return query.order_by(*order).limit(limit)
 
     async def conversation(self, family: Family) -> Conversation:
-        """Return a ticket's visible messages in brief."""
-        visible = self._mine(messages, _of(messages, family), messages.c.hide_time.is_(None))
-        newest_first = (messages.c.create_time.desc(), messages.c.sequence.desc(), messages.c.id.desc())
-        texts = select(func.left(messages.c.content, MAX_ANALYSED)).where(visible, ~messages.c.from_agent)
-        texts = texts.order_by(*newest_first).limit(_READ_BACK).correlate(None)
-        query = select(
-            func.left(messages.c.content, _HEAD).label("head"),
-            messages.c.create_time,
-            messages.c.from_agent,
-            func.count().over().label("visible"),
-            func.array(texts.scalar_subquery(), type_=ARRAY(Text)).label("texts"),
-        )
-        newest = (await self._connection.execute(query.where(visible).order_by(*newest_first).limit(1))).first()
-        if newest is None:
-            return Conversation(0, None, ())
-        last = LastMessage(newest.head, newest.create_time, newest.from_agent)
-        return Conversation(newest.visible, last, newest.texts)
+        """Return a ticket's messages in brief."""
+        one = len(family) == 1
+        statement = _CONVERSATION_OF_ONE if one else _CONVERSATION_OF_SEVERAL
+        arguments = (self._tenant_id, family[0] if one else list(family))
+        row = (await self._connection.exec_driver_sql(statement, arguments)).one()
+        said = [Said(*both) for both in zip(row.moments or (), row.by_agent or (), strict=True)]
+        last = LastMessage(row.head, row.create_time, row.from_agent) if row.visible else None
+        return Conversation(row.visible, last, row.texts, said)
 
     async def customer_texts(self, family: Family) -> list[str]:
         """Return all that the customer wrote and that is visible, oldest first."""
@@ -499,14 +502,23 @@ class Shop:
     # Copies of what other services know
 
     async def customer(self, customer_id: str) -> Customer:
-        """Return what is known of a customer; unknown figures when there is no copy.
+        """Return what is known of a customer, and know all else that placing needs; unknown figures without a copy.
 
         The transaction counts as one that places tickets from here to its end (see `wait_for_placers`).
         """
         if not self._placing:
             await self._connection.execute(select(func.pg_advisory_xact_lock_shared(self._placing_lock())))
             self._placing = True
-        return await self.places.customer(customer_id)
+        arguments = (self._connection, self._tenant_id, customer_id, datetime.now(UTC))
+        known = await before_placing(*arguments)
+        if known is None:
+            await self.places.rankings()
+            return await self.customer(customer_id)
+        self.places.know(known.rankings)
+        self.sla.know(known.sla)
+        self.keywords.know(known.rules)
+        self.topics.know(known.alerts)
+        return known.customer
 
     async def put_customers(self, copies: Sequence[CustomerCopy]) -> None:
         """Store copies of customers in place of those that are here."""

@@ -13,9 +13,10 @@ from services.tickets.alerts import MAX_SEARCHABLE
 from services.tickets.changes import Kind
 from services.tickets.topics import Arrival, Spike, TopicAlert
 
-_COLUMNS = "id, text, phrase, weight, expire_time, create_time, principal, revision"
-_IN_FORCE = "delete_time IS NULL AND (expire_time IS NULL OR expire_time > $2)"
-_LIST = f"SELECT {_COLUMNS} FROM tickets.topic_alerts WHERE tenant_id = $1 AND {_IN_FORCE} ORDER BY id DESC"  # noqa: S608
+# What is read of an alert, and which are in force at a moment that is argument 2.
+COLUMNS = "id, text, phrase, weight, expire_time, create_time, principal, revision"
+IN_FORCE = "delete_time IS NULL AND (expire_time IS NULL OR expire_time > $2)"
+_LIST = f"SELECT {COLUMNS} FROM tickets.topic_alerts WHERE tenant_id = $1 AND {IN_FORCE} ORDER BY id DESC"  # noqa: S608
 # One that has ended makes room for another one with the same words, although its tickets may not be placed anew yet.
 _CREATE = f"""
 INSERT INTO tickets.topic_alerts AS known (tenant_id, id, text, phrase, weight, expire_time, create_time, principal,
@@ -25,24 +26,24 @@ ON CONFLICT (tenant_id, phrase) DO UPDATE SET id = excluded.id, text = excluded.
     expire_time = excluded.expire_time, create_time = excluded.create_time, principal = excluded.principal,
     revision = known.revision + 1, delete_time = NULL, settled = false
 WHERE NOT (known.delete_time IS NULL AND (known.expire_time IS NULL OR known.expire_time > $2))
-RETURNING {_COLUMNS}
+RETURNING {COLUMNS}
 """  # noqa: S608
 _CHANGE = f"""
 UPDATE tickets.topic_alerts SET weight = $4, expire_time = $5, principal = $6, revision = revision + 1, settled = false
-WHERE tenant_id = $1 AND id = $3 AND {_IN_FORCE} RETURNING {_COLUMNS}
+WHERE tenant_id = $1 AND id = $3 AND {IN_FORCE} RETURNING {COLUMNS}
 """  # noqa: S608
 _DELETE = f"""
 UPDATE tickets.topic_alerts SET delete_time = $2, principal = $4, revision = revision + 1, settled = false
-WHERE tenant_id = $1 AND id = $3 AND {_IN_FORCE} RETURNING id
+WHERE tenant_id = $1 AND id = $3 AND {IN_FORCE} RETURNING id
 """  # noqa: S608
 _DUE = f"""
-SELECT {_COLUMNS} FROM tickets.topic_alerts WHERE tenant_id = $1 AND (NOT settled OR expire_time <= $2)
+SELECT {COLUMNS} FROM tickets.topic_alerts WHERE tenant_id = $1 AND (NOT settled OR expire_time <= $2)
 """  # noqa: S608
 _SETTLE = f"""
-UPDATE tickets.topic_alerts SET settled = true WHERE tenant_id = $1 AND id = $3 AND revision = $4 AND {_IN_FORCE}
+UPDATE tickets.topic_alerts SET settled = true WHERE tenant_id = $1 AND id = $3 AND revision = $4 AND {IN_FORCE}
 """  # noqa: S608
 _REMOVE = f"""
-DELETE FROM tickets.topic_alerts WHERE tenant_id = $1 AND id = $3 AND revision = $4 AND NOT ({_IN_FORCE})
+DELETE FROM tickets.topic_alerts WHERE tenant_id = $1 AND id = $3 AND revision = $4 AND NOT ({IN_FORCE})
 """  # noqa: S608
 # Each ticket is looked up by its id, so that no more texts are read than are wanted.
 _MATCHING = """
@@ -114,6 +115,10 @@ class TopicStore:
     async def alerts(self, now: datetime) -> list[TopicAlert]:
         """Return the alerts that are in force, the newest first."""
         return [TopicAlert(*row) for row in await self._rows(_LIST, now)]
+
+    def know(self, alerts: Sequence[TopicAlert]) -> None:
+        """Use the alerts in force as they were read under the tenant's placing lock."""
+        self._known = alerts
 
     async def create(self, alert: TopicAlert, now: datetime) -> TopicAlert | None:
         """Add an alert; None when there is one with the same words."""

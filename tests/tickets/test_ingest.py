@@ -1,14 +1,17 @@
-"""A helpdesk's events through a real server: once each, in any order, all or nothing."""
+"""A helpdesk's events through a real server: once each, in any order, each by itself."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
+import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from rapport.tickets.v1 import conversation_service_pb2, ingest_service_pb2, ticket_service_pb2
+from sqlalchemy import event as engine_event
 
+from services.tickets.placing import place
 from tests.tickets.calls import event, message, refusal, stamp
 from tests.tickets.conftest import Agent
 
@@ -175,3 +178,64 @@ async def test_a_conversation_names_the_ticket_at_its_helpdesk(agent: Agent) -> 
     request = conversation_service_pb2.GetConversationRequest(ticket="T-001")
     found = await agent.running.conversations.GetConversation(request, metadata=agent.metadata)
     assert (found.connection_id, found.external_ticket_id) == (told.connection_id, "42")
+
+
+async def test_an_event_costs_few_statements_and_none_per_message(agent: Agent) -> None:
+    """What was just written is not read back, and all that a shop has set is read in one statement."""
+    await ingest(agent, event("e1", "41", subject="Other", messages=[message("m1", "hello")]))
+    engine, seen = agent.running.database.engine.sync_engine, []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        seen.append(statement)
+
+    conversation = [message(f"m{number}", "Where is my order?") for number in range(9)]
+    engine_event.listen(engine, "before_cursor_execute", note)
+    try:
+        costs = []
+        for key, told in (("e2", conversation[:1]), ("e3", conversation[1:2]), ("e4", conversation)):
+            await ingest(agent, event(key, "42", subject="Order", customer_id="c", messages=told))
+            costs.append(len(seen))
+            seen.clear()
+    finally:
+        engine_event.remove(engine, "before_cursor_execute", note)
+    assert costs == [14, 12, 12]
+
+
+async def test_what_is_taken_in_at_once_is_stored_as_if_read_back(agent: Agent) -> None:
+    """A new ticket's messages in any order give the same place, card and words as when they are read again."""
+    now = datetime.now(UTC)
+    told = [
+        message("m2", "I want a refund", create_time=stamp(now)),
+        message("m3", "Sorry, it is on its way", from_agent=True, create_time=stamp(now - timedelta(minutes=5))),
+        message("m1", "Where is my order?", create_time=stamp(now - timedelta(hours=1))),
+    ]
+    await ingest(agent, event("e1", "42", subject="Order", customer_id="c", messages=told))
+
+    async def kept() -> dict[str, Any]:
+        async with agent.running.database.driver_tenant(agent.tenant_id) as connection:
+            row = await connection.fetchrow("SELECT * FROM tickets.tickets")
+        moving = {"card", "revision", "update_time", "clocks", "conversation_version"}
+        return {name: value for name, value in dict(row).items() if name not in moving}
+
+    before = await kept()
+    async with agent.running.store.shop(agent.tenant_id) as shop:
+        stored = await shop.find(1, lock=True)
+        assert stored is not None
+        await place(shop, stored.ticket)
+    after = await kept()
+    assert (before["message_count"], before["last_message_time"]) == (3, now)
+    assert after == before
+
+
+async def test_an_event_that_fails_undoes_none_before_it(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each event is a transaction of its own; whoever repeats the call hears what was applied, and goes on."""
+    told = [
+        event("e1", "41", subject="One", messages=[message("m1", "a")]),
+        event("e2", "42", subject="Two", messages=[message("m1", "a"), message("m2", "b")]),
+        event("e3", "43", subject="Three"),
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr("services.tickets.tickets.MAX_ENTRIES", 1)
+        assert (await refusal(ingest(agent, *told)))[1] == "CONVERSATION_FULL"
+        assert [ticket["subject"] for ticket in (await agent.inbox())["tickets"]] == ["One"]
+    assert await ingest(agent, *told) == [DUPLICATE, APPLIED, APPLIED]

@@ -48,7 +48,8 @@ class IngestServiceServicer:
 
     def IngestEvents(self, request, context):
         """Applies events in the order given, each at most once: an event whose `event_id` was applied before is reported as a
-        duplicate. All events of one call are applied in one transaction.
+        duplicate. Each event is a transaction of its own: where one fails the call does, and those before it stay applied,
+        so that a repeated call reports them as duplicates and goes on with the others. Errors: CONVERSATION_FULL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

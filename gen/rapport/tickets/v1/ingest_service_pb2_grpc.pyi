@@ -18,7 +18,8 @@ class IngestServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     IngestEvents: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.IngestEventsRequest, _ingest_service_pb2.IngestEventsResponse]
     """Applies events in the order given, each at most once: an event whose `event_id` was applied before is reported as a
-    duplicate. All events of one call are applied in one transaction.
+    duplicate. Each event is a transaction of its own: where one fails the call does, and those before it stay applied,
+    so that a repeated call reports them as duplicates and goes on with the others. Errors: CONVERSATION_FULL.
     """
 
 class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -31,7 +32,8 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_ingest_service_pb2.IngestEventsRequest, _abc.Awaitable[_ingest_service_pb2.IngestEventsResponse]],
     ) -> _abc.Awaitable[_ingest_service_pb2.IngestEventsResponse]:
         """Applies events in the order given, each at most once: an event whose `event_id` was applied before is reported as a
-        duplicate. All events of one call are applied in one transaction.
+        duplicate. Each event is a transaction of its own: where one fails the call does, and those before it stay applied,
+        so that a repeated call reports them as duplicates and goes on with the others. Errors: CONVERSATION_FULL.
         """
 
 def add_IngestServiceServicer_to_server(servicer: IngestServiceServicer, server: _aio.Server) -> None: ...
