@@ -18,7 +18,11 @@ def simulate(
     *,
     scenario: Annotated[
         list[str] | None,
-        typer.Option(metavar="A…F", help="Only this scenario; may be repeated. See docs/ordering.md."),
+        typer.Option(
+            metavar="NAME",
+            help="Only this scenario; may be repeated: A, B, C, D, E, F (all six otherwise), B-misjudged, "
+            "D-misjudged, D-exact, D-rough. See docs/ordering.md.",
+        ),
     ] = None,
     runs: Annotated[int, typer.Option(min=2, max=1000, help="Runs of each scenario.")] = 30,
     seed: Annotated[int, typer.Option(min=0, help="The first run's seed; equal seeds give equal tickets.")] = 0,

@@ -105,6 +105,13 @@ class TooManyWatchersError(QuotaError):
         )
 
 
+class TooManyReplaysError(QuotaError):
+    """As many replays of the past are under way or wait as may, of the tenant or of all."""
+
+    def __init__(self) -> None:
+        super().__init__("Replays are under way already; ask again when they are done.", retry_after=5)
+
+
 class TimeZoneUnknownError(InvalidArgumentError):
     """The calendar names a time zone that does not exist."""
 
@@ -210,6 +217,23 @@ class PolicyNotFoundError(NotFoundError):
 
     def __init__(self, version: int) -> None:
         super().__init__(f"There is no version {version} of the policy.", metadata={"version": str(version)})
+
+
+class ComparisonWithItselfError(InvalidArgumentError):
+    """Both tickets to compare are the same one."""
+
+    def __init__(self, number: str) -> None:
+        super().__init__(f"{number} cannot be compared with itself.", metadata={"ticket": number})
+
+
+class StatusesDifferError(PreconditionError):
+    """The tickets to compare stand in different lists, so neither is above the other."""
+
+    def __init__(self, one: str, status: str, other: str, other_status: str) -> None:
+        super().__init__(
+            f"{one} is {status} and {other} is {other_status}; places are compared among tickets of one status.",
+            metadata={"status": status, "other_status": other_status},
+        )
 
 
 class SearchQueryInvalidError(InvalidArgumentError):

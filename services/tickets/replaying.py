@@ -1,11 +1,15 @@
 """Replays a shop's past under each policy; it only reads."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
+from weakref import WeakValueDictionary
 
 from services.tickets.desk import Caller, Clock, utc_now
+from services.tickets.errors import TooManyReplaysError
 from services.tickets.facts import Facts
 from services.tickets.policies import Policy
 from services.tickets.replay_store import Asked, ReplayStore
@@ -16,6 +20,9 @@ from services.tickets.topics import TopicAlert
 
 MAX_TICKETS, MAX_QUESTIONS = 5_000, 5_000
 """Of more than these, the newest count: as many as a processor replays within a second."""
+
+MAX_OF_TENANT, MAX_OVERALL = 2, 8
+"""How many replays may be under way or wait, of one tenant and of all; further ones are refused at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,26 +37,44 @@ class Replay:
 
 
 class Replaying:
-    """Replays one shop's past at a time: it takes a processor for up to a second."""
+    """Replays the past of shops, one at a time for each; that takes a processor for up to a second."""
 
     def __init__(self, store: Store, clock: Clock = utc_now) -> None:
         self._store = store
         self._past = ReplayStore(store.database)
         self._clock = clock
-        self._alone = asyncio.Lock()
+        self._alone: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
+        self._asked: Counter[UUID] = Counter()
+        self._processor = asyncio.Lock()
 
     async def replay(self, caller: Caller, days: int) -> Replay:
-        """Return what each policy would have made of the questions of tickets that were opened in the last days."""
-        begin = self._clock() - timedelta(days=days)
-        async with self._alone:
-            asked = await self._past.asked(caller.tenant_id, begin, MAX_TICKETS + 1, MAX_QUESTIONS + 1)
-            async with self._store.shop(caller.tenant_id) as shop:
-                policy = await shop.policies.policy((await shop.places.rankings()).active.policy_version)
-                sla = await shop.sla.settings()
-                tickets = {one.ticket_id for one in asked}
-                topics = await shop.topics.lifting_many(list(tickets))
-            complete = len(tickets) <= MAX_TICKETS and len(asked) <= MAX_QUESTIONS
-            questions = [_question(sla, one, topics.get(one.ticket_id, ())) for one in asked[:MAX_QUESTIONS]]
+        """Return what each policy would have made of the questions of tickets that were opened in the last days.
+
+        Raises:
+            TooManyReplaysError: as many as may are under way or wait already.
+        """
+        tenant = caller.tenant_id
+        if self._asked[tenant] >= MAX_OF_TENANT or self._asked.total() >= MAX_OVERALL:
+            raise TooManyReplaysError
+        self._asked[tenant] += 1
+        try:
+            async with self._alone.setdefault(tenant, asyncio.Lock()):
+                return await self._replayed(tenant, self._clock() - timedelta(days=days))
+        finally:
+            self._asked[tenant] -= 1
+            # Tenants that ask for nothing leave nothing behind.
+            self._asked += Counter()
+
+    async def _replayed(self, tenant: UUID, begin: datetime) -> Replay:
+        asked = await self._past.asked(tenant, begin, MAX_TICKETS + 1, MAX_QUESTIONS + 1)
+        async with self._store.shop(tenant) as shop:
+            policy = await shop.policies.policy((await shop.places.rankings()).active.policy_version)
+            sla = await shop.sla.settings()
+            tickets = {one.ticket_id for one in asked}
+            topics = await shop.topics.lifting_many(list(tickets))
+        complete = len(tickets) <= MAX_TICKETS and len(asked) <= MAX_QUESTIONS
+        questions = [_question(sla, one, topics.get(one.ticket_id, ())) for one in asked[:MAX_QUESTIONS]]
+        async with self._processor:
             outcomes = await asyncio.to_thread(replay, questions, policy)
         return Replay(begin, policy, len(questions), complete, outcomes)
 

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from xml.etree.ElementTree import parse
 
+from services.tickets.simulation.study import EVERY
+
 RAPPORT = str(Path(sys.executable).parent / "rapport")
 
 
@@ -33,6 +35,23 @@ def test_the_same_seed_gives_the_same_table() -> None:
     assert first.stdout == again.stdout
     assert "| rapport |" in first.stdout
     assert "ours - predecessor" in first.stdout
+
+
+def test_the_help_names_every_scenario() -> None:
+    """Nobody has to guess the names of those that are not run by themselves."""
+    done = simulate("--help")
+    words = done.stdout.replace(",", " ").replace(".", " ").split()
+    assert set(EVERY) <= set(words)
+
+
+def test_a_plot_that_cannot_be_written_is_noticed_before_the_simulation(tmp_path: Path) -> None:
+    """Nobody waits for minutes and loses them."""
+    module = [sys.executable, "-m", "services.tickets.simulation", "--runs", "1000"]
+    plot = str(tmp_path / "no" / "x.svg")
+    done = subprocess.run([*module, "--plot", plot], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert "argument --plot" in done.stderr
+    assert not any(line.split()[0].isdecimal() for line in done.stderr.splitlines() if line.strip())
 
 
 def test_what_cannot_be_simulated_is_refused_in_one_line(tmp_path: Path) -> None:

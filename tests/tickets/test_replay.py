@@ -1,7 +1,10 @@
 """A shop's past under other policies: only the order differs, and nothing is changed."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from unittest.mock import Mock
+from uuid import UUID
 
 import grpc
 import numpy as np
@@ -12,9 +15,11 @@ from rapport.tickets.v1 import policy_replay_service_pb2
 
 from servicekit.ids import uuid7
 from services.tickets.calendars import OFFICE, Calendar
+from services.tickets.errors import TooManyReplaysError
 from services.tickets.facts import Customer, Facts
 from services.tickets.language import Signals
 from services.tickets.policies import DEFAULT, PRESETS
+from services.tickets.replaying import MAX_OF_TENANT, MAX_OVERALL, Replay, Replaying
 from services.tickets.simulation.replay import Question, Replayed, replay
 from tests.tickets.calls import refusal
 from tests.tickets.conftest import Agent
@@ -133,6 +138,38 @@ async def test_a_shop_sees_its_own_past_only(agent: Agent) -> None:
     other = Agent(agent.running, agent.issuer, uuid7())
     nothing = await agent.running.replays.ReplayPolicies(request, metadata=other.metadata)
     assert (nothing.questions, list(nothing.outcomes)) == (0, [])
+
+
+async def test_replays_queue_for_their_own_shop_and_are_refused_when_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shop's second replay waits for its first and for nobody else's; too many are refused at once."""
+    running: list[UUID] = []
+    go_on = asyncio.Event()
+
+    async def replayed(_self: Replaying, tenant: UUID, begin: datetime) -> Replay:
+        running.append(tenant)
+        await go_on.wait()
+        return Replay(begin, DEFAULT, 0, True, [])
+
+    monkeypatch.setattr(Replaying, "_replayed", replayed)
+    replaying = Replaying(Mock())
+
+    async def asks(tenant: UUID) -> Replay | TooManyReplaysError:
+        try:
+            return await replaying.replay(Mock(tenant_id=tenant), 30)
+        except TooManyReplaysError as error:
+            return error
+
+    shops = [uuid7() for _ in range(MAX_OVERALL)]
+    asked = [asyncio.create_task(asks(shops[0])) for _ in range(MAX_OF_TENANT + 1)]
+    asked += [asyncio.create_task(asks(shop)) for shop in shops[1:]]
+    await asyncio.sleep(0)
+    refused = [task for task in asked if task.done()]
+    assert refused == [asked[MAX_OF_TENANT], asked[-1]]
+    assert running == shops[: MAX_OVERALL - 1]
+    go_on.set()
+    outcomes = await asyncio.gather(*asked)
+    assert sum(isinstance(outcome, Replay) for outcome in outcomes) == MAX_OVERALL
+    assert isinstance(await asks(shops[-1]), Replay)
 
 
 async def test_days_are_between_none_and_a_year(agent: Agent) -> None:

@@ -26,13 +26,16 @@ def main() -> int:
     given = parser.parse_args()
     if given.seed < 0:
         parser.error("argument --seed: must not be negative")
+    if given.plot:
+        try:
+            # Runs take minutes; a path that cannot be written is said before them.
+            given.plot.open("a").close()
+        except OSError as error:
+            parser.error(f"argument --plot: {error.strerror}")
     letters = list(dict.fromkeys(given.scenario or SCENARIOS))
     found = study(letters, given.runs, first_seed=given.seed, workers=given.workers, told=_tell)
     if given.plot:
-        try:
-            given.plot.write_text(plot(found), encoding="utf-8")
-        except OSError as error:
-            parser.error(f"argument --plot: {error.strerror}")
+        given.plot.write_text(plot(found), encoding="utf-8")
     if given.json:
         bound = round(BASE_RANGE / DEFAULT.gamma, 2)
         told = {"ratios": found.ratios(), "runs": given.runs, "bound_hours": bound, **as_json(found)}

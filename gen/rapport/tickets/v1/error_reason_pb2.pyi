@@ -95,6 +95,16 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
 
     Example: {"reason": "POLICY_NOT_FOUND", "domain": "rapport", "metadata": {"version": "7"}}
     """
+    ERROR_REASON_COMPARISON_WITH_ITSELF: _ErrorReason.ValueType  # 26
+    """Both tickets to compare are the same one.
+
+    Example: {"reason": "COMPARISON_WITH_ITSELF", "domain": "rapport", "metadata": {"ticket": "T-005"}}
+    """
+    ERROR_REASON_STATUSES_DIFFER: _ErrorReason.ValueType  # 27
+    """The tickets to compare stand in different lists, so neither is above the other.
+
+    Example: {"reason": "STATUSES_DIFFER", "domain": "rapport", "metadata": {"status": "open", "other_status": "closed"}}
+    """
     ERROR_REASON_TIME_ZONE_UNKNOWN: _ErrorReason.ValueType  # 30
     """The calendar names a time zone that does not exist.
 
@@ -169,6 +179,11 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """A keyword rule has a name, a phrase or a level that is none, or there are too many of them.
 
     Example: {"reason": "KEYWORD_RULES_INVALID", "domain": "rapport", "metadata": {"field": "rules[0].level"}}
+    """
+    ERROR_REASON_TOO_MANY_REPLAYS: _ErrorReason.ValueType  # 70
+    """Replays of the past are under way already, of this tenant or of others; ask again when they are done (429).
+
+    Example: {"reason": "TOO_MANY_REPLAYS", "domain": "rapport", "metadata": {}}
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -247,6 +262,16 @@ ERROR_REASON_POLICY_NOT_FOUND: ErrorReason.ValueType  # 21
 
 Example: {"reason": "POLICY_NOT_FOUND", "domain": "rapport", "metadata": {"version": "7"}}
 """
+ERROR_REASON_COMPARISON_WITH_ITSELF: ErrorReason.ValueType  # 26
+"""Both tickets to compare are the same one.
+
+Example: {"reason": "COMPARISON_WITH_ITSELF", "domain": "rapport", "metadata": {"ticket": "T-005"}}
+"""
+ERROR_REASON_STATUSES_DIFFER: ErrorReason.ValueType  # 27
+"""The tickets to compare stand in different lists, so neither is above the other.
+
+Example: {"reason": "STATUSES_DIFFER", "domain": "rapport", "metadata": {"status": "open", "other_status": "closed"}}
+"""
 ERROR_REASON_TIME_ZONE_UNKNOWN: ErrorReason.ValueType  # 30
 """The calendar names a time zone that does not exist.
 
@@ -321,4 +346,9 @@ ERROR_REASON_KEYWORD_RULES_INVALID: ErrorReason.ValueType  # 60
 """A keyword rule has a name, a phrase or a level that is none, or there are too many of them.
 
 Example: {"reason": "KEYWORD_RULES_INVALID", "domain": "rapport", "metadata": {"field": "rules[0].level"}}
+"""
+ERROR_REASON_TOO_MANY_REPLAYS: ErrorReason.ValueType  # 70
+"""Replays of the past are under way already, of this tenant or of others; ask again when they are done (429).
+
+Example: {"reason": "TOO_MANY_REPLAYS", "domain": "rapport", "metadata": {}}
 """

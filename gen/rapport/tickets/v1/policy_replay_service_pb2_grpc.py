@@ -50,6 +50,8 @@ class PolicyReplayServiceServicer:
         """Answers the questions of the past again, at the moments at which agents really answered, but in the order of each
         policy. A question is the first message of a customer after an answer; what is known of its ticket is what is known
         today.
+
+        Errors: TOO_MANY_REPLAYS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

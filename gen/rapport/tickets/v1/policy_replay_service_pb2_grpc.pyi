@@ -20,6 +20,8 @@ class PolicyReplayServiceStub:
     """Answers the questions of the past again, at the moments at which agents really answered, but in the order of each
     policy. A question is the first message of a customer after an answer; what is known of its ticket is what is known
     today.
+
+    Errors: TOO_MANY_REPLAYS.
     """
 
 class PolicyReplayServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -34,6 +36,8 @@ class PolicyReplayServiceServicer(metaclass=_abc_1.ABCMeta):
         """Answers the questions of the past again, at the moments at which agents really answered, but in the order of each
         policy. A question is the first message of a customer after an answer; what is known of its ticket is what is known
         today.
+
+        Errors: TOO_MANY_REPLAYS.
         """
 
 def add_PolicyReplayServiceServicer_to_server(servicer: PolicyReplayServiceServicer, server: _aio.Server) -> None: ...

@@ -353,7 +353,7 @@ class Comparison(message.Message):
     tier_decides: builtins.bool
     """Whether a tier (pinned, escalated) decides, whatever the scores."""
     policy: builtins.str
-    """The policy that both places are of."""
+    """The policy that both places are of; of closed tickets the one that is active now."""
     @builtins.property
     def differences(self) -> containers.RepeatedCompositeFieldContainer[PartDifference]:
         """The difference that each part makes, the largest first."""

@@ -120,9 +120,9 @@ class PolicyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ComparePlaces(self, request, context):
-        """Says why one ticket stands above another.
+        """Says why one ticket stands above another of the same status.
 
-        Errors: TICKET_NOT_FOUND.
+        Errors: TICKET_NOT_FOUND, COMPARISON_WITH_ITSELF, STATUSES_DIFFER.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

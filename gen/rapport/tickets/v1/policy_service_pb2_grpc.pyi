@@ -45,9 +45,9 @@ class PolicyServiceStub:
     Errors: POLICY_INVALID.
     """
     ComparePlaces: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ComparePlacesRequest, _policy_service_pb2.Comparison]
-    """Says why one ticket stands above another.
+    """Says why one ticket stands above another of the same status.
 
-    Errors: TICKET_NOT_FOUND.
+    Errors: TICKET_NOT_FOUND, COMPARISON_WITH_ITSELF, STATUSES_DIFFER.
     """
 
 class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -116,9 +116,9 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _policy_service_pb2.ComparePlacesRequest,
         context: _aio.ServicerContext[_policy_service_pb2.ComparePlacesRequest, _abc.Awaitable[_policy_service_pb2.Comparison]],
     ) -> _abc.Awaitable[_policy_service_pb2.Comparison]:
-        """Says why one ticket stands above another.
+        """Says why one ticket stands above another of the same status.
 
-        Errors: TICKET_NOT_FOUND.
+        Errors: TICKET_NOT_FOUND, COMPARISON_WITH_ITSELF, STATUSES_DIFFER.
         """
 
 def add_PolicyServiceServicer_to_server(servicer: PolicyServiceServicer, server: _aio.Server) -> None: ...
