@@ -5,10 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from services.tickets import scoring
 from services.tickets.facts import Facts, Tier
 from services.tickets.language import Signals
-from services.tickets.policies import Policy
 from services.tickets.scoring import Score
 from services.tickets.weighing import PRIORITY_WEIGHT, counted_churn
 from services.tickets.wording import Part
@@ -140,12 +138,6 @@ def compare(one: Standing, other: Standing) -> Comparison:
     tier_decides = above.facts.tier is not below.facts.tier
     sentence = _sentence(above, below, differences, lead, tier_decides=tier_decides)
     return Comparison(above.number, below.number, lead, differences, tier_decides, sentence)
-
-
-def standing(policy: Policy, ticket_id: UUID, number: str, facts: Facts, now: datetime) -> Standing:
-    """Return where a ticket stands at a moment."""
-    rank = scoring.rank(policy, facts)
-    return Standing(ticket_id, number, facts, scoring.explain(policy, rank, facts.start, now), rank.key)
 
 
 def _order(one: Standing) -> tuple[int, float, datetime, UUID]:

@@ -6,13 +6,14 @@ from uuid import UUID
 
 from services.tickets import comparing, policies, scoring
 from services.tickets.cards import Filters
-from services.tickets.comparing import Comparison, Counterfactual
+from services.tickets.comparing import Comparison, Counterfactual, Standing
 from services.tickets.desk import Caller, Clock, utc_now
+from services.tickets.errors import ComparisonWithItselfError, StatusesDifferError
 from services.tickets.facts import Facts
 from services.tickets.placing import facts_of, facts_of_many, find
 from services.tickets.policies import Edit, Policy
 from services.tickets.rows import Stored
-from services.tickets.scoring import Score
+from services.tickets.scoring import Rank, Score
 from services.tickets.store import Shop, Store
 from services.tickets.tickets import Ticket
 
@@ -68,13 +69,10 @@ class Explaining:
         async with self._store.shop(caller.tenant_id) as shop:
             stored = await find(shop, reference)
             facts = await _facts(shop, stored)
-            policy = await _policy(shop)
+            policy, rank = await _ranked(shop, stored, facts)
+            score = scoring.explain(policy, rank, stored.ticket.start_time, now)
             if stored.ticket.status == "closed":
-                # It keeps the place that it had when it was closed, whatever became known since.
-                score = scoring.explain(stored.policy, stored.rank, stored.ticket.start_time, now)
-                return Explained(stored, facts, stored.policy, score, ())
-            rank = scoring.rank(policy, facts)
-            score = scoring.explain(policy, rank, facts.start, now)
+                return Explained(stored, facts, policy, score, ())
             told = await self._counterfactuals(shop, stored, facts, policy)
         return Explained(stored, facts, policy, score, told)
 
@@ -95,15 +93,19 @@ class Explaining:
 
         Raises:
             TicketNotFoundError: there is no such ticket.
+            ComparisonWithItselfError: both are the same ticket.
+            StatusesDifferError: they stand in different lists.
         """
         now = self._clock()
         async with self._store.shop(caller.tenant_id) as shop:
-            policy = await _policy(shop)
+            found = [await find(shop, each) for each in (reference, other)]
+            _check_comparable(*(stored.ticket for stored in found))
             standings = []
-            for each in (reference, other):
-                ticket = (stored := await find(shop, each)).ticket
+            for stored in found:
                 facts = await _facts(shop, stored)
-                standings.append(comparing.standing(policy, ticket.id, ticket.number_text, facts, now))
+                policy, rank = await _ranked(shop, stored, facts)
+                score = scoring.explain(policy, rank, stored.ticket.start_time, now)
+                standings.append(Standing(stored.ticket.id, stored.ticket.number_text, facts, score, rank.key))
         return comparing.compare(*standings), policy
 
     async def preview(self, caller: Caller, edit: Edit, size: int) -> Preview:
@@ -138,6 +140,21 @@ async def _facts(shop: Shop, stored: Stored) -> Facts:
     """Return all that the order needs of a ticket; who only reads waits for nobody who places tickets."""
     customer = await shop.places.customer(stored.ticket.customer_id)
     return await facts_of(shop, stored.ticket, stored.signals, customer)
+
+
+async def _ranked(shop: Shop, stored: Stored, facts: Facts) -> tuple[Policy, Rank]:
+    """Return a ticket's rank, and by what policy; a closed one keeps its place, whatever became known since."""
+    if stored.ticket.status == "closed":
+        return stored.policy, stored.rank
+    policy = await _policy(shop)
+    return policy, scoring.rank(policy, facts)
+
+
+def _check_comparable(one: Ticket, other: Ticket) -> None:
+    if one.id == other.id:
+        raise ComparisonWithItselfError(one.number_text)
+    if one.status != other.status:
+        raise StatusesDifferError(one.number_text, one.status, other.number_text, other.status)
 
 
 async def _policy(shop: Shop) -> Policy:

@@ -3,10 +3,12 @@
 import asyncio
 import math
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
+from uuid import UUID
 
+import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +18,7 @@ from servicekit.doorbell import Doorbell
 from servicekit.ids import uuid7
 from services.tickets import comparing, scoring
 from services.tickets.calendars import OFFICE, Calendar
-from services.tickets.comparing import Alternative
+from services.tickets.comparing import Alternative, Standing
 from services.tickets.desk import Caller
 from services.tickets.facts import Customer, Facts
 from services.tickets.language import Signals
@@ -27,11 +29,20 @@ from services.tickets.simulation.scenarios import SCENARIOS
 from services.tickets.simulation.world import draw
 from services.tickets.sla_desk import SlaDesk
 from services.tickets.weighing import PRIORITY_WEIGHT
+from tests.tickets.calls import refusal
 from tests.tickets.conftest import Agent
 from tests.tickets.orders import NOW, every_policy, facts
 from tests.tickets.test_inbox import ids, know
 
 ONE, OTHER = uuid7(), uuid7()
+
+
+def standing(policy: Policy, ticket_id: UUID, number: str, known: Facts, now: datetime) -> Standing:
+    """Return where a ticket stands at a moment."""
+    rank = scoring.rank(policy, known)
+    return Standing(ticket_id, number, known, scoring.explain(policy, rank, known.start, now), rank.key)
+
+
 PRIORITIES = list(PRIORITY_WEIGHT)
 
 
@@ -40,8 +51,8 @@ def test_the_differences_of_two_tickets_add_up_exactly(policy: Policy, one: Fact
     """The lead is the sum of what the parts differ by, the one above is the one that the list has above."""
     now = NOW + timedelta(hours=later)
     standings = [
-        comparing.standing(policy, ONE, "T-001", one, now),
-        comparing.standing(policy, OTHER, "T-002", other, now),
+        standing(policy, ONE, "T-001", one, now),
+        standing(policy, OTHER, "T-002", other, now),
     ]
     comparison = comparing.compare(*standings)
     assert comparison == comparing.compare(*reversed(standings))
@@ -164,8 +175,6 @@ async def test_why_one_is_above_another_agrees_with_the_list(agent: Agent) -> No
         assert (comparison.above, comparison.below) == (upper["ticket_number"], lower["ticket_number"])
         assert comparison.lead_micros == sum(each.micros for each in comparison.differences)
         assert comparison.lead_micros / 1e6 == pytest.approx(upper["smart_score"] - lower["smart_score"], abs=1e-4)
-    same = await compare(agent, "T-001", "T-001")
-    assert (same.lead_micros, same.tier_decides) == (0, False)
 
 
 async def test_after_a_change_of_policy_list_cards_and_explanation_are_of_the_new_one(agent: Agent) -> None:
@@ -230,6 +239,30 @@ async def test_a_closed_ticket_keeps_the_score_that_it_was_closed_with(agent: Ag
     assert list(explanation.counterfactuals) == []
     card = (await agent.inbox(status="closed"))["tickets"][0]
     assert explanation.score == pytest.approx(card["smart_score"], abs=1e-3)
+
+
+async def test_closed_tickets_are_compared_as_they_were_closed(agent: Agent) -> None:
+    """Their differences are those of their explanations, and what is open or the same ticket is not compared to one."""
+    for priority in ("high", "low", "normal"):
+        await agent.open(customer_id="c-9", priority=priority)
+    for ticket in ("T-001", "T-002"):
+        await agent.ask("UpdateTicket", ticket=ticket, status="closed")
+    await know(agent, "c-9", 20_000, 0.9)
+    comparison = await compare(agent, "T-002", "T-001")
+    one, other = [
+        {part.name: part.micros for part in (await explain(agent, ticket)).parts} for ticket in ("T-001", "T-002")
+    ]
+    told = {each.name: each.micros for each in comparison.differences if each.name != "age"}
+    assert (comparison.above, comparison.below) == ("T-001", "T-002")
+    assert told == {name: one[name] - other[name] for name in told}
+    assert await refusal(compare(agent, "T-001", "T-003")) == (
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "STATUSES_DIFFER",
+    )
+    assert await refusal(compare(agent, "T-003", "T-003")) == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "COMPARISON_WITH_ITSELF",
+    )
 
 
 async def test_closed_tickets_keep_their_scores_when_the_working_hours_change(agent: Agent) -> None:

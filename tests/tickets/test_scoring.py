@@ -165,7 +165,7 @@ def test_a_ticket_that_nobody_promises_to_answer_is_lifted_by_no_target() -> Non
     ):
         hours, said = settings.answer(priority, tags)
         known = Facts(NOW, priority, answer_hours=hours, answer_origin=said)
-        part = next(part for part in rank(DEFAULT, known).parts if part.name == "answer_target")
+        part = next(part for part in scoring.rank(DEFAULT, known).parts if part.name == "answer_target")
         assert (part.micros, part.input, part.sentence, part.origin) == (0, "none", "No answer is promised.", origin)
 
 
