@@ -39,6 +39,8 @@ _SORTS = {
     "status": "array_position(ARRAY['closed', 'pending', 'open'], t.status)",
     "smart_score": "p.rank_key",
 }
+# Each status has an index of these; of several statuses only the heads are read.
+_SORTED_BY_STATUS = {"updated_at", "last_message_at"}
 # Cards of version 1 hold their reasons themselves.
 _CARD = """t.card || CASE WHEN t.card_version > 1 THEN ',"reasons":' || page.reasons ELSE '' END"""
 AGGREGATES = (
@@ -175,8 +177,14 @@ def plain(chosen: Chosen, request: PageRequest, limit: str, offset: str) -> str:
         )
     # A descending time without NULLS LAST is the order of an index; no ticket lacks the time that it was opened at.
     nulls = "DESC" if request.sort == "created_at" and request.descending else direction
-    found = f"SELECT t.id FROM tickets.tickets t WHERE {chosen.on_ticket} ORDER BY {_SORTS[request.sort]} {nulls}, t.id"
+    found = (
+        f"SELECT t.id, {_SORTS[request.sort]} AS sorted FROM tickets.tickets t WHERE {chosen.on_ticket}{{status}} "
+        f"ORDER BY sorted {nulls}, t.id LIMIT {limit} "
+    )
+    if request.sort in _SORTED_BY_STATUS:
+        heads = (found.format(status=f" AND t.status = '{status}'") + f"+ {offset}" for status in chosen.statuses)
+        found = f"SELECT * FROM (({') UNION ALL ('.join(heads)})) AS t ORDER BY sorted {nulls}, t.id LIMIT {limit} "
     return (
-        f"SELECT placed.* FROM ({found} LIMIT {limit} OFFSET {offset}) AS t "
+        f"SELECT placed.* FROM ({found.format(status='')}OFFSET {offset}) AS t "
         f"CROSS JOIN LATERAL (SELECT {PLACE} FROM tickets.places p WHERE {place} OFFSET 0) AS placed"
     )

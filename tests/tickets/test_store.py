@@ -183,6 +183,35 @@ async def test_a_page_is_one_statement_on_the_index_of_the_inbox(agent: Agent) -
     assert [row.micros for row in found.rows] == sorted((row.micros for row in found.rows), reverse=True)
 
 
+@pytest.mark.parametrize(("descending", "status"), [(True, ""), (False, "open")])
+@pytest.mark.parametrize(
+    ("sort", "column", "index"),
+    [
+        ("updated_at", "update_time", "tickets_updated"),
+        ("last_message_at", "last_message_time", "tickets_last_message"),
+    ],
+)
+async def test_a_page_by_a_time_reads_the_index_of_each_status(
+    agent: Agent, sort: str, column: str, index: str, descending: bool, status: str
+) -> None:
+    """A page of a larger inbox is read in its order, instead of all tickets being sorted."""
+    await agent.open()
+    await fill(agent, 3000)
+    request = PageRequest(filters=Filters(status=status), sort=sort, descending=descending, page=2)
+    statement, arguments = page(agent.tenant_id, request)
+    async with agent.running.database.driver_tenant(agent.tenant_id) as connection:
+        await connection.execute(
+            f"UPDATE tickets.tickets SET card = number, {column} = now() + (number * 7 % 3000) * interval '1 s'"
+        )
+        if sort == "last_message_at":
+            await connection.execute("UPDATE tickets.tickets SET last_message_time = NULL WHERE number = 3000")
+        plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {statement}", *arguments))
+    assert index in plan
+    found = await InboxStore(agent.running.database).page(agent.tenant_id, request)
+    expected = sorted(range(1, 3001), key=lambda number: number * 7 % 3000, reverse=descending)
+    assert [int(row.card.partition(",")[0]) for row in found.rows] == expected[50:100]
+
+
 @pytest.mark.parametrize(("opened", "statements"), [(1, 3), (30, 3)])
 async def test_a_page_costs_the_same_statements_whatever_is_in_the_inbox(
     agent: Agent, opened: int, statements: int

@@ -91,7 +91,8 @@ ON CONFLICT (tenant_id, ticket_id) DO UPDATE SET said = excluded.said WHERE know
 def upgrade() -> None:
     """Fill the tables of one tenant after the other, then make the indexes."""
     with op.get_context().autocommit_block(), _patient():
-        for tenant in _tenants():
+        tenants = _tenants()
+        for tenant in tenants:
             _ask("SELECT set_config('rapport.tenant_id', $1, false)", str(tenant))
             _ask(_FIRST_RANKING, tenant)
             for after, until in _ranges(tenant):
@@ -99,6 +100,8 @@ def upgrade() -> None:
                     for statement in (_PLACES, _TIMERS, _WORDS):
                         _ask(statement, tenant, after, until)
             _ask(_NEXT_RANKING, tenant)
+        if tenants:
+            op.execute("ANALYZE tickets.places, tickets.totals, tickets.depths, tickets.timers, tickets.ticket_words")
         for name, definition in _INDEXES.items():
             if _ask("SELECT FROM pg_index WHERE indexrelid = to_regclass($1) AND NOT indisvalid", f"tickets.{name}"):
                 op.execute(f"DROP INDEX CONCURRENTLY tickets.{name}")
