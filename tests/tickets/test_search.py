@@ -240,6 +240,7 @@ async def test_tickets_from_before_the_index_are_found(fresh_database_for: Datab
     tenants = [uuid7(), uuid7()]
     for tenant in tenants:
         ticket = uuid7()
+        await connection.execute("INSERT INTO tickets.ticket_numbers VALUES ($1, 1)", tenant)
         await connection.execute(
             "INSERT INTO tickets.tickets (tenant_id, id, number, customer_id, subject, channel, status, priority,"
             " assigned_to, tags, metadata, create_time, update_time, start_time, field_times, entry_count,"

@@ -83,12 +83,15 @@ async def test_an_alert_ends_at_its_time(agent: Agent) -> None:
         assert await connection.fetchval("SELECT count(*) FROM tickets.topic_alerts") == 0
 
 
-async def test_many_matches_are_moved_by_a_new_ranking(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("alert", ["red", "red one"])
+async def test_many_matches_are_moved_by_a_new_ranking(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch, alert: str
+) -> None:
     """An alert that concerns more than some tickets has the whole inbox ordered anew, with the same result."""
     monkeypatch.setattr(topic_work, "MOVED_ONE_BY_ONE", 1)
-    for text in ("blue", "red", "green", "red"):
+    for text in ("one blue", "a red one", "green one", "red one"):
         await agent.open("Hello", text)
-    await ask(agent, "CreateTopicAlert", text="red", weight=2)
+    await ask(agent, "CreateTopicAlert", text=alert, weight=2)
     await work(agent).settle()
     running = agent.running
     await Reranking(running.store, running.inbox, Doorbell(running.cache)).build(agent.tenant_id)
