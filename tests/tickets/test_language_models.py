@@ -118,6 +118,14 @@ def test_the_command_prints_figures_and_ends_with_two_for_a_wrong_file(tmp_path:
     assert (code, told["error"]) == (2, "the training texts have one label only; there is nothing to tell apart")
 
 
+def test_the_speed_that_is_published_can_be_measured_again() -> None:
+    """By length, and with an accent."""
+    code, told = run("speed")
+    assert code == 0
+    assert {"as_they_are", "of_a_kilobyte", "of_a_kilobyte_with_an_accent"} == set(told)
+    assert told["as_they_are"] > 1000
+
+
 def test_intervals_are_those_of_the_book() -> None:
     """Wilson's interval: worked values, and sensible ends."""
     assert interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)

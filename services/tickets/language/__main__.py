@@ -28,6 +28,13 @@ def _train(given: argparse.Namespace) -> dict[str, Any]:
     return train(read_letters(given.letters, given.labels), others, given.path, settings)
 
 
+def _speed(given: argparse.Namespace) -> dict[str, Any]:
+    from services.tickets.language.letters import read_letters
+    from services.tickets.language.speed import speed
+
+    return speed([letter.text for letter in read_letters(given.letters, given.labels)])
+
+
 def main() -> int:
     """Do what the command line says; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m services.tickets.language")
@@ -48,6 +55,10 @@ def main() -> int:
     train.add_argument("--borrowed-share", type=float, default=0.05)
     train.add_argument("path", type=Path, nargs="?", default=Path(__file__).parent / "data" / "heads.npz")
     train.set_defaults(run=_train)
+    speed = commands.add_parser("speed", help="measure how many messages a second are read on one core")
+    speed.add_argument("--letters", type=Path, default=Path("tests/data/letters"), metavar="FOLDER")
+    speed.add_argument("--labels", default="labels.jsonl", metavar="NAME")
+    speed.set_defaults(run=_speed)
     given = parser.parse_args()
     try:
         told = given.run(given)
