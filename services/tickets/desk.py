@@ -210,7 +210,8 @@ class Desk:
         """Add a message, and `then` change the ticket; with an earlier `request_id` return that message.
 
         A message that says no time gets the present one, or that of the newest message where a clock runs behind: what
-        is added later is shown later. What is written to a merged ticket is added to the one that goes on.
+        is added later is shown later. What is written to a merged ticket stays its own; it is shown in the one that
+        goes on, and `then` changes that one, which is returned.
 
         Raises:
             TicketNotFoundError, ConversationFullError, EtagMismatchError: see there.
@@ -218,26 +219,27 @@ class Desk:
         now = self._clock()
         external_id = f"request:{request_id}" if request_id else None
         async with self._store.shop(caller.tenant_id) as shop:
-            stored = await find_going_on(shop, reference)
-            before = stored.ticket
+            chain = await find_going_on(shop, reference)
+            stored, before = chain[-1], chain[-1].ticket
             if external_id and (known := await shop.message_of_request(before.family, external_id)):
                 return known, stored
             if expected:
                 require(expected, etag_of(before))
-            moment = max(now, stored.last_message_time or now)
-            if entry.create_time is not None:
-                moment = plausible(entry.create_time, now)
-            ticket = touched(with_entry(before, visible=True), now)
+            told = None if entry.create_time is None else plausible(entry.create_time, now)
+            holder, ticket = _with_room(chain, now, visible=True)
             if not entry.from_agent:
-                ticket = life.heard(ticket, moment, now)
+                ticket = life.heard(ticket, told, now)
             if then is not None and not then.is_empty():
                 ticket = changed(ticket, then, now)
-            message = _message(ticket, entry, moment, external_id)
+            message = _message(holder, entry, told or max(now, stored.last_message_time or now), external_id)
             await shop.add_message(message)
-            kept = {"message": str(message.id), "fields": differences(before, ticket)}
-            await shop.record(ticket.id, action, caller.principal, now, kept)
-            added = "" if entry.from_agent else searchable([entry.content])
-            stored = await place(shop, ticket, added=added)
+            kept = {"message": str(message.id)}
+            if holder.id != ticket.id:
+                await shop.record(holder.id, action, caller.principal, now, kept)
+                await place(shop, holder, added=_asked([message]))
+            changes = {**kept, "fields": differences(before, ticket)}
+            await shop.record(ticket.id, action, caller.principal, now, changes)
+            stored = await place_showing(shop, ticket, [message])
         await self._inbox.changed(caller.tenant_id)
         return message, stored
 
@@ -246,7 +248,7 @@ class Desk:
     ) -> Note:
         """Add a note; with an earlier `request_id` return that note.
 
-        What is written to a merged ticket is added to the one that goes on.
+        What is written to a merged ticket stays its own and is shown in the one that goes on.
 
         Raises:
             TicketNotFoundError, ConversationFullError, EtagMismatchError: see there.
@@ -254,25 +256,27 @@ class Desk:
         now = self._clock()
         external_id = f"request:{request_id}" if request_id else None
         async with self._store.shop(caller.tenant_id) as shop:
-            stored = await find_going_on(shop, reference)
-            if external_id and (known := await shop.note_of_request(stored.ticket.family, external_id)):
+            chain = await find_going_on(shop, reference)
+            before = chain[-1].ticket
+            if external_id and (known := await shop.note_of_request(before.family, external_id)):
                 return known
             if expected:
-                require(expected, etag_of(stored.ticket))
-            ticket = touched(with_entry(stored.ticket, visible=False), now)
+                require(expected, etag_of(before))
+            holder, ticket = _with_room(chain, now, visible=False)
             note = Note(
                 id=uuid7(),
-                ticket_id=ticket.id,
+                ticket_id=holder.id,
                 content=entry.content,
                 author_name=entry.author_name,
                 author_id=entry.author_id,
                 create_time=now,
-                sequence=ticket.entry_count,
+                sequence=holder.entry_count,
                 external_id=external_id,
             )
             await shop.add_note(note)
-            await shop.record(ticket.id, "note", caller.principal, now, {"note": str(note.id)})
-            await place(shop, ticket)
+            for one in {each.id: each for each in (holder, ticket)}.values():
+                await shop.record(one.id, "note", caller.principal, now, {"note": str(note.id)})
+                await place(shop, one)
         await self._inbox.changed(caller.tenant_id)
         return note
 
@@ -317,17 +321,20 @@ class Desk:
     async def _show_or_hide(self, caller: Caller, reference: str, expected: str, *, hide: bool) -> tuple[Ticket, int]:
         now = self._clock()
         async with self._store.shop(caller.tenant_id) as shop:
-            ticket = (await find(shop, reference, lock=True)).ticket
+            chain = await find_going_on(shop, reference)
+            ticket, shown = chain[0].ticket, chain[-1].ticket
             if expected:
                 require(expected, etag_of(ticket))
             moved = await (shop.hide_all_but_first(ticket.family, now) if hide else shop.restore_all(ticket.family))
             if not moved:
                 return ticket, 0
-            ticket = replace(touched(ticket, now), conversation_version=ticket.conversation_version + 1)
             details = {"messages": [str(message_id) for message_id in moved]}
             action = "reset_conversation" if hide else "restore_conversation"
-            await shop.record(ticket.id, action, caller.principal, now, details)
-            await place(shop, ticket, search_anew=True)
+            # When it was merged, the one that goes on shows the same messages no longer, or again.
+            for one in {each.id: each for each in (shown, ticket)}.values():
+                ticket = replace(touched(one, now), conversation_version=one.conversation_version + 1)
+                await shop.record(ticket.id, action, caller.principal, now, details)
+                await place(shop, ticket, search_anew=True)
         await self._inbox.changed(caller.tenant_id)
         return ticket, len(moved)
 
@@ -335,6 +342,30 @@ class Desk:
         """Return the ticket that an earlier call with this request id opened."""
         ticket_id = await shop.ticket_of_request(f"request:{request_id}") if request_id else None
         return await shop.find(ticket_id) if ticket_id else None
+
+
+async def place_showing(shop: Shop, ticket: Ticket, written: Sequence[Message]) -> Stored:
+    """Place a ticket that shows messages that were just written, to itself or to one that was merged into it."""
+    for message in written:
+        if message.from_agent and message.ticket_id != ticket.id:
+            await shop.find_by(ticket.id, message)
+    return await place(shop, ticket, added=_asked(written))
+
+
+def _asked(written: Sequence[Message]) -> str:
+    """Return what these messages add to what is searched."""
+    return searchable(message.content for message in written if not message.from_agent)
+
+
+def _with_room(chain: Sequence[Stored], now: datetime, *, visible: bool) -> tuple[Ticket, Ticket]:
+    """Return the ticket that is written to, with room for a message or note, and the one that goes on in its stead.
+
+    They are the same one unless it was merged.
+    """
+    holder, shown = touched(with_entry(chain[0].ticket, visible=visible), now), chain[-1].ticket
+    if len(chain) == 1:
+        return holder, holder
+    return holder, touched(replace(shown, conversation_version=shown.conversation_version + visible), now)
 
 
 def _message(ticket: Ticket, entry: NewEntry, moment: datetime, external_id: str | None = None) -> Message:

@@ -3,16 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from uuid import UUID
 
 from servicekit.ids import uuid7
 from services.tickets import life
 from services.tickets.alerts import searchable
-from services.tickets.desk import Caller, Clock, utc_now
+from services.tickets.desk import Caller, Clock, place_showing, utc_now
 from services.tickets.history import differences
 from services.tickets.inbox import Inbox
 from services.tickets.ingest import Event, ExternalMessage, Outcome, Taken, applied, new_ticket, tells_more
-from services.tickets.placing import place
+from services.tickets.placing import locked_chain, place
 from services.tickets.store import Shop, Store
 from services.tickets.tickets import Message, Note, Ticket, plausible, touched, with_entry, without_nul
 
@@ -54,9 +53,7 @@ class Intake:
         ticket, outcome = applied(before, event, now)
         ticket, written = await self._add_entries(shop, ticket, event.messages, now, is_new=is_new)
         texts = [one.content for one in written if not one.from_agent]
-        newest = max((one.create_time for one in written if not one.from_agent), default=None)
-        if newest is not None:
-            ticket = life.heard(ticket, newest, now)
+        ticket = _heard(ticket, written, now)
         subject_changed = ticket.subject != before.subject
         ticket = touched(ticket, plausible(event.occurred, now))
         told = is_new or tells_more(before, ticket)
@@ -68,19 +65,22 @@ class Intake:
             await place(shop, ticket, written=written)
         else:
             await place(shop, ticket, added=searchable(texts), search_anew=subject_changed)
-        if ticket.merged_into is not None:
-            await self._tell(shop, ticket.merged_into, newest, now)
+        if ticket.merged_into is not None and ticket.entry_count != before.entry_count:
+            await self._tell(shop, caller, ticket, written, now)
         return Taken(outcome, ticket.id, told)
 
-    async def _tell(self, shop: Shop, into: UUID, newest: datetime | None, now: datetime) -> None:
+    async def _tell(
+        self, shop: Shop, caller: Caller, source: Ticket, written: Sequence[Message], now: datetime
+    ) -> None:
         """Place the ticket that goes on in the stead of an event's ticket: it shows what was added to that."""
-        onward = await shop.find(into, lock=True)
-        while onward is not None and onward.ticket.merged_into is not None:
-            onward = await shop.find(onward.ticket.merged_into, lock=True)
-        if onward is not None:
-            ticket = onward.ticket if newest is None else life.heard(onward.ticket, newest, now)
-            ticket = replace(touched(ticket, now), conversation_version=ticket.conversation_version + 1)
-            await place(shop, ticket, search_anew=True)
+        onward = (await locked_chain(shop, source))[-1].ticket
+        if onward.merged_into is not None or onward.id == source.id:
+            return
+        version = onward.conversation_version + bool(written)
+        ticket = touched(replace(_heard(onward, written, now), conversation_version=version), now)
+        details = {"other_ticket": source.number_text, "fields": differences(onward, ticket)}
+        await shop.record(ticket.id, "ingest", caller.principal, now, details)
+        await place_showing(shop, ticket, written)
 
     async def _ticket(self, shop: Shop, event: Event, now: datetime) -> tuple[Ticket, bool]:
         """Return the event's ticket, locked, or a new one that is not stored yet."""
@@ -112,6 +112,15 @@ class Intake:
         if written:
             await shop.add_message(*written)
         return ticket, written
+
+
+def _heard(ticket: Ticket, written: Sequence[Message], now: datetime) -> Ticket:
+    """Return the ticket after its customer wrote these messages, if any."""
+    newest = max((one.create_time for one in written if not one.from_agent), default=None)
+    if newest is None:
+        return ticket
+    # What told no time, or a future one, was written just now, whatever the clocks of others say.
+    return life.heard(ticket, newest if newest < now else None, now)
 
 
 def _message(ticket: Ticket, one: ExternalMessage, now: datetime) -> Message:

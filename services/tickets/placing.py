@@ -34,21 +34,42 @@ async def find(shop: Shop, reference: str, *, lock: bool = False) -> Stored:
     return stored
 
 
-async def find_going_on(shop: Shop, reference: str) -> Stored:
-    """Return the ticket that a request names, locked, or the one that goes on in its stead when it was merged.
+async def find_going_on(shop: Shop, reference: str) -> list[Stored]:
+    """Return the ticket that a request names, and when it was merged all that go on in its stead, the last one last.
+
+    They are locked.
 
     Raises:
         TicketNotFoundError: there is none, or the text can be neither an id nor a number.
     """
     parsed = parse_reference(reference)
     stored = None if parsed is None else await shop.find_unmerged(parsed)
-    # The merged ticket itself is not locked: who locks several does so in the order of their ids.
-    while stored is None:
-        merged = (await find(shop, reference)).ticket
-        while merged.merged_into is not None:
-            merged = (await find(shop, str(merged.merged_into))).ticket
-        stored = await shop.find_unmerged(merged.id)
-    return stored
+    return [stored] if stored else await locked_chain(shop, (await find(shop, reference)).ticket)
+
+
+async def locked_chain(shop: Shop, ticket: Ticket) -> list[Stored]:
+    """Return a ticket, the one that goes on in its stead, the one that goes on in that one's, and so on, all locked.
+
+    Raises:
+        TicketNotFoundError: it is gone.
+    """
+    wanted = {ticket.id}
+    # Read before they are locked: who locks several does so in the order of their ids.
+    onward = ticket
+    while onward.merged_into is not None and (stored := await shop.find(onward.merged_into)) is not None:
+        onward = stored.ticket
+        wanted.add(onward.id)
+    while True:
+        known = {stored.ticket.id: stored for stored in await shop.find_all(wanted)}
+        if ticket.id not in known:
+            raise TicketNotFoundError(ticket.number_text)
+        chain = [known[ticket.id]]
+        while (into := chain[-1].ticket.merged_into) is not None and into in known:
+            chain.append(known[into])
+        # What was asked for and is not known is gone: the chain ends before it.
+        if into is None or into in wanted:
+            return chain
+        wanted.add(into)
 
 
 async def facts_of(

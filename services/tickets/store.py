@@ -361,6 +361,10 @@ class Shop:
             if message.from_agent:
                 await add_said(self._connection, self._tenant_id, message.ticket_id, message.content)
 
+    async def find_by(self, ticket_id: UUID, message: Message) -> None:
+        """Let another ticket, which shows it, be found by a message of the shop as well."""
+        await add_said(self._connection, self._tenant_id, ticket_id, message.content)
+
     async def add_note(self, note: Note) -> None:
         """Add a note to a ticket that is locked."""
         await self._connection.execute(insert(notes).values(tenant_id=self._tenant_id, **_entry(note)))
@@ -424,10 +428,15 @@ class Shop:
         return Conversation(row.visible, last, row.texts, said)
 
     async def customer_texts(self, family: Family) -> list[str]:
-        """Return all that the customer wrote and that is visible, oldest first."""
+        """Return what the customer wrote and is visible, oldest first: the newest of it, more than is searched."""
         wanted = self._mine(messages, _of(messages, family), messages.c.hide_time.is_(None), ~messages.c.from_agent)
-        query = select(messages.c.content).where(wanted).order_by(messages.c.create_time, messages.c.sequence)
-        return list(await self._connection.scalars(query))
+        newest_first = (messages.c.create_time.desc(), messages.c.sequence.desc(), messages.c.id.desc())
+        size = func.octet_length(messages.c.content)
+        newer = (func.sum(size).over(order_by=newest_first, rows=(None, 0)) - size).label("newer")
+        # A character has at most four bytes.
+        known = select(messages, newer).where(wanted).subquery()
+        query = select(known.c.content).where(known.c.newer < 4 * MAX_SEARCHABLE)
+        return list(await self._connection.scalars(query.order_by(known.c.create_time, known.c.sequence, known.c.id)))
 
     async def find_said_anew(self, ticket: Ticket) -> None:
         """Let a ticket be found by those messages of the shop that are visible now."""

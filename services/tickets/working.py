@@ -13,8 +13,9 @@ from services.tickets.errors import TicketNotFoundError, TicketNotMergedError
 from services.tickets.history import Entry, differences
 from services.tickets.inbox import Inbox
 from services.tickets.numbers import parse_reference
-from services.tickets.placing import find, place
+from services.tickets.placing import find, locked_chain, place
 from services.tickets.rows import Stored
+from services.tickets.sla import Said
 from services.tickets.store import Shop, Store
 from services.tickets.tickets import Ticket
 
@@ -68,12 +69,14 @@ class Work:
         """
         now = self._clock()
         async with self._store.shop(caller.tenant_id) as shop:
-            source, *onward = await _locked_chain(shop, (await find(shop, reference)).ticket)
+            chain = await locked_chain(shop, (await find(shop, reference)).ticket)
+            source, *onward = (stored.ticket for stored in chain)
             if expected:
                 require(expected, etag_of(source))
             if source.merged_into is None:
                 raise TicketNotMergedError(source.number_text)
-            was = _status_before(await shop.last(source.id, "merge"))
+            said = (await shop.conversation(source.family)).said
+            was = _status_before(await shop.last(source.id, "merge"), said[-1] if said else None)
             alone, rest = life.unmerged(source, onward, was, now)
             stored = await _settle(shop, caller, "unmerge", (source, alone), onward[0] if onward else None, now)
             for before, after in zip(onward, rest, strict=True):
@@ -159,22 +162,6 @@ class Work:
             return await shop.history(stored.ticket.id, before=before, limit=limit)
 
 
-async def _locked_chain(shop: Shop, ticket: Ticket) -> list[Ticket]:
-    """Return a ticket, the one that goes on in its stead, the one that goes on in that one's, and so on, all locked."""
-    wanted = {ticket.id}
-    while True:
-        known = {stored.ticket.id: stored.ticket for stored in await shop.find_all(wanted)}
-        if ticket.id not in known:
-            raise TicketNotFoundError(ticket.number_text)
-        chain = [known[ticket.id]]
-        while (onward := known.get(chain[-1].merged_into or ticket.id)) is not None and onward.id != ticket.id:
-            chain.append(onward)
-        # What was asked for and is not known is gone: the chain ends before it.
-        if chain[-1].merged_into is None or chain[-1].merged_into in wanted:
-            return chain
-        wanted.add(chain[-1].merged_into)
-
-
 async def _settle(
     shop: Shop, caller: Caller, action: str, pair: tuple[Ticket, Ticket], other: Ticket | None, now: datetime
 ) -> Stored:
@@ -185,7 +172,13 @@ async def _settle(
     return await place(shop, after, search_anew=True)
 
 
-def _status_before(merge: Entry | None) -> str:
-    """Return the status that a ticket had before it was merged; one that slept is open, since its time may be over."""
-    was = {field.name: field.before for field in merge.fields} if merge else {"status": "open"}
-    return "open" if was.get("snooze_until") else was.get("status", "closed")
+def _status_before(merge: Entry | None, said: Said | None) -> str:
+    """Return the status that a ticket goes on with after a merge, given what was last said in it.
+
+    It is the one from before, but open when it slept, since its time may be over, or when its customer wrote since.
+    """
+    if merge is None:
+        return "open"
+    was = {field.name: field.before for field in merge.fields}
+    asked = said is not None and not said.from_agent and said.moment >= merge.create_time
+    return "open" if asked or was.get("snooze_until") else was.get("status", "closed")

@@ -17,6 +17,7 @@ from services.tickets.working import Work
 from tests.tickets.calls import event, message, refusal, stamp
 from tests.tickets.conftest import Agent
 from tests.tickets.test_ingest import ingest
+from tests.tickets.test_search import numbers
 from tests.tickets.test_watch import kinds, watch
 
 FAILED = grpc.StatusCode.FAILED_PRECONDITION
@@ -239,8 +240,65 @@ async def test_who_writes_to_a_merged_ticket_reaches_the_one_that_goes_on(agent:
     assert (onward.status, onward.message_count) == ("open", 5)
     assert (await call(agent, "GetTicket", ticket="T-001")).status == "closed"
     parted = await call(agent, "UnmergeTicket", ticket="T-002")
-    assert (await contents(agent, "T-002"), parted.message_count) == (["hi", "main", "more"], 3)
-    assert await contents(agent, "T-003") == ["last", "answer"]
+    assert (await contents(agent, "T-002"), parted.message_count) == (["hi", "main", "answer", "more"], 4)
+    assert await contents(agent, "T-003") == ["last"]
+
+
+async def test_what_is_written_to_a_merged_ticket_stays_its_own(agent: Agent) -> None:
+    """It opens the target, goes with its ticket when they are parted, is not added twice, and is erased with it."""
+    await create(agent, customer_id="x", initial_message="of x")
+    await call(agent, "CloseTicket", ticket="T-001")
+    await create(agent, customer_id="y", initial_message="of y")
+    await call(agent, "MergeTicket", ticket="T-001", into="T-002")
+    await call(agent, "CloseTicket", ticket="T-002")
+    asked = {"ticket": "T-001", "content": "more of x", "request_id": str(uuid7())}
+    said = await call(agent, "CreateMessage", **asked)
+    onward = await call(agent, "GetTicket", ticket="T-002")
+    assert (onward.status, onward.message_count) == ("open", 3)
+    parted = await call(agent, "UnmergeTicket", ticket="T-001")
+    assert (parted.status, parted.message_count) == ("open", 2), "its customer has asked since it was merged"
+    assert (await call(agent, "CreateMessage", **asked)).id == said.id
+    await call(agent, "MergeTicket", ticket="T-001", into="T-002")
+    await erase(agent, "x")
+    assert await contents(agent, "T-002") == ["of y"]
+
+
+async def test_a_merged_tickets_conversation_is_reset_where_it_shows(agent: Agent) -> None:
+    """The target shows and counts the hidden messages no longer, and again when they are restored."""
+    await create(agent, initial_message="one")
+    await call(agent, "CreateMessage", ticket="T-001", content="two")
+    await create(agent, initial_message="three")
+    await call(agent, "MergeTicket", ticket="T-001", into="T-002")
+    for method, count in (("ResetConversation", 2), ("RestoreConversation", 3)):
+        await call(agent, method, ticket="T-001")
+        assert (await call(agent, "GetTicket", ticket="T-002")).message_count == count
+        assert len(await contents(agent, "T-002")) == count
+
+
+async def test_a_helpdesks_event_changes_the_target_of_a_merge_only_by_what_it_adds(agent: Agent) -> None:
+    """An event without messages leaves the target as it is; one with a message stands in the target's history."""
+    await ingest(agent, event("e1", "42", status="open", messages=[message("m1", "hi")]))
+    await create(agent)
+    read = await call(agent, "MergeTicket", ticket="T-001", into="T-002")
+    await ingest(agent, event("e2", "42", status="open", messages=[message("m1", "hi")]))
+    assert (await call(agent, "GetTicket", ticket="T-002")).etag == read.etag
+    await ingest(agent, event("e3", "42", messages=[message("m2", "quince"), message("m3", "damson", from_agent=True)]))
+    onward = await call(agent, "GetTicket", ticket="T-002")
+    assert (onward.message_count, await actions(agent, "T-002")) == (4, ["create", "take_in", "ingest"])
+    for word in ("quince", "damson"):
+        assert "T-002" in await numbers(agent, word)
+
+
+async def test_of_a_long_conversation_only_what_is_searched_is_read(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest messages up to the limit, oldest first, of a ticket and of those merged into it."""
+    made = [await create(agent, initial_message=text) for text in ("aaaa", "bbbb")]
+    await call(agent, "CreateMessage", ticket="T-001", content="cccc")
+    await call(agent, "MergeTicket", ticket="T-001", into="T-002")
+    monkeypatch.setattr("services.tickets.store.MAX_SEARCHABLE", 2)
+    async with agent.running.store.shop(agent.tenant_id) as shop:
+        assert await shop.customer_texts([UUID(one.id) for one in made]) == ["bbbb", "cccc"]
 
 
 async def test_merges_that_cannot_be_are_refused(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
