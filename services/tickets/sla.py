@@ -13,7 +13,7 @@ any order. What was broken stays on record when a ticket is closed and opened ag
 when a message that arrived late shows that the answer had come in time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -25,8 +25,9 @@ FIRST_RESPONSE, NEXT_RESPONSE, RESOLUTION = "first_response", "next_response", "
 WARNED_AT = 0.75
 """The share of a target after which it is told that it comes due."""
 MAX_STEPS = 100
-"""How many changes of phase are remembered; what came before counts as open."""
+"""How many changes of phase are remembered; of a ticket with more, the clocks count from the first of those on."""
 MAX_BREACHES = 50
+"""How many are remembered, the newest ones; beside those of clocks that go on."""
 
 
 class Phase(StrEnum):
@@ -84,7 +85,7 @@ class Clocks:
     """What is known of a ticket's clocks.
 
     Attributes:
-        steps: its phases so far; before the first of them it was open.
+        steps: its phases so far; before the first of them it was open, or forgotten where there are `MAX_STEPS`.
         answered: when an agent first wrote.
         judged: up to when all answers have been judged; later changes of targets do not touch them.
         first_response_due, next_response_due, resolution_due: when each is due; None while it does not run. One in the
@@ -197,9 +198,9 @@ def advanced(
     after = Clocks(
         steps=steps,
         answered=answered,
-        judged=_judged(situation.said, steps),
+        judged=max(_ends(before, situation.said, steps), default=None),
         warned=tuple(key for key in warned if key in going_on),
-        breaches=tuple(breaches[-MAX_BREACHES:]),
+        breaches=_kept(breaches, going_on),
         alarm=min(alarms, default=None),
         revision=rules.revision,
         **dues,
@@ -240,28 +241,28 @@ def _runs(
     if answered != before.answered or (answered is None and not over):
         yield run(FIRST_RESPONSE, situation.start, answered)
     if answered is not None:
-        for since, end in _waits(situation.said, steps, answered):
+        for since, end in _waits(situation.said, _ends(before, situation.said, steps), answered):
             if end is None or before.judged is None or end > before.judged:
                 yield run(NEXT_RESPONSE, since, end)
     if not over:
         yield run(RESOLUTION, situation.start, None)
 
 
-def _judged(said: Sequence[Said], steps: Sequence[Step]) -> datetime | None:
-    """Return the newest moment that ended a wait."""
+def _ends(before: Clocks, said: Sequence[Said], steps: Sequence[Step]) -> list[datetime]:
+    """Return the moments that ended a wait; of those that were forgotten the last one."""
     ends = [one.moment for one in said if one.from_agent] + [step.moment for step in steps if step.phase in _ENDED]
-    return max(ends, default=None)
+    return [*ends, before.judged] if before.judged is not None and len(steps) == MAX_STEPS else ends
 
 
 def _waits(
-    said: Sequence[Said], steps: Sequence[Step], answered: datetime
+    said: Sequence[Said], ends: Sequence[datetime], answered: datetime
 ) -> Iterator[tuple[datetime, datetime | None]]:
     """Yield each time for which a customer waited for a next answer: since when, and until when (None: still)."""
-    events = [(one.moment, 1 if one.from_agent else 0) for one in said if one.moment >= answered]
-    events += [(step.moment, 2) for step in steps if step.phase in _ENDED]
+    events = [(one.moment, False) for one in said if not one.from_agent and one.moment >= answered]
+    events += [(moment, True) for moment in ends]
     waiting: datetime | None = None
-    for moment, what in sorted(events):
-        if what == 0:
+    for moment, ended in sorted(events):
+        if not ended:
             waiting = waiting or moment
         elif waiting is not None:
             yield waiting, moment
@@ -288,14 +289,22 @@ def _due(
 
 
 def _spans(since: datetime, steps: Sequence[Step]) -> Iterator[tuple[datetime, datetime | None, Phase]]:
-    """Yield the phases from a moment on, each with its end; the last one has none."""
+    """Yield the phases from a moment on, each with its end; the last one has none. What was forgotten is left out."""
     begin, phase = since, Phase.OPEN
+    if len(steps) == MAX_STEPS:
+        begin, phase = max(since, steps[0].moment), steps[0].phase
     for step in steps:
         if step.moment > begin:
             yield begin, step.moment, phase
             begin = step.moment
         phase = step.phase
     yield begin, None, phase
+
+
+def _kept(breaches: Sequence[Breach], going_on: Collection[tuple[str, datetime]]) -> tuple[Breach, ...]:
+    """Return what is remembered: a clock that goes on must not be told to be broken once more."""
+    old, new = breaches[:-MAX_BREACHES], breaches[-MAX_BREACHES:]
+    return (*(breach for breach in old if (breach.clock, breach.since) in going_on), *new)
 
 
 def _answered_in_time(breach: Breach, said: Sequence[Said]) -> bool:

@@ -13,6 +13,8 @@ from services.tickets.calendars import OFFICE, Calendar, calendar
 from services.tickets.errors import SlaTargetsInvalidError
 from services.tickets.sla import (
     FIRST_RESPONSE,
+    MAX_BREACHES,
+    MAX_STEPS,
     NEXT_RESPONSE,
     RESOLUTION,
     Clocks,
@@ -271,6 +273,36 @@ def test_impossible_targets_are_refused(priorities: dict[str, Targets], tags: tu
     """Targets that nobody can mean are refused, saying which."""
     with pytest.raises(SlaTargetsInvalidError):
         check_targets(priorities, tags)
+
+
+def test_a_ticket_with_many_changes_is_not_overdue_by_those_that_were_forgotten() -> None:
+    """When the oldest changes of phase are forgotten, the time for which the customer was asked is no work."""
+    life = Life().say(at(0.1), agent=True)
+    for round_ in range(2 * MAX_STEPS):
+        life.turn(at(1 + 10 * round_), Phase.WAITING).turn(at(10.99 + 10 * round_), Phase.OPEN)
+        if RESOLUTION not in life.clocks.breached:
+            assert life.clocks.resolution_due is not None
+            assert life.clocks.resolution_due > at(10.99 + 10 * round_)
+    assert life.clocks.breached == ()
+
+
+def test_what_a_closing_settled_stays_settled_when_the_closing_is_forgotten() -> None:
+    """The message that was settled by closing is not waited for again after a hundred changes of phase."""
+    life = Life().say(at(0.1), agent=True).say(at(0.2), agent=False).turn(at(0.3), Phase.CLOSED)
+    for round_ in range(MAX_STEPS):
+        life.turn(at(1 + round_), Phase.OPEN).turn(at(1.1 + round_), Phase.WAITING)
+    assert life.turn(at(1000), Phase.OPEN).clocks.next_response_due is None
+
+
+def test_a_breach_of_a_clock_that_goes_on_is_told_once_however_many_follow() -> None:
+    """More breaches than are remembered do not push out the one of the resolution, which is still overdue."""
+    life = Life(Rules(Targets(2.0, 1.0, 8.0), Calendar(), 1)).say(at(1), agent=True)
+    life.look(at(8))
+    for round_ in range(2 * MAX_BREACHES):
+        life.say(at(10 + 4 * round_), agent=False).say(at(12 + 4 * round_), agent=True)
+    assert life.news.count((News.BREACHED, RESOLUTION)) == 1
+    assert life.clocks.breached == (NEXT_RESPONSE, RESOLUTION)
+    assert len(life.clocks.breaches) == MAX_BREACHES + 1
 
 
 # Laws
