@@ -17,7 +17,7 @@ from uuid import UUID
 
 from bench.growing import HOT, grow
 from bench.load import MARK, PRIORITIES, Load, Result, measure, render, write_requests
-from bench.pages import uncached
+from bench.pages import ordered_anew, uncached
 from bench.report import Report
 from bench.running import Suite, limit, peer, suite, wait_until_answers
 from bench.stock import Stock, database_url, fill_peer_database, make_peer_database, open_shop, peer_settings
@@ -107,6 +107,7 @@ def main() -> None:
                 contenders[f"ours_{name}"] = functools.partial(run, measured.port, files[name], SECONDS)
             report.measure(contenders)
         tell(report, costs, len(page))
+        report.extra["ordered_anew"] = asyncio.run(ordered_anew(url, UUID(large.tenant_id)))
     report.show()
 
 

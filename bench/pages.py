@@ -1,20 +1,28 @@
-"""What a page costs without any cache: the service's own reading of the database, one page after the other."""
+"""What pages cost without any cache, and what ordering an inbox anew costs: our own code on the database."""
 
+import asyncio
 import random
 import statistics
 import time
 from uuid import UUID
 
+from servicekit.cache import Cache
 from servicekit.database import Database
+from servicekit.doorbell import Doorbell
 from services.tickets.cards import Filters, PageRequest
+from services.tickets.inbox import Inbox
 from services.tickets.inbox_store import InboxStore
+from services.tickets.placing import find, place
+from services.tickets.reranking import Reranking
+from services.tickets.store import Store
 
 _SAMPLES = 200
 _SIZE = 50
+_OTHERS = {"closed": Filters(status="closed"), "all": Filters(), "urgent": Filters(status="open", priority="urgent")}
 
 
 async def uncached(url: str, tenant_id: UUID) -> dict[str, float]:
-    """Measure first pages and pages anywhere; medians in milliseconds, and the statements of a page."""
+    """Measure first pages and pages anywhere, of open tickets and of others; medians in ms, and a page's statements."""
     database = await Database.connect(url, schema="tickets", pool_size=1)
     store = InboxStore(database)
     filters = Filters(status="open")
@@ -22,7 +30,7 @@ async def uncached(url: str, tenant_id: UUID) -> dict[str, float]:
     draw = random.Random(1)
     last = max(2, total // _SIZE)
 
-    async def median(numbers: list[int]) -> float:
+    async def median(numbers: list[int], filters: Filters = filters, last: int = last) -> float:
         took = []
         for number in numbers:
             started = time.perf_counter()
@@ -32,6 +40,11 @@ async def uncached(url: str, tenant_id: UUID) -> dict[str, float]:
                 raise AssertionError(f"page {number} of {last} has {len(page.rows)} tickets")
         return round(statistics.median(took) * 1000, 3)
 
+    deep = {}
+    for name, others in _OTHERS.items():
+        pages = (await store.page(tenant_id, PageRequest(others, smart=True))).total // _SIZE
+        deep[f"{name}_anywhere_ms"] = await median([draw.randint(1, max(1, pages)) for _ in range(20)], others, pages)
+
     first = await median([1] * _SAMPLES)
     anywhere = await median([draw.randint(1, last) for _ in range(_SAMPLES)])
     statements: list[str] = []
@@ -40,4 +53,28 @@ async def uncached(url: str, tenant_id: UUID) -> dict[str, float]:
     await store.page(tenant_id, PageRequest(filters, last, _SIZE, smart=True))
     await database.close()
     # The first and the last of them begin and end the transaction, without a round trip of their own to count.
-    return {"open": total, "first_ms": first, "anywhere_ms": anywhere, "statements": len(statements)}
+    return {"open": total, "first_ms": first, "anywhere_ms": anywhere, **deep, "statements": len(statements)}
+
+
+async def ordered_anew(url: str, tenant_id: UUID) -> dict[str, float]:
+    """Order an inbox anew while somebody changes one ticket over and over: seconds, and the longest change."""
+    database = await Database.connect(url, schema="tickets", pool_size=6)
+    cache = await Cache.connect(None, service="tickets")
+    store, doorbell = Store(database), Doorbell(cache)
+    reranking = Reranking(store, Inbox(InboxStore(database), cache, doorbell), doorbell)
+    async with store.shop(tenant_id) as shop:
+        version = (await shop.places.rankings()).active.policy_version
+    began = time.perf_counter()
+    await reranking.begin(tenant_id, version)
+    building = asyncio.create_task(reranking.build(tenant_id))
+    took = []
+    while not building.done():
+        started = time.perf_counter()
+        async with store.shop(tenant_id) as shop:
+            await place(shop, (await find(shop, "T-001", lock=True)).ticket)
+        took.append(time.perf_counter() - started)
+    if not await building:
+        raise AssertionError("the ranking was built by somebody else, or given up")
+    seconds = time.perf_counter() - began
+    await database.close()
+    return {"seconds": round(seconds, 2), "writes": len(took), "longest_write_ms": round(max(took) * 1000, 1)}
