@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench import ordering
 from services.tickets import scoring
 from services.tickets.facts import Customer, Facts
 from services.tickets.language import Signals
-from services.tickets.policies import BASE_RANGE, DEFAULT, PRESETS, Learned
+from services.tickets.policies import BASE_RANGE, DEFAULT, PRESETS, WEIGHTS, Edit, Learned, edited
 from services.tickets.simulation import policies
 from services.tickets.simulation.clock import Clock
 from services.tickets.simulation.desk import Day, serve
@@ -21,6 +22,7 @@ from services.tickets.simulation.policies import Moving, Stored
 from services.tickets.simulation.report import plot, table
 from services.tickets.simulation.scenarios import AGENTS, SCENARIOS, Scenario
 from services.tickets.simulation.study import COSTS, Study, as_json, compared, runs_of, study
+from services.tickets.simulation.sweep import as_text, corners, ends, not_better, swept
 from services.tickets.simulation.world import draw
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -181,6 +183,36 @@ def test_the_default_beats_the_predecessor_on_both_costs(letter: str, runs: int)
         mean, half = short.difference(letter, names[0], names[1], cost)
         assert mean + half < 0
     assert short.overtaken() <= DEFAULT.bound_hours
+
+
+def test_no_policy_is_better_than_the_default_on_both_costs_on_desks_of_the_calendar() -> None:
+    """In A, B and C nothing of the table is better than ours beyond both intervals."""
+    found = study(["A", "B", "C"], 6, first_seed=20_000, told=lambda _done, _total: None)
+    assert {letter: found.dominating(letter) for letter in "ABC"} == {letter: [] for letter in "ABC"}
+
+
+def test_the_benchmark_fails_for_each_claim_that_does_not_hold() -> None:
+    """A cost above the predecessor's, a better policy in A, and an overtaker beyond the bound are all said."""
+
+    def runs(cost: float, overtaken: float = 0.0) -> list[Outcome]:
+        return [Outcome(cost + step, cost + step, 0.0, 0.0, 0.0, overtaken, 0.0) for step in (0.0, 0.1, 0.2)]
+
+    good = {"rapport": runs(1.0), "predecessor": runs(2.0)}
+    assert ordering.failures(Study({"A": good, "D": good | {"better": runs(0.5)}})) == []
+    assert ordering.failures(Study({"A": good | {"better": runs(0.5)}})) == ["A: better is better on both costs"]
+    bad = Study({"F": {"rapport": runs(3.0, 81.0), "predecessor": runs(2.0)}})
+    assert [failure.partition(" ")[0] for failure in ordering.failures(bad)] == ["overtaken", "F:"]
+
+
+def test_a_sweep_tries_what_may_be_set_and_nothing_else() -> None:
+    """All that it tries could be set by a shop; an end differs from the default in one thing, a corner in all."""
+    for tried in (ends() | corners()).values():
+        assert edited(DEFAULT, Edit("", tried.weights.by_name(), tried.gamma, tried.sla_share)) == tried
+    for weight, borders in WEIGHTS.items():
+        assert {getattr(tried.weights, weight) for tried in corners().values()} == set(borders)
+    found = study(["D"], 2, swept, workers=1, told=lambda _done, _total: None)
+    assert set(not_better(found, ends())) <= set(ends())
+    assert all(f"| {name} |" in as_text(found) for name in ends())
 
 
 def test_a_study_tells_the_same_as_table_picture_and_json() -> None:

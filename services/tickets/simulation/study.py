@@ -34,7 +34,7 @@ def compared() -> tuple[Policy, ...]:
         policies.c_mu(),
         policies.atc(),
         *(policies.generalised_c_mu(beta) for beta in (0.5, 1.0, 2.0)),
-        *(policies.class_rate(rate) for rate in (0.25, 0.5, 1.0, 2.0)),
+        *(policies.class_rate(rate) for rate in (0.25, 0.5, 0.6, 1.0, 2.0)),
         *(policies.due(gamma, share) for gamma, share in ((0.05, 1.0), (0.1, 0.0), (0.1, 0.5), (0.1, 1.0), (0.2, 0.5))),
     )
 
@@ -90,22 +90,33 @@ def runs_of(letter: str, seed: int, which: Sequence[Policy]) -> list[Outcome]:
     return [outcome(world, serve(world, policy, clock), scenario.tickets) for policy in which]
 
 
-def _table_run(task: tuple[str, int]) -> tuple[str, list[Outcome]]:
-    """Return the outcomes of the table's policies in one run (in a process of its own; policies hold functions)."""
-    letter, seed = task
-    return letter, runs_of(letter, seed, compared())
+Which = Callable[[], tuple[Policy, ...]]
+"""What makes the policies to compare: policies hold functions, so a process makes its own."""
+_Task = tuple[str, int, Which]
+
+
+def _run(task: _Task) -> tuple[str, list[Outcome]]:
+    """Return the outcomes of one run, perhaps in a process of its own."""
+    letter, seed, which = task
+    return letter, runs_of(letter, seed, which())
 
 
 def study(
-    letters: Sequence[str], runs: int, *, first_seed: int = 0, workers: int = 2, told: Callable[[int, int], None]
+    letters: Sequence[str],
+    runs: int,
+    which: Which = compared,
+    *,
+    first_seed: int = 0,
+    workers: int = 2,
+    told: Callable[[int, int], None],
 ) -> Study:
-    """Simulate all policies of the table; `told` hears how many runs of how many are done.
+    """Simulate policies, those of the table unless told otherwise; `told` hears how many runs of how many are done.
 
     Fresh processes share the work; with one worker all is done in this one.
     """
-    names = [policy.name for policy in compared()]
+    names = [policy.name for policy in which()]
     outcomes: dict[str, dict[str, list[Outcome]]] = {letter: {name: [] for name in names} for letter in letters}
-    tasks = [(letter, first_seed + run) for letter in letters for run in range(runs)]
+    tasks = [(letter, first_seed + run, which) for letter in letters for run in range(runs)]
     for done, (letter, found) in enumerate(_mapped(tasks, workers), start=1):
         for name, each in zip(names, found, strict=True):
             outcomes[letter][name].append(each)
@@ -113,12 +124,12 @@ def study(
     return Study(outcomes)
 
 
-def _mapped(tasks: Sequence[tuple[str, int]], workers: int) -> Iterator[tuple[str, list[Outcome]]]:
+def _mapped(tasks: Sequence[_Task], workers: int) -> Iterator[tuple[str, list[Outcome]]]:
     if workers == 1:
-        yield from map(_table_run, tasks)
+        yield from map(_run, tasks)
         return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_table_run, tasks)
+        yield from pool.map(_run, tasks)
 
 
 def as_json(found: Study) -> dict[str, object]:
