@@ -202,7 +202,7 @@ class TooManyMergedError(PreconditionError):
 
 
 class PolicyInvalidError(InvalidArgumentError):
-    """The policy of the inbox has an unknown name or weight, or a value outside of the range that is proven."""
+    """The policy of the inbox has an unknown name or weight, or a value outside of its range."""
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(

@@ -2,7 +2,8 @@
 
 A policy has a name, which says how it thinks, and weights, which a tenant may edit. All weights lie in ranges for which
 the properties of the order hold: time never reorders, nothing that costs more to leave waiting lowers a ticket, and
-nobody is overtaken by a ticket that starts more than `bound_hours` later.
+nobody is overtaken by a ticket that starts more than `bound_hours` later. That `rapport` costs less than the
+predecessor is shown for its ranges one at a time only: with several values at their borders at once it need not.
 """
 
 import math
@@ -119,7 +120,7 @@ def settled(policy: Policy) -> Policy:
 FIXED = frozenset({"fifo", "predecessor"})
 """Policies of which nothing can be edited."""
 GAMMAS = {"rapport": (0.05, 0.15), "sla-first": (0.1, 0.3), "value-first": (0.05, 0.1)}
-"""The range of `gamma` that is proven, by policy."""
+"""The range of `gamma` that is proven by itself, by policy."""
 WEIGHTS = {
     "customer_value": (0.6, 1.0),
     "churn_risk": (0.3, 1.0),
@@ -153,7 +154,7 @@ def edited(policy: Policy, edit: Edit) -> Policy:
     """Return a policy with the changes; what the tenant has learned and its calendar stay.
 
     Raises:
-        PolicyInvalidError: there is no such policy or weight, or a value lies outside of the range that is proven.
+        PolicyInvalidError: there is no such policy or weight, or a value lies outside of its range.
     """
     if edit.name and edit.name not in PRESETS:
         raise PolicyInvalidError("name", f"is none of {', '.join(PRESETS)}")

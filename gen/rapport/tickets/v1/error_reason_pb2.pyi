@@ -86,7 +86,7 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     Example: {"reason": "PAGE_ORDER_GONE", "domain": "rapport", "metadata": {}}
     """
     ERROR_REASON_POLICY_INVALID: _ErrorReason.ValueType  # 20
-    """The policy of the inbox has an unknown name or weight, or a value outside of the range that is proven.
+    """The policy of the inbox has an unknown name or weight, or a value outside of its range.
 
     Example: {"reason": "POLICY_INVALID", "domain": "rapport", "metadata": {"field": "weights.priority"}}
     """
@@ -253,7 +253,7 @@ first page (410).
 Example: {"reason": "PAGE_ORDER_GONE", "domain": "rapport", "metadata": {}}
 """
 ERROR_REASON_POLICY_INVALID: ErrorReason.ValueType  # 20
-"""The policy of the inbox has an unknown name or weight, or a value outside of the range that is proven.
+"""The policy of the inbox has an unknown name or weight, or a value outside of its range.
 
 Example: {"reason": "POLICY_INVALID", "domain": "rapport", "metadata": {"field": "weights.priority"}}
 """

@@ -123,7 +123,9 @@ class PolicyEdit(message.Message):
     name: builtins.str
     """The policy: rapport, sla-first, value-first, fifo or predecessor; empty for the one that there is."""
     gamma: builtins.float
-    """How much the rank rises in an hour of waiting; the range that is proven depends on the policy."""
+    """How much the rank rises in an hour of waiting; the range depends on the policy. Ranges are proven
+    one at a time, with all other values as they come.
+    """
     sla_share: builtins.float
     """How much of the time until an answer is due counts against waiting; the range depends on the policy and on gamma."""
     @builtins.property
