@@ -181,7 +181,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "rapport.tickets.v1.PolicyService/SetPolicy": {"policy": {"name": "rapport"}},
     "rapport.tickets.v1.PolicyService/RollbackPolicy": {"version": 1},
     "rapport.tickets.v1.PolicyService/PreviewPolicy": {"policy": {"name": "fifo"}},
-    "rapport.tickets.v1.PolicyService/ComparePlaces": {**TICKET, "other": "{ticket}"},
+    "rapport.tickets.v1.PolicyService/ComparePlaces": {**TICKET, "other": "01890000-0000-7000-8000-0000000000cc"},
     "rapport.tickets.v1.SearchService/SearchTickets": {"query": "hello"},
     "rapport.tickets.v1.SearchService/CountTickets": {"by": "BY_STATUS"},
     "rapport.tickets.v1.TopicService/CreateTopicAlert": {"text": "late parcel"},
@@ -258,8 +258,7 @@ OWN_REFUSALS = {
     "rapport.frontend.v1.Assistant/GetRandomCustomer": grpc.StatusCode.NOT_FOUND,
     "rapport.frontend.v1.Assistant/FindCustomer": grpc.StatusCode.NOT_FOUND,
     "rapport.tenant.v1.DomainService/VerifyDomain": grpc.StatusCode.FAILED_PRECONDITION,
-    # It names the same ticket twice.
-    "rapport.tickets.v1.PolicyService/ComparePlaces": grpc.StatusCode.INVALID_ARGUMENT,
+    "rapport.tickets.v1.PolicyService/ComparePlaces": grpc.StatusCode.NOT_FOUND,
     "rapport.tickets.v1.TopicService/GetTopicAlert": grpc.StatusCode.NOT_FOUND,
     "rapport.tickets.v1.TopicService/UpdateTopicAlert": grpc.StatusCode.NOT_FOUND,
     "rapport.tickets.v1.TopicService/DeleteTopicAlert": grpc.StatusCode.NOT_FOUND,
