@@ -10,7 +10,19 @@ from rapport.options.v1 import options_pb2
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = descriptor_pb2.FileDescriptorSet.FromString((ROOT / "gen" / "rapport.binpb").read_bytes())
-READS = ("Get", "List", "Find", "BatchGet", "Search", "Explain", "Watch", "Compare", "Preview", "Analyze", "ReplayPolicies")
+READS = (
+    "Get",
+    "List",
+    "Find",
+    "BatchGet",
+    "Search",
+    "Explain",
+    "Watch",
+    "Compare",
+    "Preview",
+    "Analyze",
+    "ReplayPolicies",
+)
 PUBLIC = {
     "rapport.crm.v1.WebhookService.ReceivePredecessorWebhook",
     "rapport.crm.v1.WebhookService.ReceiveWebhook",

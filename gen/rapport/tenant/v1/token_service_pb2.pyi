@@ -109,11 +109,14 @@ class AccessToken(message.Message):
       for one label): those of the browser key, else those of the tenant's setting `cors_origins`; absent when there is no
       restriction. A request with another `Origin` is refused.
     - quota: how many requests per minute the tenant may send; absent where the deployment's own quota applies.
+    - rate_policy: the same as the header `RateLimit-Policy` has it; absent with it.
 
     Claims of a token that an API key was exchanged for:
     - key: the key's UUID.
     - browser: true for a browser key; absent for a secret key. A request without an `Origin` is then refused.
     - key_quota: how many requests per minute the key may send; absent when it has no quota of its own.
+    - key_policy, key_price: the same as the header `RateLimit-Policy` has it, and what one request costs of the bucket
+      that the edge keeps for the key; absent with it.
     """
 
     DESCRIPTOR: descriptor.Descriptor
