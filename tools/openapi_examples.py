@@ -56,6 +56,7 @@ _PROMISES = {
     "breached": [],
     "ListTicketsRequest.breached": False,
     "tag": "vip",
+    "SlaTargets.tags": [{"tag": "vip", "first_response_hours": 1.0}],
     "time_zone": "Europe/Berlin",
     "country": "DE",
     "subdivision": "BY",

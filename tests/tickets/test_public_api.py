@@ -36,6 +36,9 @@ ELSEWHERE: dict[str, str] = {
     "TOPIC_ALERT_NOT_FOUND": "test_topics.py",
     "TOPIC_ALERT_EXISTS": "test_topics.py",
     "TOO_MANY_TOPIC_ALERTS": "test_topics.py",
+    "COMPARISON_WITH_ITSELF": "test_explaining.py",
+    "STATUSES_DIFFER": "test_explaining.py",
+    "TOO_MANY_REPLAYS": "test_replay.py",
 }
 """The reasons that the tests of a subject raise, by the file of these tests."""
 

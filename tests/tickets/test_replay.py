@@ -165,6 +165,10 @@ async def test_replays_queue_for_their_own_shop_and_are_refused_when_many_wait(m
     await asyncio.sleep(0)
     refused = [task for task in asked if task.done()]
     assert refused == [asked[MAX_OF_TENANT], asked[-1]]
+    assert all(
+        isinstance(error := task.result(), TooManyReplaysError) and error.reason == "TOO_MANY_REPLAYS"
+        for task in refused
+    )
     assert running == shops[: MAX_OVERALL - 1]
     go_on.set()
     outcomes = await asyncio.gather(*asked)
