@@ -17,6 +17,7 @@ from rapport.crm.v1 import (
 )
 
 from servicekit.audit import AuditTrail, keeping, remote
+from servicekit.background import Background
 from servicekit.cache import Cache
 from servicekit.channel import open_channel
 from servicekit.command import run
@@ -31,7 +32,6 @@ from servicekit.tenant_data import TenantData
 from servicekit.tenant_data_servicer import registration
 from services.crm.app_book import AppBook
 from services.crm.app_servicer import AppServicer
-from services.crm.background import Background
 from services.crm.call_store import CallStore
 from services.crm.calling.engine import Calling
 from services.crm.connection_book import ConnectionBook

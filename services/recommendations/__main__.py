@@ -1,6 +1,5 @@
 """Settings, wiring, and the process of the recommendations service."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from rapport.frontend.v1 import assistant_pb2_grpc
 from rapport.recommendations.v1 import change_service_pb2_grpc, customer_service_pb2_grpc, order_service_pb2_grpc
 
 from servicekit.audit import AuditTrail, keeping, remote
+from servicekit.background import Background
 from servicekit.cache import Cache
 from servicekit.channel import open_channel
 from servicekit.command import run
@@ -91,8 +91,9 @@ async def wired(settings: RecommendationsSettings) -> AsyncIterator[Parts]:
         customers = Customers(database, doorbell)
         await trust.start()
         audit = await stack.enter_async_context(keeping(remote(workload, tenants)))
-        daily = asyncio.create_task(customers.run_daily(), name="daily_profiles")
-        stack.push_async_callback(_end, daily)
+        background = Background()
+        stack.push_async_callback(background.stop)
+        background.start("daily_profiles", customers.run_daily())
         yield Parts(
             registrations=(
                 *registrations(database, customers, tickets),
@@ -102,12 +103,6 @@ async def wired(settings: RecommendationsSettings) -> AsyncIterator[Parts]:
             trust=trust,
             audit=audit,
         )
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    """Cancel a task and wait for its end."""
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 async def main(settings: RecommendationsSettings) -> None:

@@ -1,9 +1,10 @@
 """Settings, wiring, and the process of the tickets service."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from uuid import UUID
 
 from rapport.frontend.v1 import ticket_desk_pb2_grpc
 from rapport.tickets.v1 import (
@@ -19,6 +20,7 @@ from rapport.tickets.v1 import (
 )
 
 from servicekit.audit import AuditTrail, keeping, remote
+from servicekit.background import Background
 from servicekit.cache import Cache
 from servicekit.channel import open_channel
 from servicekit.command import run
@@ -151,36 +153,28 @@ async def wired(settings: TicketsSettings) -> AsyncIterator[Parts]:
         changes = ChangeStore(database)
         watching = Watching(changes, doorbell)
         stack.push_async_callback(watching.close)
-        sweeping = asyncio.create_task(sweep_for_ever(store, changes), name="change_sweeper")
-        stack.push_async_callback(_end, sweeping)
-        reranking = asyncio.create_task(Reranking(store, inbox, doorbell).run(), name="reranking")
-        stack.push_async_callback(_end, reranking)
-        learning = asyncio.create_task(
-            learn_for_ever(store, PolicyDesk(store, doorbell), lambda: trust.refused_tenants), name="learning"
-        )
-        stack.push_async_callback(_end, learning)
         await trust.start()
-        timers = Timers(store, inbox, Desk(store, inbox).wake_due, doorbell, lambda: trust.refused_tenants)
-        topics = TopicWork(store, inbox, changes, doorbell, lambda: trust.refused_tenants)
-        watching_topics = asyncio.create_task(topics.run(), name="topics")
-        stack.push_async_callback(_end, watching_topics)
-        ringing = asyncio.create_task(timers.run(), name="timers")
-        stack.push_async_callback(_end, ringing)
         audit = await stack.enter_async_context(keeping(remote(workload, tenants)))
+        channel = None
         if settings.recommendations_target:
             channel = open_channel(settings.recommendations_target, "recommendations", tls)
             stack.push_async_callback(channel.close)
-            follower = CustomerFollower(
-                store,
-                HeldChanges(database),
-                inbox,
-                channel,
-                workload,
-                doorbell,
-                lambda: trust.refused_tenants,
-            )
-            task = asyncio.create_task(follower.run(), name="customer_follower")
-            stack.push_async_callback(_end, task)
+
+        def refused() -> Collection[UUID]:
+            return trust.refused_tenants
+
+        background = Background()
+        # Last, so that it ends before what it works with.
+        stack.push_async_callback(background.stop)
+        background.start("change_sweeper", sweep_for_ever(store, changes))
+        background.start("reranking", Reranking(store, inbox, doorbell).run())
+        background.start("learning", learn_for_ever(store, PolicyDesk(store, doorbell), refused))
+        background.start("topics", TopicWork(store, inbox, changes, doorbell, refused).run())
+        background.start("timers", Timers(store, inbox, Desk(store, inbox).wake_due, doorbell, refused).run())
+        if channel is not None:
+            held = HeldChanges(database)
+            follower = CustomerFollower(store, held, inbox, channel, workload, doorbell, refused)
+            background.start("customer_follower", follower.run())
         yield Parts(
             registrations=(
                 *registrations(
@@ -192,12 +186,6 @@ async def wired(settings: TicketsSettings) -> AsyncIterator[Parts]:
             trust=trust,
             audit=audit,
         )
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    """Cancel a task and wait for its end."""
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 async def main(settings: TicketsSettings) -> None:

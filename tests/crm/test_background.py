@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from services.crm.background import Background
+from servicekit.background import Background
 from services.crm.worker import Worker
 from tests.crm.conftest import Crm
 from tests.crm.zendesk_requests import event
