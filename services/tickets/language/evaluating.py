@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from servicekit.embedding import Table, shipped
 from services.tickets.language import fitting
 from services.tickets.language.examples import Examples, ExamplesError
 from services.tickets.language.features import Encoder, Vocabulary, words_and_pairs
 from services.tickets.language.heads import all_sums, soft
 from services.tickets.language.measures import area, calibration_error, confusion, f1_by_label, interval
-from services.tickets.language.table import Table, shipped
 
 RARE = 2
 """A term counts from that many training texts on."""

@@ -12,8 +12,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from services.tickets.language.table import Table
-from services.tickets.language.tokenizer import plain_words
+from servicekit.embedding import Table, plain_words
 
 VECTOR_SCALE = 6.0
 TERM_SCALE = 4.0

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from servicekit.embedding import shipped as shipped_table
 from services.tickets.language import rules
 from services.tickets.language.features import Encoder, Features, Vector, Vocabulary
 from services.tickets.language.heads import Head
 from services.tickets.language.languages import language_of
 from services.tickets.language.reading import clauses, is_loud, said_now
-from services.tickets.language.table import shipped as shipped_table
 
 MAX_MODELLED = 4_000
 """The most characters of a text that the model reads; the rules read more."""

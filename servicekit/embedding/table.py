@@ -1,4 +1,4 @@
-"""The word vectors that ship with the service, and the vector of a text: the mean of its pieces', of length one.
+"""The word vectors that ship with the suite, and the vector of a text: the mean of its pieces', of length one.
 
 `tools/build_language.py` makes the table; where it comes from and its licence stand beside it in `data/NOTICE`.
 """
@@ -10,7 +10,7 @@ from importlib.resources import as_file, files
 import numpy as np
 from numpy.typing import NDArray
 
-from services.tickets.language.tokenizer import Tokenizer
+from servicekit.embedding.tokenizer import Tokenizer
 
 SIZE = 256
 """How many numbers the vector of a text has."""
@@ -43,7 +43,7 @@ class Table:
 
 @cache
 def shipped() -> Table:
-    """Return the table that ships with the service; it is read once, in about a fifth of a second."""
+    """Return the table that ships with the suite; it is read once, in about a fifth of a second."""
     with as_file(files(__package__).joinpath("data", "table.npz")) as path, np.load(path, allow_pickle=False) as stored:
         pieces = stored["pieces"].tobytes().decode().split("\n")
         return Table(pieces, stored["vectors"], stored["scales"])

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.tickets.language.table import MAX_PIECES, SIZE, shipped
-from services.tickets.language.tokenizer import Tokenizer, plain_words
+from servicekit.embedding import MAX_PIECES, SIZE, Tokenizer, embed, plain_words, shipped
 
 # Split by the reference implementation of the model's tokenizer; what it reads as unknown is left out here.
 GOLDEN_PIECES = {
@@ -73,6 +72,16 @@ def test_plain_ascii_takes_the_short_way_to_the_same_words(text: str) -> None:
     assert plain_words(text) == plain_words(text + " \u00e9")[:-1]
 
 
+def test_many_texts_are_embedded_at_once() -> None:
+    """One row a text, in order, each as it is alone; no texts are no rows."""
+    together = embed(["Where is my parcel?", "", "refund"])
+    assert together.shape == (3, SIZE)
+    assert together.dtype == np.float32
+    assert np.array_equal(together[0], shipped().vector("Where is my parcel?"))
+    assert not together[1].any()
+    assert embed([]).shape == (0, SIZE)
+
+
 def test_a_long_text_costs_no_more_than_a_page() -> None:
     """Only the first pieces count."""
     table = shipped()
@@ -81,7 +90,7 @@ def test_a_long_text_costs_no_more_than_a_page() -> None:
 
 def test_the_table_is_small_and_says_whose_work_it_is() -> None:
     """At most 8 MB ship, with the licence and the notice of the model they come from."""
-    data = files("services.tickets.language").joinpath("data")
+    data = files("servicekit.embedding").joinpath("data")
     assert sum(len(each.read_bytes()) for each in data.iterdir() if each.is_file()) < 8_000_000
     assert "Apache-2.0" in data.joinpath("NOTICE").read_text("utf-8")
     assert "Apache License" in data.joinpath("LICENSE").read_text("utf-8")
