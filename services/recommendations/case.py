@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, Literal
 
-from services.recommendations import intents
+from services.recommendations import intents, languages
 from services.recommendations.intents import Intent
 
 _MOST_REFERENCES = 20
@@ -33,6 +33,8 @@ _COMMON = frozenset(
 """Words of messages that say nothing about which product is meant, though a title may hold them."""
 
 _CLEAR_MENTION = 2
+_REPEATABLE = re.compile(r"#?[A-Za-z]{0,4}-?\d{3,12}")
+"""Order numbers of a customer's that may be repeated to the customer: too plain to carry anything else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +88,39 @@ class Parcel:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order with the facts that a person may be told; the newest parcel comes last."""
+    """An order with the facts that a person may be told; the newest parcel comes last.
+
+    Attributes:
+        total_minor: what was ordered, in minor units of `currency`; None when it is not known.
+        cancelled_minor: what of it was cancelled before it was sent.
+        refunded_minor: what of it was paid back.
+    """
 
     order_id: str
     placed_on: date
     products: tuple[str, ...]
     parcels: tuple[Parcel, ...] = ()
+    currency: str = ""
+    total_minor: int | None = None
+    cancelled_minor: int = 0
+    refunded_minor: int = 0
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether all of it was cancelled."""
+        return bool(self.total_minor) and self.cancelled_minor >= (self.total_minor or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of one of the shop's own articles or policies that fits what the customer wrote; `url` may be empty."""
+
+    article_id: str
+    title: str
+    url: str
+    text: str
+    score: float
+    kind: Literal["article", "policy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +136,10 @@ class Case:
         order_named: True when the customer named that order, False when it is the newest one.
         unknown_reference: an order number that the customer named and the shop does not know; else empty.
         products: the products of the order that the customer mentions, or its only one.
+        language: what the customer writes in (ISO 639-1), "en" when unsure.
+        customer_name: the name as the shop knows it; may be empty.
+        passages: what the shop's articles and policies say on it, the best fitting first.
+        words: the words of the customer's text that say what it is about; to compare with, never to be repeated.
     """
 
     intents: tuple[Intent, ...]
@@ -117,6 +150,10 @@ class Case:
     order_named: bool = False
     unknown_reference: str = ""
     products: tuple[str, ...] = ()
+    language: str = languages.DEFAULT
+    customer_name: str = ""
+    passages: tuple[Passage, ...] = ()
+    words: frozenset[str] = frozenset()
 
     @property
     def main(self) -> Intent:
@@ -127,6 +164,11 @@ class Case:
     def parcel(self) -> Parcel | None:
         """The newest parcel of the order."""
         return self.order.parcels[-1] if self.order and self.order.parcels else None
+
+    @property
+    def repeatable_reference(self) -> str:
+        """The unknown order number if it may be repeated to the customer, else empty."""
+        return self.unknown_reference if _REPEATABLE.fullmatch(self.unknown_reference) else ""
 
     @property
     def critical(self) -> bool:
@@ -174,10 +216,19 @@ def order_references(conversation: Conversation) -> list[str]:
     return list(found)[: 2 * _MOST_REFERENCES]
 
 
-def assemble(conversation: Conversation, customer: Customer | None, named: Order | None, newest: Order | None) -> Case:
+def assemble(
+    conversation: Conversation,
+    customer: Customer | None,
+    named: Order | None,
+    newest: Order | None,
+    *,
+    customer_name: str = "",
+    passages: Sequence[Passage] = (),
+) -> Case:
     """Return the case of a conversation.
 
-    `named` is an order of this customer whose id stands in the conversation, `newest` the customer's last order.
+    `named` is an order of this customer whose id stands in the conversation, `newest` the customer's last order,
+    `passages` what the shop's articles say on the customer's text.
     """
     text = customer_text(conversation)
     detected = intents.detect(text)
@@ -195,6 +246,10 @@ def assemble(conversation: Conversation, customer: Customer | None, named: Order
         order_named=named is not None,
         unknown_reference=said.group(1) if said else "",
         products=_mentioned(text, order.products) if order else (),
+        language=languages.guess(f"{conversation.subject}\n{text}"),
+        customer_name=customer_name,
+        passages=tuple(passages),
+        words=frozenset(_WORD.findall(text.lower())) - _COMMON,
     )
 
 

@@ -2,6 +2,7 @@
 
 from datetime import date
 
+from services.recommendations import money as minor_units
 from services.recommendations.case import Case, Parcel
 from services.recommendations.intents import Intent
 
@@ -52,6 +53,11 @@ def money(amount: float, currency: str) -> str:
     return f"{amount:,.2f} {currency}"
 
 
+def amount(minor: int, currency: str) -> str:
+    """Return minor units as an amount with its currency, for example "24.50 EUR"."""
+    return f"{minor_units.text(minor, currency)} {currency}"
+
+
 def joined(names: tuple[str, ...], *, most: int = 3) -> str:
     """Return names as a list in words, at most `most` of them."""
     shown = names[:most]
@@ -84,8 +90,13 @@ def item(case: Case) -> str:
     return joined(case.products) or "the item"
 
 
-def parcel_state(parcel: Parcel) -> str:
-    """Return a sentence on where a parcel is, with its number and its page where they are known."""
+def parcel_where(parcel: Parcel) -> str:
+    """Return a sentence on where a parcel is, with its number and its carrier where that is known."""
     carrier = f" ({parcel.carrier})" if parcel.carrier else ""
+    return f"Parcel {parcel.tracking_number}{carrier} {_STATES[parcel.status]}."
+
+
+def parcel_state(parcel: Parcel) -> str:
+    """Return where a parcel is, with its page where that is known."""
     page = f" You can follow it here: {parcel.tracking_url}" if parcel.tracking_url else ""
-    return f"Parcel {parcel.tracking_number}{carrier} {_STATES[parcel.status]}.{page}"
+    return f"{parcel_where(parcel)}{page}"
