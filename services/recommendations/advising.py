@@ -193,7 +193,7 @@ class Advising:
     def _write_draft(
         self, situation: _Situation, tone: Tone, length: Length, steps: Sequence[Action] = ()
     ) -> StoredAdvice:
-        draft = drafts.write(situation.case, tone, length, steps)
+        draft = drafts.write(situation.case, drafts.Wish(tone, length), steps)
         content = {"draft": draft.text, "personalization": list(draft.personalization)}
         return self._stored(situation, DRAFT, content, tone, length)
 

@@ -8,10 +8,11 @@ three or four.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from services.recommendations import facts
+from services.recommendations import facts, grounds, languages
 from services.recommendations.case import Case
-from services.recommendations.catalogue import Action
+from services.recommendations.grounds import Fact
 from services.recommendations.intents import Intent
 from services.recommendations.phrases import ASSURANCES, CLOSINGS, OPENINGS, Length, Tone, mood
 
@@ -21,12 +22,56 @@ DEFAULT_LENGTH: Length = "medium"
 _MOST_INTENTS = 2
 
 
+SOURCE = "rules"
+"""Where these drafts come from, as every answer says it."""
+
+
+class Step(Protocol):
+    """An action that a draft may name: a name that stays the same, and what the customer may be told (or nothing)."""
+
+    @property
+    def code(self) -> str:
+        """The action's name."""
+
+    @property
+    def said(self) -> str:
+        """What the customer may be told of it in English; may be empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How a draft shall be written.
+
+    Attributes:
+        language: ISO 639-1; empty means the customer's own.
+        include_offer: whether to name an offer, if a policy of the shop has one.
+        template: the intent whose answer is wanted; empty means what the customer wrote about.
+    """
+
+    tone: Tone = DEFAULT_TONE
+    length: Length = DEFAULT_LENGTH
+    language: str = ""
+    include_offer: bool = False
+    template: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A draft's text, and what it was fitted to, in words."""
+    """A draft: its text, how it was written, what it was fitted to in words, and the facts that it rests on.
+
+    Attributes:
+        source: "rules", or "model:<provider>/<model>".
+        labels: what a reader should know besides, for example that a wish could not be met and why.
+    """
 
     text: str
+    tone: Tone
+    length: Length
+    language: str
     personalization: tuple[str, ...]
+    facts: tuple[Fact, ...]
+    source: str = SOURCE
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +83,19 @@ class _Answer:
     steps: tuple[str, ...] = ()
 
 
-def write(case: Case, tone: Tone, length: Length, next_steps: Sequence[Action] = ()) -> Draft:
-    """Return a draft for a case; `next_steps` are actions to name besides, as far as a customer may be told of them."""
+def write(case: Case, wish: Wish, steps: Sequence[Step] = ()) -> Draft:
+    """Return a draft for a case; `steps` are actions to name besides, as far as a customer may be told of them."""
+    tone, length = wish.tone, wish.length
     answers = [_ANSWERS[intent](case) for intent in case.intents[:_MOST_INTENTS]]
     opening = OPENINGS[mood(case.main, answered=case.answered)][tone].format(topic=_topic(case))
     said = [one.answer for one in answers]
     details = [sentence for one in answers for sentence in one.details]
-    steps = [sentence for one in answers for sentence in one.steps] + [step.said for step in next_steps if step.said]
+    next_steps = [sentence for one in answers for sentence in one.steps] + [step.said for step in steps if step.said]
     if case.unknown_reference:
         details.insert(0, _unknown_order(case))
-    paragraphs = _arrange(length, opening, tone, _once(said), _once(details), _once(steps))
+    paragraphs = _arrange(length, opening, tone, _once(said), _once(details), _once(next_steps))
     text = "\n\n".join(" ".join(_once(sentences)) for sentences in paragraphs if sentences)
-    return Draft(text, _personalization(case, text))
+    return Draft(text, tone, length, languages.DEFAULT, _personalization(case, text), grounds.facts_of(case))
 
 
 def _arrange(
