@@ -41,3 +41,19 @@ class ActionNotFoundError(NotFoundError):
 
 class ArchetypeNotFoundError(NotFoundError):
     """No customer belongs to such an archetype."""
+
+
+class ProductNotFoundError(NotFoundError):
+    """No such product."""
+
+
+class ProductModelNotFoundError(NotFoundError):
+    """No such version of the product model."""
+
+
+class WritingModelUnknownError(InvalidArgumentError):
+    """No configured language model has this name."""
+
+
+class WritingBudgetMissingError(InvalidArgumentError):
+    """A language model may write, but no money is there for its calls."""

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-rapport/recommendations/v1/error_reason.proto\x12\x1arapport.recommendations.v1*\xd1\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12#\n\x1f\x45RROR_REASON_CUSTOMER_NOT_FOUND\x10\x01\x12 \n\x1c\x45RROR_REASON_ORDER_NOT_FOUND\x10\x02\x12\'\n#ERROR_REASON_ORDER_IMPORT_NOT_FOUND\x10\x03\x12\'\n#ERROR_REASON_ORDER_IMPORT_COMMITTED\x10\x04\x12(\n$ERROR_REASON_ORDER_IMPORT_INCOMPLETE\x10\x05\x12)\n%ERROR_REASON_ORDER_LINES_INCONSISTENT\x10\x06\x12!\n\x1d\x45RROR_REASON_TICKET_NOT_FOUND\x10\x07\x12)\n%ERROR_REASON_CONVERSATION_UNAVAILABLE\x10\x08\x12!\n\x1d\x45RROR_REASON_ACTION_NOT_FOUND\x10\t\x12$\n ERROR_REASON_ARCHETYPE_NOT_FOUND\x10\n\x12\x1f\n\x1b\x45RROR_REASON_CURSOR_INVALID\x10\x0b\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-rapport/recommendations/v1/error_reason.proto\x12\x1arapport.recommendations.v1*\xf0\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12#\n\x1f\x45RROR_REASON_CUSTOMER_NOT_FOUND\x10\x01\x12 \n\x1c\x45RROR_REASON_ORDER_NOT_FOUND\x10\x02\x12\'\n#ERROR_REASON_ORDER_IMPORT_NOT_FOUND\x10\x03\x12\'\n#ERROR_REASON_ORDER_IMPORT_COMMITTED\x10\x04\x12(\n$ERROR_REASON_ORDER_IMPORT_INCOMPLETE\x10\x05\x12)\n%ERROR_REASON_ORDER_LINES_INCONSISTENT\x10\x06\x12!\n\x1d\x45RROR_REASON_TICKET_NOT_FOUND\x10\x07\x12)\n%ERROR_REASON_CONVERSATION_UNAVAILABLE\x10\x08\x12!\n\x1d\x45RROR_REASON_ACTION_NOT_FOUND\x10\t\x12$\n ERROR_REASON_ARCHETYPE_NOT_FOUND\x10\n\x12\x1f\n\x1b\x45RROR_REASON_CURSOR_INVALID\x10\x0b\x12\"\n\x1e\x45RROR_REASON_PRODUCT_NOT_FOUND\x10(\x12(\n$ERROR_REASON_PRODUCT_MODEL_NOT_FOUND\x10)\x12&\n\"ERROR_REASON_WRITING_MODEL_UNKNOWN\x10\x41\x12\'\n#ERROR_REASON_WRITING_BUDGET_MISSING\x10\x42\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rapport.recommendations.v1.
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=78
-  _globals['_ERRORREASON']._serialized_end=543
+  _globals['_ERRORREASON']._serialized_end=702
 # @@protoc_insertion_point(module_scope)

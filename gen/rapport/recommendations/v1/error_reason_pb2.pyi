@@ -79,6 +79,26 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
 
     Example: {"reason": "CURSOR_INVALID", "domain": "rapport", "metadata": {}}
     """
+    ERROR_REASON_PRODUCT_NOT_FOUND: _ErrorReason.ValueType  # 40
+    """The tenant has no product with this id, neither in its catalogue nor in its orders.
+
+    Example: {"reason": "PRODUCT_NOT_FOUND", "domain": "rapport", "metadata": {"product_id": "85123A"}}
+    """
+    ERROR_REASON_PRODUCT_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 41
+    """No version of the tenant's product model with this number is kept.
+
+    Example: {"reason": "PRODUCT_MODEL_NOT_FOUND", "domain": "rapport", "metadata": {"version": "3"}}
+    """
+    ERROR_REASON_WRITING_MODEL_UNKNOWN: _ErrorReason.ValueType  # 65
+    """No configured language model has this name.
+
+    Example: {"reason": "WRITING_MODEL_UNKNOWN", "domain": "rapport", "metadata": {"model": "haiku", "configured": "small,large"}}
+    """
+    ERROR_REASON_WRITING_BUDGET_MISSING: _ErrorReason.ValueType  # 66
+    """A language model may write, but no money is there for its calls.
+
+    Example: {"reason": "WRITING_BUDGET_MISSING", "domain": "rapport", "metadata": {}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of an error, sent without the prefix "ERROR_REASON_" in google.rpc.ErrorInfo (domain "rapport")."""
@@ -139,4 +159,24 @@ ERROR_REASON_CURSOR_INVALID: ErrorReason.ValueType  # 11
 """The cursor of the log cannot be read.
 
 Example: {"reason": "CURSOR_INVALID", "domain": "rapport", "metadata": {}}
+"""
+ERROR_REASON_PRODUCT_NOT_FOUND: ErrorReason.ValueType  # 40
+"""The tenant has no product with this id, neither in its catalogue nor in its orders.
+
+Example: {"reason": "PRODUCT_NOT_FOUND", "domain": "rapport", "metadata": {"product_id": "85123A"}}
+"""
+ERROR_REASON_PRODUCT_MODEL_NOT_FOUND: ErrorReason.ValueType  # 41
+"""No version of the tenant's product model with this number is kept.
+
+Example: {"reason": "PRODUCT_MODEL_NOT_FOUND", "domain": "rapport", "metadata": {"version": "3"}}
+"""
+ERROR_REASON_WRITING_MODEL_UNKNOWN: ErrorReason.ValueType  # 65
+"""No configured language model has this name.
+
+Example: {"reason": "WRITING_MODEL_UNKNOWN", "domain": "rapport", "metadata": {"model": "haiku", "configured": "small,large"}}
+"""
+ERROR_REASON_WRITING_BUDGET_MISSING: ErrorReason.ValueType  # 66
+"""A language model may write, but no money is there for its calls.
+
+Example: {"reason": "WRITING_BUDGET_MISSING", "domain": "rapport", "metadata": {}}
 """
