@@ -173,6 +173,18 @@ _SCORE = {
     "place": 3,
     "new_place": 1,
 }
+_DRAFT = {
+    "Draft.draft": "Thank you for contacting us regarding where your order is. Parcel 00340434161094042557 is on its way.",
+    "Draft.personalization_applied": ["Topic: order status", "Tracking 00340434161094042557"],
+    "Draft.source": "rules",
+    "Draft.labels": [],
+    "Fact.id": "parcel.00340434161094042557.state",
+    "Fact.kind": "parcel",
+    "Fact.text": "Parcel 00340434161094042557 is on its way; it belongs to order 536365.",
+    "StreamDraftResponse.text": "Thank you for contacting us regarding where your order is. ",
+    "Draft.language": "en",
+    "DraftWish.language": "en",
+}
 _ORDER = {
     "order_id": "536365",
     "order_time": _TIME,
@@ -251,6 +263,30 @@ _FINDING = {
     "usual_count": 0.4,
     "TopicSpike.sentence": "11 tickets about “parcel 4711” since 09:00 UTC; 0.4 are usual.",
 }
+_WRITING = {
+    "allowed": True,
+    "WritingSettings.model": "large",
+    "SetWritingSettingsRequest.model": "large",
+    "monthly_budget": "25.00",
+    "WritingModel.name": "large",
+    "WritingModel.provider": "anthropic",
+    "WritingModel.model": "the-vendors-name-of-it",
+    "input_price": "3.00",
+    "output_price": "15.00",
+    "WritingSettings.currency_code": "USD",
+    "WritingSpend.currency_code": "USD",
+    "WritingSettings.revision": 2,
+    "WritingSettings.principal": "key:01890000",
+    "month": "2026-03",
+    "spent": "4.1832",
+    "reserved": "0.02",
+    "call_count": "812",
+    "unsettled_count": "1",
+    "input_tokens": "934100",
+    "output_tokens": "112800",
+    "draft_count": "790",
+    "fallback_count": "22",
+}
 _NOTE = {
     f"{message}.{field}": value
     for message in ("Note", "DeskNote", "AddNoteRequest", "CreateNoteRequest")
@@ -282,10 +318,12 @@ WORDS: Mapping[str, Any] = {
     **_PROMISES,
     **_TEXTS,
     **_SCORE,
+    **_DRAFT,
     **_ORDER,
     **_CONNECTION,
     **_TENANT,
     **_FINDING,
+    **_WRITING,
     **_NOTE,
     **_FILTERS,
     **_AFTER,
@@ -317,6 +355,8 @@ _NOT_IN_REQUESTS = frozenset(
 _NOT_TOGETHER = frozenset(
     {
         "WatchInboxResponse.caught_up",
+        "StreamDraftResponse.restart",
+        "StreamDraftResponse.draft",
         *(
             f"BulkAction.{action}"
             for action in ("close", "reopen", "snooze", "wake", "pin", "unpin", "escalate", "deescalate")

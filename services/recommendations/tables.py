@@ -12,6 +12,7 @@ from sqlalchemy import (
     Double,
     Integer,
     MetaData,
+    Numeric,
     Table,
     Text,
     Uuid,
@@ -59,6 +60,7 @@ customers = Table(
     _key("tenant_id"),
     _key("customer_id", Text),
     _text("email"),
+    _text("phone"),
     _text("display_name"),
     _moment("contact_time", nullable=True),
     _count("facts_version", BigInteger),
@@ -111,6 +113,12 @@ orders = Table(
     Column("returned", Boolean, nullable=False),
     _text("digest"),
     _moment("change_time", nullable=True),
+    # Whose order it was before a merge moved it; NULL when none did.
+    Column("source_customer_id", Text),
+    # What was ordered, where that is more than what counts as spent: of a cancelled order.
+    Column("ordered_minor", BigInteger),
+    _count("refunded_minor", BigInteger),
+    _moment("cancel_time", nullable=True),
 )
 
 order_lines = Table(
@@ -179,6 +187,51 @@ order_import_lines = Table(
     _count("amount_minor", BigInteger),
     _text("currency"),
     _moment("change_time", nullable=True),
+    Column("refunded_minor", BigInteger),
+    _moment("cancel_time", nullable=True),
+)
+
+customer_identities = Table(
+    "customer_identities",
+    metadata,
+    _key("tenant_id"),
+    _key("customer_id", Text),
+    _key("kind", Text),
+    _key("value", Text),
+    _key("source", Text),
+    _moment("create_time"),
+)
+
+customer_merges = Table(
+    "customer_merges",
+    metadata,
+    _key("tenant_id"),
+    _key("merge_id"),
+    _text("customer_id"),
+    _text("survivor_id"),
+    _text("origin"),
+    Column("evidence", JSONB, nullable=False),
+    _text("principal"),
+    _moment("create_time"),
+    _moment("undo_time", nullable=True),
+    _text("undo_reason"),
+)
+
+customer_links = Table("customer_links", metadata, _key("tenant_id"), _key("customer_id", Text), _text("survivor_id"))
+
+customers_apart = Table(
+    "customers_apart", metadata, _key("tenant_id"), _key("customer_id", Text), _moment("create_time")
+)
+
+exchange_rates = Table(
+    "exchange_rates",
+    metadata,
+    _key("tenant_id"),
+    _key("base", Text),
+    _key("currency", Text),
+    _key("day", Date),
+    _text("rate"),
+    Column("minor_rate", Numeric, nullable=False),
 )
 
 
@@ -190,6 +243,8 @@ def _advice_columns() -> tuple[Column[Any], ...]:
         _text("tone"),
         _text("length"),
         _moment("create_time"),
+        _text("grounds"),
+        _moment("check_time", nullable=True),
     )
 
 
@@ -222,6 +277,52 @@ completed_actions = Table(
     _moment("complete_time"),
 )
 
+advice_leases = Table(
+    "advice_leases",
+    metadata,
+    _key("tenant_id"),
+    _key("ticket_id"),
+    _key("kind", Text),
+    Column("holder", Uuid, nullable=False),
+    _moment("until"),
+)
+
+advice_epochs = Table("advice_epochs", metadata, _key("tenant_id"), _count("epoch", BigInteger))
+
 profile_days = Table("profile_days", metadata, _key("tenant_id"), Column("day", Date, nullable=False))
+
+writing_settings = Table(
+    "writing_settings",
+    metadata,
+    _key("tenant_id"),
+    _count("revision"),
+    Column("allowed", Boolean, nullable=False),
+    _text("model"),
+    _count("monthly_budget_micros", BigInteger),
+    _text("principal"),
+    _moment("update_time"),
+)
+
+writing_spend = Table(
+    "writing_spend",
+    metadata,
+    _key("tenant_id"),
+    _key("month", Date),
+    *(
+        _count(name, BigInteger)
+        for name in ("reserved_micros", "spent_micros", "call_count", "unsettled_count", "input_tokens")
+    ),
+    *(_count(name, BigInteger) for name in ("output_tokens", "draft_count", "fallback_count")),
+)
+
+writing_calls = Table(
+    "writing_calls",
+    metadata,
+    _key("tenant_id"),
+    _key("call_id"),
+    Column("month", Date, nullable=False),
+    _count("reserved_micros", BigInteger),
+    _moment("start_time"),
+)
 
 erased_rows = erased_rows_table(metadata)

@@ -24,6 +24,7 @@ LINE = {
     "unit_price": "1.00",
     "currency_code": "EUR",
 }
+PRODUCT = {"product_id": "p", "title": "Yarn", "price": "1.00", "currency_code": "EUR"}
 TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat()
 NOTE = {"content": "A note", "author_name": "Agent", "author_id": "agent-1"}
 NEW_TICKET = {
@@ -124,6 +125,17 @@ REQUESTS: dict[str, dict[str, Any]] = {
     },
     "rapport.recommendations.v1.CustomerService/EraseCustomer": {"customer_id": "cust-9"},
     "rapport.recommendations.v1.OrderService/ImportOrders": {"lines": [LINE]},
+    "rapport.recommendations.v1.ProductModelService/FitProductModel": {},
+    "rapport.recommendations.v1.ProductModelService/GetProductSettings": {},
+    "rapport.recommendations.v1.ProductModelService/ListProductModels": {},
+    "rapport.recommendations.v1.ProductModelService/RollbackProductModel": {"version": 7},
+    "rapport.recommendations.v1.ProductModelService/SetProductSettings": {"product_settings": {"diversity": 0.1}},
+    "rapport.recommendations.v1.ProductService/UpsertProducts": {"products": [PRODUCT]},
+    "rapport.recommendations.v1.ProductService/GetProduct": {"product_id": "p-none"},
+    "rapport.recommendations.v1.ProductService/ListProducts": {},
+    "rapport.recommendations.v1.ProductService/ListSimilarProducts": {"product_id": "p-none"},
+    "rapport.recommendations.v1.ProductService/DeleteProduct": {"product_id": "p-none"},
+    "rapport.recommendations.v1.ProductService/RecommendProducts": CUSTOMER,
     "rapport.recommendations.v1.OrderService/CreateOrderImport": {},
     "rapport.recommendations.v1.OrderService/AppendOrderLines": {
         "import_id": "{order_import}",
@@ -137,6 +149,9 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "rapport.recommendations.v1.OrderService/RecordShipments": {
         "shipments": [{"order_id": "o-1", "tracking_number": "T1", "carrier": "DHL", "status": "in_transit"}]
     },
+    "rapport.recommendations.v1.WritingService/GetWritingSettings": {},
+    "rapport.recommendations.v1.WritingService/SetWritingSettings": {"allowed": False},
+    "rapport.recommendations.v1.WritingService/GetWritingSpend": {},
     "rapport.tenant.v1.AuditService/ListAuditEntries": {},
     "rapport.tenant.v1.AuditService/RecordAuditEntries": {
         "entries": [
@@ -222,6 +237,10 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "rapport.tickets.v1.TicketService/ListTicketHistory": TICKET,
     "rapport.tickets.v1.TicketService/ResetConversation": TICKET,
     "rapport.tickets.v1.TicketService/RestoreConversation": TICKET,
+    "rapport.recommendations.v1.DraftService/GetDraft": TICKET,
+    "rapport.recommendations.v1.DraftService/RegenerateDraft": TICKET,
+    "rapport.recommendations.v1.DraftService/StreamDraft": TICKET,
+    "rapport.recommendations.v1.DraftService/StreamDraftEvents": TICKET,
     "rapport.tickets.v1.TicketService/ExplainTicket": TICKET,
     "rapport.tickets.v1.TicketService/ListMessages": TICKET,
     "rapport.tickets.v1.TicketService/CreateMessage": {**TICKET, "content": "Hi", "author_name": "Kim"},
@@ -256,6 +275,10 @@ OWN_REFUSALS = {
     "rapport.crm.v1.WriteService/GetWrite": grpc.StatusCode.NOT_FOUND,
     "rapport.crm.v1.WriteService/RetryWrite": grpc.StatusCode.NOT_FOUND,
     "rapport.frontend.v1.Assistant/GetRandomCustomer": grpc.StatusCode.NOT_FOUND,
+    "rapport.recommendations.v1.ProductModelService/RollbackProductModel": grpc.StatusCode.NOT_FOUND,
+    "rapport.recommendations.v1.ProductService/GetProduct": grpc.StatusCode.NOT_FOUND,
+    "rapport.recommendations.v1.ProductService/ListSimilarProducts": grpc.StatusCode.NOT_FOUND,
+    "rapport.recommendations.v1.ProductService/DeleteProduct": grpc.StatusCode.NOT_FOUND,
     "rapport.frontend.v1.Assistant/FindCustomer": grpc.StatusCode.NOT_FOUND,
     "rapport.tenant.v1.DomainService/VerifyDomain": grpc.StatusCode.FAILED_PRECONDITION,
     "rapport.tickets.v1.PolicyService/ComparePlaces": grpc.StatusCode.NOT_FOUND,

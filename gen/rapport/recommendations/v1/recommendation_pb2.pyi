@@ -173,6 +173,9 @@ class Draft(message.Message):
     PERSONALIZATION_APPLIED_FIELD_NUMBER: builtins.int
     GENERATED_AT_FIELD_NUMBER: builtins.int
     SOURCE_FIELD_NUMBER: builtins.int
+    LANGUAGE_FIELD_NUMBER: builtins.int
+    FACTS_USED_FIELD_NUMBER: builtins.int
+    LABELS_FIELD_NUMBER: builtins.int
     ticket_id: builtins.str
     """The ticket's id (UUID)."""
     draft: builtins.str
@@ -184,10 +187,20 @@ class Draft(message.Message):
     generated_at: builtins.str
     """When it was written (RFC 3339, UTC)."""
     source: builtins.str
-    """Where it comes from: "rules"."""
+    """Where it comes from: "rules", or "model:" with the provider's and the model's name."""
+    language: builtins.str
+    """The language of the text (ISO 639-1)."""
     @builtins.property
     def personalization_applied(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """What the text was fitted to, in words."""
+
+    @builtins.property
+    def facts_used(self) -> containers.RepeatedCompositeFieldContainer[Fact]:
+        """The facts that the text rests on."""
+
+    @builtins.property
+    def labels(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What a reader should know besides, for example that a wish could not be met and why; may be empty."""
 
     def __init__(
         self,
@@ -199,9 +212,40 @@ class Draft(message.Message):
         personalization_applied: abc.Iterable[builtins.str] | None = ...,
         generated_at: builtins.str = ...,
         source: builtins.str = ...,
+        language: builtins.str = ...,
+        facts_used: abc.Iterable[Fact] | None = ...,
+        labels: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["draft", b"draft", "generated_at", b"generated_at", "length", b"length", "personalization_applied", b"personalization_applied", "source", b"source", "ticket_id", b"ticket_id", "tone", b"tone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["draft", b"draft", "facts_used", b"facts_used", "generated_at", b"generated_at", "labels", b"labels", "language", b"language", "length", b"length", "personalization_applied", b"personalization_applied", "source", b"source", "ticket_id", b"ticket_id", "tone", b"tone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Fact(message.Message):
+    """A fact that advice rests on."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    TEXT_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    """The id: what kind it is and what it is about, for example "order.536365.placed_on"; the same each time."""
+    kind: builtins.str
+    """The kind: order, parcel, customer, product, policy or article."""
+    text: builtins.str
+    """The fact as a sentence in English, or in the words of the shop's own article or policy."""
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+        kind: builtins.str = ...,
+        text: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["id", b"id", "kind", b"kind", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
