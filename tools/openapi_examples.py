@@ -174,14 +174,14 @@ _SCORE = {
     "new_place": 1,
 }
 _DRAFT = {
-    "Draft.draft": "Thank you for contacting us regarding where your order is. Parcel 00340434161094042557 is on its way.",
+    "Draft.draft": "Thank you for your message. Parcel 00340434161094042557 is on its way.",
     "Draft.personalization_applied": ["Topic: order status", "Tracking 00340434161094042557"],
     "Draft.source": "rules",
     "Draft.labels": [],
     "Fact.id": "parcel.00340434161094042557.state",
     "Fact.kind": "parcel",
     "Fact.text": "Parcel 00340434161094042557 is on its way; it belongs to order 536365.",
-    "StreamDraftResponse.text": "Thank you for contacting us regarding where your order is. ",
+    "StreamDraftResponse.text": "Thank you for your message. ",
     "Draft.language": "en",
     "DraftWish.language": "en",
 }

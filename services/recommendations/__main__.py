@@ -6,7 +6,13 @@ from dataclasses import dataclass
 
 import grpc
 from rapport.frontend.v1 import assistant_pb2_grpc
-from rapport.recommendations.v1 import change_service_pb2_grpc, customer_service_pb2_grpc, order_service_pb2_grpc
+from rapport.recommendations.v1 import (
+    change_service_pb2_grpc,
+    customer_service_pb2_grpc,
+    draft_service_pb2_grpc,
+    order_service_pb2_grpc,
+    writing_service_pb2_grpc,
+)
 
 from servicekit.audit import AuditTrail, keeping, remote
 from servicekit.background import Background
@@ -23,10 +29,14 @@ from servicekit.tenant_data_servicer import registration
 from services.recommendations.advising import Advising
 from services.recommendations.conversations import Conversations
 from services.recommendations.customers import Clock, Customers, utc_now
+from services.recommendations.draft_servicer import DraftServicer
 from services.recommendations.frontend import AssistantServicer
 from services.recommendations.imports import OrderImports
 from services.recommendations.service import ChangeServicer, CustomerServicer, OrderServicer
 from services.recommendations.settings import RecommendationsSettings
+from services.recommendations.writers.models import NONE, Models, load
+from services.recommendations.writing_desk import WritingDesk
+from services.recommendations.writing_servicer import WritingServicer
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +50,7 @@ class Parts:
 
 
 def registrations(
-    database: Database, customers: Customers, tickets: grpc.aio.Channel, clock: Clock = utc_now
+    database: Database, customers: Customers, tickets: grpc.aio.Channel, clock: Clock = utc_now, models: Models = NONE
 ) -> Sequence[Registration]:
     """Return the servicers of the service."""
     advising = Advising(database, customers, Conversations(tickets), clock)
@@ -52,6 +62,11 @@ def registrations(
         Registration(customer_service_pb2_grpc.add_CustomerServiceServicer_to_server, CustomerServicer(customers)),
         Registration(
             change_service_pb2_grpc.add_ChangeServiceServicer_to_server, ChangeServicer(database, customers, advising)
+        ),
+        Registration(draft_service_pb2_grpc.add_DraftServiceServicer_to_server, DraftServicer(advising)),
+        Registration(
+            writing_service_pb2_grpc.add_WritingServiceServicer_to_server,
+            WritingServicer(WritingDesk(database, models, clock)),
         ),
         Registration(assistant_pb2_grpc.add_AssistantServicer_to_server, AssistantServicer(customers, advising)),
     )
@@ -70,6 +85,7 @@ async def wired(settings: RecommendationsSettings) -> AsyncIterator[Parts]:
         if not getattr(settings, name):
             raise ValueError(f"RAPPORT_RECOMMENDATIONS_{name.upper()} is not set")
     secret = settings.workload_credential()
+    models = load(settings.llm_models_file)
     async with AsyncExitStack() as stack:
         database = await Database.connect(
             settings.database_url.get_secret_value(), schema="recommendations", pool_size=settings.database_pool
@@ -96,7 +112,7 @@ async def wired(settings: RecommendationsSettings) -> AsyncIterator[Parts]:
         background.start("daily_profiles", customers.run_daily())
         yield Parts(
             registrations=(
-                *registrations(database, customers, tickets),
+                *registrations(database, customers, tickets, models=models),
                 registration(TenantData(database, cache), lambda: trust.refused_tenants),
             ),
             components=(("database", database.ready), ("trust", trust.ready)),
