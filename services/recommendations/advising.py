@@ -1,44 +1,61 @@
 """Advice on tickets: one current recommendation and one current draft, renewed when what they answer moves on.
 
-A draft answers a version of the conversation and of the customer's facts, in the tone that was asked for; it stays
-until a message is added, and with changed facts it is written anew in its tone. A recommendation is renewed by either,
-and after a day for the figures in it.
+An answer answers a version of the conversation and rests on a version of the customer's facts and of what the shop has
+said (policies, articles, settings); as long as all of that stands, it stands. A draft keeps what was wished of it until
+a message is added. The figures in a recommendation are of a day: after it they are computed again, and only if they say
+something else there is a new one. Whatever took its time is dropped if the conversation has moved on meanwhile.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from servicekit import outbox
 from servicekit.database import Database
 from servicekit.ids import uuid7
-from services.recommendations import actions, advice_store, case, drafts, order_store, store
-from services.recommendations.advice_store import DRAFT, RECOMMENDATION, StoredAdvice
-from services.recommendations.case import Case, Conversation, Customer, Order, Parcel
-from services.recommendations.catalogue import Action
+from services.recommendations import actions, advice_store, drafts, store
+from services.recommendations.advice_json import action_json, draft_json, recommendation_json
+from services.recommendations.advice_store import DRAFT, RECOMMENDATION, Standing, StoredAdvice
+from services.recommendations.answers import Answers, Lease
+from services.recommendations.case import Conversation
 from services.recommendations.conversations import Conversations
-from services.recommendations.customers import Clock, Customers, Known, utc_now
-from services.recommendations.errors import ActionNotFoundError, TicketNotFoundError
-from services.recommendations.order_store import OrderFilter, StoredOrder
+from services.recommendations.customers import Clock, Customers, utc_now
+from services.recommendations.drafts import Draft, Wish
+from services.recommendations.errors import ActionNotFoundError, ConversationMovedOnError
 from services.recommendations.phrases import Length, Tone
+from services.recommendations.situations import Situation, Situations
 
-SOURCE = "rules"
-"""Where advice comes from, as every answer says it."""
+_LOOK_AGAIN = timedelta(days=1)
+"""After so long the figures of a recommendation are computed again."""
 
-_RENEW_AFTER = timedelta(days=1)
-_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+_TRY_AGAIN = timedelta(minutes=1)
+"""After so long a model that failed is asked again for a draft that fell back."""
+
+_MOST_ATTEMPTS = 3
+"""How often an answer is computed for a conversation that moves on all the time."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Situation:
-    """A ticket at this moment: its id, its conversation, what is known of the customer, and the case they make."""
+class _Asked:
+    """A ticket that is asked about: its conversation, and how its advice stands."""
 
+    ticket: str
     ticket_id: UUID
     conversation: Conversation
-    facts_version: int
-    case: Case
+    standing: Standing
+
+    @property
+    def grounds(self) -> str:
+        """A digest of what an answer must rest on to be up to date, besides the conversation."""
+        parts = (self.conversation.customer_id, str(self.standing.facts_version), str(self.standing.epoch))
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+
+    def rests(self, answer: StoredAdvice) -> bool:
+        """Tell whether an answer rests on what holds now."""
+        return (answer.conversation_version, answer.grounds) == (self.conversation.version, self.grounds)
 
 
 class Advising:
@@ -49,7 +66,8 @@ class Advising:
     ) -> None:
         self._database = database
         self._customers = customers
-        self._conversations = conversations
+        self._situations = Situations(database, customers, conversations)
+        self._answers = Answers(database, customers.doorbell)
         self._clock = clock
 
     async def draft(self, tenant_id: UUID, ticket: str) -> dict[str, Any]:
@@ -58,31 +76,29 @@ class Advising:
         Raises:
             TicketNotFoundError: there is no such ticket.
             ConversationUnavailableError: the conversation is not known at the moment.
+            ConversationMovedOnError: the conversation moves on faster than it is answered.
         """
-        situation = await self._situation(tenant_id, ticket)
-        current = await self._current(tenant_id, situation.ticket_id, DRAFT)
-        if current is not None and _answers(current, situation):
-            return draft_json(current)
-        tone, length = drafts.DEFAULT_TONE, drafts.DEFAULT_LENGTH
-        if current is not None and current.conversation_version == situation.conversation.version:
-            tone, length = _tone(current.tone), _length(current.length)
-        written = self._write_draft(situation, tone, length)
-        return draft_json(await self._keep(tenant_id, written, replaces=_LONG_AGO))
+        _, current = await self._current(tenant_id, ticket, DRAFT)
+        return draft_json(current)
 
     async def regenerate(
-        self, tenant_id: UUID, ticket: str, tone: str, length: str, include_actions: Sequence[int]
+        self, tenant_id: UUID, ticket: str, wish: Wish, include_actions: Sequence[int] = ()
     ) -> dict[str, Any]:
-        """Write the draft anew; empty texts mean the default tone and length.
+        """Write the draft anew as it is wished for; `include_actions` are places of the recommendation's actions.
 
         Raises:
             TicketNotFoundError: there is no such ticket.
             ConversationUnavailableError: the conversation is not known at the moment.
+            ConversationMovedOnError: the conversation moves on faster than it is answered.
         """
-        situation = await self._situation(tenant_id, ticket)
-        offered = actions.advise(situation.case).actions
-        steps = [offered[index] for index in dict.fromkeys(include_actions) if 0 <= index < len(offered)]
-        written = self._write_draft(situation, _tone(tone), _length(length), steps)
-        return draft_json(await self._keep(tenant_id, written, replaces=None))
+        for _ in range(_MOST_ATTEMPTS):
+            asked = await self._ask(tenant_id, ticket)
+            made = await self._write(tenant_id, asked, wish, include_actions)
+            if await self._moved_on(asked):
+                continue
+            if await self._answers.replace(tenant_id, made):
+                return draft_json(made)
+        raise _too_fast(ticket)
 
     async def recommendation(self, tenant_id: UUID, ticket: str) -> dict[str, Any]:
         """Return the current recommendation; computes one when what it rests on has moved on.
@@ -90,11 +106,10 @@ class Advising:
         Raises:
             TicketNotFoundError: there is no such ticket.
             ConversationUnavailableError: the conversation is not known at the moment.
+            ConversationMovedOnError: the conversation moves on faster than it is answered.
         """
-        situation = await self._situation(tenant_id, ticket)
-        await self._ensure_recommendation(tenant_id, situation)
-        found = await self.current(tenant_id, [situation.ticket_id])
-        return found[situation.ticket_id][RECOMMENDATION]
+        asked, current = await self._current(tenant_id, ticket, RECOMMENDATION)
+        return recommendation_json(current, asked.standing.advice.get(DRAFT), asked.standing.ticks)
 
     async def complete_action(self, tenant_id: UUID, ticket: str, index: int, *, completed: bool) -> dict[str, Any]:
         """Tick an action of the current recommendation off, or take the tick back; returns the action.
@@ -103,22 +118,22 @@ class Advising:
             ActionNotFoundError: the recommendation has no action at this place.
             TicketNotFoundError: there is no such ticket.
             ConversationUnavailableError: the conversation is not known at the moment.
+            ConversationMovedOnError: the conversation moves on faster than it is answered.
         """
-        situation = await self._situation(tenant_id, ticket)
-        recommendation = await self._ensure_recommendation(tenant_id, situation)
+        asked, recommendation = await self._current(tenant_id, ticket, RECOMMENDATION)
         offered = recommendation.content["actions"]
         if not 0 <= index < len(offered):
             raise ActionNotFoundError("The recommendation has no such action.", metadata={"index": str(index)})
         code = offered[index]["code"]
         async with self._database.tenant(tenant_id) as connection:
             if completed:
-                await advice_store.complete(connection, tenant_id, situation.ticket_id, code, self._clock())
+                await advice_store.complete(connection, tenant_id, asked.ticket_id, code, self._clock())
             else:
-                await advice_store.reopen(connection, tenant_id, situation.ticket_id, code)
-            ticks = await advice_store.completed(connection, tenant_id, [situation.ticket_id])
-            await outbox.append(connection, tenant_id, store.KIND_ADVICE, str(situation.ticket_id))
+                await advice_store.reopen(connection, tenant_id, asked.ticket_id, code)
+            ticks = await advice_store.completed(connection, tenant_id, [asked.ticket_id])
+            await outbox.append(connection, tenant_id, store.KIND_ADVICE, str(asked.ticket_id))
         await self._customers.announce()
-        return _action_json(offered[index], situation.ticket_id, ticks)
+        return action_json(offered[index], asked.ticket_id, ticks)
 
     async def current(self, tenant_id: UUID, ticket_ids: Sequence[UUID]) -> dict[UUID, dict[str, dict[str, Any]]]:
         """Return what is current, by ticket and kind, as it is shown; a ticket without any is left out."""
@@ -138,66 +153,83 @@ class Advising:
                 shown[ticket_id][RECOMMENDATION] = recommendation_json(recommendation, draft, ticks)
         return shown
 
-    async def _situation(self, tenant_id: UUID, ticket: str) -> _Situation:
-        """Return a ticket with everything that advice on it rests on."""
-        conversation = await self._conversations.get(ticket)
-        try:
-            ticket_id = UUID(conversation.ticket_id)
-        except ValueError as error:
-            raise TicketNotFoundError("There is no such ticket.", metadata={"ticket": ticket}) from error
-        found = await self._customers.find(tenant_id, [conversation.customer_id]) if conversation.customer_id else []
-        known = found[0] if found else None
-        named = await self._named_order(tenant_id, conversation) if known else None
-        made = case.assemble(conversation, _customer(known), named, _newest_order(known))
-        return _Situation(ticket_id, conversation, known.facts_version if known else 0, made)
+    async def _ask(self, tenant_id: UUID, ticket: str) -> _Asked:
+        ticket_id, conversation = await self._situations.conversation(ticket)
+        standing = await self._answers.standing(tenant_id, ticket_id, conversation.customer_id)
+        return _Asked(ticket, ticket_id, conversation, standing)
 
-    async def _named_order(self, tenant_id: UUID, conversation: Conversation) -> Order | None:
-        """Return the customer's order whose id stands in the conversation; the one named last among several."""
-        references = case.order_references(conversation)
-        if not references:
+    async def _look(self, tenant_id: UUID, asked: _Asked, kind: str) -> _Asked:
+        """Look at a ticket's advice again; at its conversation as well if somebody answered a later version of it."""
+        standing = await self._answers.standing(tenant_id, asked.ticket_id, asked.conversation.customer_id)
+        current = standing.advice.get(kind)
+        if current is not None and current.conversation_version > asked.conversation.version:
+            return await self._ask(tenant_id, asked.ticket)
+        return replace(asked, standing=standing)
+
+    async def _moved_on(self, asked: _Asked) -> bool:
+        _, conversation = await self._situations.conversation(asked.ticket)
+        return conversation.version != asked.conversation.version
+
+    async def _current(self, tenant_id: UUID, ticket: str, kind: str) -> tuple[_Asked, StoredAdvice]:
+        """Return the answer that rests on what holds now; of all who ask for one that is not there one computes it."""
+        asked, attempts = await self._ask(tenant_id, ticket), 0
+        while (found := self._fresh(asked, kind)) is None:
+            if attempts == _MOST_ATTEMPTS:
+                raise _too_fast(ticket)
+            async with self._answers.lease(tenant_id, asked.ticket_id, kind) as lease:
+                if lease is not None:
+                    attempts += 1
+                    asked = await self._look(tenant_id, asked, kind)
+                    if self._fresh(asked, kind) is None:
+                        await self._renew(lease, asked)
+            if lease is None:
+                await self._answers.wait()
+            asked = await self._look(tenant_id, asked, kind)
+        return asked, found
+
+    def _fresh(self, asked: _Asked, kind: str) -> StoredAdvice | None:
+        """Return what is current if it rests on what holds now and need not be computed again."""
+        current = asked.standing.advice.get(kind)
+        if current is None or not asked.rests(current):
             return None
-        async with self._database.tenant(tenant_id) as connection:
-            chosen = OrderFilter(order_ids=tuple(references))
-            found, _, _ = await order_store.list_orders(
-                connection, tenant_id, conversation.customer_id, chosen, len(references)
-            )
-        first = min(found, key=lambda order: references.index(order.order_id), default=None)
-        return _order(first) if first is not None else None
+        due = current.check_time is not None and current.check_time <= self._clock()
+        return None if due else current
 
-    async def _current(self, tenant_id: UUID, ticket_id: UUID, kind: str) -> StoredAdvice | None:
-        async with self._database.tenant(tenant_id) as connection:
-            rows = await advice_store.load(connection, tenant_id, [ticket_id])
-        return next((row for row in rows if row.kind == kind), None)
+    async def _renew(self, lease: Lease, asked: _Asked) -> None:
+        """Compute an answer under a lease and make it the current one, unless the conversation has moved on."""
+        current = asked.standing.advice.get(lease.kind)
+        if lease.kind == RECOMMENDATION:
+            made = await self._recommend(lease.tenant_id, asked)
+        else:
+            wish, places = _wished(current, asked)
+            made = await self._write(lease.tenant_id, asked, wish, places)
+        if await self._moved_on(asked):
+            return
+        if current is not None and asked.rests(current) and _same(current, made):
+            await self._answers.confirm(lease, replace(current, check_time=made.check_time))
+        else:
+            await self._answers.keep(lease, made)
 
-    async def _ensure_recommendation(self, tenant_id: UUID, situation: _Situation) -> StoredAdvice:
-        """Return the current recommendation, computed now if what it rests on has moved on."""
-        current = await self._current(tenant_id, situation.ticket_id, RECOMMENDATION)
-        fresh_since = self._clock() - _RENEW_AFTER
-        if current is not None and _answers(current, situation) and current.create_time > fresh_since:
-            return current
-        return await self._keep(tenant_id, self._recommend(situation), replaces=fresh_since)
+    async def _write(self, tenant_id: UUID, asked: _Asked, wish: Wish, places: Sequence[int]) -> StoredAdvice:
+        situation = await self._situations.of(tenant_id, asked.ticket_id, asked.conversation)
+        offered = actions.advise(situation.case).actions
+        steps = [offered[place] for place in dict.fromkeys(places) if 0 <= place < len(offered)]
+        draft = drafts.write(situation.case, wish, steps)
+        content = {
+            "draft": draft.text,
+            "personalization": list(draft.personalization),
+            "language": draft.language,
+            "source": draft.source,
+            "labels": list(draft.labels),
+            "facts": [fact.to_json() for fact in draft.facts],
+            "wish": {**asdict(wish), "actions": list(places)},
+        }
+        check = self._clock() + _TRY_AGAIN if fell_back(draft) else None
+        made = self._stored(asked, situation, DRAFT, content, check)
+        return replace(made, tone=draft.tone, length=draft.length)
 
-    async def _keep(self, tenant_id: UUID, advice: StoredAdvice, *, replaces: datetime | None) -> StoredAdvice:
-        """Make advice the current one, unless somebody else was faster; return what is current."""
-        async with self._database.tenant(tenant_id) as connection:
-            if await advice_store.keep(connection, tenant_id, advice, replaces=replaces):
-                await outbox.append(connection, tenant_id, store.KIND_ADVICE, str(advice.ticket_id))
-                current = advice
-            else:
-                rows = await advice_store.load(connection, tenant_id, [advice.ticket_id])
-                current = next(row for row in rows if row.kind == advice.kind)
-        if current is advice:
-            await self._customers.announce()
-        return current
-
-    def _write_draft(
-        self, situation: _Situation, tone: Tone, length: Length, steps: Sequence[Action] = ()
-    ) -> StoredAdvice:
-        draft = drafts.write(situation.case, drafts.Wish(tone, length), steps)
-        content = {"draft": draft.text, "personalization": list(draft.personalization)}
-        return self._stored(situation, DRAFT, content, tone, length)
-
-    def _recommend(self, situation: _Situation) -> StoredAdvice:
+    async def _recommend(self, tenant_id: UUID, asked: _Asked) -> StoredAdvice:
+        situation = await self._situations.of(tenant_id, asked.ticket_id, asked.conversation)
         advice = actions.advise(situation.case)
         content = {
             "priority": advice.priority,
@@ -212,81 +244,57 @@ class Advising:
                 "revenue_at_risk": advice.revenue_at_risk,
             },
         }
-        return self._stored(situation, RECOMMENDATION, content, "", "")
+        return self._stored(asked, situation, RECOMMENDATION, content, self._clock() + _LOOK_AGAIN)
 
     def _stored(
-        self, situation: _Situation, kind: str, content: dict[str, Any], tone: str, length: str
+        self, asked: _Asked, situation: Situation, kind: str, content: dict[str, Any], check: datetime | None
     ) -> StoredAdvice:
         return StoredAdvice(
-            uuid7(),
-            situation.ticket_id,
-            kind,
-            content,
-            situation.conversation.version,
-            situation.facts_version,
-            tone,
-            length,
-            self._clock(),
+            id=uuid7(),
+            ticket_id=asked.ticket_id,
+            kind=kind,
+            content=content,
+            conversation_version=asked.conversation.version,
+            facts_version=situation.facts_version,
+            tone="",
+            length="",
+            create_time=self._clock(),
+            grounds=asked.grounds,
+            check_time=check,
         )
 
 
-def draft_json(stored: StoredAdvice) -> dict[str, Any]:
-    """Return a draft as it is shown."""
-    return {
-        "ticket_id": str(stored.ticket_id),
-        "draft": stored.content["draft"],
-        "tone": stored.tone,
-        "length": stored.length,
-        "personalization_applied": stored.content["personalization"],
-        "generated_at": moment(stored.create_time),
-        "source": SOURCE,
-    }
+def fell_back(draft: Draft) -> bool:
+    """Tell whether a draft only stands in for one that a model should have written."""
+    return any(label.startswith("fallback") for label in draft.labels)
 
 
-def recommendation_json(
-    stored: StoredAdvice, draft: StoredAdvice | None, ticks: Mapping[tuple[UUID, str], datetime]
-) -> dict[str, Any]:
-    """Return a recommendation as it is shown, with the draft if that answers the same conversation."""
-    fitting = draft if draft and draft.conversation_version == stored.conversation_version else None
-    return {
-        "id": str(stored.id),
-        "ticket_id": str(stored.ticket_id),
-        "priority": stored.content["priority"],
-        "actions": [_action_json(action, stored.ticket_id, ticks) for action in stored.content["actions"]],
-        "talking_points": stored.content["talking_points"],
-        "warnings": stored.content["warnings"],
-        "estimated_impact": stored.content["estimated_impact"],
-        "draft_response": fitting.content["draft"] if fitting else "",
-        "draft_tone": fitting.tone if fitting else "",
-        "draft_personalization": fitting.content["personalization"] if fitting else [],
-        "generated_at": moment(stored.create_time),
-        "expires_at": moment(stored.create_time + _RENEW_AFTER),
-        "source": SOURCE,
-    }
+def wish_of(tone: str, length: str, language: str = "", template: str = "", *, include_offer: bool = False) -> Wish:
+    """Return a wish in the words of a request; empty texts mean the defaults."""
+    return Wish(_tone(tone), _length(length), language, include_offer, template)
 
 
-def moment(when: datetime) -> str:
-    """Return a time as RFC 3339 in UTC, with a Z."""
-    return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _wished(current: StoredAdvice | None, asked: _Asked) -> tuple[Wish, Sequence[int]]:
+    """Return what was wished of a draft on this very conversation, or the default."""
+    if current is None or current.conversation_version != asked.conversation.version:
+        return Wish(), ()
+    wish = current.content.get("wish", {})
+    return wish_of(
+        current.tone,
+        current.length,
+        wish.get("language", ""),
+        wish.get("template", ""),
+        include_offer=wish.get("include_offer", False),
+    ), wish.get("actions", ())
 
 
-def _action_json(
-    action: Mapping[str, Any], ticket_id: UUID, ticks: Mapping[tuple[UUID, str], datetime]
-) -> dict[str, Any]:
-    ticked = ticks.get((ticket_id, action["code"]))
-    return {
-        "action": action["action"],
-        "priority": action["priority"],
-        "reasoning": action["reasoning"],
-        "completed": ticked is not None,
-        "completed_at": moment(ticked) if ticked else None,
-    }
+def _same(one: StoredAdvice, other: StoredAdvice) -> bool:
+    return (one.content, one.tone, one.length) == (other.content, other.tone, other.length)
 
 
-def _answers(stored: StoredAdvice, situation: _Situation) -> bool:
-    return (stored.conversation_version, stored.facts_version) == (
-        situation.conversation.version,
-        situation.facts_version,
+def _too_fast(ticket: str) -> ConversationMovedOnError:
+    return ConversationMovedOnError(
+        "The conversation moves on faster than it can be answered; try again.", metadata={"ticket": ticket}
     )
 
 
@@ -296,36 +304,3 @@ def _tone(name: str) -> Tone:
 
 def _length(name: str) -> Length:
     return next((length for length in ("short", "long") if length == name), drafts.DEFAULT_LENGTH)
-
-
-def _customer(known: Known | None) -> Customer | None:
-    if known is None:
-        return None
-    return Customer.from_profile(known.profile, known.judged.churn.probability, known.judged.history.currency)
-
-
-def _newest_order(known: Known | None) -> Order | None:
-    stored = known.judged.history.last_purchase if known else None
-    if stored is None:
-        return None
-    return Order(
-        stored["order_id"],
-        datetime.fromisoformat(stored["order_time"]).date(),
-        tuple(dict.fromkeys(product["title"] for product in stored["products"] if product["title"])),
-        tuple(
-            Parcel(parcel["tracking_number"], parcel["tracking_url"], parcel["carrier"], parcel["status"])
-            for parcel in stored["parcels"]
-        ),
-    )
-
-
-def _order(stored: StoredOrder) -> Order:
-    return Order(
-        stored.order_id,
-        stored.order_time.astimezone(UTC).date(),
-        tuple(dict.fromkeys(title for title, quantity, _ in stored.lines if title and quantity > 0)),
-        tuple(
-            Parcel(parcel.tracking_number, parcel.tracking_url, parcel.carrier, parcel.status)
-            for parcel in stored.parcels
-        ),
-    )

@@ -63,6 +63,11 @@ class Customers:
         self._clock = clock
 
     @property
+    def doorbell(self) -> Doorbell:
+        """The doorbells of this service."""
+        return self._doorbell
+
+    @property
     def now(self) -> datetime:
         """The present time."""
         return self._clock()

@@ -1,6 +1,6 @@
 """What this service refuses, by reason; each has its value in `rapport.recommendations.v1.ErrorReason`."""
 
-from servicekit.errors import InvalidArgumentError, NotFoundError, PreconditionError, UnavailableError
+from servicekit.errors import ConflictError, InvalidArgumentError, NotFoundError, PreconditionError, UnavailableError
 
 
 class CustomerNotFoundError(NotFoundError):
@@ -57,3 +57,7 @@ class WritingModelUnknownError(InvalidArgumentError):
 
 class WritingBudgetMissingError(InvalidArgumentError):
     """A language model may write, but no money is there for its calls."""
+
+
+class ConversationMovedOnError(ConflictError):
+    """The conversation moved on again and again while it was being answered."""

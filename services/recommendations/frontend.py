@@ -9,7 +9,7 @@ from rapport.frontend.v1 import assistant_pb2, assistant_pb2_grpc
 from servicekit.errors import FieldViolation, RequestInvalidError
 from servicekit.identity import caller, caller_tenant
 from services.recommendations import configuration, customer_orders, forecast
-from services.recommendations.advising import Advising
+from services.recommendations.advising import Advising, wish_of
 from services.recommendations.customers import Customers
 from services.recommendations.errors import CustomerNotFoundError
 from services.recommendations.model import HORIZON_DAYS
@@ -43,7 +43,10 @@ class AssistantServicer(assistant_pb2_grpc.AssistantServicer):
         """Write the draft anew."""
         return answer(
             await self._advising.regenerate(
-                caller_tenant(), request.ticket, request.tone, request.length, request.include_actions
+                caller_tenant(),
+                request.ticket,
+                wish_of(request.tone, request.length, "", request.template, include_offer=request.include_offer),
+                request.include_actions,
             )
         )
 

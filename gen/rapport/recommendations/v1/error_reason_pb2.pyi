@@ -99,6 +99,36 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
 
     Example: {"reason": "WRITING_BUDGET_MISSING", "domain": "rapport", "metadata": {}}
     """
+    ERROR_REASON_ARTICLE_NOT_FOUND: _ErrorReason.ValueType  # 70
+    """The tenant has no article with this id.
+
+    Example: {"reason": "ARTICLE_NOT_FOUND", "domain": "rapport", "metadata": {"article": "0198f3c2-7a10-7c3e-9b61-5f0d2c8e4a17"}}
+    """
+    ERROR_REASON_ARTICLE_INVALID: _ErrorReason.ValueType  # 71
+    """Nothing can be made of the article: it has no text that a reader sees, or no title.
+
+    Example: {"reason": "ARTICLE_INVALID", "domain": "rapport", "metadata": {"lacks": "text"}}
+    """
+    ERROR_REASON_ARTICLE_TOO_LONG: _ErrorReason.ValueType  # 72
+    """The text of the article is longer than one may be.
+
+    Example: {"reason": "ARTICLE_TOO_LONG", "domain": "rapport", "metadata": {"characters": "212000", "limit": "200000"}}
+    """
+    ERROR_REASON_ARTICLE_EXISTS: _ErrorReason.ValueType  # 73
+    """Another article has this source already.
+
+    Example: {"reason": "ARTICLE_EXISTS", "domain": "rapport", "metadata": {"source": "shipping/returns.md"}}
+    """
+    ERROR_REASON_KNOWLEDGE_FULL: _ErrorReason.ValueType  # 74
+    """The tenant keeps as many articles or passages as it may.
+
+    Example: {"reason": "KNOWLEDGE_FULL", "domain": "rapport", "metadata": {"what": "articles", "limit": "5000"}}
+    """
+    ERROR_REASON_CONVERSATION_MOVED_ON: _ErrorReason.ValueType  # 80
+    """The conversation moved on again and again while it was being answered; try again.
+
+    Example: {"reason": "CONVERSATION_MOVED_ON", "domain": "rapport", "metadata": {"ticket": "T-005"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of an error, sent without the prefix "ERROR_REASON_" in google.rpc.ErrorInfo (domain "rapport")."""
@@ -179,4 +209,34 @@ ERROR_REASON_WRITING_BUDGET_MISSING: ErrorReason.ValueType  # 66
 """A language model may write, but no money is there for its calls.
 
 Example: {"reason": "WRITING_BUDGET_MISSING", "domain": "rapport", "metadata": {}}
+"""
+ERROR_REASON_ARTICLE_NOT_FOUND: ErrorReason.ValueType  # 70
+"""The tenant has no article with this id.
+
+Example: {"reason": "ARTICLE_NOT_FOUND", "domain": "rapport", "metadata": {"article": "0198f3c2-7a10-7c3e-9b61-5f0d2c8e4a17"}}
+"""
+ERROR_REASON_ARTICLE_INVALID: ErrorReason.ValueType  # 71
+"""Nothing can be made of the article: it has no text that a reader sees, or no title.
+
+Example: {"reason": "ARTICLE_INVALID", "domain": "rapport", "metadata": {"lacks": "text"}}
+"""
+ERROR_REASON_ARTICLE_TOO_LONG: ErrorReason.ValueType  # 72
+"""The text of the article is longer than one may be.
+
+Example: {"reason": "ARTICLE_TOO_LONG", "domain": "rapport", "metadata": {"characters": "212000", "limit": "200000"}}
+"""
+ERROR_REASON_ARTICLE_EXISTS: ErrorReason.ValueType  # 73
+"""Another article has this source already.
+
+Example: {"reason": "ARTICLE_EXISTS", "domain": "rapport", "metadata": {"source": "shipping/returns.md"}}
+"""
+ERROR_REASON_KNOWLEDGE_FULL: ErrorReason.ValueType  # 74
+"""The tenant keeps as many articles or passages as it may.
+
+Example: {"reason": "KNOWLEDGE_FULL", "domain": "rapport", "metadata": {"what": "articles", "limit": "5000"}}
+"""
+ERROR_REASON_CONVERSATION_MOVED_ON: ErrorReason.ValueType  # 80
+"""The conversation moved on again and again while it was being answered; try again.
+
+Example: {"reason": "CONVERSATION_MOVED_ON", "domain": "rapport", "metadata": {"ticket": "T-005"}}
 """

@@ -49,7 +49,8 @@ _NAMES = ("writing_settings", "writing_spend", "writing_calls")
 
 def upgrade() -> None:
     """Make the tables."""
-    op.execute(_TABLES)
+    for statement in _TABLES.split(";\n"):
+        op.execute(statement)
     for table in _NAMES:
         enable_row_security(op, "recommendations", table)
         grant(op, "recommendations", table)
