@@ -1,31 +1,50 @@
 """Next best actions: what to do about a ticket, in what order, and why. Deterministic rules over a case's facts.
 
-- Priority: urgent when a valuable customer (spent more than 1,000 or bought more than 20 times) has a missing, damaged
-  or wrong item; high when more than 500 was spent or churn is above one half; else normal.
+- An action of the catalogue is a candidate when it is for what the message is about, its precondition holds, and the
+  shop's policy has it enabled, not blocked, and within its limits. Candidates are ranked by expected value, see
+  `worth.py`; of those that exclude each other only the best stays, and what is worth no more than it costs is not
+  recommended, unless it puts right what is wrong with the goods: that is owed.
+- Priority: urgent when a valuable customer (spent more than 1,000 or bought more than 20 times, unless the policy says
+  otherwise) has a missing, damaged or wrong item; high when more than 500 was spent or churn is above one half; else
+  normal.
 - `retention_probability` = 1 - churn (one half without evidence); minus 0.05 to 0.15 when something is wrong with the
   goods; plus 0.05 for a plain question, 0.10 when its answer is at hand; kept within 0 and 1.
 - `revenue_at_risk` = lifetime value when something is wrong with the goods; lifetime value times churn for another
   complaint with churn above one half; else 0.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
-from services.recommendations import facts, intents, talking
+from services.recommendations import facts, gifts, intents, talking, wording, worth
+from services.recommendations.action_policy import DEFAULT, OFFER, REFUND, REPLACEMENT, ActionPolicy
 from services.recommendations.case import Case
-from services.recommendations.catalogue import Action, actions_for
+from services.recommendations.catalogue import ALWAYS, ENTRIES, REMEDY, Action, Entry
+from services.recommendations.gifts import Gift, Standing
+from services.recommendations.grounds import Fact
+from services.recommendations.intents import Intent
+from services.recommendations.wording import Words
 
-_MOST_ACTIONS = 4
-_VALUABLE = 1000.0
-_VALUABLE_ORDERS = 20
-_NOTABLE = 500.0
+_LEAST_ACTIONS = 2
 _HALF = 0.5
 _STEP = 0.05
 _WORST = 0.15
+_NEW = Standing()
 
 
 @dataclass(frozen=True, slots=True)
-class Advice:
-    """A recommendation before it gets an id and a date."""
+class Decision:
+    """What to do about a case, before it gets an id and a date.
+
+    Attributes:
+        priority: urgent, high or normal.
+        actions: two to four, the one that is worth most first.
+        talking_points, warnings: what to say, and what to beware of; a limit that withheld an action is a warning.
+        retention_probability: that the customer stays, 0 to 1.
+        revenue_at_risk: money in main units.
+        facts: what the actions rest on. Those of what a customer spent and of churn are for agents only.
+        policy_version: the version of the shop's policy that decided.
+    """
 
     priority: str
     actions: tuple[Action, ...]
@@ -33,36 +52,41 @@ class Advice:
     warnings: tuple[str, ...]
     retention_probability: float
     revenue_at_risk: float
+    facts: tuple[Fact, ...] = ()
+    policy_version: int = DEFAULT.version
 
 
-def advise(case: Case) -> Advice:
-    """Return what to do about a case: two to four actions, three to five talking points, and what is at stake."""
-    return Advice(
-        priority=priority(case),
-        actions=_actions(case),
+def decide(case: Case, policy: ActionPolicy = DEFAULT, standing: Standing = _NEW) -> Decision:
+    """Return what to do about a case by a policy; `standing` is the day, and what the customer was given before."""
+    candidates = _candidates(case, policy, standing)
+    chosen = _chosen(candidates, policy, owed=case.critical)
+    behind = {fact for action in chosen for fact in action.facts}
+    stated = (fact for candidate in candidates for fact in candidate.gift.facts)
+    known = {fact.id: fact for fact in (*wording.agents_facts(case), *stated)}
+    withheld = (candidate.gift.withheld for candidate in candidates if not candidate.gift.allowed)
+    return Decision(
+        priority=priority(case, policy),
+        actions=chosen,
         talking_points=talking.points(case),
-        warnings=talking.warnings(case),
+        warnings=tuple(dict.fromkeys([*talking.warnings(case, policy), *(text for text in withheld if text)])),
         retention_probability=retention_probability(case),
         revenue_at_risk=revenue_at_risk(case),
+        facts=tuple(fact for fact in known.values() if fact.id in behind),
+        policy_version=policy.version,
     )
 
 
-def priority(case: Case) -> str:
+def priority(case: Case, policy: ActionPolicy = DEFAULT) -> str:
     """Return urgent, high or normal."""
     customer = case.customer
     if customer is None:
         return "normal"
-    if case.critical and valuable(case):
+    if case.critical and talking.valuable(case, policy):
         return "urgent"
-    if customer.lifetime_value > _NOTABLE or (customer.churn or 0.0) > _HALF:
+    limits = policy.thresholds
+    if customer.lifetime_value > limits.notable_spent or (customer.churn or 0.0) > limits.churn:
         return "high"
     return "normal"
-
-
-def valuable(case: Case) -> bool:
-    """Tell whether the customer spent more than 1,000 or bought more than 20 times."""
-    customer = case.customer
-    return customer is not None and (customer.lifetime_value > _VALUABLE or customer.total_orders > _VALUABLE_ORDERS)
 
 
 def retention_probability(case: Case) -> float:
@@ -90,50 +114,104 @@ def revenue_at_risk(case: Case) -> float:
     return 0.0
 
 
-def _actions(case: Case) -> tuple[Action, ...]:
-    """Return the actions of each intent in turn, then those that the customer calls for; two to four, no code twice."""
-    offered = [action for intent in case.intents for action in actions_for(intent, case)]
-    offered += _for_the_customer(case)
-    offered.append(
-        Action(
-            "answer_fully",
-            f"Answer every point in one reply ({facts.topics_for_agent(case)})",
-            _waiting_reason(case),
-        )
-    )
-    unique = {action.code: action for action in reversed(offered)}
-    ranked = [action for action in offered if unique.pop(action.code, None) is not None]
-    return tuple(ranked[:_MOST_ACTIONS])
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """An action that fits, and what it may give away."""
+
+    entry: Entry
+    action: Action
+    gift: Gift
 
 
-def _for_the_customer(case: Case) -> list[Action]:
-    customer = case.customer
-    if customer is None:
-        return []
+def _candidates(case: Case, policy: ActionPolicy, standing: Standing) -> list[_Candidate]:
+    """Return what fits the case, the one that is worth most first; what a limit withholds is among it."""
+    words, stake = wording.words(case, policy), worth.stake(case, policy)
     found = []
-    if case.critical and valuable(case):
-        spent = facts.money(customer.lifetime_value, customer.currency)
-        found.append(
-            Action(
-                "senior_agent",
-                "Have a senior agent see the case through to its end",
-                f"{spent} spent in {customer.total_orders} orders is at stake.",
-            )
-        )
-    if customer.churn is not None and customer.churn > _HALF:
-        found.append(
-            Action(
-                "follow_up",
-                "Follow up personally once the matter is settled",
-                f"The probability of no purchase within the horizon is {customer.churn:.0%}.",
-            )
-        )
-    return found
+    for entry in ENTRIES:
+        intent = _intent(entry, case)
+        if intent is not None and _fits(entry, case, policy):
+            gift = gifts.gift(entry.gives, case, policy, standing)
+            endangered = stake.total * worth.SEVERITY[intent]
+            found.append(_Candidate(entry, _action(entry, gift, endangered, words, policy), gift))
+    return sorted(found, key=lambda one: -one.action.expected_value)
 
 
-def _waiting_reason(case: Case) -> str:
-    if case.answered:
-        return "The shop answered last; what is still open should be settled without another question."
-    if case.waiting > 1:
-        return f"{case.waiting} messages of the customer await an answer."
-    return "The customer awaits an answer."
+def _intent(entry: Entry, case: Case) -> Intent | None:
+    """Return the gravest matter of the case that an action is for; None when it is for none of them."""
+    fitting = [intent for intent in case.intents if not entry.intents or intent in entry.intents]
+    return max(fitting, key=lambda intent: worth.SEVERITY[intent], default=None)
+
+
+def _fits(entry: Entry, case: Case, policy: ActionPolicy) -> bool:
+    if not entry.when(case):
+        return False
+    if (entry.whom == "valuable" and not talking.valuable(case, policy)) or (
+        entry.whom == "leaving" and not talking.leaving(case, policy)
+    ):
+        return False
+    return entry.code in ALWAYS or _allowed(entry, case, policy)
+
+
+def _allowed(entry: Entry, case: Case, policy: ActionPolicy) -> bool:
+    """Tell whether the policy has nothing against an action in this case."""
+    rule = policy.rule(entry.code)
+    about = {intent.value for intent in case.intents}
+    if not rule.enabled or about & rule.blocked_intents or (rule.only_intents and not about & rule.only_intents):
+        return False
+    spent = case.customer.lifetime_value if case.customer else 0.0
+    orders = case.customer.total_orders if case.customer else 0
+    return spent >= (rule.spent_below or 0) and orders >= (rule.orders_below or 0)
+
+
+def _action(entry: Entry, gift: Gift, endangered: float, words: Words, policy: ActionPolicy) -> Action:
+    rule = policy.rule(entry.code)
+    effect = entry.effect if rule.effect is None else rule.effect
+    minutes = entry.minutes if rule.minutes is None else rule.minutes
+    cost = worth.work_cost(minutes, policy) + entry.shipments * float(policy.shipment) + gift.cost
+    spoken = replace(words, said={**words.said, "amount": _amount(entry, gift)})
+    amount = words.behind["open"] if gift.amount_minor is not None and entry.gives in {REFUND, REPLACEMENT} else ()
+    return Action(
+        entry.code,
+        spoken.fill(entry.text),
+        spoken.fill(entry.reason),
+        "" if gift.partial else spoken.fill(entry.said),
+        expected_value=round(effect * endangered - cost, 2),
+        effect=effect,
+        endangered=round(endangered, 2),
+        cost=round(cost, 2),
+        gives=entry.gives,
+        amount_minor=gift.amount_minor,
+        currency=gift.currency,
+        percent=policy.offer.percent if policy.offer and entry.gives == OFFER else 0,
+        facts=tuple(
+            dict.fromkeys((*words.facts(entry.text, entry.reason), *amount, *(fact.id for fact in gift.facts)))
+        ),
+    )
+
+
+def _amount(entry: Entry, gift: Gift) -> str:
+    """Return the amount as sentences name it; that of a refund is left out where it is all that was paid."""
+    if gift.amount_minor is None:
+        return ""
+    amount = facts.amount(gift.amount_minor, gift.currency)
+    if entry.gives != REFUND:
+        return amount
+    return f"at most {amount} of " if gift.partial else ""
+
+
+def _chosen(candidates: Iterable[_Candidate], policy: ActionPolicy, *, owed: bool) -> tuple[Action, ...]:
+    """Return the actions that are worth more than they cost, and at least two with those that give nothing away.
+
+    With `owed` the best remedy is always among them.
+    """
+    best: list[_Candidate] = []
+    for one in candidates:
+        rivals = {other.entry.group for other in best if other.entry.group}
+        if one.gift.allowed and one.entry.group not in rivals:
+            best.append(one)
+    remedy = [one.action for one in best if owed and one.entry.group == REMEDY]
+    worthy = [one.action for one in best if one.action.expected_value > 0 and one.action not in remedy]
+    chosen = [*remedy, *worthy][: policy.most_actions]
+    rest = [one.action for one in best if one.action not in chosen and not one.entry.gives]
+    chosen += rest[: max(_LEAST_ACTIONS - len(chosen), 0)]
+    return tuple(sorted(chosen, key=lambda action: -action.expected_value))

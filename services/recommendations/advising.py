@@ -212,7 +212,7 @@ class Advising:
 
     async def _write(self, tenant_id: UUID, asked: _Asked, wish: Wish, places: Sequence[int]) -> StoredAdvice:
         situation = await self._situations.of(tenant_id, asked.ticket_id, asked.conversation)
-        offered = actions.advise(situation.case).actions
+        offered = actions.decide(situation.case).actions
         steps = [offered[place] for place in dict.fromkeys(places) if 0 <= place < len(offered)]
         draft = drafts.write(situation.case, wish, steps)
         content = {
@@ -230,7 +230,7 @@ class Advising:
 
     async def _recommend(self, tenant_id: UUID, asked: _Asked) -> StoredAdvice:
         situation = await self._situations.of(tenant_id, asked.ticket_id, asked.conversation)
-        advice = actions.advise(situation.case)
+        advice = actions.decide(situation.case)
         content = {
             "priority": advice.priority,
             "actions": [

@@ -1,284 +1,539 @@
-"""The catalogue of actions: what each intent calls for, best first, put in terms of the case's facts."""
+"""The catalogue of actions: what each is for, when it makes sense, what it is reckoned to save, take and give away.
+
+Sentences are templates over the facts of a case (`wording.py`); the facts that an action's sentences name are the facts
+that it rests on. `said` is what the customer may be told of it; internal actions say nothing.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.recommendations import facts
+from services.recommendations import intents, worth
+from services.recommendations.action_policy import CREDIT, OFFER, REFUND, REPLACEMENT
 from services.recommendations.case import Case
 from services.recommendations.intents import Intent
+
+Condition = Callable[[Case], bool]
+
+ALWAYS = frozenset({"answer_fully", "nothing"})
+"""Actions that no policy can take away, so that there always is something to recommend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An action of the catalogue.
+
+    Attributes:
+        code: a name that stays the same.
+        intents: what it is for; empty for anything.
+        effect: the share of what is endangered that it saves, 0 to 1; an assumption.
+        minutes: an agent's minutes that it takes.
+        text, reason, said: templates: what to do, why, and what the customer may be told.
+        when: the precondition on the case's facts.
+        whom: "valuable" or "leaving" where it is only for customers whom the policy counts as such.
+        gives: what it gives away: refund, replacement, credit or offer; empty for nothing.
+        shipments: how many shipments the shop pays for.
+        group: of a group only the one that is worth most is recommended.
+    """
+
+    code: str
+    intents: frozenset[Intent]
+    effect: float
+    minutes: float
+    text: str
+    reason: str
+    said: str = ""
+    when: Condition = lambda _: True
+    whom: str = ""
+    gives: str = ""
+    shipments: int = 0
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """An action: a name that stays the same, what to do, why, and what the customer may be told of it (or nothing)."""
+    """A recommended action: what to do and why, what the customer may be told (or nothing), and what it is worth.
+
+    Money that is given away is in minor units of `currency`; all other amounts are in main units. `percent` is the
+    discount of an offer. `facts` are the ids of the facts that its sentences and its figures rest on.
+    """
 
     code: str
     text: str
     reason: str
     said: str = ""
+    expected_value: float = 0.0
+    effect: float = 0.0
+    endangered: float = 0.0
+    cost: float = 0.0
+    gives: str = ""
+    amount_minor: int | None = None
+    currency: str = ""
+    percent: int = 0
+    facts: tuple[str, ...] = ()
 
 
-def actions_for(intent: Intent, case: Case) -> list[Action]:
-    """Return what an intent calls for, best first."""
-    return _CATALOGUE[intent](case)
+def known(case: Case) -> bool:
+    """Tell whether the order is known and was not cancelled as a whole."""
+    return case.order is not None and not case.order.cancelled
 
 
-def _missing(case: Case) -> list[Action]:
-    return [
-        Action(
-            "send_replacement",
-            f"Arrange a replacement shipment for {facts.item(case)}",
-            f"The customer reports a missing item of {facts.order_for_agent(case)}.",
-            f"I will arrange a replacement shipment for {facts.item(case)}.",
-        ),
-        Action(
-            "check_packing",
-            f"Check the packing record of {facts.order_for_agent(case)}",
-            "It shows whether the item was packed or travels in another parcel.",
-            f"I will check how {facts.order_for_customer(case)} was packed.",
-        ),
-    ]
+def refundable(case: Case) -> bool:
+    """Tell whether the order is known and something of it is left to pay back."""
+    return known(case) and worth.open_minor(case) != 0
 
 
-def _damaged(case: Case) -> list[Action]:
-    return [
-        Action(
-            "replace_or_refund",
-            f"Offer a replacement or a refund for {facts.item(case)}",
-            f"The customer reports damage; it is about {facts.order_for_agent(case)}.",
-            f"I will arrange the replacement or the refund for {facts.item(case)}, whichever you prefer.",
-        ),
-        Action(
-            "ask_photo",
-            "Ask for a photo of the damage and of the packaging",
-            "It settles a claim with the carrier or the maker.",
-            "A photo of the damage and of the packaging will help me.",
-        ),
-    ]
+def unsent(case: Case) -> bool:
+    """Tell whether the order is known and has not left yet."""
+    return known(case) and (case.parcel is None or case.parcel.status == "pending")
 
 
-def _wrong(case: Case) -> list[Action]:
-    return [
-        Action(
-            "ship_correct_item",
-            f"Ship the correct item for {facts.order_for_agent(case)}",
-            "The customer received something else than ordered.",
-            "I will arrange for the correct item to be sent.",
-        ),
-        Action(
-            "return_label",
-            "Send a return label for the wrong item",
-            "The mistake is the shop's, so the return should cost the customer nothing.",
-            "I will send you a return label for the wrong item.",
-        ),
-    ]
+def stuck(case: Case) -> bool:
+    """Tell whether the carrier says that the parcel was delivered, or could not be."""
+    return case.parcel is not None and case.parcel.status in {"delivered", "failed"}
 
 
-def _delivery(case: Case) -> list[Action]:
-    parcel = case.parcel
-    if parcel is None:
-        return [
-            Action(
-                "find_parcel",
-                f"Find out where {facts.order_for_agent(case)} is",
-                "No parcel is known for it.",
-                f"I will find out where {facts.order_for_customer(case)} is.",
-            ),
-            Action(
-                "give_date", "Tell the customer when to expect the next news", "No date is known that could be given."
-            ),
-        ]
-    if parcel.status in {"delivered", "failed"}:
-        return [
-            Action(
-                "carrier_enquiry",
-                f"Open an enquiry with the carrier for parcel {parcel.tracking_number}",
-                f"The carrier says {parcel.status}, and the customer asks for it.",
-                f"I will open an enquiry with the carrier for parcel {parcel.tracking_number}.",
-            ),
-            Action("confirm_address", "Confirm the delivery address with the customer", "A wrong address explains it."),
-        ]
-    return [
-        Action(
-            "share_tracking",
-            f"Share the tracking of parcel {parcel.tracking_number}",
-            f"The parcel of {facts.order_for_agent(case)} is {parcel.status.replace('_', ' ')}.",
-        ),
-        Action(
-            "watch_parcel",
-            f"Look at parcel {parcel.tracking_number} again tomorrow",
-            "So that the customer need not ask again.",
-            "I will keep an eye on the parcel.",
-        ),
-    ]
+def _of(*names: Intent) -> frozenset[Intent]:
+    return frozenset(names)
 
 
-def _timed(case: Case) -> list[Action]:
-    change = {
-        Intent.CANCEL_ORDER: ("stop_order", "Stop"),
-        Intent.ADDRESS_CHANGE: ("change_address", "Change the delivery address of"),
-        Intent.ORDER_CHANGE: ("change_order", "Make the change to"),
-    }
-    code, verb = next(change[intent] for intent in case.intents if intent in change)
-    sent = case.parcel is not None and case.parcel.status != "pending"
-    reason = "Its parcel has left already." if sent else "It can be done only until the parcel leaves."
-    return [
-        Action(
+_LEGAL = _of(Intent.FRAUD_OR_LEGAL)
+_MISSING, _DAMAGED, _WRONG = _of(Intent.MISSING_ITEM), _of(Intent.DAMAGED_ITEM), _of(Intent.WRONG_ITEM)
+_DELIVERY = _of(Intent.NOT_RECEIVED, Intent.ORDER_STATUS)
+_ABOUT_AN_ORDER = (
+    intents.CRITICAL | intents.TIMED | _DELIVERY | {Intent.BILLING_PROBLEM, Intent.REFUND, Intent.RETURN_OR_EXCHANGE}
+)
+
+REMEDY, GESTURE = "remedy", "gesture"
+"""Groups: what puts the matter right, and what makes up for it."""
+
+_REMEDIES = (
+    Entry(
+        "send_replacement",
+        _MISSING | _DAMAGED,
+        0.75,
+        5,
+        "Arrange a replacement shipment for {item} of {order}",
+        "The customer reports {problem}; the goods are of {order}.",
+        "I will arrange a replacement shipment for {item}.",
+        when=known,
+        gives=REPLACEMENT,
+        shipments=1,
+        group=REMEDY,
+    ),
+    Entry(
+        "ship_correct_item",
+        _WRONG,
+        0.75,
+        5,
+        "Ship the correct item for {order}",
+        "The customer received something else than ordered in {order}.",
+        "I will arrange for the correct item to be sent.",
+        when=known,
+        gives=REPLACEMENT,
+        shipments=1,
+        group=REMEDY,
+    ),
+    Entry(
+        "refund",
+        intents.CRITICAL | {Intent.REFUND, Intent.BILLING_PROBLEM},
+        0.8,
+        4,
+        "Refund {amount}{item} of {order}",
+        "The customer reports {problem}; {open} of {order} can be paid back.",
+        "I will arrange the refund for {item}.",
+        when=refundable,
+        gives=REFUND,
+        group=REMEDY,
+    ),
+    Entry(
+        "reship_lost",
+        _of(Intent.NOT_RECEIVED),
+        0.6,
+        5,
+        "Send {item} of {order} again once the carrier has confirmed the loss",
+        "{parcel_state} The customer does not have it.",
+        when=lambda case: known(case) and stuck(case),
+        gives=REPLACEMENT,
+        shipments=1,
+        group=REMEDY,
+    ),
+    Entry(
+        "apologise_and_credit",
+        intents.COMPLAINTS - _LEGAL,
+        0.3,
+        2,
+        "Apologise and add a credit of {amount}",
+        "The customer reports {problem}, and the shop's policy gives a credit of {amount} for that.",
+        "As an apology I will add a credit of {amount} to your account.",
+        when=lambda case: case.customer is not None,
+        gives=CREDIT,
+        group=GESTURE,
+    ),
+    Entry(
+        "retention_offer",
+        intents.COMPLAINTS - _LEGAL | {Intent.CANCEL_ACCOUNT, Intent.DISCOUNT},
+        0.35,
+        2,
+        "Offer {percent}% off the next order",
+        "The probability of no purchase within the horizon is {churn}; the shop's policy has an offer for that.",
+        "I can offer you {percent}% off your next order.",
+        when=lambda case: case.customer is not None,
+        gives=OFFER,
+        group=GESTURE,
+    ),
+)
+
+_ENQUIRIES = (
+    Entry(
+        "escalate",
+        _LEGAL,
+        0.6,
+        10,
+        "Hand the case to the person responsible for disputes",
+        "The customer mentions a dispute or a legal step.",
+    ),
+    Entry(
+        "keep_records",
+        _LEGAL,
+        0.3,
+        5,
+        "Keep all records of {order} and the messages",
+        "They are the evidence in a dispute about {order}.",
+    ),
+    Entry(
+        "ask_order",
+        frozenset(_ABOUT_AN_ORDER),
+        0.6,
+        1,
+        "Ask for the order number",
+        "Which order it is about is not known{unknown}.",
+        "Could you send me the order number?",
+        when=lambda case: case.order is None,
+    ),
+    Entry(
+        "check_packing",
+        _MISSING,
+        0.25,
+        3,
+        "Check the packing record of {order}",
+        "It shows whether {item} of {order} was packed or travels in another parcel.",
+        "I will check how {customer_order} was packed.",
+        when=known,
+    ),
+    Entry(
+        "ask_photo",
+        _DAMAGED,
+        0.3,
+        1,
+        "Ask for a photo of the damage and of the packaging",
+        "It settles a claim with the carrier or the maker for {item}.",
+        "A photo of the damage and of the packaging will help me.",
+    ),
+    Entry(
+        "return_label",
+        _WRONG | {Intent.RETURN_OR_EXCHANGE},
+        0.4,
+        2,
+        "Send the return steps and the label for {item}",
+        "The customer has goods of {order} to send back; clear steps spare a second contact.",
+        "I will send you the steps and the label for the return.",
+        shipments=1,
+    ),
+    Entry(
+        "start_return",
+        _of(Intent.RETURN_OR_EXCHANGE),
+        0.5,
+        4,
+        "Start the return of {item} from {order}",
+        "The customer wants to send goods of {order} back or to exchange them.",
+        "I will start the return of {item}.",
+        when=known,
+    ),
+)
+
+_DELIVERIES = (
+    Entry(
+        "share_tracking",
+        _DELIVERY,
+        0.6,
+        1,
+        "Explain the tracking of parcel {tracking}",
+        "{parcel_state}",
+        when=lambda case: case.parcel is not None and not stuck(case),
+    ),
+    Entry(
+        "watch_parcel",
+        _DELIVERY,
+        0.15,
+        1,
+        "Look at parcel {tracking} again tomorrow",
+        "Parcel {tracking} has not arrived yet; so the customer need not ask again.",
+        "I will keep an eye on the parcel.",
+        when=lambda case: case.parcel is not None and not stuck(case),
+    ),
+    Entry(
+        "carrier_enquiry",
+        _DELIVERY,
+        0.55,
+        5,
+        "Open an enquiry with the carrier for parcel {tracking}",
+        "{parcel_state} The customer asks for it.",
+        "I will open an enquiry with the carrier for parcel {tracking}.",
+        when=stuck,
+    ),
+    Entry(
+        "confirm_address",
+        _DELIVERY,
+        0.3,
+        1,
+        "Confirm the delivery address with the customer",
+        "{parcel_state} A wrong address explains it.",
+        when=stuck,
+    ),
+    Entry(
+        "find_parcel",
+        _DELIVERY,
+        0.5,
+        3,
+        "Find out where {order} is",
+        "No parcel of {order} is known.",
+        "I will find out where {customer_order} is.",
+        when=lambda case: case.parcel is None,
+    ),
+    Entry(
+        "expedite",
+        _DELIVERY,
+        0.4,
+        3,
+        "Ask the warehouse to send {order} ahead of others",
+        "The customer waits, and {order} has not left as far as is known.",
+        "I will ask for {customer_order} to be sent ahead of others.",
+        when=unsent,
+    ),
+    Entry(
+        "give_date",
+        _DELIVERY,
+        0.25,
+        1,
+        "Tell the customer when to expect the next news",
+        "No date is known that could be given for {order}.",
+        when=lambda case: case.parcel is None,
+    ),
+)
+
+
+def _change(code: str, intent: Intent, verb: str) -> tuple[Entry, Entry]:
+    """Return a change of an order: as long as it has not left, and when it may be too late."""
+    said = "I will check right away whether the parcel has left."
+    return (
+        Entry(
             code,
-            f"{verb} {facts.order_for_agent(case)}{' if the carrier still can' if sent else ' before it ships'}",
-            reason,
-            "I will check right away whether the parcel has left.",
+            _of(intent),
+            0.7,
+            3,
+            f"{verb} {{order}} before it ships",
+            "The customer asks for it, and it can be done only until the parcel of {order} leaves.",
+            said,
+            when=lambda case: not _left(case),
         ),
-        Action("confirm_change", "Confirm the outcome to the customer today", "Silence makes people ask again."),
-    ]
-
-
-def _billing(case: Case) -> list[Action]:
-    return [
-        Action(
-            "check_payment",
-            f"Compare the payments with {facts.order_for_agent(case)}",
-            "The customer reports a problem with a charge.",
-            f"I will compare the payments with {facts.order_for_customer(case)}.",
+        Entry(
+            f"{code}_late",
+            _of(intent),
+            0.3,
+            3,
+            f"{verb} {{order}} if the carrier still can",
+            "The customer asks for it. {parcel_state}",
+            said,
+            when=_left,
         ),
-        Action(
-            "correct_payment", "Correct what was charged wrongly and say so in writing", "A disputed charge is costly."
-        ),
-    ]
+    )
 
 
-def _refund(case: Case) -> list[Action]:
-    return [
-        Action(
-            "check_refund",
-            f"Check the refund of {facts.order_for_agent(case)}",
-            "The customer asks for money back or for the state of a refund.",
-            f"I will check the state of the refund for {facts.order_for_customer(case)}.",
-        ),
-        Action("explain_refund", "Explain what is refunded and by which way", "It prevents the next question."),
-    ]
+def _left(case: Case) -> bool:
+    return case.parcel is not None and case.parcel.status != "pending"
 
 
-def _return(case: Case) -> list[Action]:
-    return [
-        Action(
-            "start_return",
-            f"Start the return of {facts.item(case)} from {facts.order_for_agent(case)}",
-            "The customer wants to send goods back or to exchange them.",
-            f"I will start the return of {facts.item(case)}.",
-        ),
-        Action(
-            "return_label",
-            "Send the return steps and the label",
-            "Clear steps spare a second contact.",
-            "I will send you the steps and the label for the return.",
-        ),
-    ]
+_CHANGES = (
+    *_change("stop_order", Intent.CANCEL_ORDER, "Stop"),
+    *_change("change_address", Intent.ADDRESS_CHANGE, "Change the delivery address of"),
+    *_change("change_order", Intent.ORDER_CHANGE, "Make the change to"),
+    Entry(
+        "confirm_change",
+        intents.TIMED,
+        0.2,
+        1,
+        "Confirm the outcome to the customer today",
+        "The customer waits for word on {order}; silence makes people ask again.",
+    ),
+)
 
+_ANSWERS = (
+    Entry(
+        "check_payment",
+        _of(Intent.BILLING_PROBLEM),
+        0.5,
+        4,
+        "Compare the payments with {order}",
+        "The customer reports a problem with a charge for {order}.",
+        "I will compare the payments with {customer_order}.",
+    ),
+    Entry(
+        "correct_payment",
+        _of(Intent.BILLING_PROBLEM),
+        0.4,
+        4,
+        "Correct what was charged wrongly and say so in writing",
+        "The charge for {order} is disputed, and a chargeback is costly.",
+    ),
+    Entry(
+        "check_refund",
+        _of(Intent.REFUND),
+        0.5,
+        2,
+        "Check the refund of {order}",
+        "The customer asks for money back or for the state of a refund; {refunded}.",
+        "I will check the state of the refund for {customer_order}.",
+    ),
+    Entry(
+        "explain_refund",
+        _of(Intent.REFUND),
+        0.3,
+        1,
+        "Explain what is refunded of {order} and by which way",
+        "It prevents the next question; {refunded}.",
+    ),
+    Entry(
+        "look_up_date",
+        _of(Intent.PREORDER),
+        0.5,
+        2,
+        "Look up the expected date for {item}",
+        "The customer asks about {item}, which is not in stock; no date is known here.",
+        "I will look up the expected date for {item}.",
+    ),
+    Entry(
+        "offer_choice",
+        _of(Intent.PREORDER),
+        0.25,
+        1,
+        "Let the customer choose between waiting and cancelling",
+        "No date is known for {item}, so it is the customer's decision.",
+    ),
+    Entry(
+        "confirm_account",
+        _of(Intent.CANCEL_ACCOUNT),
+        0.4,
+        2,
+        "Confirm that the request comes from the account's owner",
+        "Closing an account cannot be undone.",
+    ),
+    Entry(
+        "ask_reason",
+        _of(Intent.CANCEL_ACCOUNT),
+        0.3,
+        1,
+        "Ask, once and without pressure, what led to it",
+        "The customer wants to leave{after_orders}; it may be something that can be put right.",
+    ),
+    Entry(
+        "check_offers",
+        _of(Intent.DISCOUNT),
+        0.5,
+        2,
+        "Check which published offers apply",
+        "The customer asks for a price; only published offers may be named.",
+    ),
+    Entry(
+        "explain_terms",
+        _of(Intent.DISCOUNT),
+        0.35,
+        1,
+        "Explain the terms of what applies, or that nothing does",
+        "The customer asks for a price; a clear no is better than none.",
+    ),
+    Entry(
+        "look_up_product",
+        _of(Intent.PRODUCT_QUESTION),
+        0.6,
+        3,
+        "Look up the answer in the product data or the maker's guide for {item}",
+        "The customer asks about {item} itself, and its data are not known here.",
+        "I will look up the details of {item}.",
+    ),
+    Entry(
+        "acknowledge",
+        _of(Intent.COMPLAINT),
+        0.5,
+        2,
+        "Acknowledge what went wrong and name one person who takes care of it",
+        "The customer is openly unhappy.",
+        "I will take care of this personally.",
+    ),
+    Entry(
+        "review_history",
+        _of(Intent.COMPLAINT),
+        0.2,
+        2,
+        "Read the earlier messages and {order} before answering",
+        "Asking for what was said already makes it worse.",
+    ),
+    Entry(
+        "close",
+        _of(Intent.THANKS),
+        1.0,
+        0.5,
+        "Reply briefly and close the ticket",
+        "The customer only says thanks.",
+    ),
+    Entry(
+        "clarify",
+        _of(Intent.GENERAL),
+        0.5,
+        2,
+        "Find out what exactly the customer needs",
+        "The message names none of the usual subjects.",
+        "I will look into your message.",
+    ),
+)
 
-def _preorder(case: Case) -> list[Action]:
-    return [
-        Action(
-            "look_up_date",
-            f"Look up the expected date for {facts.item(case)}",
-            "The customer asks about goods that are not in stock; no date is known here.",
-            f"I will look up the expected date for {facts.item(case)}.",
-        ),
-        Action(
-            "offer_choice", "Let the customer choose between waiting and cancelling", "It is the customer's decision."
-        ),
-    ]
+_FOR_THE_CUSTOMER = (
+    Entry(
+        "senior_agent",
+        intents.CRITICAL,
+        0.35,
+        10,
+        "Have a senior agent see the case through to its end",
+        "{spent} spent in {orders} is at stake.",
+        whom="valuable",
+    ),
+    Entry(
+        "follow_up",
+        frozenset(),
+        0.15,
+        5,
+        "Follow up personally once the matter is settled",
+        "The probability of no purchase within the horizon is {churn}.",
+        whom="leaving",
+    ),
+    Entry(
+        "answer_fully",
+        frozenset(),
+        0.1,
+        1,
+        "Answer every point in one reply ({topics})",
+        "{waiting}",
+    ),
+    Entry(
+        "nothing",
+        frozenset(),
+        0.0,
+        0,
+        "Do nothing beyond the answer",
+        "No further action that fits is worth more than it costs.",
+    ),
+)
 
+ENTRIES: tuple[Entry, ...] = (*_REMEDIES, *_ENQUIRIES, *_DELIVERIES, *_CHANGES, *_ANSWERS, *_FOR_THE_CUSTOMER)
+"""Every action there is."""
 
-def _account(_: Case) -> list[Action]:
-    return [
-        Action("confirm_account", "Confirm that the request comes from the account's owner", "It cannot be undone."),
-        Action(
-            "ask_reason", "Ask, once and without pressure, what led to it", "It may be something that can be put right."
-        ),
-    ]
-
-
-def _discount(_: Case) -> list[Action]:
-    return [
-        Action("check_offers", "Check which published offers apply", "Only published offers may be named."),
-        Action(
-            "explain_terms",
-            "Explain the terms of what applies, or that nothing does",
-            "A clear no is better than none.",
-        ),
-    ]
-
-
-def _product(case: Case) -> list[Action]:
-    return [
-        Action(
-            "look_up_product",
-            f"Look up the answer in the product data or the maker's guide for {facts.item(case)}",
-            "The customer asks about the product itself, and its data are not known here.",
-            f"I will look up the details of {facts.item(case)}.",
-        ),
-    ]
-
-
-def _complaint(case: Case) -> list[Action]:
-    return [
-        Action(
-            "acknowledge",
-            "Acknowledge what went wrong and name one person who takes care of it",
-            "The customer is openly unhappy.",
-            "I will take care of this personally.",
-        ),
-        Action(
-            "review_history",
-            f"Read the earlier messages and {facts.order_for_agent(case)} before answering",
-            "Asking for what was said already makes it worse.",
-        ),
-    ]
-
-
-def _legal(_: Case) -> list[Action]:
-    return [
-        Action(
-            "escalate", "Hand the case to the person responsible for disputes", "A dispute or legal step is mentioned."
-        ),
-        Action("keep_records", "Keep all records of the order and the messages", "They are the evidence in a dispute."),
-    ]
-
-
-def _thanks(_: Case) -> list[Action]:
-    return [Action("close", "Reply briefly and close the ticket", "The customer only says thanks.")]
-
-
-def _general(_: Case) -> list[Action]:
-    return [
-        Action(
-            "clarify",
-            "Find out what exactly the customer needs",
-            "The message names none of the usual subjects.",
-            "I will look into your message.",
-        )
-    ]
-
-
-_CATALOGUE: dict[Intent, Callable[[Case], list[Action]]] = {
-    Intent.FRAUD_OR_LEGAL: _legal,
-    Intent.MISSING_ITEM: _missing,
-    Intent.DAMAGED_ITEM: _damaged,
-    Intent.WRONG_ITEM: _wrong,
-    Intent.CANCEL_ORDER: _timed,
-    Intent.ADDRESS_CHANGE: _timed,
-    Intent.ORDER_CHANGE: _timed,
-    Intent.NOT_RECEIVED: _delivery,
-    Intent.BILLING_PROBLEM: _billing,
-    Intent.REFUND: _refund,
-    Intent.RETURN_OR_EXCHANGE: _return,
-    Intent.ORDER_STATUS: _delivery,
-    Intent.PREORDER: _preorder,
-    Intent.CANCEL_ACCOUNT: _account,
-    Intent.DISCOUNT: _discount,
-    Intent.PRODUCT_QUESTION: _product,
-    Intent.COMPLAINT: _complaint,
-    Intent.THANKS: _thanks,
-    Intent.GENERAL: _general,
-}
+BY_CODE = {entry.code: entry for entry in ENTRIES}

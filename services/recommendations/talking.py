@@ -1,14 +1,12 @@
 """Talking points and warnings of a recommendation: what to say, and what to beware of, tied to the case's facts."""
 
 from services.recommendations import facts, intents
+from services.recommendations.action_policy import DEFAULT, ActionPolicy
 from services.recommendations.case import Case
 from services.recommendations.intents import Intent
 
 _MOST_POINTS = 5
 _LEAST_POINTS = 3
-_HALF = 0.5
-_VALUABLE = 1000.0
-_VALUABLE_ORDERS = 20
 _LAPSED_DAYS = 180
 
 _POINT: dict[Intent, str] = {
@@ -58,19 +56,33 @@ def points(case: Case) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))[: max(_LEAST_POINTS, min(_MOST_POINTS, len(found)))]
 
 
-def warnings(case: Case) -> tuple[str, ...]:
+def valuable(case: Case, policy: ActionPolicy = DEFAULT) -> bool:
+    """Tell whether the customer spent or bought more than the policy's thresholds of a valuable customer."""
+    customer, limits = case.customer, policy.thresholds
+    return customer is not None and (
+        customer.lifetime_value > limits.valuable_spent or customer.total_orders > limits.valuable_orders
+    )
+
+
+def leaving(case: Case, policy: ActionPolicy = DEFAULT) -> bool:
+    """Tell whether there is evidence that the customer is more likely lost than the policy's threshold."""
+    churn = case.customer.churn if case.customer else None
+    return churn is not None and churn > policy.thresholds.churn
+
+
+def warnings(case: Case, policy: ActionPolicy = DEFAULT) -> tuple[str, ...]:
     """Return what to beware of: value, churn, and the concrete risk of the issue."""
     found = []
     customer = case.customer
     if customer is None:
         found.append("No profile is known for this customer; value and risk are unknown.")
     else:
-        if customer.lifetime_value > _VALUABLE or customer.total_orders > _VALUABLE_ORDERS:
+        if valuable(case, policy):
             spent = facts.money(customer.lifetime_value, customer.currency)
             found.append(f"Valuable customer: {spent} spent in {customer.total_orders} orders.")
         if customer.churn is None:
             found.append("Insufficient evidence on churn; the impact assumes one half.")
-        elif customer.churn > _HALF:
+        elif leaving(case, policy):
             found.append(f"Churn: the probability of no purchase within the horizon is {customer.churn:.0%}.")
         if customer.days_since_last_purchase is not None and customer.days_since_last_purchase > _LAPSED_DAYS:
             found.append(f"The newest purchase was {customer.days_since_last_purchase} days ago.")

@@ -247,7 +247,7 @@ def test_what_the_customer_writes_never_reaches_the_draft() -> None:
 )
 def test_priority_follows_its_rule(one: Case, expected: str) -> None:
     """Urgent for a valuable customer whose goods went wrong; high for value or churn; else normal, never low."""
-    assert actions.advise(one).priority == expected
+    assert actions.decide(one).priority == expected
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_priority_follows_its_rule(one: Case, expected: str) -> None:
 )
 def test_impact_follows_its_formulas(one: Case, kept: float, at_risk: float) -> None:
     """Retention and money at risk are what the stated formulas give."""
-    advice = actions.advise(one)
+    advice = actions.decide(one)
     assert advice.retention_probability == pytest.approx(kept)
     assert advice.revenue_at_risk == pytest.approx(at_risk)
 
@@ -273,7 +273,7 @@ def test_impact_follows_its_formulas(one: Case, kept: float, at_risk: float) -> 
 def test_recommendations_are_complete_for_every_case() -> None:
     """Two to four different actions with reasons, three to five different points, numbers in their range."""
     for one in ALL:
-        advice = actions.advise(one)
+        advice = actions.decide(one)
         assert 2 <= len(advice.actions) <= 4
         assert len({action.code for action in advice.actions}) == len(advice.actions)
         assert all(action.text and action.reason for action in advice.actions)
@@ -285,7 +285,7 @@ def test_recommendations_are_complete_for_every_case() -> None:
 
 def test_warnings_name_value_churn_and_the_concrete_risk() -> None:
     """A valuable customer with a damaged parcel gets all three."""
-    found = " ".join(actions.advise(Case(intents=(Intent.DAMAGED_ITEM,), customer=LOYAL)).warnings)
+    found = " ".join(actions.decide(Case(intents=(Intent.DAMAGED_ITEM,), customer=LOYAL)).warnings)
     assert "2,400.50 EUR" in found
     assert "62%" in found
     assert "refund" in found
@@ -294,7 +294,7 @@ def test_warnings_name_value_churn_and_the_concrete_risk() -> None:
 def test_actions_that_are_asked_for_are_named_in_the_draft() -> None:
     """An action that a customer may be told of becomes a step; an internal one never does."""
     one = Case(intents=(Intent.MISSING_ITEM,), customer=LOYAL, order=ORDER)
-    offered = actions.advise(one).actions
+    offered = actions.decide(one).actions
     text = drafts.write(one, drafts.Wish("professional", "long"), offered).text
     assert "I will check how your most recent order 536365" in text
     assert "senior" not in text
