@@ -65,6 +65,7 @@ class Contact:
     email: str
     display_name: str
     update_time: datetime
+    phone: str = ""
 
 
 async def load_shop(connection: AsyncConnection, tenant_id: UUID) -> Shop | None:
@@ -227,19 +228,20 @@ async def set_contact(
     email: str,
     display_name: str,
     changed: datetime | None = None,
+    phone: str = "",
 ) -> Contact:
     """Keep how a customer can be reached; a customer that is new comes to be.
 
     With `changed`, when it was changed at its source, a contact that was changed later stays; return what is kept.
     """
     columns = customers.c
-    contact = {"email": email, "display_name": display_name, "contact_time": changed or func.now()}
+    contact = {"email": email, "phone": phone, "display_name": display_name, "contact_time": changed or func.now()}
     given = insert(customers).values(tenant_id=tenant_id, customer_id=customer_id, **contact)
     older = None if changed is None else func.coalesce(columns.contact_time <= changed, True)
     await connection.execute(
         given.on_conflict_do_update(index_elements=["tenant_id", "customer_id"], set_=contact, where=older)
     )
-    chosen = select(columns.customer_id, columns.email, columns.display_name, columns.contact_time)
+    chosen = select(*_CONTACT)
     kept = await connection.execute(chosen.where(columns.tenant_id == tenant_id, columns.customer_id == customer_id))
     return Contact(*kept.one())
 
@@ -262,7 +264,7 @@ async def email_of(connection: AsyncConnection, tenant_id: UUID, customer_id: st
 async def find_by_email(connection: AsyncConnection, tenant_id: UUID, email: str) -> Contact | None:
     """Return the customer with this address, the one that was set last among several; None when there is none."""
     columns = customers.c
-    chosen = select(columns.customer_id, columns.email, columns.display_name, columns.contact_time).where(
+    chosen = select(*_CONTACT).where(
         columns.tenant_id == tenant_id, func.lower(columns.email) == func.lower(email), columns.email != ""
     )
     newest = chosen.order_by(columns.contact_time.desc(), columns.customer_id).limit(1)
@@ -287,6 +289,9 @@ async def tenants_with_old_profiles(connection: AsyncConnection, today: date, li
     return [UUID(str(found)) for found in result.scalars()]
 
 
+_CONTACT = [customers.c[name] for name in ("customer_id", "email", "display_name", "contact_time", "phone")]
+
+
 def _customer(row: Any, currency: str) -> StoredCustomer:
     history = History(
         customer_id=row.customer_id,
@@ -309,20 +314,32 @@ def _customer(row: Any, currency: str) -> StoredCustomer:
     return StoredCustomer(history, row.facts_version, row.archetype_id, row.profile, row.profile_day, row.profile_time)
 
 
-_NOT_LOADED = {"tenant_id", "email", "display_name", "contact_time", "lifetime_value", "churn_probability", "origin"}
+_NOT_LOADED = {
+    "tenant_id",
+    "email",
+    "phone",
+    "display_name",
+    "contact_time",
+    "lifetime_value",
+    "churn_probability",
+    "origin",
+}
 _LOADED = [column for column in customers.c if column.name not in _NOT_LOADED]
 
-# One pass over the orders of the customers named. Days and months are those of UTC, and money counts only in the shop's
-# currency. A customer without orders (any more) keeps zeros.
+# One pass over the orders of the customers named. Days and months are those of UTC, and money counts in the shop's
+# currency, by the rate of the day where it is another; without a rate it is left out. A customer without orders (any
+# more) keeps zeros.
 _SUMMARISE = """
 WITH named AS (
     SELECT customer_id FROM unnest($2::text[]) AS given (customer_id)
 ), placed AS MATERIALIZED (
     SELECT order_id, customer_id, order_time, order_time AT TIME ZONE 'UTC' AS local_time, currency, spent_minor,
-           returned_minor, purchased, returned
+           returned_minor, purchased, returned,
+           worth($1::uuid, spent_minor, currency, $3::text, (order_time AT TIME ZONE 'UTC')::date) AS spent,
+           worth($1::uuid, returned_minor, currency, $3::text, (order_time AT TIME ZONE 'UTC')::date) AS given_back
     FROM orders WHERE tenant_id = $1::uuid AND customer_id = ANY ($2::text[])
 ), days AS (
-    SELECT customer_id, local_time::date AS day, sum(spent_minor) FILTER (WHERE currency = $3::text) AS value
+    SELECT customer_id, local_time::date AS day, sum(spent) AS value
     FROM placed WHERE purchased GROUP BY 1, 2
 ), repeats AS (
     SELECT customer_id, count(*) AS purchase_days, sum(value) FILTER (WHERE day > first_day) AS repeat_minor
@@ -330,11 +347,11 @@ WITH named AS (
 ), sums AS (
     SELECT customer_id,
            count(*) FILTER (WHERE purchased) AS order_count,
-           count(*) FILTER (WHERE purchased AND currency = $3::text) AS priced_orders,
+           count(*) FILTER (WHERE purchased AND spent IS NOT NULL) AS priced_orders,
            min(order_time) FILTER (WHERE purchased) AS first_at,
            max(order_time) FILTER (WHERE purchased) AS last_at,
-           sum(spent_minor) FILTER (WHERE currency = $3::text) AS spent_minor,
-           sum(returned_minor) FILTER (WHERE currency = $3::text) AS returned_minor,
+           sum(spent) AS spent_minor,
+           sum(given_back) AS returned_minor,
            count(*) FILTER (WHERE returned) AS return_count,
            count(*) FILTER (WHERE purchased AND extract(isodow FROM local_time) >= 6) AS weekend_orders,
            array(SELECT count(*) FILTER (WHERE month = number)::integer
