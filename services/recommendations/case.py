@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
 
-from services.recommendations import intents, languages
+from services.recommendations import intents, languages, plain, reading
 from services.recommendations.intents import Intent
 
 _MOST_REFERENCES = 20
@@ -17,10 +17,11 @@ _MOST_TEXT = 10_000
 
 _ANY_REFERENCE = re.compile(r"#?\b[A-Za-z]{0,4}-?\d[A-Za-z0-9-]{2,40}\b")
 _SAID_REFERENCE = re.compile(
-    r"(?:#\s?|\border\s(?:(?:number|no\.?|id|nr\.?)\s?)?(?:is\s|:\s?)?#?)((?:[A-Za-z]{0,4}-?)\d[A-Za-z0-9-]{2,40})\b",
+    r"(?:#\s?|\b(?:order|bestellung|bestellnummer|auftrag|commande)\s(?:(?:number|nummer|numéro|no\.?|n°|id|nr\.?)\s?)?"
+    r"(?:is\s|:\s?)?#?)((?:[A-Za-z]{0,4}-?)\d[A-Za-z0-9-]{2,40})\b",
     re.IGNORECASE,
 )
-_WORD = re.compile(r"[a-z0-9]{4,}")
+_WORD = re.compile(r"[^\W_]{4,}")
 _COMMON = frozenset(
     re.findall(
         r"\w+",
@@ -231,9 +232,10 @@ def assemble(
     `passages` what the shop's articles say on the customer's text.
     """
     text = customer_text(conversation)
-    detected = intents.detect(text)
+    language = languages.guess(f"{conversation.subject}\n{text}")
+    detected = reading.detect(text, language)
     if detected == (Intent.GENERAL,):
-        detected = intents.detect(f"{conversation.subject}\n{text}")
+        detected = reading.detect(f"{conversation.subject}\n{text}", language)
     unanswered = waiting(conversation)
     said = _SAID_REFERENCE.search(text) if named is None else None
     order = named or (None if said else newest)
@@ -246,8 +248,8 @@ def assemble(
         order_named=named is not None,
         unknown_reference=said.group(1) if said else "",
         products=_mentioned(text, order.products) if order else (),
-        language=languages.guess(f"{conversation.subject}\n{text}"),
-        customer_name=customer_name,
+        language=language,
+        customer_name=customer_name if plain.is_name(customer_name) else "",
         passages=tuple(passages),
         words=frozenset(_WORD.findall(text.lower())) - _COMMON,
     )
@@ -256,15 +258,17 @@ def assemble(
 def _mentioned(text: str, products: Sequence[str]) -> tuple[str, ...]:
     """Return the products that a text mentions by their words; the only product counts as mentioned.
 
-    One word is enough where no other product of the order has it, else it takes two.
+    One word is enough where no other product of the order has it, else it takes two. A product whose title may not be
+    repeated is not named.
     """
     if len(products) == 1:
-        return tuple(products)
+        return tuple(filter(plain.is_plain, products))
     said = set(_WORD.findall(text.lower())) - _COMMON
     titles = {title: set(_WORD.findall(title.lower())) for title in products}
     shared = Counter(word for words in titles.values() for word in words)
     return tuple(
         title
         for title, words in titles.items()
-        if len(words & said) >= _CLEAR_MENTION or any(shared[word] == 1 for word in words & said)
+        if plain.is_plain(title)
+        and (len(words & said) >= _CLEAR_MENTION or any(shared[word] == 1 for word in words & said))
     )

@@ -1,41 +1,35 @@
-"""Draft answers: the customer's question answered from the case's facts, in a tone and a length. Deterministic.
+"""Draft answers: the customer's question answered from the case's facts, in a tone, a length and a language.
 
 A draft is the body only: no greeting, no signature. Whatever number, date, link, product or carrier stands in it comes
-from the case; where a fact is missing the draft says so and asks or offers to find out. Nothing the customer wrote is
-repeated but an order number. Short drafts have two or three sentences, medium ones one or two paragraphs, long ones
-three or four.
+from a fact that the draft names; where a fact is missing the draft says so and asks or offers to find out. Nothing the
+customer wrote is repeated but a plain order number. A remedy is promised only where an action gives it that the shop's
+policy allows, an offer only where a policy of the shop makes it. Short drafts have two or three sentences, medium ones
+two paragraphs, long ones three or four. The same case and wish give the same draft.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from services.recommendations import facts, grounds, languages
+from services.recommendations import grounds, quoting
+from services.recommendations.action_policy import OFFER, REFUND, REPLACEMENT
 from services.recommendations.case import Case
 from services.recommendations.grounds import Fact
 from services.recommendations.intents import Intent
-from services.recommendations.phrases import ASSURANCES, CLOSINGS, OPENINGS, Length, Tone, mood
+from services.recommendations.phrases import ENGLISH, LANGUAGES, Language, Length, PhraseMissingError, Tone, mood
+from services.recommendations.replies import Reply, reply, unknown_order
+from services.recommendations.telling import NOTHING, Said, Step, Telling
 
 DEFAULT_TONE: Tone = "empathetic"
 DEFAULT_LENGTH: Length = "medium"
 
-_MOST_INTENTS = 2
-
-
 SOURCE = "rules"
 """Where these drafts come from, as every answer says it."""
 
+NO_OFFER = "no offer: no policy of the shop that fits makes one"
+NO_TEMPLATE = "no template of this name; the customer's own subject is answered"
+OTHER_LANGUAGE = "written in English: there are not all sentences for this in the language"
 
-class Step(Protocol):
-    """An action that a draft may name: a name that stays the same, and what the customer may be told (or nothing)."""
-
-    @property
-    def code(self) -> str:
-        """The action's name."""
-
-    @property
-    def said(self) -> str:
-        """What the customer may be told of it in English; may be empty."""
+_MOST_INTENTS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,49 +68,122 @@ class Draft:
     labels: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """The answer to one intent: what is said first, what more is known, and what happens next."""
-
-    answer: str
-    details: tuple[str, ...] = ()
-    steps: tuple[str, ...] = ()
-
-
 def write(case: Case, wish: Wish, steps: Sequence[Step] = ()) -> Draft:
     """Return a draft for a case; `steps` are actions to name besides, as far as a customer may be told of them."""
-    tone, length = wish.tone, wish.length
-    answers = [_ANSWERS[intent](case) for intent in case.intents[:_MOST_INTENTS]]
-    opening = OPENINGS[mood(case.main, answered=case.answered)][tone].format(topic=_topic(case))
-    said = [one.answer for one in answers]
-    details = [sentence for one in answers for sentence in one.details]
-    next_steps = [sentence for one in answers for sentence in one.steps] + [step.said for step in steps if step.said]
-    if case.unknown_reference:
-        details.insert(0, _unknown_order(case))
-    paragraphs = _arrange(length, opening, tone, _once(said), _once(details), _once(next_steps))
-    text = "\n\n".join(" ".join(_once(sentences)) for sentences in paragraphs if sentences)
-    return Draft(text, tone, length, languages.DEFAULT, _personalization(case, text), grounds.facts_of(case))
+    labels = []
+    if wish.template in set(Intent):
+        case = replace(case, intents=(Intent(wish.template),))
+    elif wish.template:
+        labels.append(NO_TEMPLATE)
+    language = LANGUAGES.get(wish.language or case.language)
+    try:
+        draft = _written(case, wish, steps, language) if language else None
+    except PhraseMissingError:
+        draft = None
+    if draft is None:
+        labels.append(OTHER_LANGUAGE)
+        draft = _written(case, wish, steps, ENGLISH)
+    return replace(draft, labels=(*labels, *draft.labels))
 
 
-def _arrange(
-    length: Length, opening: str, tone: Tone, said: list[str], details: list[str], steps: list[str]
-) -> list[list[str]]:
+def steps_for(case: Case, actions: Sequence[Step], places: Iterable[int], wish: Wish) -> list[Step]:
+    """Return which of the recommended actions a draft names: those at the places that were asked for.
+
+    Without any, where something is wrong with the goods, it is the best remedy that the shop's policy allows (a refund
+    or a replacement); and with an offer wished for, the best offer.
+    """
+    chosen = [actions[place] for place in dict.fromkeys(places) if 0 <= place < len(actions)]
+    if not chosen and case.critical:
+        chosen = [action for action in actions if action.gives in {REFUND, REPLACEMENT}][:1]
+    if wish.include_offer and not any(action.gives == OFFER for action in chosen):
+        chosen += [action for action in actions if action.gives == OFFER][:1]
+    return chosen
+
+
+def _written(case: Case, wish: Wish, steps: Sequence[Step], language: Language) -> Draft:
+    """Return the draft in a language.
+
+    Raises:
+        PhraseMissingError: the language lacks a sentence that it needs.
+    """
+    telling = Telling(case, language)
+    quotes = [
+        telling.quote(quote, grounds.passage_fact(quote.passage).id)
+        for quote in quoting.quotes(case, language.code, most=2)
+    ]
+    offered, labels = _offer(case, wish, steps, telling, language)
+    remedies = [telling.step(step) for step in steps if step.gives in {REFUND, REPLACEMENT} and step.said]
+    named = [telling.step(step) for step in steps if step.gives not in {REFUND, REPLACEMENT}]
+    replies = [_filled(reply(intent, case, telling), remedies, quotes) for intent in case.intents[:_MOST_INTENTS]]
+    said = [one.answer for one in replies]
+    details = [unknown_order(case, telling), *(one for each in replies for one in each.details), offered, *quotes]
+    following = [*remedies, *named, *(one for each in replies for one in each.steps)]
+    opening = telling.say(
+        f"openings.{mood(case.main, answered=case.answered)}.{wish.tone}", topic=_topic(case, language)
+    )
+    body = _Body(opening, _once(said), _once(details, said), _once(following, said), len(_once([*remedies, *named])))
+    paragraphs = _arranged(body, wish, telling)
+    text = "\n\n".join(" ".join(one.text for one in paragraph) for paragraph in paragraphs if paragraph)
+    used = {fact for paragraph in paragraphs for one in paragraph for fact in one.facts}
+    known = tuple(fact for fact in grounds.facts_of(case) if fact.id in used)
+    return Draft(text, wish.tone, wish.length, language.code, _personalization(case, text), known, labels=labels)
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """What a draft has to say; the first `asked` of what follows were asked for."""
+
+    opening: Said
+    said: list[Said]
+    details: list[Said]
+    following: list[Said]
+    asked: int
+
+
+def _arranged(body: _Body, wish: Wish, telling: Telling) -> list[list[Said]]:
     """Return the paragraphs of a draft, each a list of sentences."""
-    if length == "short":
-        return [[opening, *(said + details + steps)[:2]]]
-    closing = CLOSINGS[tone]
-    if length == "medium":
-        return [[opening, *said, *details[:2]], [*steps[:2], closing]]
-    return [[opening, ASSURANCES[tone]], [*said, *details], steps, [closing]]
+    if wish.length == "short":
+        asked, later = body.following[: body.asked], body.following[body.asked :]
+        return [[body.opening, *(body.said + asked + body.details + later)[: max(2, 1 + body.asked)]]]
+    closing = telling.say(f"closings.{wish.tone}")
+    if wish.length == "medium":
+        following = body.following[: max(2, body.asked)]
+        return [_once([body.opening, *body.said, *body.details[:2]]), [*following, closing]]
+    first = [body.opening, telling.say(f"assurances.{wish.tone}")]
+    return [first, _once([*body.said, *body.details]), body.following, [closing]]
 
 
-def _once(sentences: Sequence[str]) -> list[str]:
-    """Return the sentences without repetitions and gaps, in their order."""
-    return list(dict.fromkeys(sentence for sentence in sentences if sentence))
+def _filled(made: Reply, remedies: Sequence[Said], quotes: Sequence[Said]) -> Reply:
+    """Return a reply with its gap filled: what was to be looked into is known."""
+    better = {"remedy": remedies, "knowledge": quotes, "": ()}[made.gap]
+    return replace(made, answer=better[0]) if better else made
 
 
-def _topic(case: Case) -> str:
-    return facts.joined(tuple(facts.TOPICS[intent] for intent in case.intents[:_MOST_INTENTS]))
+def _offer(
+    case: Case, wish: Wish, steps: Sequence[Step], telling: Telling, language: Language
+) -> tuple[Said, tuple[str, ...]]:
+    """Return the offer of a policy, if one is wished for or asked about; and a label when the wish cannot be met."""
+    if not wish.include_offer and Intent.DISCOUNT not in case.intents:
+        return NOTHING, ()
+    found = quoting.offer(case, language.code)
+    if found is not None:
+        return telling.quote(found, grounds.passage_fact(found.passage).id), ()
+    missed = wish.include_offer and not any(step.gives == OFFER and step.said for step in steps)
+    return NOTHING, (NO_OFFER,) if missed else ()
+
+
+def _once(sentences: Iterable[Said], before: Iterable[Said] = ()) -> list[Said]:
+    """Return the sentences without gaps, and without repetitions of each other or of those before."""
+    seen = {said.text for said in before}
+    kept: dict[str, Said] = {}
+    for said in sentences:
+        if said and said.text not in seen:
+            kept.setdefault(said.text, said)
+    return list(kept.values())
+
+
+def _topic(case: Case, language: Language) -> Said:
+    return Said(language.joined([language.sentence(f"topics.{intent}") for intent in case.intents[:_MOST_INTENTS]]))
 
 
 def _personalization(case: Case, text: str) -> tuple[str, ...]:
@@ -127,227 +194,9 @@ def _personalization(case: Case, text: str) -> tuple[str, ...]:
     found += [f"Product: {product}" for product in case.products if product in text]
     if case.parcel is not None and case.parcel.tracking_number in text:
         found.append(f"Tracking {case.parcel.tracking_number}")
+    found += [
+        f"{passage.kind.capitalize()}: {passage.title}" for passage in case.passages if f"{passage.title}" in text
+    ]
     if case.answered:
         found.append("Follow-up after our last answer")
-    return tuple(found)
-
-
-def _unknown_order(case: Case) -> str:
-    return f"I could not match {case.unknown_reference} to an order of yours yet, so please check the number for me."
-
-
-def _ask_for_order(case: Case) -> tuple[str, ...]:
-    """Return a request for the order number where no order is known."""
-    if case.order is not None or case.unknown_reference:
-        return ()
-    return ("Could you send me the order number, so that I can look at the right order?",)
-
-
-def _where(case: Case) -> tuple[str, ...]:
-    """Return what is known about the parcel, or that nothing is."""
-    if case.parcel is not None:
-        return (facts.parcel_state(case.parcel),)
-    if case.order is not None:
-        return (f"I do not have a tracking number for {facts.order_for_customer(case)} at hand.",)
-    return ()
-
-
-def _missing(case: Case) -> _Answer:
-    return _Answer(
-        f"I can arrange a replacement shipment for {facts.item(case)} from {facts.order_for_customer(case)}.",
-        _ask_for_order(case),
-        (
-            "Please confirm which item is missing and that your delivery address is still right.",
-            "As soon as it is on its way, I will send you the tracking details.",
-        ),
-    )
-
-
-def _damaged(case: Case) -> _Answer:
-    return _Answer(
-        f"I can arrange a replacement or a refund for {facts.item(case)} from {facts.order_for_customer(case)}.",
-        _ask_for_order(case),
-        (
-            "Please tell me which you prefer, and attach a photo of the damage if you can.",
-            "Please keep the item and its packaging until I have written to you again.",
-        ),
-    )
-
-
-def _wrong(case: Case) -> _Answer:
-    return _Answer(
-        f"I can send you a return label for the wrong item and arrange for the correct one from "
-        f"{facts.order_for_customer(case)} to be sent.",
-        _ask_for_order(case),
-        (
-            "Please tell me what you received, and confirm that your delivery address is still right.",
-            "You will hear from me when the correct item is on its way.",
-        ),
-    )
-
-
-def _not_received(case: Case) -> _Answer:
-    known = _where(case)
-    first = known[0] if known else f"I am looking into where {facts.order_for_customer(case)} is."
-    parcel = case.parcel
-    steps = ["I will check with the carrier and come back to you with what I learn."]
-    if parcel is not None and parcel.status == "delivered":
-        steps.insert(0, "Please check with your neighbours and tell me whether the delivery address is right.")
-    return _Answer(first, (*known[1:], *_ask_for_order(case)), tuple(steps))
-
-
-def _order_status(case: Case) -> _Answer:
-    known = _where(case)
-    first = known[0] if known else f"I am checking where {facts.order_for_customer(case)} is at the moment."
-    details = (*known[1:], *_ask_for_order(case))
-    if case.parcel is None:
-        return _Answer(first, details, ("I will find out where it stands and write to you with what I learn.",))
-    return _Answer(first, details, ("If the tracking does not move on, reply here and I will ask the carrier.",))
-
-
-def _timed(verb: str, ask: str) -> Callable[[Case], _Answer]:
-    """Make the answer to a request that can only be met before the parcel leaves."""
-
-    def answer(case: Case) -> _Answer:
-        order = facts.order_for_customer(case)
-        if case.parcel is not None and case.parcel.status != "pending":
-            first = f"{_capital(order)} has left already, so I need to ask the carrier whether I can still {verb} it."
-            return _Answer(first, _where(case), (ask, "I will write to you as soon as I know."))
-        return _Answer(
-            f"I am checking whether {order} has left yet; if it has not, I can {verb} it.",
-            _ask_for_order(case),
-            (ask, "I will confirm the outcome to you in writing."),
-        )
-
-    return answer
-
-
-def _billing(case: Case) -> _Answer:
-    return _Answer(
-        f"I am comparing what was charged with {facts.order_for_customer(case)}.",
-        _ask_for_order(case),
-        (
-            "Please tell me the date and the amount of the charge as on your statement; never send card numbers.",
-            "I will tell you what I find, and what can be done about it.",
-        ),
-    )
-
-
-def _refund(case: Case) -> _Answer:
-    return _Answer(
-        f"I am checking what can be refunded for {facts.order_for_customer(case)} and how far it is.",
-        _ask_for_order(case),
-        ("I will write to you with what I find.",),
-    )
-
-
-def _return(case: Case) -> _Answer:
-    return _Answer(
-        f"I can start the return of {facts.item(case)} from {facts.order_for_customer(case)} for you.",
-        _ask_for_order(case),
-        (
-            "Please tell me whether you would like a refund or an exchange.",
-            "I will then send you the steps, one by one.",
-        ),
-    )
-
-
-def _preorder(case: Case) -> _Answer:
-    return _Answer(
-        f"I do not have a confirmed date for {facts.item(case)} at hand, and I do not want to guess.",
-        _ask_for_order(case),
-        (
-            "I will ask for the expected date and write to you with it.",
-            "If you would rather not wait, tell me and we will look at the alternatives.",
-        ),
-    )
-
-
-def _account(_: Case) -> _Answer:
-    return _Answer(
-        "I can help you to close your account.",
-        ("Before that I will check whether an order of yours is still under way.",),
-        (
-            "Please confirm from the e-mail address of the account that you want to close it.",
-            "If something led to this that we can put right, I would be glad to know.",
-        ),
-    )
-
-
-def _discount(_: Case) -> _Answer:
-    return _Answer(
-        "I am checking which of our published offers apply to you.",
-        ("I can only name offers that are really there, so I do not want to promise any before I know.",),
-        ("Tell me which product it is about, and I will write to you with what I find.",),
-    )
-
-
-def _product(case: Case) -> _Answer:
-    name = facts.joined(case.products)
-    about = f"about {name}" if name else "about this product"
-    return _Answer(
-        f"I do not have that detail {about} confirmed here, and I would rather check than guess.",
-        ("The maker's own guide is the surest source until then.",),
-        ("I will look up the details and write to you with the answer.",)
-        if name
-        else ("Tell me the exact product, and I will look up the answer for you.",),
-    )
-
-
-def _complaint(case: Case) -> _Answer:
-    return _Answer(
-        "I will take care of this personally, from here to the end.",
-        _ask_for_order(case) if case.order is None else (f"I am going through {facts.order_for_customer(case)} now.",),
-        (
-            "Please tell me what would put this right for you.",
-            "I will write to you with what I can do about it.",
-        ),
-    )
-
-
-def _legal(_: Case) -> _Answer:
-    return _Answer(
-        "I am passing this to the person who is responsible for disputes, with everything that you have sent us.",
-        ("Your message and the records of the order are kept together, so you need not repeat anything.",),
-        ("You will get an answer in writing.",),
-    )
-
-
-def _thanks(_: Case) -> _Answer:
-    return _Answer("It is good to know that all is well.")
-
-
-def _general(case: Case) -> _Answer:
-    detail = () if case.order is None else (f"I am looking at {facts.order_for_customer(case)} alongside.",)
-    return _Answer(
-        "I am looking into your message and want to be sure that I understand it right.",
-        detail,
-        ("Could you tell me in a sentence what you would like to happen, and which order or product it is about?",),
-    )
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-_ANSWERS: dict[Intent, Callable[[Case], _Answer]] = {
-    Intent.FRAUD_OR_LEGAL: _legal,
-    Intent.MISSING_ITEM: _missing,
-    Intent.DAMAGED_ITEM: _damaged,
-    Intent.WRONG_ITEM: _wrong,
-    Intent.CANCEL_ORDER: _timed("cancel", "Please do not refuse the parcel until you hear from me."),
-    Intent.ADDRESS_CHANGE: _timed("redirect", "Please send me the full new address, with postal code and country."),
-    Intent.ORDER_CHANGE: _timed("change", "Please tell me exactly what should be different."),
-    Intent.NOT_RECEIVED: _not_received,
-    Intent.BILLING_PROBLEM: _billing,
-    Intent.REFUND: _refund,
-    Intent.RETURN_OR_EXCHANGE: _return,
-    Intent.ORDER_STATUS: _order_status,
-    Intent.PREORDER: _preorder,
-    Intent.CANCEL_ACCOUNT: _account,
-    Intent.DISCOUNT: _discount,
-    Intent.PRODUCT_QUESTION: _product,
-    Intent.COMPLAINT: _complaint,
-    Intent.THANKS: _thanks,
-    Intent.GENERAL: _general,
-}
+    return tuple(dict.fromkeys(found))

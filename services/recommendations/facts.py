@@ -3,30 +3,12 @@
 from datetime import date
 
 from services.recommendations import money as minor_units
+from services.recommendations import plain
 from services.recommendations.case import Case, Parcel
 from services.recommendations.intents import Intent
+from services.recommendations.phrases import ENGLISH
 
-TOPICS: dict[Intent, str] = {
-    Intent.FRAUD_OR_LEGAL: "the disputed charge",
-    Intent.MISSING_ITEM: "the missing item",
-    Intent.DAMAGED_ITEM: "the damaged item",
-    Intent.WRONG_ITEM: "the wrong item",
-    Intent.CANCEL_ORDER: "the cancellation of your order",
-    Intent.ADDRESS_CHANGE: "the change of your delivery address",
-    Intent.ORDER_CHANGE: "the change to your order",
-    Intent.NOT_RECEIVED: "the wait for your parcel",
-    Intent.BILLING_PROBLEM: "the problem with your payment",
-    Intent.REFUND: "your refund",
-    Intent.RETURN_OR_EXCHANGE: "your return",
-    Intent.ORDER_STATUS: "where your order is",
-    Intent.PREORDER: "the date of your order",
-    Intent.CANCEL_ACCOUNT: "closing your account",
-    Intent.DISCOUNT: "prices and offers",
-    Intent.PRODUCT_QUESTION: "your question about the product",
-    Intent.COMPLAINT: "this experience",
-    Intent.THANKS: "your message",
-    Intent.GENERAL: "your request",
-}
+TOPICS: dict[Intent, str] = {intent: ENGLISH.sentence(f"topics.{intent}") for intent in Intent}
 """What each intent is called when one speaks to the customer."""
 
 
@@ -68,11 +50,11 @@ def joined(names: tuple[str, ...], *, most: int = 3) -> str:
 
 def order_for_customer(case: Case) -> str:
     """Return how the order is called towards the customer."""
-    if case.order is None:
-        return f"order {case.unknown_reference}" if case.unknown_reference else "your order"
-    if case.order_named:
-        return f"your order {case.order.order_id}"
-    return f"your most recent order {case.order.order_id} of {day(case.order.placed_on)}"
+    order, unknown = case.order, case.repeatable_reference
+    form = "named" if case.order_named else "newest"
+    if order is None:
+        return ENGLISH.sentence("order.unknown" if unknown else "order.unnamed").format(id=unknown)
+    return ENGLISH.sentence(f"order.{form}").format(id=order.order_id, date=day(order.placed_on))
 
 
 def order_for_agent(case: Case) -> str:
@@ -92,7 +74,7 @@ def item(case: Case) -> str:
 
 def parcel_where(parcel: Parcel) -> str:
     """Return a sentence on where a parcel is, with its number and its carrier where that is known."""
-    carrier = f" ({parcel.carrier})" if parcel.carrier else ""
+    carrier = f" ({parcel.carrier})" if plain.is_plain(parcel.carrier) else ""
     return f"Parcel {parcel.tracking_number}{carrier} {_STATES[parcel.status]}."
 
 

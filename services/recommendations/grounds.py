@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypedDict
 
-from services.recommendations import facts
+from services.recommendations import facts, plain
 from services.recommendations.case import Case, Order, Parcel, Passage
 
 Kind = Literal["order", "parcel", "customer", "product", "policy", "article"]
@@ -76,7 +76,8 @@ def _order(case: Case) -> Iterator[Fact]:
         yield Fact(f"{about}.newest", "order", newest)
     yield from _money(order, about)
     for place, title in enumerate(order.products, start=1):
-        yield Fact(f"product.{order.order_id}.{place}", "product", f'Order {order.order_id} holds "{title}".')
+        if plain.is_plain(title):
+            yield Fact(f"product.{order.order_id}.{place}", "product", f'Order {order.order_id} holds "{title}".')
     for parcel in order.parcels:
         yield from _parcel(order, parcel)
 
@@ -93,6 +94,8 @@ def _money(order: Order, about: str) -> Iterator[Fact]:
     if order.refunded_minor and order.currency:
         part = facts.amount(order.refunded_minor, order.currency)
         yield Fact(f"{about}.refunded", "order", f"{part} of order {order.order_id} was refunded.")
+    elif order.total_minor is not None:
+        yield Fact(f"{about}.refunded", "order", f"No refund of order {order.order_id} is known.")
 
 
 def _parcel(order: Order, parcel: Parcel) -> Iterator[Fact]:
