@@ -6,8 +6,9 @@ that it rests on. `said` is what the customer may be told of it; internal action
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from services.recommendations import intents, worth
+from services.recommendations import facts, intents, worth
 from services.recommendations.action_policy import CREDIT, OFFER, REFUND, REPLACEMENT
 from services.recommendations.case import Case
 from services.recommendations.intents import Intent
@@ -70,6 +71,26 @@ class Action:
     currency: str = ""
     percent: int = 0
     facts: tuple[str, ...] = ()
+
+    def to_json(self, place: int) -> dict[str, Any]:
+        """Return the action as it is kept and shown at a place, from 1 on."""
+        return {
+            "code": self.code,
+            "action": self.text,
+            "reasoning": self.reason,
+            "priority": place,
+            "worth": {
+                "expected_value": self.expected_value,
+                "effect": self.effect,
+                "endangered": self.endangered,
+                "cost": self.cost,
+            },
+            "gives": self.gives,
+            "amount_minor": self.amount_minor,
+            "currency": self.currency,
+            "amount": facts.amount(self.amount_minor, self.currency) if self.amount_minor is not None else "",
+            "facts": list(self.facts),
+        }
 
 
 def known(case: Case) -> bool:
