@@ -27,3 +27,6 @@ class RecommendationsSettings(ServiceSettings):
 
     llm_concurrency: int = Field(default=16, ge=1, le=1000)
     """How many drafts a process lets models write at a time; for more than that the rules write."""
+
+    product_memory_bytes: int = Field(default=256 * 1024**2, ge=1024**2)
+    """How many bytes of product models and catalogues, all shops together, a process keeps in memory."""

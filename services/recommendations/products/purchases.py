@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ class Purchases:
     """Purchases up to `until`, a day number; all times are days.
 
     Attributes:
-        customers, items: the ids, sorted; row and column numbers below are places in them.
+        customers, items: the ids; row and column numbers below are places in them.
         rows, columns: one entry for each pair of a customer and an item that was bought.
         days: on how many different days the pair came.
         last: the newest of these days.
@@ -26,7 +27,7 @@ class Purchases:
         span: how many days the log covers, at least 1.
     """
 
-    customers: Texts
+    customers: npt.NDArray[Any]
     items: Texts
     rows: Integers
     columns: Integers
@@ -65,7 +66,14 @@ def purchases(customers: Sequence[str], items: Sequence[str], days: Floats, unti
         raise ValueError("a log of purchases has at least one line, and as many customers as items and days")
     names, rows = np.unique(np.asarray(customers, dtype=np.str_), return_inverse=True)
     goods, columns = np.unique(np.asarray(items, dtype=np.str_), return_inverse=True)
-    pair = rows.astype(np.int64) * goods.size + columns
+    return numbered(names, goods, rows.astype(np.int64), columns.astype(np.int64), days, until)
+
+
+def numbered(
+    names: "npt.NDArray[Any]", goods: Texts, rows: Integers, columns: Integers, days: Floats, until: float
+) -> Purchases:
+    """Return what lines come to that name customers and items by their places in `names` and `goods`."""
+    pair = rows * goods.size + columns
     whole = np.floor(days)
     # Several lines of one pair on one day are one purchase: first the different days, then the pairs.
     order = np.lexsort((whole, pair))

@@ -19,7 +19,8 @@ FADES = 240.0
 """Days in which a purchase's say on buying again falls to a third."""
 TREND = 0.3
 _TREND_LIMIT = 2.0
-_FLOOR = 1e-6
+FLOOR = 1e-6
+"""What being popular lately is worth at most: it decides where nothing else does."""
 
 
 def trend(bought: Purchases) -> Floats:
@@ -45,7 +46,7 @@ def scores(bought: Purchases, weights: "sparse.csr_matrix", rows: Integers, *, a
         related += as_floats(bought.matrix(seen_weights(bought))[rows])
     # A weight against an item is no evidence for it: the trend must not make it better.
     grown = np.where(related > 0, related * np.exp(TREND * trend(bought))[None, :], related)
-    grown += _FLOOR * bought.recent_buyers / max(bought.recent_buyers.max(), 1.0)
+    grown += FLOOR * bought.recent_buyers / max(bought.recent_buyers.max(), 1.0)
     if not again:
         grown[owned.nonzero()] = -np.inf
     return grown

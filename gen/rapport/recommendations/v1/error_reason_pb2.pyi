@@ -79,6 +79,36 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
 
     Example: {"reason": "CURSOR_INVALID", "domain": "rapport", "metadata": {}}
     """
+    ERROR_REASON_CUSTOMER_MERGED: _ErrorReason.ValueType  # 20
+    """The customer is merged into another one; the metadata names that one.
+
+    Example: {"reason": "CUSTOMER_MERGED", "domain": "rapport", "metadata": {"customer_id": "17851", "survivor_id": "17850"}}
+    """
+    ERROR_REASON_MERGE_NOT_FOUND: _ErrorReason.ValueType  # 21
+    """No merge of the tenant has this id.
+
+    Example: {"reason": "MERGE_NOT_FOUND", "domain": "rapport", "metadata": {"merge_id": "0197c0de-…"}}
+    """
+    ERROR_REASON_IDENTITY_INVALID: _ErrorReason.ValueType  # 22
+    """What was stated as a stable id is none: no e-mail address, or no telephone number in its international form.
+
+    Example: {"reason": "IDENTITY_INVALID", "domain": "rapport", "metadata": {"kind": "phone"}}
+    """
+    ERROR_REASON_SHOP_CURRENCY_UNKNOWN: _ErrorReason.ValueType  # 23
+    """The shop has no currency yet that a rate could be into: no order has come in.
+
+    Example: {"reason": "SHOP_CURRENCY_UNKNOWN", "domain": "rapport", "metadata": {}}
+    """
+    ERROR_REASON_EXCHANGE_RATE_INVALID: _ErrorReason.ValueType  # 24
+    """The rate is of the shop's own currency, is zero or no number, or its day is none of the calendar.
+
+    Example: {"reason": "EXCHANGE_RATE_INVALID", "domain": "rapport", "metadata": {"currency_code": "USD", "day": "2026-02-30"}}
+    """
+    ERROR_REASON_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 30
+    """The tenant's model has no version of this number, or nothing serves that could be gone back from.
+
+    Example: {"reason": "MODEL_NOT_FOUND", "domain": "rapport", "metadata": {"version": "7"}}
+    """
     ERROR_REASON_PRODUCT_NOT_FOUND: _ErrorReason.ValueType  # 40
     """The tenant has no product with this id, neither in its catalogue nor in its orders.
 
@@ -88,6 +118,31 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """No version of the tenant's product model with this number is kept.
 
     Example: {"reason": "PRODUCT_MODEL_NOT_FOUND", "domain": "rapport", "metadata": {"version": "3"}}
+    """
+    ERROR_REASON_TOO_MANY_PRODUCTS: _ErrorReason.ValueType  # 42
+    """The catalogue would hold more products than it may.
+
+    Example: {"reason": "TOO_MANY_PRODUCTS", "domain": "rapport", "metadata": {"at_most": "100000"}}
+    """
+    ERROR_REASON_ATTRIBUTION_TOKEN_INVALID: _ErrorReason.ValueType  # 50
+    """The token names no recommendation of the tenant that is still there; the violations name the events.
+
+    Example: {"reason": "ATTRIBUTION_TOKEN_INVALID", "domain": "rapport", "metadata": {}}
+    """
+    ERROR_REASON_RECOMMENDATION_EVENT_INVALID: _ErrorReason.ValueType  # 51
+    """An event names an action that the recommendation does not hold, or says too little or too much for its kind.
+
+    Example: {"reason": "RECOMMENDATION_EVENT_INVALID", "domain": "rapport", "metadata": {}}
+    """
+    ERROR_REASON_ACTION_POLICY_INVALID: _ErrorReason.ValueType  # 52
+    """The policy file is wrong or contradicts itself; the violations name each field with its line.
+
+    Example: {"reason": "ACTION_POLICY_INVALID", "domain": "rapport", "metadata": {"problems": "3"}}
+    """
+    ERROR_REASON_ACTION_POLICY_NOT_FOUND: _ErrorReason.ValueType  # 53
+    """The tenant has no such version of a policy of actions.
+
+    Example: {"reason": "ACTION_POLICY_NOT_FOUND", "domain": "rapport", "metadata": {"version": "7"}}
     """
     ERROR_REASON_WRITING_MODEL_UNKNOWN: _ErrorReason.ValueType  # 65
     """No configured language model has this name.
@@ -190,6 +245,36 @@ ERROR_REASON_CURSOR_INVALID: ErrorReason.ValueType  # 11
 
 Example: {"reason": "CURSOR_INVALID", "domain": "rapport", "metadata": {}}
 """
+ERROR_REASON_CUSTOMER_MERGED: ErrorReason.ValueType  # 20
+"""The customer is merged into another one; the metadata names that one.
+
+Example: {"reason": "CUSTOMER_MERGED", "domain": "rapport", "metadata": {"customer_id": "17851", "survivor_id": "17850"}}
+"""
+ERROR_REASON_MERGE_NOT_FOUND: ErrorReason.ValueType  # 21
+"""No merge of the tenant has this id.
+
+Example: {"reason": "MERGE_NOT_FOUND", "domain": "rapport", "metadata": {"merge_id": "0197c0de-…"}}
+"""
+ERROR_REASON_IDENTITY_INVALID: ErrorReason.ValueType  # 22
+"""What was stated as a stable id is none: no e-mail address, or no telephone number in its international form.
+
+Example: {"reason": "IDENTITY_INVALID", "domain": "rapport", "metadata": {"kind": "phone"}}
+"""
+ERROR_REASON_SHOP_CURRENCY_UNKNOWN: ErrorReason.ValueType  # 23
+"""The shop has no currency yet that a rate could be into: no order has come in.
+
+Example: {"reason": "SHOP_CURRENCY_UNKNOWN", "domain": "rapport", "metadata": {}}
+"""
+ERROR_REASON_EXCHANGE_RATE_INVALID: ErrorReason.ValueType  # 24
+"""The rate is of the shop's own currency, is zero or no number, or its day is none of the calendar.
+
+Example: {"reason": "EXCHANGE_RATE_INVALID", "domain": "rapport", "metadata": {"currency_code": "USD", "day": "2026-02-30"}}
+"""
+ERROR_REASON_MODEL_NOT_FOUND: ErrorReason.ValueType  # 30
+"""The tenant's model has no version of this number, or nothing serves that could be gone back from.
+
+Example: {"reason": "MODEL_NOT_FOUND", "domain": "rapport", "metadata": {"version": "7"}}
+"""
 ERROR_REASON_PRODUCT_NOT_FOUND: ErrorReason.ValueType  # 40
 """The tenant has no product with this id, neither in its catalogue nor in its orders.
 
@@ -199,6 +284,31 @@ ERROR_REASON_PRODUCT_MODEL_NOT_FOUND: ErrorReason.ValueType  # 41
 """No version of the tenant's product model with this number is kept.
 
 Example: {"reason": "PRODUCT_MODEL_NOT_FOUND", "domain": "rapport", "metadata": {"version": "3"}}
+"""
+ERROR_REASON_TOO_MANY_PRODUCTS: ErrorReason.ValueType  # 42
+"""The catalogue would hold more products than it may.
+
+Example: {"reason": "TOO_MANY_PRODUCTS", "domain": "rapport", "metadata": {"at_most": "100000"}}
+"""
+ERROR_REASON_ATTRIBUTION_TOKEN_INVALID: ErrorReason.ValueType  # 50
+"""The token names no recommendation of the tenant that is still there; the violations name the events.
+
+Example: {"reason": "ATTRIBUTION_TOKEN_INVALID", "domain": "rapport", "metadata": {}}
+"""
+ERROR_REASON_RECOMMENDATION_EVENT_INVALID: ErrorReason.ValueType  # 51
+"""An event names an action that the recommendation does not hold, or says too little or too much for its kind.
+
+Example: {"reason": "RECOMMENDATION_EVENT_INVALID", "domain": "rapport", "metadata": {}}
+"""
+ERROR_REASON_ACTION_POLICY_INVALID: ErrorReason.ValueType  # 52
+"""The policy file is wrong or contradicts itself; the violations name each field with its line.
+
+Example: {"reason": "ACTION_POLICY_INVALID", "domain": "rapport", "metadata": {"problems": "3"}}
+"""
+ERROR_REASON_ACTION_POLICY_NOT_FOUND: ErrorReason.ValueType  # 53
+"""The tenant has no such version of a policy of actions.
+
+Example: {"reason": "ACTION_POLICY_NOT_FOUND", "domain": "rapport", "metadata": {"version": "7"}}
 """
 ERROR_REASON_WRITING_MODEL_UNKNOWN: ErrorReason.ValueType  # 65
 """No configured language model has this name.

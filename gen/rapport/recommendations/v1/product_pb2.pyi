@@ -96,6 +96,8 @@ class SuggestionReason(message.Message):
         """Few have bought it yet; its name is like that of `product_id`."""
         KIND_POPULAR: SuggestionReason._Kind.ValueType  # 4
         """Many bought it in the last 30 days; nothing speaks for it in this customer's own purchases."""
+        KIND_NEW: SuggestionReason._Kind.ValueType  # 5
+        """Few have bought it yet, and it takes a place that is kept for such products."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What kind of reason it is."""
@@ -110,6 +112,8 @@ class SuggestionReason(message.Message):
     """Few have bought it yet; its name is like that of `product_id`."""
     KIND_POPULAR: SuggestionReason.Kind.ValueType  # 4
     """Many bought it in the last 30 days; nothing speaks for it in this customer's own purchases."""
+    KIND_NEW: SuggestionReason.Kind.ValueType  # 5
+    """Few have bought it yet, and it takes a place that is kept for such products."""
 
     KIND_FIELD_NUMBER: builtins.int
     PRODUCT_ID_FIELD_NUMBER: builtins.int
@@ -119,7 +123,7 @@ class SuggestionReason(message.Message):
     kind: SuggestionReason.Kind.ValueType
     """What kind of reason it is."""
     product_id: builtins.str
-    """The product that it rests on: one that the customer bought, or that was asked about; empty for KIND_POPULAR."""
+    """The product that it rests on: one that the customer bought, or that was asked about; empty for KIND_POPULAR and KIND_NEW."""
     product_title: builtins.str
     """That product's name."""
     share: builtins.float

@@ -276,7 +276,9 @@ class RecommendProductsResponse(message.Message):
     SUGGESTIONS_FIELD_NUMBER: builtins.int
     MODEL_VERSION_FIELD_NUMBER: builtins.int
     model_version: builtins.int
-    """The version of the model that they are by; 0 when none has been fitted yet, and then only own purchases count."""
+    """The version of the model that they are by; 0 when none has been fitted yet: within a minute or two of the first
+    orders.
+    """
     @builtins.property
     def suggestions(self) -> containers.RepeatedCompositeFieldContainer[product_pb2.ProductSuggestion]:
         """The suggestions, the best first."""

@@ -80,13 +80,15 @@ class ProductServiceServicer:
 
     def UpsertProducts(self, request, context):
         """Adds products, or replaces those with the same ids; of an id that is named twice the last one counts.
+
+        Errors: TOO_MANY_PRODUCTS (nothing is changed then).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetProduct(self, request, context):
-        """Returns a product.
+        """Returns a product of the catalogue, or one that at least two customers have bought.
 
         Errors: PRODUCT_NOT_FOUND.
         """

@@ -22,9 +22,12 @@ class ProductServiceStub:
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     UpsertProducts: _aio.UnaryUnaryMultiCallable[_product_service_pb2.UpsertProductsRequest, _product_service_pb2.UpsertProductsResponse]
-    """Adds products, or replaces those with the same ids; of an id that is named twice the last one counts."""
+    """Adds products, or replaces those with the same ids; of an id that is named twice the last one counts.
+
+    Errors: TOO_MANY_PRODUCTS (nothing is changed then).
+    """
     GetProduct: _aio.UnaryUnaryMultiCallable[_product_service_pb2.GetProductRequest, _product_pb2.Product]
-    """Returns a product.
+    """Returns a product of the catalogue, or one that at least two customers have bought.
 
     Errors: PRODUCT_NOT_FOUND.
     """
@@ -64,7 +67,10 @@ class ProductServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _product_service_pb2.UpsertProductsRequest,
         context: _aio.ServicerContext[_product_service_pb2.UpsertProductsRequest, _abc.Awaitable[_product_service_pb2.UpsertProductsResponse]],
     ) -> _abc.Awaitable[_product_service_pb2.UpsertProductsResponse]:
-        """Adds products, or replaces those with the same ids; of an id that is named twice the last one counts."""
+        """Adds products, or replaces those with the same ids; of an id that is named twice the last one counts.
+
+        Errors: TOO_MANY_PRODUCTS (nothing is changed then).
+        """
 
     @_abc_1.abstractmethod
     def GetProduct(
@@ -72,7 +78,7 @@ class ProductServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _product_service_pb2.GetProductRequest,
         context: _aio.ServicerContext[_product_service_pb2.GetProductRequest, _abc.Awaitable[_product_pb2.Product]],
     ) -> _abc.Awaitable[_product_pb2.Product]:
-        """Returns a product.
+        """Returns a product of the catalogue, or one that at least two customers have bought.
 
         Errors: PRODUCT_NOT_FOUND.
         """
