@@ -1,16 +1,21 @@
 """Churn: how likely a customer does not buy within the horizon, how grave that is, and why."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Literal
+from typing import Any, Literal, Self
 
 from services.recommendations.history import History
-from services.recommendations.model import HORIZON_DAYS, LEAST_REPEAT_CUSTOMERS, Model
+from services.recommendations.model import LEAST_REPEAT_CUSTOMERS, Model
 
 Level = Literal["critical", "high", "medium", "low"]
 Evidence = Literal["model", "rules", "insufficient"]
+Silence = Literal["on_track", "due", "at_risk"]
 
 _LEVELS: tuple[tuple[float, Level], ...] = ((0.7, "critical"), (0.5, "high"), (0.3, "medium"))
+
+LEVEL_BOUNDS = tuple(sorted(least for least, _ in _LEVELS))
+"""Where the levels above the lowest begin."""
 
 _ADVICE: dict[Level, str] = {
     "critical": "Settle this contact in one reply and end it well: another purchase is unlikely as it is.",
@@ -41,6 +46,11 @@ class Churn:
     origin: str
     reasons: tuple[str, ...] = ()
 
+    @classmethod
+    def from_profile(cls, shown: Mapping[str, Any]) -> Self:
+        """Return the churn that a profile shows, which may be of an earlier day."""
+        return cls(shown["probability"], shown["evidence"], shown["model_version"], tuple(shown["reasons"]))
+
     @property
     def score(self) -> float:
         """The probability as it is shown: 0 when there is not enough evidence."""
@@ -57,6 +67,17 @@ class Churn:
         if self.probability is None:
             return "Insufficient evidence to judge the risk: treat the customer as you would anyone new."
         return _ADVICE[self.level]
+
+
+def silence(history: History, today: date) -> Silence | None:
+    """Return how long a customer has been silent by the own rhythm: at most the mean gap, twice that, or longer.
+
+    None where there is no rhythm yet.
+    """
+    gap, quiet = history.mean_gap_days, history.quiet_days(today)
+    if gap is None or quiet is None:
+        return None
+    return "at_risk" if quiet > 2 * gap else "due" if quiet > gap else "on_track"
 
 
 def assess(history: History, model: Model, purchase_probability: float | None, today: date) -> Churn:
@@ -81,18 +102,18 @@ def assess(history: History, model: Model, purchase_probability: float | None, t
 
 
 def _reasons(history: History, model: Model, today: date) -> list[str]:
-    """Return what speaks for a churn figure, from the customer's own dates."""
-    quiet = history.quiet_days(today) or 0
-    gap = history.mean_gap_days
-    reasons = [f"The newest purchase was {_days(quiet)} ago; the horizon is {HORIZON_DAYS} days."]
-    if gap is None:
-        reasons.append("Only one purchase day is known.")
-    elif quiet > 2 * gap:
-        reasons.append(f"That is more than twice the usual gap of {_days(round(gap))}.")
-    elif quiet > gap:
-        reasons.append(f"That is longer than the usual gap of {_days(round(gap))}.")
-    else:
-        reasons.append(f"That is within the usual gap of {_days(round(gap))}.")
+    """Return what speaks for a churn figure: dates and the own rhythm, in words that hold as days pass."""
+    gap = round(history.mean_gap_days or 0)
+    newest = f"{history.last_at:%Y-%m-%d}" if history.last_at else "unknown"
+    reasons = [f"The newest purchase was on {newest}; the horizon is {model.horizon_days} days."]
+    reasons.append(
+        {
+            None: "Only one purchase day is known.",
+            "on_track": f"The silence since is within the usual gap of {_days(gap)}.",
+            "due": f"The silence since is longer than the usual gap of {_days(gap)}.",
+            "at_risk": f"The silence since is more than twice the usual gap of {_days(gap)}.",
+        }[silence(history, today)]
+    )
     if history.return_count:
         reasons.append(f"Goods came back in {history.return_count} of the orders.")
     if not model.fitted:

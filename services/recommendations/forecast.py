@@ -3,8 +3,9 @@
 from datetime import date
 from typing import Any
 
-from services.recommendations.churn import Churn
-from services.recommendations.history import History, timing
+from services.recommendations import activity
+from services.recommendations.churn import Churn, silence
+from services.recommendations.history import History
 from services.recommendations.model import Model
 
 MONTH_DAYS = 30
@@ -28,7 +29,7 @@ def next_purchase(history: History, churn: Churn, frequency: str, today: date) -
         "days_since_last_order": quiet,
         "predicted_days_until_next": max(round(gap) - quiet, 0),
         "probability": "high" if chance >= _HIGH_CHANCE else "medium" if chance >= _LOW_CHANCE else "low",
-        "risk_level": "at_risk" if quiet > 2 * gap else "due" if quiet > gap else "on_track",
+        "risk_level": silence(history, today),
         "purchase_frequency_archetype": frequency,
         "expected_frequency_days": round(gap, 1),
     }
@@ -42,7 +43,7 @@ def lifetime_value(history: History, churn: Churn, model: Model, months: int, to
     """
     current = round(history.lifetime_value, 2)
     expected = _monthly_purchases(history, model, months, today)
-    worth = model.expected_value(history) if history.last_at is not None else 0.0
+    worth = float(model.purchase_value(activity.of_histories([history], today))[0]) if history.last_at else 0.0
     # Without evidence of churn nothing is known to fade from: the forecast itself stands at its beginning.
     start = 100.0 * (1.0 - churn.score) if churn.probability is not None else 0.0
     rows, cumulative = [], current
@@ -74,6 +75,6 @@ def _monthly_purchases(history: History, model: Model, months: int, today: date)
     """Return the expected purchases of each coming month; none for someone who never bought."""
     if history.last_at is None:
         return [0.0] * months
-    times = timing([history], today)
+    times = activity.of_histories([history], today)
     totals = [float(model.expected_purchases(times, month * MONTH_DAYS)[0]) for month in range(1, months + 1)]
     return [max(total - before, 0.0) for before, total in zip([0.0, *totals], totals, strict=False)]

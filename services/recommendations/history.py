@@ -5,12 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-import numpy as np
-
 from services.recommendations import money
-from services.recommendations.bgnbd import Numbers
-
-_DAYS_A_WEEK = 7.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +29,7 @@ class History:
         distinct_products: how many different products in all.
         last_purchase: the newest purchase (order_id, order_time, currency, total_minor, returned, products, parcels);
             None before the first.
+        categories: the product categories of the purchases, the most frequent first (category, order_count, share).
     """
 
     customer_id: str
@@ -52,6 +48,7 @@ class History:
     product_pairs: int = 0
     distinct_products: int = 0
     last_purchase: Mapping[str, Any] | None = None
+    categories: Sequence[Mapping[str, Any]] = ()
 
     @property
     def repeats(self) -> int:
@@ -87,32 +84,6 @@ class History:
     def quiet_days(self, today: date) -> int | None:
         """Return the days since the newest purchase; None before the first."""
         return None if self.last_at is None else days_between(self.last_at, today)
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """What the models need of many customers with purchases, as arrays of one length; time in weeks."""
-
-    x: Numbers
-    tx: Numbers
-    age: Numbers
-    mean_value: Numbers
-    """The mean value of the repeat purchases in main units; 0 without them."""
-
-
-def timing(histories: Sequence[History], today: date) -> Timing:
-    """Return the models' arrays for customers that all have a purchase; ages are counted at `today`."""
-    x, tx, age, mean_value = [], [], [], []
-    for history in histories:
-        first, last = history.first_at, history.last_at
-        if first is None or last is None:
-            raise ValueError("a customer without purchases has no timing")
-        x.append(history.repeats)
-        tx.append(days_between(first, last.date()) / _DAYS_A_WEEK if history.repeats else 0.0)
-        age.append(days_between(first, max(today, last.date())) / _DAYS_A_WEEK)
-        repeat_value = money.main_units(history.repeat_minor, history.currency)
-        mean_value.append(repeat_value / history.repeats if history.repeats else 0.0)
-    return Timing(*(np.array(column, dtype=np.float64) for column in (x, tx, age, mean_value)))
 
 
 def days_between(start: datetime, end: date) -> int:

@@ -13,6 +13,34 @@ from services.recommendations.history import History
 
 Strengths = dict[str, float]
 
+Steps = tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """Segments of an axis that grow with one value: best first, each with its lower bound, and what is below them."""
+
+    steps: Steps
+    lowest: str | None = None
+
+    @property
+    def names(self) -> tuple[str | None, ...]:
+        """The segments best first, the lowest last."""
+        return (*(name for name, _ in self.steps), self.lowest)
+
+
+LADDERS: Mapping[str, Ladder] = {
+    "purchase_value": Ladder((("whale", 2000.0), ("premium", 500.0), ("mid_tier", 100.0))),
+    "price_sensitivity": Ladder((("full_price", 40.0), ("strategic", 25.0)), "deal_hunter"),
+    "purchase_frequency": Ladder((("power_buyer", 50.0), ("regular", 10.0), ("occasional", 3.0))),
+    "shopping_maturity": Ladder((("long_term", 731.0), ("established", 181.0)), "developing"),
+}
+"""The axes whose segments are steps of one value."""
+
+# "Above" a bound: the next representable amount, since money has minor units.
+ABOVE_VALUE = 0.005
+ABOVE_PRICE = 1e-9
+
 _MIN_ORDERS = 3
 _YEAR = 365
 _HALF = 0.5
@@ -66,13 +94,13 @@ def segment(history: History, today: date) -> Segmentation:
     return Segmentation(dominant, memberships)
 
 
-def graded(value: float, bounds: tuple[tuple[str, float], ...], lowest: str | None) -> tuple[str | None, Strengths]:
-    """Place a value on a ladder of segments, best first, each with its lower bound; below all of them is `lowest`.
+def graded(value: float, ladder: Ladder) -> tuple[str | None, Strengths]:
+    """Place a value on a ladder of segments.
 
     The segment's strength is 1 from a factor of two away from the nearest bound and falls to 0.5 at the bound; the
     segment beyond that bound has the rest.
     """
-    names = [name for name, _ in bounds] + [lowest]
+    names, bounds = ladder.names, ladder.steps
     place = next((index for index, (_, bound) in enumerate(bounds) if value >= bound), len(bounds))
     neighbours = []
     if place > 0:
@@ -88,25 +116,21 @@ def graded(value: float, bounds: tuple[tuple[str, float], ...], lowest: str | No
 
 
 def _purchase_value(history: History, _: date) -> tuple[str | None, Strengths]:
-    # "Above" a bound: the next representable amount, since money has minor units.
-    value = history.lifetime_value - 0.005
-    return graded(value, (("whale", 2000.0), ("premium", 500.0), ("mid_tier", 100.0)), None)
+    return graded(history.lifetime_value - ABOVE_VALUE, LADDERS["purchase_value"])
 
 
 def _price_sensitivity(history: History, _: date) -> tuple[str | None, Strengths]:
     if not history.priced_orders:
         return None, {}
-    value = history.average_order_value - 1e-9
-    return graded(value, (("full_price", 40.0), ("strategic", 25.0)), "deal_hunter")
+    return graded(history.average_order_value - ABOVE_PRICE, LADDERS["price_sensitivity"])
 
 
 def _purchase_frequency(history: History, _: date) -> tuple[str | None, Strengths]:
-    return graded(float(history.order_count), (("power_buyer", 50.0), ("regular", 10.0), ("occasional", 3.0)), None)
+    return graded(float(history.order_count), LADDERS["purchase_frequency"])
 
 
 def _shopping_maturity(history: History, today: date) -> tuple[str | None, Strengths]:
-    tenure = float(history.tenure_days(today))
-    return graded(tenure, (("long_term", 731.0), ("established", 181.0)), "developing")
+    return graded(float(history.tenure_days(today)), LADDERS["shopping_maturity"])
 
 
 def _shopping_cadence(history: History, _: date) -> tuple[str | None, Strengths]:

@@ -8,11 +8,12 @@ are derived data: they are written with the ticket in the same transaction and c
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
+from servicekit import customer_profile
 from services.tickets.scoring import Score, points_text, weights
 from services.tickets.tickets import Message, Note, Ticket, time_text
 
@@ -200,7 +201,7 @@ def detail_body(
     values["reasons"] = list(reasons)
     values["messages"] = [message_values(message) for message in messages]
     values["notes"] = [note_values(note) for note in notes]
-    values["customer_profile"] = _raw(copies.profile)
+    values["customer_profile"] = _raw(customer_profile.as_of(copies.profile, datetime.now(UTC).date()))
     values["ai_recommendation"] = _raw(copies.recommendation)
     values["ai_draft_response"] = _raw(copies.draft)
     return orjson.dumps(values)

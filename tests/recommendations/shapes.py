@@ -41,7 +41,13 @@ def check_profile(found: Any) -> None:
     """Check a customer's profile."""
     assert set(found) == {
         "customer_id",
+        "judged_on",
         "business_metrics",
+        "value",
+        "rfm",
+        "cadence",
+        "returns",
+        "categories",
         "churn_risk",
         "archetype",
         "dominant_segments",
@@ -61,6 +67,9 @@ def check_profile(found: Any) -> None:
     assert 0 <= churn["churn_risk_score"] <= 1
     assert churn["risk_level"] in LEVELS
     text(churn["recommendation"])
+    check_evidence(churn)
+    check_value(found["value"])
+    check_behaviour(found)
     if found["archetype"] is not None:
         check_archetype(found["archetype"])
     for axis, segment in found["dominant_segments"].items():
@@ -71,6 +80,50 @@ def check_profile(found: Any) -> None:
             assert 0 <= value <= 1
     if found["last_purchase"] is not None:
         check_last_purchase(found["last_purchase"])
+
+
+def check_evidence(churn: Any) -> None:
+    """Check what stands beside the churn score: the horizon, how good the evidence is, and the reasons."""
+    assert churn["horizon_days"] == 90
+    assert churn["evidence"] in {"model", "rules", "insufficient"}
+    assert (churn["probability"] is None) == (churn["evidence"] == "insufficient")
+    assert churn["churn_risk_score"] == (churn["probability"] or 0.0)
+    texts(churn["reasons"])
+    assert churn["reasons"]
+    text(churn["model_version"])
+
+
+def check_value(value: Any) -> None:
+    """Check what the customer is worth: an expectation lies within its interval."""
+    text(value["currency"])
+    assert value["tier"] in {"vip", "high", "standard", "low"}
+    expected = value["expected"]
+    if expected is not None:
+        for name in ("amount", "low", "high", "coverage"):
+            number(expected[name])
+        whole(expected["horizon_days"])
+        assert 0 <= expected["low"] <= expected["amount"] <= expected["high"]
+        assert expected["evidence"] in {"model", "rules"}
+
+
+def check_behaviour(found: Any) -> None:
+    """Check scores, rhythm, returns and categories."""
+    text(found["judged_on"])
+    if found["rfm"] is not None:
+        assert set(found["rfm"]) == {"recency", "frequency", "monetary"}
+        assert set(found["rfm"].values()) <= {1, 2, 3, 4, 5}
+    if found["cadence"] is not None:
+        whole(found["cadence"]["purchase_days"])
+        number(found["cadence"]["mean_gap_days"])
+        text(found["cadence"]["next_expected_on"])
+        assert found["cadence"]["state"] in {"on_track", "due", "at_risk"}
+    whole(found["returns"]["order_count"])
+    number(found["returns"]["share"])
+    number(found["returns"]["amount"])
+    for one in found["categories"]:
+        text(one["category"])
+        whole(one["order_count"])
+        number(one["share"])
 
 
 def check_archetype(found: Any) -> None:

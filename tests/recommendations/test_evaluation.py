@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.recommendations.activity import activity, spent_within
+from services.recommendations import model
+from services.recommendations.activity import cut, spent_within
 from services.recommendations.evaluation import metrics
 from services.recommendations.evaluation.judging import Log, LogsUnfitError, judged, ndcg
-from services.recommendations.outlook import outlook
 
 BITS = st.lists(st.booleans(), min_size=2, max_size=40)
 
@@ -69,17 +69,17 @@ def test_activity_counts_days_not_lines() -> None:
     """Two lines of one day are one purchase; what lies after the end is not looked at."""
     names = np.array(["a", "a", "a", "b", "b"])
     days = np.array([0.2, 0.7, 14.0, 7.0, 30.0])
-    amounts = np.array([1.0, 2.0, 10.0, 4.0, 99.0])
-    found = activity(names, days, amounts, 21.0)
+    log = Log(names, names, days, np.array([1.0, 2.0, 10.0, 4.0, 99.0])).purchased()
+    found = cut(log, 21.0)
     assert found.customers.tolist() == ["a", "b"]
-    assert found.x.tolist() == [1.0, 0.0]
-    assert found.tx.tolist() == [2.0, 0.0]
-    assert found.age.tolist() == [3.0, 2.0]
-    assert found.mean_value.tolist() == [10.0, 0.0]
-    assert found.spent.tolist() == [13.0, 4.0]
-    assert spent_within(found, names, days, amounts, 40.0).tolist() == [0.0, 99.0]
+    assert found.activity.x.tolist() == [1.0, 0.0]
+    assert found.activity.tx.tolist() == [2.0, 0.0]
+    assert found.activity.age.tolist() == [3.0, 2.0]
+    assert found.activity.mean_value.tolist() == [10.0, 0.0]
+    assert found.activity.spent.tolist() == [13.0, 4.0]
+    assert spent_within(found, log, 40.0).tolist() == [0.0, 99.0]
     with pytest.raises(ValueError, match="nothing was bought"):
-        activity(names, days, amounts, 0.0)
+        cut(log, 0.0)
 
 
 def test_a_shop_of_regulars_and_strangers_is_seen_through() -> None:
@@ -98,14 +98,15 @@ def test_a_shop_of_regulars_and_strangers_is_seen_through() -> None:
 
 def test_the_correction_needs_enough_customers_and_an_earlier_horizon() -> None:
     """A small shop has BG/NBD alone; a large one is corrected by what happened one horizon ago."""
-    for customers, model in ((200, "bgnbd"), (1_500, "bgnbd+logistic")):
-        log = shop(3, customers, 0.0, 120.0)
-        now = activity(log.customers, log.days, log.amounts, 120.0)
-        then = activity(log.customers, log.days, log.amounts, 100.0)
-        found = outlook(now, 20.0, then, spent_within(then, log.customers, log.days, log.amounts, 120.0))
-        assert found.model == model
-        assert ((found.purchase_probability >= 0) & (found.purchase_probability <= 1)).all()
-        assert (found.expected_spending >= 0).all()
+    for customers, kind in ((200, "bgnbd"), (1_500, "bgnbd+logistic")):
+        log = shop(3, customers, 0.0, 120.0).purchased()
+        now, then = cut(log, 120.0), cut(log, 100.0)
+        found = model.fit(now.activity, version=1, horizon_days=20)
+        found = model.corrected(found, then.activity, spent_within(then, log, 120.0))
+        assert found.kind == kind
+        chance = found.purchase_probability(now.activity)
+        assert ((chance >= 0) & (chance <= 1)).all()
+        assert (found.expected_spending(now.activity) >= 0).all()
 
 
 def test_logs_that_do_not_follow_each_other_are_refused() -> None:

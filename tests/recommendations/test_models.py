@@ -1,14 +1,17 @@
 """BG/NBD and Gamma-Gamma against published figures, and fits against data whose parameters are known."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.recommendations import bgnbd, gammagamma, model
-from services.recommendations.history import History, timing
+from services.recommendations import activity, bgnbd, gammagamma, model
+from services.recommendations.history import History
+from services.recommendations.spread import Spread
 
 GOLDEN = [
     # x, tx, age: P(alive), P(purchase in 13 weeks), in 39 weeks, expected purchases in 39 weeks, in 52 weeks
@@ -161,26 +164,42 @@ def histories(count: int, seed: int = 5) -> list[History]:
     return made
 
 
-def test_a_shop_with_few_returning_customers_gets_no_model() -> None:
-    """Below 100 customers who came back there is no fit."""
-    few = [one for one in histories(300) if one.repeats][:99]
-    assert model.fit(few, version=1) is None
+TODAY = date(2026, 3, 1)
 
 
 def test_a_model_survives_being_kept() -> None:
     """A model read back from JSON says the same as the one that was fitted."""
-    customers = histories(400)
-    fitted = model.fit(customers, version=3)
-    assert fitted is not None
-    assert (fitted.name, fitted.fitted) == ("bgnbd:v3", True)
-    again = model.Model.from_json(fitted.to_json())
+    customers = activity.of_histories(histories(1200), TODAY)
+    fitted = model.fit(customers, version=3, until=TODAY)
+    bought = np.where(np.arange(1200) % 3 == 0, 20.0, 0.0)
+    fitted = replace(model.corrected(fitted, customers, bought), spread=Spread((0.0, 5.0), (0.1, 0.2), (2.0, 3.0)))
+    assert (fitted.name, fitted.fitted) == ("bgnbd+logistic:v3", True)
+    again = model.Model.from_json(orjson.loads(orjson.dumps(fitted.to_json())))
     assert again == fitted
-    times = timing(customers, date(2026, 3, 1))
-    assert again.purchase_probability(times).tolist() == fitted.purchase_probability(times).tolist()
+    assert again.purchase_probability(customers).tolist() == fitted.purchase_probability(customers).tolist()
+
+
+def test_a_model_of_an_earlier_release_is_read() -> None:
+    """What an earlier release did not know has its default."""
+    kept = model.Model(version=2).to_json()
+    for name in ("horizon_days", "correction", "past_rate", "spread", "rfm"):
+        del kept[name]
+    assert model.Model.from_json(kept) == model.Model(version=2)
+
+
+def test_what_is_expected_lies_within_its_interval() -> None:
+    """With the shop's own spread and without, every expectation is inside of its interval, from 0 on."""
+    customers = activity.of_histories(histories(300), TODAY)
+    for spread in (None, Spread((0.0, 5.0), (0.1, 1.2), (0.9, 3.0))):
+        fitted = replace(model.fit(customers, version=1), spread=spread)
+        expected = fitted.expected_spending(customers)
+        low, high = fitted.spending_between(customers, expected)
+        assert ((low >= 0) & (low <= expected) & (expected <= high)).all()
 
 
 def test_the_expected_value_stays_between_the_customers_and_the_shops() -> None:
     """Without Gamma-Gamma the own mean is drawn towards the shop's."""
     customer = next(one for one in histories(50) if one.repeats)
     plain = model.Model(mean_value=10.0)
-    assert 10.0 < plain.expected_value(customer) < customer.average_order_value
+    found = float(plain.purchase_value(activity.of_histories([customer], TODAY))[0])
+    assert 10.0 < found < customer.average_order_value

@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from services.recommendations.activity import Activity, activity, spent_within
+from services.recommendations import model
+from services.recommendations.activity import Cut, cut, spent_within
+from services.recommendations.activity import Log as Purchased
 from services.recommendations.bgnbd import Numbers
 from services.recommendations.evaluation import metrics
 from services.recommendations.evaluation.metrics import Measured, mean_of, measured
-from services.recommendations.outlook import outlook
 from services.recommendations.products.neighbours import as_floats, itemknn, neighbours
 from services.recommendations.products.purchases import Floats, Integers, Purchases, purchases
 from services.recommendations.products.ranking import scores
@@ -39,6 +40,10 @@ class Log:
     days: Numbers
     amounts: Numbers
 
+    def purchased(self) -> Purchased:
+        """Return who bought when for how much."""
+        return Purchased(self.customers, self.days, self.amounts)
+
 
 def judged(train: Log, holdout: Log) -> dict[str, Any]:
     """Return all measures, in the form that `rapport evaluate --json` prints.
@@ -55,8 +60,8 @@ def judged(train: Log, holdout: Log) -> dict[str, Any]:
         raise LogsUnfitError("The holdout must end after the last day of the training log.")
     later = holdout.days >= until
     holdout = Log(holdout.customers[later], holdout.items[later], holdout.days[later], holdout.amounts[later])
-    now = activity(train.customers, train.days, train.amounts, until)
-    spent = spent_within(now, holdout.customers, holdout.days, holdout.amounts, end)
+    now = cut(train.purchased(), until)
+    spent = spent_within(now, holdout.purchased(), end)
     products = _products(train, holdout, until)
     return {
         "horizon_days": int(end - until),
@@ -69,17 +74,17 @@ def judged(train: Log, holdout: Log) -> dict[str, Any]:
     }
 
 
-def _customers(train: Log, now: Activity, spent: Numbers, horizon: float) -> dict[str, Any]:
-    earlier = bought = None
-    if float(np.floor(train.days.min())) < now.until - horizon:
-        earlier = activity(train.customers, train.days, train.amounts, now.until - horizon)
-        bought = spent_within(earlier, train.customers, train.days, train.amounts, now.until)
+def _customers(train: Log, now: Cut, spent: Numbers, horizon: float) -> dict[str, Any]:
+    log = train.purchased()
     try:
-        expected = outlook(now, horizon, earlier, bought)
+        fitted = model.fit(now.activity, version=1, horizon_days=int(horizon))
+        if float(np.floor(train.days.min())) < now.until - horizon:
+            before = cut(log, now.until - horizon)
+            fitted = model.corrected(fitted, before.activity, spent_within(before, log, now.until))
     except ValueError as error:
         raise LogsUnfitError("Nobody in the training log bought on two days: there is nothing to learn.") from error
     left = (spent <= 0).astype(np.float64)
-    churn = 1.0 - expected.purchase_probability
+    churn = 1.0 - fitted.purchase_probability(now.activity)
 
     def over(measure: Callable[..., float], truth: Numbers, guess: Numbers) -> dict[str, Any]:
         def chosen(rows: Integers) -> float:
@@ -89,15 +94,15 @@ def _customers(train: Log, now: Activity, spent: Numbers, horizon: float) -> dic
 
     return {
         "churn": {
-            "model": expected.model,
+            "model": fitted.kind,
             "auc": over(metrics.auc, left, churn),
             "brier": over(metrics.brier, left, churn),
             "ece": over(metrics.ece, left, churn),
-            "baseline_recency_auc": over(metrics.auc, left, now.quiet),
+            "baseline_recency_auc": over(metrics.auc, left, now.activity.quiet),
         },
         "clv": {
-            "capture_top10": over(metrics.capture, spent, expected.expected_spending),
-            "baseline_spend_capture_top10": over(metrics.capture, spent, now.spent),
+            "capture_top10": over(metrics.capture, spent, fitted.expected_spending(now.activity)),
+            "baseline_spend_capture_top10": over(metrics.capture, spent, now.activity.spent),
         },
     }
 
