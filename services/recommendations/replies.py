@@ -58,14 +58,14 @@ def _money(case: Case, telling: Telling, *, refunds: bool) -> tuple[Said, ...]:
         return ()
     about, found = f"order.{order.order_id}", []
     if order.cancelled:
-        found.append(telling.say("known.cancelled", cause=Said("", (f"{about}.cancelled",))))
+        found.append(telling.say("known.cancelled", f"{about}.cancelled"))
     elif order.cancelled_minor and order.currency:
         part = telling.amount("known.cancelled_part", order.cancelled_minor, order.currency, f"{about}.cancelled")
         found.append(part)
     if order.refunded_minor and order.currency:
         found.append(telling.amount("known.refunded", order.refunded_minor, order.currency, f"{about}.refunded"))
     elif refunds and order.total_minor is not None:
-        found.append(telling.say("known.not_refunded"))
+        found.append(telling.say("known.not_refunded", f"{about}.refunded"))
     return tuple(found)
 
 
@@ -109,7 +109,7 @@ def _timed(intent: Intent) -> Callable[[Case, Telling], Reply]:
         if case.order is not None and case.order.cancelled:
             return Reply(_money(case, telling, refunds=False)[0], _money(case, telling, refunds=True)[1:], steps[1:])
         if case.parcel is not None and case.parcel.status != "pending":
-            left = telling.say(f"{key}.sent", cause=Said("", (f"parcel.{case.parcel.tracking_number}.state",)))
+            left = telling.say(f"{key}.sent", f"parcel.{case.parcel.tracking_number}.state")
             return Reply(left, _where(case, telling), steps)
         return Reply(telling.say(f"{key}.unsent"), _ask_order(case, telling), steps)
 

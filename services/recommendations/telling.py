@@ -7,7 +7,7 @@ from typing import Protocol
 
 from services.recommendations import plain
 from services.recommendations.case import Case, Parcel
-from services.recommendations.phrases import ENGLISH, Language
+from services.recommendations.phrases import ENGLISH, Language, PhraseMissingError
 from services.recommendations.quoting import Quote
 
 
@@ -66,13 +66,20 @@ class Telling:
             "tracking": _tracking(case.parcel),
         }
 
-    def say(self, key: str, **fields: Said) -> Said:
-        """Return a sentence with its fields filled in.
+    def say(self, key: str, *behind: str, **more: Said) -> Said:
+        """Return a sentence with its fields filled in; `behind` are the ids of facts that it rests on as a whole.
 
         Raises:
             PhraseMissingError: the language lacks it, or a form of a word that it needs.
         """
-        return self._fill(self._language.sentence(key), fields)
+        template = self._language.sentence(key)
+        try:
+            fields = {name: more[name] if name in more else self._fields[name] for name in _fields_of(template)}
+        except KeyError as error:
+            raise PhraseMissingError(str(error)) from error
+        text = template.format_map({name: said.text for name, said in fields.items()})
+        named = [fact for said in fields.values() for fact in said.facts]
+        return Said(text[:1].upper() + text[1:], (*behind, *named))
 
     def parcel(self, parcel: Parcel) -> Said:
         """Return where a parcel is, and its page where that is known."""
@@ -109,11 +116,6 @@ class Telling:
         fields = {"amount": Said(amount), "percent": Said(str(step.percent))}
         told = self.say(f"steps.{step.code}", **fields)
         return Said(told.text, (*told.facts, *step.facts))
-
-    def _fill(self, template: str, more: Mapping[str, Said]) -> Said:
-        fields = {name: more.get(name) or self._fields.get(name, NOTHING) for name in _fields_of(template)}
-        text = template.format_map({name: said.text for name, said in fields.items()})
-        return Said(text[:1].upper() + text[1:], tuple(fact for said in fields.values() for fact in said.facts))
 
 
 def _fields_of(template: str) -> Sequence[str]:
