@@ -116,12 +116,21 @@ def _written(case: Case, wish: Wish, steps: Sequence[Step], language: Language) 
     named = [telling.step(step) for step in steps if step.gives not in {REFUND, REPLACEMENT}]
     replies = [_filled(reply(intent, case, telling), remedies, quotes) for intent in case.intents[:_MOST_INTENTS]]
     said = [one.answer for one in replies]
-    details = [unknown_order(case, telling), *(one for each in replies for one in each.details), offered, *quotes]
+    # A remedy says what is done, but not for which order.
+    order = telling.say("known.order") if case.order and any(one in remedies for one in said) else NOTHING
+    details = [
+        unknown_order(case, telling),
+        order,
+        *(one for each in replies for one in each.details),
+        offered,
+        *quotes,
+    ]
     following = [*remedies, *named, *(one for each in replies for one in each.steps)]
     opening = telling.say(
         f"openings.{mood(case.main, answered=case.answered)}.{wish.tone}", topic=_topic(case, language)
     )
-    body = _Body(opening, _once(said), _once(details, said), _once(following, said), len(_once([*remedies, *named])))
+    asked = len(_once([*remedies, *named], said))
+    body = _Body(opening, _once(said), _once(details, said), _once(following, said), asked)
     paragraphs = _arranged(body, wish, telling)
     text = "\n\n".join(" ".join(one.text for one in paragraph) for paragraph in paragraphs if paragraph)
     used = {fact for paragraph in paragraphs for one in paragraph for fact in one.facts}

@@ -176,13 +176,17 @@ async def test_an_action_outside_the_list_is_not_found(shop: Caller, index: int)
 
 async def test_actions_can_be_included_in_a_draft(shop: Caller) -> None:
     """Places that exist become steps; others are passed over."""
+    await shop.buy(line("o-1", "c-1", NOW - timedelta(days=4)))
     ticket = shop.ticket("c-1", "An item is missing.")
+    offered = (await shop.ask("GetRecommendation", ticket=ticket))["actions"]
+    place = next(index for index, action in enumerate(offered) if "packing record" in action["action"])
     plain = await shop.ask("RegenerateDraft", ticket=ticket, length="long")
     fuller = await shop.ask(
-        "RegenerateDraft", ticket=ticket, length="long", include_actions=[1, 1, 77], include_offer=True
+        "RegenerateDraft", ticket=ticket, length="long", include_actions=[place, place, 77], include_offer=True
     )
     assert "was packed" not in plain["draft"]
     assert fuller["draft"].count("was packed") == 1
+    assert fuller["labels"] == ["no offer: no policy of the shop that fits makes one"]
 
 
 @pytest.mark.parametrize("method", ["GetDraft", "RegenerateDraft", "GetRecommendation", "CompleteAction"])
