@@ -28,7 +28,17 @@ async def events(client: httpx.AsyncClient, **headers: str) -> AsyncGenerator[di
             text += piece
             while "\n\n" in text:
                 event, _, text = text.partition("\n\n")
-                yield {key: value.strip() for key, _, value in (line.partition(":") for line in event.splitlines())}
+                yield fields(event)
+
+
+def parsed(text: str) -> list[dict[str, str]]:
+    """Return the events of a whole stream."""
+    return [fields(event) for event in text.split("\n\n") if event]
+
+
+def fields(event: str) -> dict[str, str]:
+    """Return the fields of one event."""
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in event.splitlines())}
 
 
 class Listener:
