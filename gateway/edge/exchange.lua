@@ -157,5 +157,6 @@ function envoy_on_request(handle)
     if paid and entry.authorization then paid.left = math.min(WRONG_KEYS, paid.left + 1) end
   end
   -- The headers taken before a call of the tenant service are no longer valid after it.
-  if entry.authorization then handle:headers():replace("authorization", entry.authorization) end
+  -- Not under "authorization": that name is spelt out anew in each request to a service, this one by a number (HPACK).
+  if entry.authorization then handle:headers():replace("x-rapport-token", entry.authorization) end
 end

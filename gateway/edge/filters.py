@@ -81,6 +81,8 @@ READY_CHECK = "ready"
 READY_PATH = "/(readyz|health/ready)/?"
 READY = f"{READY_PATH}(\\?.*)?"
 CACHED_TOKENS = 4096
+EXCHANGED = "x-rapport-token"
+"""Where the token stands that a key was exchanged for; nobody outside can say this header."""
 LONGEST_CACHED_TOKEN = 4096
 
 
@@ -184,7 +186,7 @@ def token_check(jwks: str, *, shared_quotas: bool = False) -> TypedExtensionConf
         payload_in_metadata=rates.PAYLOAD,
         claim_to_headers=shared.claims() if shared_quotas else [],
         require_expiration=True,
-        from_headers=[JwtHeader(name="authorization", value_prefix="Bearer ")],
+        from_headers=[JwtHeader(name=name, value_prefix="Bearer ") for name in ("authorization", EXCHANGED)],
         clock_skew_seconds=5,
         jwt_cache_config=JwtCacheConfig(jwt_cache_size=CACHED_TOKENS, jwt_max_token_size=LONGEST_CACHED_TOKEN),
     )

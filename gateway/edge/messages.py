@@ -71,6 +71,11 @@ def header_starts(name: str, prefix: str) -> HeaderMatcher:
     return HeaderMatcher(name=name, string_match=StringMatcher(prefix=prefix))
 
 
+def header_contains(name: str, text: str) -> HeaderMatcher:
+    """Return a matcher of a text anywhere in a header's value."""
+    return HeaderMatcher(name=name, string_match=StringMatcher(contains=text))
+
+
 def struct(members: Mapping[str, object]) -> Struct:
     """Return a JSON object of strings and numbers."""
     return Struct(

@@ -86,7 +86,8 @@ def https_routes(methods: Sequence[Method], pages: Pages, cors_origins: Sequence
     """Return the routes of the HTTPS listener.
 
     The order matters: gRPC by exact path; the pages; REST with a custom verb and the 405 of their templates; REST
-    without one, whose last segment would take `id:verb` as well, and their 405; and 404 for all that is left.
+    without one, whose last segment would take `id:verb` as well, and their 405; "is it ready"; and 404 for all that is
+    left.
 
     Raises:
         ValueError: there is no method at all.
@@ -102,7 +103,12 @@ def https_routes(methods: Sequence[Method], pages: Pages, cors_origins: Sequence
     rest: list[Route] = []
     for custom_verb in (True, False):
         chosen = [(group, template) for group, template in bindings if group.custom_verb is custom_verb]
-        rest += [*_unsupported(chosen, nobody), *_rest_routes(chosen), *_not_allowed(chosen, nobody)]
+        made = [*_unsupported(chosen, nobody), *_rest_routes(chosen), *_not_allowed(chosen, nobody)]
+        if custom_verb:
+            # Most paths have no colon: those need not be held against any of these expressions.
+            for match in (route.match for route in made if route.match):
+                match.headers.insert(0, messages.header_contains(":path", ":"))
+        rest += made
     policy = {filters.CORS: Any.pack(_cors(cors_origins))} if cors_origins else {}
     return RouteConfiguration(
         name=HTTPS_ROUTES,
@@ -117,11 +123,11 @@ def https_routes(methods: Sequence[Method], pages: Pages, cors_origins: Sequence
                 request_headers_to_remove=list(shared.CLAIMS),
                 typed_per_filter_config=policy,
                 routes=[
-                    _ready(),
                     *(_refused(name, match, status, nobody) for name, match, status in hygiene.malformed()),
                     *_grpc_routes(methods),
                     *_page_routes(pages),
                     *rest,
+                    _ready(),
                     _refused("not_found", RouteMatch(prefix="/"), 404, nobody),
                 ],
             )
@@ -140,7 +146,7 @@ def whole(expression: str, *headers: HeaderMatcher) -> RouteMatch:
     # Headers are looked at first, and one of them is the path: where it begins differently no expression is tried.
     head = templates.literal_head(expression)
     begins = [messages.header_starts(":path", head)] if len(head) > 1 else []
-    return RouteMatch(safe_regex=RegexMatcher(regex=expression), headers=[*headers, *begins])
+    return RouteMatch(safe_regex=RegexMatcher(regex=expression), headers=[*begins, *headers])
 
 
 def _any_of(expressions: Iterable[str]) -> str:

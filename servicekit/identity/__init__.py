@@ -1,7 +1,7 @@
 """Who is calling: principals, signed tokens, what judges them, and the identity of a service itself."""
 
 from servicekit.identity.decision import Credential, Host, Standing, Verdict, decide, refusal
-from servicekit.identity.hosts import HOST_HEADER, HostRules, hostname, origin_allowed
+from servicekit.identity.hosts import EXCHANGED_HEADER, HOST_HEADER, HostRules, hostname, origin_allowed
 from servicekit.identity.principal import Principal, caller, caller_tenant, forwarded_metadata, set_caller
 from servicekit.identity.tokens import AUDIENCE, ISSUER, TokenVerifier, keys_of, sign_token
 from servicekit.identity.trust import StaticTrust, Trust
@@ -10,6 +10,7 @@ from servicekit.identity.workload import Workload
 
 __all__ = [
     "AUDIENCE",
+    "EXCHANGED_HEADER",
     "HOST_HEADER",
     "ISSUER",
     "Credential",

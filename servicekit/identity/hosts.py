@@ -11,6 +11,9 @@ from servicekit.identity.principal import Principal
 HOST_HEADER = "x-rapport-host"
 """The header in which the gateway says the host that the client called; what a client says in it never comes in."""
 
+EXCHANGED_HEADER = "x-rapport-token"
+"""Where the gateway puts the token that it exchanged a key for; whoever brings a token says "authorization"."""
+
 BASE_DOMAIN = "localhost"
 """The base domain where none is set."""
 

@@ -10,6 +10,7 @@ from structlog.contextvars import bind_contextvars
 
 from servicekit.errors import CredentialInvalidError, OriginNotAllowedError
 from servicekit.identity import (
+    EXCHANGED_HEADER,
     HOST_HEADER,
     Credential,
     HostRules,
@@ -34,7 +35,7 @@ def identity(verifier: TokenVerifier, hosts: HostRules) -> Layer:
             return proceed
 
         async def handle(call: Call) -> Any:
-            value = call.metadata.get("authorization")
+            value = call.metadata.get(EXCHANGED_HEADER) or call.metadata.get("authorization")
             if not isinstance(value, str) or value[: len(_PREFIX)].lower() != _PREFIX:
                 raise CredentialInvalidError("The credential is missing or not valid.")
             principal = verifier.verify(value[len(_PREFIX) :])

@@ -15,9 +15,10 @@ from tests.gateway.upstream import GOOD_KEY
 def test_a_key_becomes_a_token_and_goes_no_further(client: httpx.Client) -> None:
     """The service sees the token only."""
     headers = client.get("/v1/things/7").json()["headers"]
-    assert headers["authorization"].startswith("Bearer ")
+    assert headers["x-rapport-token"].startswith("Bearer ")
     assert GOOD_KEY not in str(headers)
-    assert jwt.decode(headers["authorization"][7:], options={"verify_signature": False})["sub"] == "key:1"
+    assert "authorization" not in headers
+    assert jwt.decode(headers["x-rapport-token"][7:], options={"verify_signature": False})["sub"] == "key:1"
 
 
 def test_a_key_is_exchanged_once_for_many_requests(stack: Stack, client: httpx.Client) -> None:

@@ -38,6 +38,10 @@ BAD = {
     "empty": lambda _: (("authorization", ""),),
     "no token": lambda _: (("authorization", "Bearer "),),
     "another scheme": lambda issuer: (("authorization", f"Basic {issuer.token('probe.read', tenant_id=TENANT)}"),),
+    "forged in the gateway's place": lambda issuer: (
+        ("x-rapport-token", Issuer(issuer.kid).metadata("probe.read", tenant_id=TENANT)[0][1]),
+        *issuer.metadata("probe.read", tenant_id=TENANT),
+    ),
     "no JWT": lambda _: _bearer("not.a.token"),
     "expired": lambda issuer: issuer.metadata("probe.read", tenant_id=TENANT, lifetime=-1),
     "another key with the same id": lambda issuer: Issuer(issuer.kid).metadata("probe.read", tenant_id=TENANT),
@@ -87,6 +91,13 @@ async def test_a_good_token_is_believed_and_makes_the_caller() -> None:
     assert tenant_id == TENANT
     assert forwarded[0] == ("authorization", f"Bearer {token}")
     assert token not in repr(principal)
+
+
+async def test_a_token_in_the_gateways_place_is_judged_alike() -> None:
+    """The gateway names it otherwise when it exchanged a key for it."""
+    async with running() as probe:
+        (_, value), *_ = probe.issuer.metadata("probe.read", tenant_id=TENANT)
+        await probe.call("Get", metadata=(("x-rapport-token", value),))
 
 
 @pytest.mark.parametrize(
