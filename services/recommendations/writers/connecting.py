@@ -1,4 +1,4 @@
-"""Which code speaks which protocol. The vendors' SDKs are an extra, and loading them takes seconds: only when needed."""
+"""Which code speaks which protocol. The vendors' SDKs are an extra and take seconds to load: only when needed."""
 
 from services.recommendations.writers.models import Model, ModelsUnusableError
 from services.recommendations.writers.provider import Provider
