@@ -7,7 +7,8 @@ something else there is a new one. Whatever took its time is dropped if the conv
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +17,17 @@ from uuid import UUID
 from servicekit import outbox
 from servicekit.database import Database
 from servicekit.ids import uuid7
-from services.recommendations import actions, advice_store, drafts, store
+from services.recommendations import (
+    action_store,
+    actions,
+    advice_store,
+    attribution,
+    drafts,
+    grounds,
+    outcomes,
+    sentences,
+    store,
+)
 from services.recommendations.advice_json import action_json, draft_json, recommendation_json
 from services.recommendations.advice_store import DRAFT, RECOMMENDATION, Standing, StoredAdvice
 from services.recommendations.answers import Answers, Lease
@@ -27,12 +38,18 @@ from services.recommendations.drafts import Draft, Wish
 from services.recommendations.errors import ActionNotFoundError, ConversationMovedOnError
 from services.recommendations.phrases import Length, Tone
 from services.recommendations.situations import Situation, Situations
+from services.recommendations.writers.composing import Told
+from services.recommendations.writers.exchange import Task
+from services.recommendations.writers.writing import Writing
 
 _LOOK_AGAIN = timedelta(days=1)
 """After so long the figures of a recommendation are computed again."""
 
 _TRY_AGAIN = timedelta(minutes=1)
 """After so long a model that failed is asked again for a draft that fell back."""
+
+_SEAL = "seal"
+"""The field of a recommendation's content that makes its token; it differs though all else says the same."""
 
 _MOST_ATTEMPTS = 3
 """How often an answer is computed for a conversation that moves on all the time."""
@@ -62,12 +79,19 @@ class Advising:
     """Gives advice on the tickets of all tenants."""
 
     def __init__(
-        self, database: Database, customers: Customers, conversations: Conversations, clock: Clock = utc_now
+        self,
+        database: Database,
+        customers: Customers,
+        conversations: Conversations,
+        clock: Clock = utc_now,
+        writing: Writing | None = None,
     ) -> None:
+        """Let `writing` ask language models for drafts; without it the rules write them all."""
         self._database = database
         self._customers = customers
         self._situations = Situations(database, customers, conversations)
         self._answers = Answers(database, customers.doorbell)
+        self._writing = writing
         self._clock = clock
 
     async def draft(self, tenant_id: UUID, ticket: str) -> dict[str, Any]:
@@ -98,6 +122,34 @@ class Advising:
                 continue
             if await self._answers.replace(tenant_id, made):
                 return draft_json(made)
+        raise _too_fast(ticket)
+
+    async def stream(
+        self, tenant_id: UUID, ticket: str, wish: Wish, include_actions: Sequence[int] = ()
+    ) -> AsyncGenerator[str | dict[str, Any] | None, None]:
+        """Do what `regenerate` does, and yield the text by pieces, None where all is taken back, and last the draft.
+
+        Raises:
+            TicketNotFoundError: there is no such ticket.
+            ConversationUnavailableError: the conversation is not known at the moment.
+            ConversationMovedOnError: the conversation moves on faster than it is answered.
+        """
+        for attempt in range(_MOST_ATTEMPTS):
+            if attempt:
+                yield None
+            asked = await self._ask(tenant_id, ticket)
+            situation, task = await self._task(tenant_id, asked, wish, include_actions)
+            draft = task.fallback
+            async with aclosing(self._tell(tenant_id, task)) as tellings:
+                async for told in tellings:
+                    if isinstance(told, Draft):
+                        draft = told
+                    else:
+                        yield told
+            made = self._written(asked, situation, draft, wish, include_actions)
+            if not await self._moved_on(asked) and await self._answers.replace(tenant_id, made):
+                yield draft_json(made)
+                return
         raise _too_fast(ticket)
 
     async def recommendation(self, tenant_id: UUID, ticket: str) -> dict[str, Any]:
@@ -131,6 +183,10 @@ class Advising:
             else:
                 await advice_store.reopen(connection, tenant_id, asked.ticket_id, code)
             ticks = await advice_store.completed(connection, tenant_id, [asked.ticket_id])
+            made = action_store.Recommended(recommendation.id, asked.ticket_id, recommendation.content)
+            await outcomes.tick(
+                connection, tenant_id, asked.conversation.customer_id, made, code, self._clock(), completed=completed
+            )
             await outbox.append(connection, tenant_id, store.KIND_ADVICE, str(asked.ticket_id))
         await self._customers.announce()
         return action_json(offered[index], asked.ticket_id, ticks)
@@ -176,15 +232,17 @@ class Advising:
         while (found := self._fresh(asked, kind)) is None:
             if attempts == _MOST_ATTEMPTS:
                 raise _too_fast(ticket)
+            stored = False
             async with self._answers.lease(tenant_id, asked.ticket_id, kind) as lease:
                 if lease is not None:
                     attempts += 1
                     asked = await self._look(tenant_id, asked, kind)
-                    if self._fresh(asked, kind) is None:
-                        await self._renew(lease, asked)
+                    stored = self._fresh(asked, kind) is not None or await self._renew(lease, asked)
             if lease is None:
                 await self._answers.wait()
-            asked = await self._look(tenant_id, asked, kind)
+            asked = await (
+                self._look(tenant_id, asked, kind) if stored or lease is None else self._ask(tenant_id, ticket)
+            )
         return asked, found
 
     def _fresh(self, asked: _Asked, kind: str) -> StoredAdvice | None:
@@ -195,8 +253,8 @@ class Advising:
         due = current.check_time is not None and current.check_time <= self._clock()
         return None if due else current
 
-    async def _renew(self, lease: Lease, asked: _Asked) -> None:
-        """Compute an answer under a lease and make it the current one, unless the conversation has moved on."""
+    async def _renew(self, lease: Lease, asked: _Asked) -> bool:
+        """Compute an answer under a lease and make it the current one; False if the conversation has moved on."""
         current = asked.standing.advice.get(lease.kind)
         if lease.kind == RECOMMENDATION:
             made = await self._recommend(lease.tenant_id, asked)
@@ -204,17 +262,39 @@ class Advising:
             wish, places = _wished(current, asked)
             made = await self._write(lease.tenant_id, asked, wish, places)
         if await self._moved_on(asked):
-            return
-        if current is not None and asked.rests(current) and _same(current, made):
-            await self._answers.confirm(lease, replace(current, check_time=made.check_time))
-        else:
-            await self._answers.keep(lease, made)
+            return False
+        if current is not None and _same(current, made):
+            same = {"facts_version": made.facts_version, "grounds": made.grounds, "check_time": made.check_time}
+            return await self._answers.confirm(lease, replace(current, **same))
+        return await self._answers.keep(lease, made)
 
     async def _write(self, tenant_id: UUID, asked: _Asked, wish: Wish, places: Sequence[int]) -> StoredAdvice:
+        situation, task = await self._task(tenant_id, asked, wish, places)
+        draft = task.fallback if self._writing is None else await self._writing.write(tenant_id, task)
+        return self._written(asked, situation, draft, wish, places)
+
+    async def _tell(self, tenant_id: UUID, task: Task) -> AsyncGenerator[Told, None]:
+        """Yield a draft's text by pieces, None where all is taken back, and last the draft."""
+        if self._writing is not None:
+            async with aclosing(self._writing.stream(tenant_id, task)) as tellings:
+                async for told in tellings:
+                    yield told
+            return
+        for piece in sentences.pieces(task.fallback.text):
+            yield piece
+        yield task.fallback
+
+    async def _task(self, tenant_id: UUID, asked: _Asked, wish: Wish, places: Sequence[int]) -> tuple[Situation, Task]:
+        """Return what is to be written, with the rules' own draft in it."""
         situation = await self._situations.of(tenant_id, asked.ticket_id, asked.conversation)
-        offered = actions.decide(situation.case).actions
-        steps = [offered[place] for place in dict.fromkeys(places) if 0 <= place < len(offered)]
-        draft = drafts.write(situation.case, wish, steps)
+        offered = actions.decide(situation.case, situation.policy, situation.given).actions
+        draft = drafts.write(situation.case, wish, drafts.steps_for(situation.case, offered, places, wish))
+        known = {fact.id: fact for fact in (*grounds.facts_of(situation.case), *draft.facts)}
+        return situation, Task(situation.case, tuple(known.values()), asked.conversation, draft)
+
+    def _written(
+        self, asked: _Asked, situation: Situation, draft: Draft, wish: Wish, places: Sequence[int]
+    ) -> StoredAdvice:
         content = {
             "draft": draft.text,
             "personalization": list(draft.personalization),
@@ -230,19 +310,19 @@ class Advising:
 
     async def _recommend(self, tenant_id: UUID, asked: _Asked) -> StoredAdvice:
         situation = await self._situations.of(tenant_id, asked.ticket_id, asked.conversation)
-        advice = actions.decide(situation.case)
+        advice = actions.decide(situation.case, situation.policy, situation.given)
         content = {
             "priority": advice.priority,
-            "actions": [
-                {"code": action.code, "action": action.text, "reasoning": action.reason, "priority": place}
-                for place, action in enumerate(advice.actions, start=1)
-            ],
+            "actions": [action.to_json(place) for place, action in enumerate(advice.actions, start=1)],
             "talking_points": list(advice.talking_points),
             "warnings": list(advice.warnings),
             "estimated_impact": {
                 "retention_probability": advice.retention_probability,
                 "revenue_at_risk": advice.revenue_at_risk,
             },
+            "facts": [fact.to_json() for fact in advice.facts],
+            "policy_version": advice.policy_version,
+            _SEAL: attribution.new_secret(),
         }
         return self._stored(asked, situation, RECOMMENDATION, content, self._clock() + _LOOK_AGAIN)
 
@@ -289,7 +369,11 @@ def _wished(current: StoredAdvice | None, asked: _Asked) -> tuple[Wish, Sequence
 
 
 def _same(one: StoredAdvice, other: StoredAdvice) -> bool:
-    return (one.content, one.tone, one.length) == (other.content, other.tone, other.length)
+    """Tell whether two answers to the same version of the conversation say the same."""
+    if one.conversation_version != other.conversation_version:
+        return False
+    one_content, other_content = ({**each.content, _SEAL: ""} for each in (one, other))
+    return (one_content, one.tone, one.length) == (other_content, other.tone, other.length)
 
 
 def _too_fast(ticket: str) -> ConversationMovedOnError:
