@@ -51,7 +51,8 @@ async def provision_database(database_url: str) -> None:
         async with connection.transaction():
             await connection.execute(f'REVOKE ALL ON DATABASE "{name}" FROM PUBLIC')
             await connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
-            await connection.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm WITH SCHEMA public")
+            for extension in ("pg_trgm", "vector"):
+                await connection.execute(f"CREATE EXTENSION IF NOT EXISTS {extension} WITH SCHEMA public")
             for service in SERVICES:
                 owner, app, spanning = f"{service}_owner", f"{service}_app", f"{service}_spanning"
                 await connection.execute(f'GRANT CONNECT ON DATABASE "{name}" TO {owner}, {app}')

@@ -9,7 +9,11 @@ from google.protobuf import descriptor_pb2
 from rapport.options.v1 import options_pb2
 
 FRONTEND = "rapport.frontend.v1."
-FRONTEND_OWNERS = {FRONTEND + "TicketDesk": "tickets", FRONTEND + "Assistant": "recommendations"}
+FRONTEND_OWNERS = {
+    FRONTEND + "TicketDesk": "tickets",
+    FRONTEND + "Assistant": "recommendations",
+    FRONTEND + "KnowledgeBase": "recommendations",
+}
 """The services of the frontend's contract belong to no package of their own: who implements which."""
 
 VERBS = ("get", "put", "post", "delete", "patch")

@@ -31,10 +31,10 @@ class Conversations:
         try:
             found = await self._stub.GetConversation(request, timeout=_CALL_SECONDS, metadata=forwarded_metadata())
         except grpc.aio.AioRpcError as error:
-            refusal = _refusal(error, ticket)
-            if refusal is None:
+            meaning = refusal(error, ticket)
+            if meaning is None:
                 raise
-            raise refusal from error
+            raise meaning from error
         return Conversation(
             ticket_id=found.ticket_id,
             customer_id=found.customer_id,
@@ -45,7 +45,7 @@ class Conversations:
         )
 
 
-def _refusal(error: grpc.aio.AioRpcError, ticket: str) -> DomainError | None:
+def refusal(error: grpc.aio.AioRpcError, ticket: str) -> DomainError | None:
     """Return what the caller is told of a refusal by the tickets service; None for a failure that nobody expects."""
     match error.code():
         case grpc.StatusCode.NOT_FOUND | grpc.StatusCode.INVALID_ARGUMENT:

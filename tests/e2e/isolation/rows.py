@@ -13,6 +13,7 @@ CUSTOMER = {"customer_id": "{customer}"}
 CONNECTION = {"connection": "{connection}"}
 APP = {"app": "01890000-0000-7000-8000-0000000000ab"}
 TOPIC_ALERT = {"topic_alert": "01890000-0000-7000-8000-0000000000cc"}
+ARTICLE = {"article": "01890000-0000-7000-8000-0000000000dd"}
 DELIVERY = {"delivery": "{delivery}"}
 LINE = {
     "order_id": "o-9",
@@ -99,6 +100,13 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "rapport.frontend.v1.Assistant/ListCustomerOrders": CUSTOMER,
     "rapport.frontend.v1.Assistant/GetArchetype": {"archetype_id": "{archetype}"},
     "rapport.frontend.v1.Assistant/GetSystemConfiguration": {},
+    "rapport.frontend.v1.KnowledgeBase/SuggestArticles": {"limit": 10},
+    "rapport.frontend.v1.KnowledgeBase/GenerateArticle": {"topic": "Returns"},
+    "rapport.frontend.v1.KnowledgeBase/ListDeflectableIssues": {},
+    "rapport.frontend.v1.KnowledgeBase/ListBaseArticles": {},
+    "rapport.frontend.v1.KnowledgeBase/GetBaseArticle": ARTICLE,
+    "rapport.frontend.v1.KnowledgeBase/UpdateBaseArticle": {**ARTICLE, "title": "Changed"},
+    "rapport.frontend.v1.KnowledgeBase/DeleteBaseArticle": ARTICLE,
     "rapport.frontend.v1.TicketDesk/CreateTicket": NEW_TICKET,
     "rapport.frontend.v1.TicketDesk/ListTickets": {},
     "rapport.frontend.v1.TicketDesk/GetTicket": TICKET,
@@ -124,6 +132,34 @@ REQUESTS: dict[str, dict[str, Any]] = {
         "email": "a@example.com",
     },
     "rapport.recommendations.v1.CustomerService/EraseCustomer": {"customer_id": "cust-9"},
+    "rapport.recommendations.v1.CustomerService/ExportCustomer": CUSTOMER,
+    "rapport.recommendations.v1.CurrencyService/GetCurrencies": {},
+    "rapport.recommendations.v1.CurrencyService/SetExchangeRates": {
+        "rates": [{"currency_code": "CHF", "day": "2026-01-01", "rate": "1.05"}]
+    },
+    "rapport.recommendations.v1.IdentityService/RecordIdentities": {
+        "customer_id": "cust-7",
+        "identities": [{"kind": "email", "value": "seven@example.com"}],
+        "source": "zendesk",
+    },
+    "rapport.recommendations.v1.IdentityService/GetCustomerIdentities": CUSTOMER,
+    "rapport.recommendations.v1.IdentityService/MergeCustomers": {
+        "survivor_id": "{customer}",
+        "customer_id": "customer-none",
+    },
+    "rapport.recommendations.v1.IdentityService/UndoMerge": {"merge_id": "01890000-0000-7000-8000-0000000000dd"},
+    "rapport.recommendations.v1.KnowledgeService/CreateArticle": {
+        "article": {"title": "Returns", "body": "Thirty days."}
+    },
+    "rapport.recommendations.v1.KnowledgeService/GetArticle": ARTICLE,
+    "rapport.recommendations.v1.KnowledgeService/ListArticles": {},
+    "rapport.recommendations.v1.KnowledgeService/UpdateArticle": {**ARTICLE, "title": "Changed"},
+    "rapport.recommendations.v1.KnowledgeService/DeleteArticle": ARTICLE,
+    "rapport.recommendations.v1.KnowledgeService/ImportArticles": {
+        "articles": [{"source": "returns.md", "title": "Returns", "body": "Thirty days."}]
+    },
+    "rapport.recommendations.v1.KnowledgeService/SearchArticles": {"query": "returns"},
+    "rapport.recommendations.v1.KnowledgeService/ListArticleSuggestions": {},
     "rapport.recommendations.v1.OrderService/ImportOrders": {"lines": [LINE]},
     "rapport.recommendations.v1.ProductModelService/FitProductModel": {},
     "rapport.recommendations.v1.ProductModelService/GetProductSettings": {},
@@ -142,6 +178,14 @@ REQUESTS: dict[str, dict[str, Any]] = {
         "batch_number": 1,
         "lines": [LINE],
     },
+    "rapport.recommendations.v1.OrderService/StreamOrderLines": {
+        "import_id": "{order_import}",
+        "batch_number": 1,
+        "lines": [LINE],
+    },
+    "rapport.recommendations.v1.OrderService/GetOrderImport": {"import_id": "{order_import}"},
+    "rapport.recommendations.v1.OrderService/GetOrder": {"order_id": "o-none"},
+    "rapport.recommendations.v1.OrderService/ListOrders": CUSTOMER,
     "rapport.recommendations.v1.OrderService/CommitOrderImport": {
         "import_id": "{order_import}",
         "expected_line_count": 1,
@@ -275,11 +319,21 @@ OWN_REFUSALS = {
     "rapport.crm.v1.WriteService/GetWrite": grpc.StatusCode.NOT_FOUND,
     "rapport.crm.v1.WriteService/RetryWrite": grpc.StatusCode.NOT_FOUND,
     "rapport.frontend.v1.Assistant/GetRandomCustomer": grpc.StatusCode.NOT_FOUND,
+    "rapport.recommendations.v1.OrderService/GetOrder": grpc.StatusCode.NOT_FOUND,
+    "rapport.recommendations.v1.IdentityService/MergeCustomers": grpc.StatusCode.NOT_FOUND,
+    "rapport.recommendations.v1.IdentityService/UndoMerge": grpc.StatusCode.NOT_FOUND,
     "rapport.recommendations.v1.ProductModelService/RollbackProductModel": grpc.StatusCode.NOT_FOUND,
     "rapport.recommendations.v1.ProductService/GetProduct": grpc.StatusCode.NOT_FOUND,
     "rapport.recommendations.v1.ProductService/ListSimilarProducts": grpc.StatusCode.NOT_FOUND,
     "rapport.recommendations.v1.ProductService/DeleteProduct": grpc.StatusCode.NOT_FOUND,
     "rapport.frontend.v1.Assistant/FindCustomer": grpc.StatusCode.NOT_FOUND,
+    **{
+        f"rapport.{method}": grpc.StatusCode.NOT_FOUND
+        for method in (
+            *(f"recommendations.v1.KnowledgeService/{verb}Article" for verb in ("Get", "Update", "Delete")),
+            *(f"frontend.v1.KnowledgeBase/{verb}BaseArticle" for verb in ("Get", "Update", "Delete")),
+        )
+    },
     "rapport.tenant.v1.DomainService/VerifyDomain": grpc.StatusCode.FAILED_PRECONDITION,
     "rapport.tickets.v1.PolicyService/ComparePlaces": grpc.StatusCode.NOT_FOUND,
     "rapport.tickets.v1.TopicService/GetTopicAlert": grpc.StatusCode.NOT_FOUND,

@@ -57,9 +57,11 @@ class RegenerateDraftRequest(message.Message):
     length: builtins.str
     """The length: short, medium or long; empty means medium."""
     include_offer: builtins.bool
-    """Accepted for the frontend's sake. No offer is ever invented, so it changes nothing."""
+    """Whether to name an offer. One is named only if a policy of the shop makes it; else `labels` says that there is none."""
     template: builtins.str
-    """Accepted for the frontend's sake; there is one template for each intent."""
+    """The subject whose answer is wanted instead of what the customer wrote about, for example "return_or_exchange". With
+    another name the customer's own subject is answered, and `labels` says so.
+    """
     @builtins.property
     def include_actions(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
         """Places (from 0) of the current recommendation's actions that the draft shall name as next steps; places that do not

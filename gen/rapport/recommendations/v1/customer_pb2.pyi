@@ -76,8 +76,19 @@ class CustomerProfile(message.Message):
     DOMINANT_SEGMENTS_FIELD_NUMBER: builtins.int
     SEGMENT_MEMBERSHIPS_FIELD_NUMBER: builtins.int
     LAST_PURCHASE_FIELD_NUMBER: builtins.int
+    JUDGED_ON_FIELD_NUMBER: builtins.int
+    VALUE_FIELD_NUMBER: builtins.int
+    RFM_FIELD_NUMBER: builtins.int
+    CADENCE_FIELD_NUMBER: builtins.int
+    RETURNS_FIELD_NUMBER: builtins.int
+    CATEGORIES_FIELD_NUMBER: builtins.int
     customer_id: builtins.str
     """The customer's id in the shop's own words."""
+    judged_on: builtins.str
+    """The day (YYYY-MM-DD, UTC) that the customer was judged on: what counts days is as of today, all else as of then. A
+    customer is judged anew when an order changes, when the churn has moved by a hundredth or to another level, what is
+    expected by a twentieth, or a segment or score to the next, and after a month in any case.
+    """
     @builtins.property
     def business_metrics(self) -> BusinessMetrics:
         """What the customer did so far."""
@@ -102,6 +113,26 @@ class CustomerProfile(message.Message):
     def last_purchase(self) -> LastPurchase:
         """The newest purchase; null before the first."""
 
+    @builtins.property
+    def value(self) -> CustomerValue:
+        """What the customer is worth."""
+
+    @builtins.property
+    def rfm(self) -> RfmScores:
+        """The place among the tenant's buyers, by the quintiles of its model; null without a model of its own or a purchase."""
+
+    @builtins.property
+    def cadence(self) -> Cadence:
+        """The customer's own rhythm; null before the second purchase day."""
+
+    @builtins.property
+    def returns(self) -> Returns:
+        """What came back."""
+
+    @builtins.property
+    def categories(self) -> containers.RepeatedCompositeFieldContainer[CategoryShare]:
+        """The product categories of the purchases, the most frequent first, at most 10; empty where none is known."""
+
     def __init__(
         self,
         *,
@@ -112,10 +143,202 @@ class CustomerProfile(message.Message):
         dominant_segments: abc.Mapping[builtins.str, builtins.str] | None = ...,
         segment_memberships: abc.Mapping[builtins.str, SegmentStrengths] | None = ...,
         last_purchase: LastPurchase | None = ...,
+        judged_on: builtins.str = ...,
+        value: CustomerValue | None = ...,
+        rfm: RfmScores | None = ...,
+        cadence: Cadence | None = ...,
+        returns: Returns | None = ...,
+        categories: abc.Iterable[CategoryShare] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["archetype", b"archetype", "business_metrics", b"business_metrics", "churn_risk", b"churn_risk", "last_purchase", b"last_purchase"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["archetype", b"archetype", "business_metrics", b"business_metrics", "cadence", b"cadence", "churn_risk", b"churn_risk", "last_purchase", b"last_purchase", "returns", b"returns", "rfm", b"rfm", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["archetype", b"archetype", "business_metrics", b"business_metrics", "churn_risk", b"churn_risk", "customer_id", b"customer_id", "dominant_segments", b"dominant_segments", "last_purchase", b"last_purchase", "segment_memberships", b"segment_memberships"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["archetype", b"archetype", "business_metrics", b"business_metrics", "cadence", b"cadence", "categories", b"categories", "churn_risk", b"churn_risk", "customer_id", b"customer_id", "dominant_segments", b"dominant_segments", "judged_on", b"judged_on", "last_purchase", b"last_purchase", "returns", b"returns", "rfm", b"rfm", "segment_memberships", b"segment_memberships", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CustomerValue(message.Message):
+    """What a customer is worth."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CURRENCY_FIELD_NUMBER: builtins.int
+    TIER_FIELD_NUMBER: builtins.int
+    EXPECTED_FIELD_NUMBER: builtins.int
+    currency: builtins.str
+    """The currency (ISO 4217) of all amounts of the profile but the last purchase's."""
+    tier: builtins.str
+    """The tier of the lifetime value: vip from 2,000, high from 500, standard from 100, else low."""
+    @builtins.property
+    def expected(self) -> ExpectedValue:
+        """What is expected; null before the first purchase."""
+
+    def __init__(
+        self,
+        *,
+        currency: builtins.str = ...,
+        tier: builtins.str = ...,
+        expected: ExpectedValue | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["expected", b"expected"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["currency", b"currency", "expected", b"expected", "tier", b"tier"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ExpectedValue(message.Message):
+    """What a customer is expected to spend."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    AMOUNT_FIELD_NUMBER: builtins.int
+    LOW_FIELD_NUMBER: builtins.int
+    HIGH_FIELD_NUMBER: builtins.int
+    COVERAGE_FIELD_NUMBER: builtins.int
+    HORIZON_DAYS_FIELD_NUMBER: builtins.int
+    EVIDENCE_FIELD_NUMBER: builtins.int
+    amount: builtins.float
+    """The expected amount within the horizon."""
+    low: builtins.float
+    """The lower end of the interval."""
+    high: builtins.float
+    """The upper end of the interval."""
+    coverage: builtins.float
+    """Which part of customers the interval is made for: 0.8."""
+    horizon_days: builtins.int
+    """The horizon in days."""
+    evidence: builtins.str
+    """What the interval rests on: "model" (seen on the tenant's own past) or "rules"."""
+    def __init__(
+        self,
+        *,
+        amount: builtins.float = ...,
+        low: builtins.float = ...,
+        high: builtins.float = ...,
+        coverage: builtins.float = ...,
+        horizon_days: builtins.int = ...,
+        evidence: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "coverage", b"coverage", "evidence", b"evidence", "high", b"high", "horizon_days", b"horizon_days", "low", b"low"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RfmScores(message.Message):
+    """Scores from 1 to 5, 5 being the best fifth."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    RECENCY_FIELD_NUMBER: builtins.int
+    FREQUENCY_FIELD_NUMBER: builtins.int
+    MONETARY_FIELD_NUMBER: builtins.int
+    recency: builtins.int
+    """How lately the customer bought."""
+    frequency: builtins.int
+    """On how many days."""
+    monetary: builtins.int
+    """For how much."""
+    def __init__(
+        self,
+        *,
+        recency: builtins.int = ...,
+        frequency: builtins.int = ...,
+        monetary: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["frequency", b"frequency", "monetary", b"monetary", "recency", b"recency"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Cadence(message.Message):
+    """A customer's own rhythm."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PURCHASE_DAYS_FIELD_NUMBER: builtins.int
+    MEAN_GAP_DAYS_FIELD_NUMBER: builtins.int
+    NEXT_EXPECTED_ON_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    purchase_days: builtins.int
+    """On how many days something was bought."""
+    mean_gap_days: builtins.float
+    """The mean number of days between them."""
+    next_expected_on: builtins.str
+    """The day (YYYY-MM-DD) that the next purchase would fall on."""
+    state: builtins.str
+    """"on_track", "due" (silent longer than the mean gap) or "at_risk" (more than twice as long)."""
+    def __init__(
+        self,
+        *,
+        purchase_days: builtins.int = ...,
+        mean_gap_days: builtins.float = ...,
+        next_expected_on: builtins.str = ...,
+        state: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["mean_gap_days", b"mean_gap_days", "next_expected_on", b"next_expected_on", "purchase_days", b"purchase_days", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Returns(message.Message):
+    """What came back."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ORDER_COUNT_FIELD_NUMBER: builtins.int
+    SHARE_FIELD_NUMBER: builtins.int
+    AMOUNT_FIELD_NUMBER: builtins.int
+    order_count: builtins.int
+    """How many orders hold goods that came back."""
+    share: builtins.float
+    """The same as a share of all purchases, at most 1."""
+    amount: builtins.float
+    """What it was worth."""
+    def __init__(
+        self,
+        *,
+        order_count: builtins.int = ...,
+        share: builtins.float = ...,
+        amount: builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "order_count", b"order_count", "share", b"share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CategoryShare(message.Message):
+    """How often a customer bought of a category."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CATEGORY_FIELD_NUMBER: builtins.int
+    ORDER_COUNT_FIELD_NUMBER: builtins.int
+    SHARE_FIELD_NUMBER: builtins.int
+    category: builtins.str
+    """The category's name in the shop's words."""
+    order_count: builtins.int
+    """How many purchases held goods of it."""
+    share: builtins.float
+    """The same as a share of all purchases whose goods have a category."""
+    def __init__(
+        self,
+        *,
+        category: builtins.str = ...,
+        order_count: builtins.int = ...,
+        share: builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["category", b"category", "order_count", b"order_count", "share", b"share"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -166,24 +389,48 @@ class ChurnRisk(message.Message):
     CHURN_RISK_SCORE_FIELD_NUMBER: builtins.int
     RISK_LEVEL_FIELD_NUMBER: builtins.int
     RECOMMENDATION_FIELD_NUMBER: builtins.int
+    PROBABILITY_FIELD_NUMBER: builtins.int
+    HORIZON_DAYS_FIELD_NUMBER: builtins.int
+    EVIDENCE_FIELD_NUMBER: builtins.int
+    REASONS_FIELD_NUMBER: builtins.int
+    MODEL_VERSION_FIELD_NUMBER: builtins.int
     churn_risk_score: builtins.float
     """Probability of no purchase within the horizon (90 days); 0 when there is not enough evidence."""
     risk_level: builtins.str
     """The level: critical from 0.7, high from 0.5, medium from 0.3, else low."""
     recommendation: builtins.str
     """What to do about it in a sentence; says "Insufficient evidence" where that is so."""
+    probability: builtins.float
+    """The same probability; null when there is not enough evidence."""
+    horizon_days: builtins.int
+    """The horizon in days: 90."""
+    evidence: builtins.str
+    """How good the evidence is: "model" (fitted to the shop), "rules" (published parameters) or "insufficient"."""
+    model_version: builtins.str
+    """Who computed it, for example "bgnbd+logistic:v3"."""
+    @builtins.property
+    def reasons(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What speaks for it, in words that hold as days pass."""
+
     def __init__(
         self,
         *,
         churn_risk_score: builtins.float = ...,
         risk_level: builtins.str = ...,
         recommendation: builtins.str = ...,
+        probability: builtins.float | None = ...,
+        horizon_days: builtins.int = ...,
+        evidence: builtins.str = ...,
+        reasons: abc.Iterable[builtins.str] | None = ...,
+        model_version: builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["_probability", b"_probability", "probability", b"probability"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["churn_risk_score", b"churn_risk_score", "recommendation", b"recommendation", "risk_level", b"risk_level"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_probability", b"_probability", "churn_risk_score", b"churn_risk_score", "evidence", b"evidence", "horizon_days", b"horizon_days", "model_version", b"model_version", "probability", b"probability", "reasons", b"reasons", "recommendation", b"recommendation", "risk_level", b"risk_level"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__probability: _TypeAlias = typing.Literal["probability"]  # noqa: Y015
+    _WhichOneofArgType__probability: _TypeAlias = typing.Literal["_probability", b"_probability"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__probability) -> _WhichOneofReturnType__probability | None: ...
 
 @typing.final
 class Archetype(message.Message):
@@ -389,12 +636,15 @@ class CustomerContact(message.Message):
     EMAIL_FIELD_NUMBER: builtins.int
     DISPLAY_NAME_FIELD_NUMBER: builtins.int
     UPDATE_TIME_FIELD_NUMBER: builtins.int
+    PHONE_FIELD_NUMBER: builtins.int
     customer_id: builtins.str
     """The customer's id in the shop's own words."""
     email: builtins.str
     """The e-mail address; may be empty."""
     display_name: builtins.str
     """The name; may be empty."""
+    phone: builtins.str
+    """The telephone number; may be empty."""
     @builtins.property
     def update_time(self) -> timestamp_pb2.Timestamp:
         """When it was last changed."""
@@ -406,9 +656,10 @@ class CustomerContact(message.Message):
         email: builtins.str = ...,
         display_name: builtins.str = ...,
         update_time: timestamp_pb2.Timestamp | None = ...,
+        phone: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["customer_id", b"customer_id", "display_name", b"display_name", "email", b"email", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["customer_id", b"customer_id", "display_name", b"display_name", "email", b"email", "phone", b"phone", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -30,39 +30,55 @@ from rapport.options.v1 import options_pb2 as rapport_dot_options_dot_v1_dot_opt
 from rapport.recommendations.v1 import customer_pb2 as rapport_dot_recommendations_dot_v1_dot_customer__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1rapport/recommendations/v1/customer_service.proto\x12\x1arapport.recommendations.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a rapport/options/v1/options.proto\x1a)rapport/recommendations/v1/customer.proto\"\x94\x01\n\x14\x45raseCustomerRequest\x12+\n\x0b\x63ustomer_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\ncustomerId\x12*\n\x07tickets\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xe8\x07\"\x05r\x03\xb0\x01\x01R\x07tickets\x12#\n\rvalidate_only\x18\x03 \x01(\x08R\x0cvalidateOnly\"d\n\x15\x45raseCustomerResponse\x12\x1f\n\x0border_count\x18\x01 \x01(\x03R\norderCount\x12\x14\n\x05known\x18\x02 \x01(\x08R\x05known\x12\x14\n\x05\x65mail\x18\x03 \x01(\tR\x05\x65mail\"A\n\x12GetCustomerRequest\x12+\n\x0b\x63ustomer_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\ncustomerId\"\xd7\x01\n\x19SetCustomerContactRequest\x12+\n\x0b\x63ustomer_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\ncustomerId\x12#\n\x05\x65mail\x18\x02 \x01(\tB\r\xbaH\nr\x05\x18\xc0\x02`\x01\xd8\x01\x01R\x05\x65mail\x12+\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\x0b\x64isplayName\x12;\n\x0b\x63hange_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nchangeTime2\xa5\x04\n\x0f\x43ustomerService\x12\x8f\x01\n\x0bGetCustomer\x12..rapport.recommendations.v1.GetCustomerRequest\x1a\x14.google.api.HttpBody\":\x90\x02\x01\x8a\xb5\x18\x10\n\x0e\x63ustomers.read\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/customers/{customer_id}\x12\xc0\x01\n\x12SetCustomerContact\x12\x35.rapport.recommendations.v1.SetCustomerContactRequest\x1a+.rapport.recommendations.v1.CustomerContact\"F\x90\x02\x02\x8a\xb5\x18\x11\n\x0f\x63ustomers.write\x82\xd3\xe4\x93\x02(\x1a#/v1/customers/{customer_id}/contact:\x01*\x12\xbc\x01\n\rEraseCustomer\x12\x30.rapport.recommendations.v1.EraseCustomerRequest\x1a\x31.rapport.recommendations.v1.EraseCustomerResponse\"F\x90\x02\x02\x8a\xb5\x18\x13\n\x0f\x63ustomers.write \x01\x82\xd3\xe4\x93\x02&\"!/v1/customers/{customer_id}:erase:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1rapport/recommendations/v1/customer_service.proto\x12\x1arapport.recommendations.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a rapport/options/v1/options.proto\x1a)rapport/recommendations/v1/customer.proto\"p\n\x15\x45xportCustomerRequest\x12+\n\x0b\x63ustomer_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\ncustomerId\x12*\n\x07tickets\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xe8\x07\"\x05r\x03\xb0\x01\x01R\x07tickets\"\x94\x01\n\x14\x45raseCustomerRequest\x12+\n\x0b\x63ustomer_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\ncustomerId\x12*\n\x07tickets\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xe8\x07\"\x05r\x03\xb0\x01\x01R\x07tickets\x12#\n\rvalidate_only\x18\x03 \x01(\x08R\x0cvalidateOnly\"\x87\x01\n\x15\x45raseCustomerResponse\x12\x1f\n\x0border_count\x18\x01 \x01(\x03R\norderCount\x12\x14\n\x05known\x18\x02 \x01(\x08R\x05known\x12\x14\n\x05\x65mail\x18\x03 \x01(\tR\x05\x65mail\x12!\n\x0c\x63ustomer_ids\x18\x04 \x03(\tR\x0b\x63ustomerIds\"A\n\x12GetCustomerRequest\x12+\n\x0b\x63ustomer_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\ncustomerId\"\xce\x03\n\x19SetCustomerContactRequest\x12+\n\x0b\x63ustomer_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\ncustomerId\x12#\n\x05\x65mail\x18\x02 \x01(\tB\r\xbaH\nr\x05\x18\xc0\x02`\x01\xd8\x01\x01R\x05\x65mail\x12+\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\x0b\x64isplayName\x12\x1d\n\x05phone\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18\x32R\x05phone\x12\x95\x01\n\x0cprovider_ids\x18\x06 \x03(\x0b\x32\x46.rapport.recommendations.v1.SetCustomerContactRequest.ProviderIdsEntryB*\xbaH\'\x9a\x01$\x10\x14\"\x17r\x15\x32\x13^[a-z0-9_.-]{1,50}$*\x07r\x05\x10\x01\x18\xff\x01R\x0bproviderIds\x12;\n\x0b\x63hange_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nchangeTime\x1a>\n\x10ProviderIdsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x32\xc9\x05\n\x0f\x43ustomerService\x12\x8f\x01\n\x0bGetCustomer\x12..rapport.recommendations.v1.GetCustomerRequest\x1a\x14.google.api.HttpBody\":\x90\x02\x01\x8a\xb5\x18\x10\n\x0e\x63ustomers.read\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/customers/{customer_id}\x12\xc0\x01\n\x12SetCustomerContact\x12\x35.rapport.recommendations.v1.SetCustomerContactRequest\x1a+.rapport.recommendations.v1.CustomerContact\"F\x90\x02\x02\x8a\xb5\x18\x11\n\x0f\x63ustomers.write\x82\xd3\xe4\x93\x02(\x1a#/v1/customers/{customer_id}/contact:\x01*\x12\xa1\x01\n\x0e\x45xportCustomer\x12\x31.rapport.recommendations.v1.ExportCustomerRequest\x1a\x14.google.api.HttpBody\"D\x90\x02\x01\x8a\xb5\x18\x10\n\x0e\x63ustomers.read\x82\xd3\xe4\x93\x02\'\"\"/v1/customers/{customer_id}:export:\x01*0\x01\x12\xbc\x01\n\rEraseCustomer\x12\x30.rapport.recommendations.v1.EraseCustomerRequest\x1a\x31.rapport.recommendations.v1.EraseCustomerResponse\"F\x90\x02\x02\x8a\xb5\x18\x13\n\x0f\x63ustomers.write \x01\x82\xd3\xe4\x93\x02&\"!/v1/customers/{customer_id}:erase:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rapport.recommendations.v1.customer_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_EXPORTCUSTOMERREQUEST'].fields_by_name['customer_id']._loaded_options = None
+  _globals['_EXPORTCUSTOMERREQUEST'].fields_by_name['customer_id']._serialized_options = b'\272H\007r\005\020\001\030\377\001'
+  _globals['_EXPORTCUSTOMERREQUEST'].fields_by_name['tickets']._loaded_options = None
+  _globals['_EXPORTCUSTOMERREQUEST'].fields_by_name['tickets']._serialized_options = b'\272H\r\222\001\n\020\350\007\"\005r\003\260\001\001'
   _globals['_ERASECUSTOMERREQUEST'].fields_by_name['customer_id']._loaded_options = None
   _globals['_ERASECUSTOMERREQUEST'].fields_by_name['customer_id']._serialized_options = b'\272H\007r\005\020\001\030\377\001'
   _globals['_ERASECUSTOMERREQUEST'].fields_by_name['tickets']._loaded_options = None
   _globals['_ERASECUSTOMERREQUEST'].fields_by_name['tickets']._serialized_options = b'\272H\r\222\001\n\020\350\007\"\005r\003\260\001\001'
   _globals['_GETCUSTOMERREQUEST'].fields_by_name['customer_id']._loaded_options = None
   _globals['_GETCUSTOMERREQUEST'].fields_by_name['customer_id']._serialized_options = b'\272H\007r\005\020\001\030\377\001'
+  _globals['_SETCUSTOMERCONTACTREQUEST_PROVIDERIDSENTRY']._loaded_options = None
+  _globals['_SETCUSTOMERCONTACTREQUEST_PROVIDERIDSENTRY']._serialized_options = b'8\001'
   _globals['_SETCUSTOMERCONTACTREQUEST'].fields_by_name['customer_id']._loaded_options = None
   _globals['_SETCUSTOMERCONTACTREQUEST'].fields_by_name['customer_id']._serialized_options = b'\272H\007r\005\020\001\030\377\001'
   _globals['_SETCUSTOMERCONTACTREQUEST'].fields_by_name['email']._loaded_options = None
   _globals['_SETCUSTOMERCONTACTREQUEST'].fields_by_name['email']._serialized_options = b'\272H\nr\005\030\300\002`\001\330\001\001'
   _globals['_SETCUSTOMERCONTACTREQUEST'].fields_by_name['display_name']._loaded_options = None
   _globals['_SETCUSTOMERCONTACTREQUEST'].fields_by_name['display_name']._serialized_options = b'\272H\005r\003\030\377\001'
+  _globals['_SETCUSTOMERCONTACTREQUEST'].fields_by_name['phone']._loaded_options = None
+  _globals['_SETCUSTOMERCONTACTREQUEST'].fields_by_name['phone']._serialized_options = b'\272H\004r\002\0302'
+  _globals['_SETCUSTOMERCONTACTREQUEST'].fields_by_name['provider_ids']._loaded_options = None
+  _globals['_SETCUSTOMERCONTACTREQUEST'].fields_by_name['provider_ids']._serialized_options = b'\272H\'\232\001$\020\024\"\027r\0252\023^[a-z0-9_.-]{1,50}$*\007r\005\020\001\030\377\001'
   _globals['_CUSTOMERSERVICE'].methods_by_name['GetCustomer']._loaded_options = None
   _globals['_CUSTOMERSERVICE'].methods_by_name['GetCustomer']._serialized_options = b'\220\002\001\212\265\030\020\n\016customers.read\202\323\344\223\002\035\022\033/v1/customers/{customer_id}'
   _globals['_CUSTOMERSERVICE'].methods_by_name['SetCustomerContact']._loaded_options = None
   _globals['_CUSTOMERSERVICE'].methods_by_name['SetCustomerContact']._serialized_options = b'\220\002\002\212\265\030\021\n\017customers.write\202\323\344\223\002(\032#/v1/customers/{customer_id}/contact:\001*'
+  _globals['_CUSTOMERSERVICE'].methods_by_name['ExportCustomer']._loaded_options = None
+  _globals['_CUSTOMERSERVICE'].methods_by_name['ExportCustomer']._serialized_options = b'\220\002\001\212\265\030\020\n\016customers.read\202\323\344\223\002\'\"\"/v1/customers/{customer_id}:export:\001*'
   _globals['_CUSTOMERSERVICE'].methods_by_name['EraseCustomer']._loaded_options = None
   _globals['_CUSTOMERSERVICE'].methods_by_name['EraseCustomer']._serialized_options = b'\220\002\002\212\265\030\023\n\017customers.write \001\202\323\344\223\002&\"!/v1/customers/{customer_id}:erase:\001*'
-  _globals['_ERASECUSTOMERREQUEST']._serialized_start=278
-  _globals['_ERASECUSTOMERREQUEST']._serialized_end=426
-  _globals['_ERASECUSTOMERRESPONSE']._serialized_start=428
-  _globals['_ERASECUSTOMERRESPONSE']._serialized_end=528
-  _globals['_GETCUSTOMERREQUEST']._serialized_start=530
-  _globals['_GETCUSTOMERREQUEST']._serialized_end=595
-  _globals['_SETCUSTOMERCONTACTREQUEST']._serialized_start=598
-  _globals['_SETCUSTOMERCONTACTREQUEST']._serialized_end=813
-  _globals['_CUSTOMERSERVICE']._serialized_start=816
-  _globals['_CUSTOMERSERVICE']._serialized_end=1365
+  _globals['_EXPORTCUSTOMERREQUEST']._serialized_start=277
+  _globals['_EXPORTCUSTOMERREQUEST']._serialized_end=389
+  _globals['_ERASECUSTOMERREQUEST']._serialized_start=392
+  _globals['_ERASECUSTOMERREQUEST']._serialized_end=540
+  _globals['_ERASECUSTOMERRESPONSE']._serialized_start=543
+  _globals['_ERASECUSTOMERRESPONSE']._serialized_end=678
+  _globals['_GETCUSTOMERREQUEST']._serialized_start=680
+  _globals['_GETCUSTOMERREQUEST']._serialized_end=745
+  _globals['_SETCUSTOMERCONTACTREQUEST']._serialized_start=748
+  _globals['_SETCUSTOMERCONTACTREQUEST']._serialized_end=1210
+  _globals['_SETCUSTOMERCONTACTREQUEST_PROVIDERIDSENTRY']._serialized_start=1148
+  _globals['_SETCUSTOMERCONTACTREQUEST_PROVIDERIDSENTRY']._serialized_end=1210
+  _globals['_CUSTOMERSERVICE']._serialized_start=1213
+  _globals['_CUSTOMERSERVICE']._serialized_end=1926
 # @@protoc_insertion_point(module_scope)

@@ -20,6 +20,32 @@ else:
 DESCRIPTOR: descriptor.FileDescriptor
 
 @typing.final
+class ExportCustomerRequest(message.Message):
+    """Names the customer to export."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CUSTOMER_ID_FIELD_NUMBER: builtins.int
+    TICKETS_FIELD_NUMBER: builtins.int
+    customer_id: builtins.str
+    """The customer's id in the shop's own words; any of them, where customers were merged."""
+    @builtins.property
+    def tickets(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The ids (UUIDs) of tickets of the customer: the advice that was given on them is exported as well."""
+
+    def __init__(
+        self,
+        *,
+        customer_id: builtins.str = ...,
+        tickets: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["customer_id", b"customer_id", "tickets", b"tickets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class EraseCustomerRequest(message.Message):
     """Names the customer to forget."""
 
@@ -58,22 +84,28 @@ class EraseCustomerResponse(message.Message):
     ORDER_COUNT_FIELD_NUMBER: builtins.int
     KNOWN_FIELD_NUMBER: builtins.int
     EMAIL_FIELD_NUMBER: builtins.int
+    CUSTOMER_IDS_FIELD_NUMBER: builtins.int
     order_count: builtins.int
     """How many orders."""
     known: builtins.bool
     """Whether the customer was known."""
     email: builtins.str
     """The e-mail address that was known; may be empty."""
+    @builtins.property
+    def customer_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """All ids of the shop that are this customer, the one that was named too: tickets may be under any of them."""
+
     def __init__(
         self,
         *,
         order_count: builtins.int = ...,
         known: builtins.bool = ...,
         email: builtins.str = ...,
+        customer_ids: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["email", b"email", "known", b"known", "order_count", b"order_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["customer_ids", b"customer_ids", "email", b"email", "known", b"known", "order_count", b"order_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -103,9 +135,31 @@ class SetCustomerContactRequest(message.Message):
 
     DESCRIPTOR: descriptor.Descriptor
 
+    @typing.final
+    class ProviderIdsEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     CUSTOMER_ID_FIELD_NUMBER: builtins.int
     EMAIL_FIELD_NUMBER: builtins.int
     DISPLAY_NAME_FIELD_NUMBER: builtins.int
+    PHONE_FIELD_NUMBER: builtins.int
+    PROVIDER_IDS_FIELD_NUMBER: builtins.int
     CHANGE_TIME_FIELD_NUMBER: builtins.int
     customer_id: builtins.str
     """The customer's id in the shop's own words."""
@@ -113,6 +167,14 @@ class SetCustomerContactRequest(message.Message):
     """The e-mail address; empty removes it."""
     display_name: builtins.str
     """The name; empty removes it."""
+    phone: builtins.str
+    """The telephone number; empty removes it. In its international form, which begins with "+", it is an id by which the
+    customer is known.
+    """
+    @builtins.property
+    def provider_ids(self) -> containers.ScalarMap[builtins.str, builtins.str]:
+        """Ids of the customer at providers, for example {"shopify": "207119551"}; what was stated before stays."""
+
     @builtins.property
     def change_time(self) -> timestamp_pb2.Timestamp:
         """When it was changed at its source, for those who may send changes in another order than they came to be: a contact
@@ -125,10 +187,12 @@ class SetCustomerContactRequest(message.Message):
         customer_id: builtins.str = ...,
         email: builtins.str = ...,
         display_name: builtins.str = ...,
+        phone: builtins.str = ...,
+        provider_ids: abc.Mapping[builtins.str, builtins.str] | None = ...,
         change_time: timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["change_time", b"change_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["change_time", b"change_time", "customer_id", b"customer_id", "display_name", b"display_name", "email", b"email"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["change_time", b"change_time", "customer_id", b"customer_id", "display_name", b"display_name", "email", b"email", "phone", b"phone", "provider_ids", b"provider_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -47,6 +47,11 @@ class CustomerServiceStub:
                 request_serializer=rapport_dot_recommendations_dot_v1_dot_customer__service__pb2.SetCustomerContactRequest.SerializeToString,
                 response_deserializer=rapport_dot_recommendations_dot_v1_dot_customer__pb2.CustomerContact.FromString,
                 _registered_method=True)
+        self.ExportCustomer = channel.unary_stream(
+                '/rapport.recommendations.v1.CustomerService/ExportCustomer',
+                request_serializer=rapport_dot_recommendations_dot_v1_dot_customer__service__pb2.ExportCustomerRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
         self.EraseCustomer = channel.unary_unary(
                 '/rapport.recommendations.v1.CustomerService/EraseCustomer',
                 request_serializer=rapport_dot_recommendations_dot_v1_dot_customer__service__pb2.EraseCustomerRequest.SerializeToString,
@@ -74,10 +79,21 @@ class CustomerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportCustomer(self, request, context):
+        """Returns everything that is kept of a customer as lines of JSON, each {"kind": …, "value": …}: contact, identities,
+        merges, profile, orders with lines and parcels, and the advice on the tickets named with its history.
+
+        Errors: CUSTOMER_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def EraseCustomer(self, request, context):
         """Forgets a customer: contact, orders with their lines and parcels, and profile. By the log of changes every other
         service drops its copy. A customer that is not known is no error, and whoever is named in a later order is known
-        again. The customer's tickets belong to the helpdesk and stay.
+        again. The customer's tickets belong to the helpdesk and stay. Whoever is merged with the customer is the same one and
+        is forgotten with them: `customer_ids` names all of them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -95,6 +111,11 @@ def add_CustomerServiceServicer_to_server(servicer, server):
                     servicer.SetCustomerContact,
                     request_deserializer=rapport_dot_recommendations_dot_v1_dot_customer__service__pb2.SetCustomerContactRequest.FromString,
                     response_serializer=rapport_dot_recommendations_dot_v1_dot_customer__pb2.CustomerContact.SerializeToString,
+            ),
+            'ExportCustomer': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportCustomer,
+                    request_deserializer=rapport_dot_recommendations_dot_v1_dot_customer__service__pb2.ExportCustomerRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
             'EraseCustomer': grpc.unary_unary_rpc_method_handler(
                     servicer.EraseCustomer,
@@ -157,6 +178,33 @@ class CustomerService:
             '/rapport.recommendations.v1.CustomerService/SetCustomerContact',
             rapport_dot_recommendations_dot_v1_dot_customer__service__pb2.SetCustomerContactRequest.SerializeToString,
             rapport_dot_recommendations_dot_v1_dot_customer__pb2.CustomerContact.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportCustomer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/rapport.recommendations.v1.CustomerService/ExportCustomer',
+            rapport_dot_recommendations_dot_v1_dot_customer__service__pb2.ExportCustomerRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,
             insecure,

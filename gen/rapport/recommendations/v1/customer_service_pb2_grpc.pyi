@@ -25,10 +25,17 @@ class CustomerServiceStub:
     """
     SetCustomerContact: _aio.UnaryUnaryMultiCallable[_customer_service_pb2.SetCustomerContactRequest, _customer_pb2.CustomerContact]
     """Sets how a customer can be reached; a customer that is not known yet becomes known."""
+    ExportCustomer: _aio.UnaryStreamMultiCallable[_customer_service_pb2.ExportCustomerRequest, _httpbody_pb2.HttpBody]
+    """Returns everything that is kept of a customer as lines of JSON, each {"kind": …, "value": …}: contact, identities,
+    merges, profile, orders with lines and parcels, and the advice on the tickets named with its history.
+
+    Errors: CUSTOMER_NOT_FOUND.
+    """
     EraseCustomer: _aio.UnaryUnaryMultiCallable[_customer_service_pb2.EraseCustomerRequest, _customer_service_pb2.EraseCustomerResponse]
     """Forgets a customer: contact, orders with their lines and parcels, and profile. By the log of changes every other
     service drops its copy. A customer that is not known is no error, and whoever is named in a later order is known
-    again. The customer's tickets belong to the helpdesk and stay.
+    again. The customer's tickets belong to the helpdesk and stay. Whoever is merged with the customer is the same one and
+    is forgotten with them: `customer_ids` names all of them.
     """
 
 class CustomerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -54,6 +61,18 @@ class CustomerServiceServicer(metaclass=_abc_1.ABCMeta):
         """Sets how a customer can be reached; a customer that is not known yet becomes known."""
 
     @_abc_1.abstractmethod
+    def ExportCustomer(
+        self,
+        request: _customer_service_pb2.ExportCustomerRequest,
+        context: _aio.ServicerContext[_customer_service_pb2.ExportCustomerRequest, _abc.AsyncIterator[_httpbody_pb2.HttpBody]],
+    ) -> _abc.AsyncIterator[_httpbody_pb2.HttpBody]:
+        """Returns everything that is kept of a customer as lines of JSON, each {"kind": …, "value": …}: contact, identities,
+        merges, profile, orders with lines and parcels, and the advice on the tickets named with its history.
+
+        Errors: CUSTOMER_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
     def EraseCustomer(
         self,
         request: _customer_service_pb2.EraseCustomerRequest,
@@ -61,7 +80,8 @@ class CustomerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_customer_service_pb2.EraseCustomerResponse]:
         """Forgets a customer: contact, orders with their lines and parcels, and profile. By the log of changes every other
         service drops its copy. A customer that is not known is no error, and whoever is named in a later order is known
-        again. The customer's tickets belong to the helpdesk and stay.
+        again. The customer's tickets belong to the helpdesk and stay. Whoever is merged with the customer is the same one and
+        is forgotten with them: `customer_ids` names all of them.
         """
 
 def add_CustomerServiceServicer_to_server(servicer: CustomerServiceServicer, server: _aio.Server) -> None: ...

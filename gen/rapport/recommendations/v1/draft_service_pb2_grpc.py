@@ -68,7 +68,7 @@ class DraftServiceServicer:
     def GetDraft(self, request, context):
         """Returns the current draft; writes one when there is none for the present conversation and facts.
 
-        Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE.
+        Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE, CONVERSATION_MOVED_ON.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -77,7 +77,7 @@ class DraftServiceServicer:
     def RegenerateDraft(self, request, context):
         """Writes the draft anew as it is wished for. It stays the current one until the conversation moves on.
 
-        Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE.
+        Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE, CONVERSATION_MOVED_ON.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -89,7 +89,7 @@ class DraftServiceServicer:
         ends with the finished draft, which is what counts. Over REST the responses come as one JSON object a line; browsers
         take StreamDraftEvents.
 
-        Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE.
+        Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE, CONVERSATION_MOVED_ON.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,7 +99,7 @@ class DraftServiceServicer:
         """Tells the same as StreamDraft as Server-Sent Events (`text/event-stream`). The `event:` is text, restart or draft, and
         `data:` is a JSON object: `{"text"}`, `{}`, and the fields of Draft.
 
-        Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE.
+        Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE, CONVERSATION_MOVED_ON.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -23,12 +23,12 @@ class DraftServiceStub:
     GetDraft: _aio.UnaryUnaryMultiCallable[_draft_service_pb2.GetDraftRequest, _recommendation_pb2.Draft]
     """Returns the current draft; writes one when there is none for the present conversation and facts.
 
-    Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE.
+    Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE, CONVERSATION_MOVED_ON.
     """
     RegenerateDraft: _aio.UnaryUnaryMultiCallable[_draft_service_pb2.RegenerateDraftRequest, _recommendation_pb2.Draft]
     """Writes the draft anew as it is wished for. It stays the current one until the conversation moves on.
 
-    Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE.
+    Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE, CONVERSATION_MOVED_ON.
     """
     StreamDraft: _aio.UnaryStreamMultiCallable[_draft_service_pb2.StreamDraftRequest, _draft_service_pb2.StreamDraftResponse]
     """Does the same as RegenerateDraft and tells the text as it is written, sentence by sentence. Every sentence has passed
@@ -36,13 +36,13 @@ class DraftServiceStub:
     ends with the finished draft, which is what counts. Over REST the responses come as one JSON object a line; browsers
     take StreamDraftEvents.
 
-    Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE.
+    Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE, CONVERSATION_MOVED_ON.
     """
     StreamDraftEvents: _aio.UnaryStreamMultiCallable[_draft_service_pb2.StreamDraftEventsRequest, _httpbody_pb2.HttpBody]
     """Tells the same as StreamDraft as Server-Sent Events (`text/event-stream`). The `event:` is text, restart or draft, and
     `data:` is a JSON object: `{"text"}`, `{}`, and the fields of Draft.
 
-    Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE.
+    Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE, CONVERSATION_MOVED_ON.
     """
 
 class DraftServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -58,7 +58,7 @@ class DraftServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_recommendation_pb2.Draft]:
         """Returns the current draft; writes one when there is none for the present conversation and facts.
 
-        Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE.
+        Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE, CONVERSATION_MOVED_ON.
         """
 
     @_abc_1.abstractmethod
@@ -69,7 +69,7 @@ class DraftServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_recommendation_pb2.Draft]:
         """Writes the draft anew as it is wished for. It stays the current one until the conversation moves on.
 
-        Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE.
+        Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE, CONVERSATION_MOVED_ON.
         """
 
     @_abc_1.abstractmethod
@@ -83,7 +83,7 @@ class DraftServiceServicer(metaclass=_abc_1.ABCMeta):
         ends with the finished draft, which is what counts. Over REST the responses come as one JSON object a line; browsers
         take StreamDraftEvents.
 
-        Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE.
+        Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE, CONVERSATION_MOVED_ON.
         """
 
     @_abc_1.abstractmethod
@@ -95,7 +95,7 @@ class DraftServiceServicer(metaclass=_abc_1.ABCMeta):
         """Tells the same as StreamDraft as Server-Sent Events (`text/event-stream`). The `event:` is text, restart or draft, and
         `data:` is a JSON object: `{"text"}`, `{}`, and the fields of Draft.
 
-        Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE.
+        Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE, CONVERSATION_MOVED_ON.
         """
 
 def add_DraftServiceServicer_to_server(servicer: DraftServiceServicer, server: _aio.Server) -> None: ...

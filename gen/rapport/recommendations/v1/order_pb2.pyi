@@ -3,9 +3,11 @@
 isort:skip_file
 Orders as a shop exports them."""
 
+from collections import abc as abc
 from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
 from google.protobuf import timestamp_pb2 as timestamp_pb2
+from google.protobuf.internal import containers as containers
 from google.protobuf.internal import enum_type_wrapper as enum_type_wrapper
 import builtins as builtins
 import sys
@@ -33,6 +35,8 @@ class OrderLine(message.Message):
     UNIT_PRICE_FIELD_NUMBER: builtins.int
     CURRENCY_CODE_FIELD_NUMBER: builtins.int
     CHANGE_TIME_FIELD_NUMBER: builtins.int
+    REFUNDED_AMOUNT_FIELD_NUMBER: builtins.int
+    CANCEL_TIME_FIELD_NUMBER: builtins.int
     order_id: builtins.str
     """The order's id in the shop's own words."""
     customer_id: builtins.str
@@ -49,6 +53,11 @@ class OrderLine(message.Message):
     """
     currency_code: builtins.str
     """The currency as an ISO 4217 code, for example "EUR"."""
+    refunded_amount: builtins.str
+    """What was paid back for the whole order so far, for returned goods or otherwise, as decimal text like `unit_price`;
+    of the lines of an order the largest counts. What was paid back beyond the goods that came back lowers what the
+    customer has spent; goods that came back lower it in any case.
+    """
     @builtins.property
     def order_time(self) -> timestamp_pb2.Timestamp:
         """When the order was placed."""
@@ -59,6 +68,10 @@ class OrderLine(message.Message):
         stored order that was changed later is kept. Absent: the lines replace what is stored. Of the lines of an order the
         latest time counts.
         """
+
+    @builtins.property
+    def cancel_time(self) -> timestamp_pb2.Timestamp:
+        """When the whole order was cancelled; of the lines of an order the latest counts. A cancelled order is no purchase."""
 
     def __init__(
         self,
@@ -72,10 +85,159 @@ class OrderLine(message.Message):
         unit_price: builtins.str = ...,
         currency_code: builtins.str = ...,
         change_time: timestamp_pb2.Timestamp | None = ...,
+        refunded_amount: builtins.str = ...,
+        cancel_time: timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["change_time", b"change_time", "order_time", b"order_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["cancel_time", b"cancel_time", "change_time", b"change_time", "order_time", b"order_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["change_time", b"change_time", "currency_code", b"currency_code", "customer_id", b"customer_id", "order_id", b"order_id", "order_time", b"order_time", "product_id", b"product_id", "product_name", b"product_name", "quantity", b"quantity", "unit_price", b"unit_price"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["cancel_time", b"cancel_time", "change_time", b"change_time", "currency_code", b"currency_code", "customer_id", b"customer_id", "order_id", b"order_id", "order_time", b"order_time", "product_id", b"product_id", "product_name", b"product_name", "quantity", b"quantity", "refunded_amount", b"refunded_amount", "unit_price", b"unit_price"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Order(message.Message):
+    """An order as it stands."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    class _State:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[Order._State.ValueType], builtins.type):
+        DESCRIPTOR: descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: Order._State.ValueType  # 0
+        """Never sent."""
+        STATE_PLACED: Order._State.ValueType  # 1
+        """It stands."""
+        STATE_PARTLY_RETURNED: Order._State.ValueType  # 2
+        """Some of it came back, or was paid back."""
+        STATE_RETURNED: Order._State.ValueType  # 3
+        """All of it came back, or was paid back."""
+        STATE_CANCELLED: Order._State.ValueType  # 4
+        """It was cancelled."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """What became of an order."""
+
+    STATE_UNSPECIFIED: Order.State.ValueType  # 0
+    """Never sent."""
+    STATE_PLACED: Order.State.ValueType  # 1
+    """It stands."""
+    STATE_PARTLY_RETURNED: Order.State.ValueType  # 2
+    """Some of it came back, or was paid back."""
+    STATE_RETURNED: Order.State.ValueType  # 3
+    """All of it came back, or was paid back."""
+    STATE_CANCELLED: Order.State.ValueType  # 4
+    """It was cancelled."""
+
+    @typing.final
+    class Line(message.Message):
+        """A line of the order."""
+
+        DESCRIPTOR: descriptor.Descriptor
+
+        PRODUCT_ID_FIELD_NUMBER: builtins.int
+        PRODUCT_NAME_FIELD_NUMBER: builtins.int
+        QUANTITY_FIELD_NUMBER: builtins.int
+        UNIT_PRICE_FIELD_NUMBER: builtins.int
+        AMOUNT_FIELD_NUMBER: builtins.int
+        product_id: builtins.str
+        """The product's id in the shop's own words."""
+        product_name: builtins.str
+        """The product's name; may be empty."""
+        quantity: builtins.int
+        """How many; negative for goods that came back or were cancelled."""
+        unit_price: builtins.str
+        """The price of one piece as decimal text."""
+        amount: builtins.str
+        """What the line comes to as decimal text; negative for goods that came back."""
+        def __init__(
+            self,
+            *,
+            product_id: builtins.str = ...,
+            product_name: builtins.str = ...,
+            quantity: builtins.int = ...,
+            unit_price: builtins.str = ...,
+            amount: builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "product_id", b"product_id", "product_name", b"product_name", "quantity", b"quantity", "unit_price", b"unit_price"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ORDER_ID_FIELD_NUMBER: builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: builtins.int
+    SOURCE_CUSTOMER_ID_FIELD_NUMBER: builtins.int
+    ORDER_TIME_FIELD_NUMBER: builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    ORDERED_AMOUNT_FIELD_NUMBER: builtins.int
+    RETURNED_AMOUNT_FIELD_NUMBER: builtins.int
+    REFUNDED_AMOUNT_FIELD_NUMBER: builtins.int
+    TOTAL_AMOUNT_FIELD_NUMBER: builtins.int
+    CANCEL_TIME_FIELD_NUMBER: builtins.int
+    LINES_FIELD_NUMBER: builtins.int
+    LINE_COUNT_FIELD_NUMBER: builtins.int
+    SHIPMENTS_FIELD_NUMBER: builtins.int
+    order_id: builtins.str
+    """The order's id in the shop's own words."""
+    customer_id: builtins.str
+    """The customer whose order it is; the surviving one where customers were merged."""
+    source_customer_id: builtins.str
+    """The customer it came in under."""
+    currency_code: builtins.str
+    """The currency of all amounts as an ISO 4217 code."""
+    state: Order.State.ValueType
+    """What became of it."""
+    ordered_amount: builtins.str
+    """What was ordered, as decimal text."""
+    returned_amount: builtins.str
+    """What came back or was cancelled of it, as decimal text."""
+    refunded_amount: builtins.str
+    """What was paid back as far as the shop told, as decimal text."""
+    total_amount: builtins.str
+    """What is left of it, as decimal text; negative for goods that came back in an order of their own."""
+    line_count: builtins.int
+    """How many lines it has."""
+    @builtins.property
+    def order_time(self) -> timestamp_pb2.Timestamp:
+        """When it was placed."""
+
+    @builtins.property
+    def cancel_time(self) -> timestamp_pb2.Timestamp:
+        """When it was cancelled; absent when it was not."""
+
+    @builtins.property
+    def lines(self) -> containers.RepeatedCompositeFieldContainer[Order.Line]:
+        """Its lines, the first 1,000."""
+
+    @builtins.property
+    def shipments(self) -> containers.RepeatedCompositeFieldContainer[Shipment]:
+        """Its parcels, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        order_id: builtins.str = ...,
+        customer_id: builtins.str = ...,
+        source_customer_id: builtins.str = ...,
+        order_time: timestamp_pb2.Timestamp | None = ...,
+        currency_code: builtins.str = ...,
+        state: Order.State.ValueType = ...,
+        ordered_amount: builtins.str = ...,
+        returned_amount: builtins.str = ...,
+        refunded_amount: builtins.str = ...,
+        total_amount: builtins.str = ...,
+        cancel_time: timestamp_pb2.Timestamp | None = ...,
+        lines: abc.Iterable[Order.Line] | None = ...,
+        line_count: builtins.int = ...,
+        shipments: abc.Iterable[Shipment] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["cancel_time", b"cancel_time", "order_time", b"order_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["cancel_time", b"cancel_time", "currency_code", b"currency_code", "customer_id", b"customer_id", "line_count", b"line_count", "lines", b"lines", "order_id", b"order_id", "order_time", b"order_time", "ordered_amount", b"ordered_amount", "refunded_amount", b"refunded_amount", "returned_amount", b"returned_amount", "shipments", b"shipments", "source_customer_id", b"source_customer_id", "state", b"state", "total_amount", b"total_amount"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -133,6 +295,8 @@ class OrderImport(message.Message):
         """Batches may be appended; nothing is visible yet."""
         STATE_COMMITTED: OrderImport._State.ValueType  # 2
         """Applied; nothing more may be appended."""
+        STATE_COMMITTING: OrderImport._State.ValueType  # 3
+        """It is being applied; ask again by CommitOrderImport."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """Where an import stands."""
@@ -143,6 +307,8 @@ class OrderImport(message.Message):
     """Batches may be appended; nothing is visible yet."""
     STATE_COMMITTED: OrderImport.State.ValueType  # 2
     """Applied; nothing more may be appended."""
+    STATE_COMMITTING: OrderImport.State.ValueType  # 3
+    """It is being applied; ask again by CommitOrderImport."""
 
     IMPORT_ID_FIELD_NUMBER: builtins.int
     STATE_FIELD_NUMBER: builtins.int
@@ -152,6 +318,7 @@ class OrderImport(message.Message):
     CHANGED_ORDER_COUNT_FIELD_NUMBER: builtins.int
     CUSTOMER_COUNT_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
+    NEXT_BATCH_NUMBER_FIELD_NUMBER: builtins.int
     import_id: builtins.str
     """The import's id (UUID)."""
     state: OrderImport.State.ValueType
@@ -166,6 +333,10 @@ class OrderImport(message.Message):
     """After the commit: how many of them were known and had changed; the import's lines replaced the stored ones."""
     customer_count: builtins.int
     """After the commit: how many customers the import named."""
+    next_batch_number: builtins.int
+    """The smallest batch number that is not taken yet: a sender who was interrupted goes on with it. 0 once the import is
+    committed.
+    """
     @builtins.property
     def create_time(self) -> timestamp_pb2.Timestamp:
         """When the import was opened; an import that is still open a day later is dropped."""
@@ -181,9 +352,10 @@ class OrderImport(message.Message):
         changed_order_count: builtins.int = ...,
         customer_count: builtins.int = ...,
         create_time: timestamp_pb2.Timestamp | None = ...,
+        next_batch_number: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["changed_order_count", b"changed_order_count", "create_time", b"create_time", "customer_count", b"customer_count", "import_id", b"import_id", "line_count", b"line_count", "new_order_count", b"new_order_count", "order_count", b"order_count", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["changed_order_count", b"changed_order_count", "create_time", b"create_time", "customer_count", b"customer_count", "import_id", b"import_id", "line_count", b"line_count", "new_order_count", b"new_order_count", "next_batch_number", b"next_batch_number", "order_count", b"order_count", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -89,6 +89,130 @@ class AppendOrderLinesRequest(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class StreamOrderLinesRequest(message.Message):
+    """A batch of lines for an open import, one of many."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    IMPORT_ID_FIELD_NUMBER: builtins.int
+    BATCH_NUMBER_FIELD_NUMBER: builtins.int
+    LINES_FIELD_NUMBER: builtins.int
+    import_id: builtins.str
+    """The import's id (UUID), in each message."""
+    batch_number: builtins.int
+    """The batch's number within the import, as of AppendOrderLines."""
+    @builtins.property
+    def lines(self) -> containers.RepeatedCompositeFieldContainer[order_pb2.OrderLine]:
+        """The lines, at most 5,000 (and a message is at most 2 MiB)."""
+
+    def __init__(
+        self,
+        *,
+        import_id: builtins.str = ...,
+        batch_number: builtins.int = ...,
+        lines: abc.Iterable[order_pb2.OrderLine] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["batch_number", b"batch_number", "import_id", b"import_id", "lines", b"lines"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetOrderImportRequest(message.Message):
+    """Names an import."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    IMPORT_ID_FIELD_NUMBER: builtins.int
+    import_id: builtins.str
+    """The import's id (UUID)."""
+    def __init__(
+        self,
+        *,
+        import_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["import_id", b"import_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetOrderRequest(message.Message):
+    """Names an order."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: builtins.int
+    order_id: builtins.str
+    """The order's id in the shop's own words."""
+    def __init__(
+        self,
+        *,
+        order_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["order_id", b"order_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListOrdersRequest(message.Message):
+    """Asks for a page of a customer's orders."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CUSTOMER_ID_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    customer_id: builtins.str
+    """The customer's id in the shop's own words."""
+    page_size: builtins.int
+    """How many to return: 0 means 50, more than 200 means 200."""
+    page_token: builtins.str
+    """The `next_page_token` of the page before; empty for the first page."""
+    def __init__(
+        self,
+        *,
+        customer_id: builtins.str = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["customer_id", b"customer_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListOrdersResponse(message.Message):
+    """A page of orders."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ORDERS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """What to ask the next page with; empty after the last one."""
+    @builtins.property
+    def orders(self) -> containers.RepeatedCompositeFieldContainer[order_pb2.Order]:
+        """The orders, newest first; each with its first 50 lines."""
+
+    def __init__(
+        self,
+        *,
+        orders: abc.Iterable[order_pb2.Order] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["next_page_token", b"next_page_token", "orders", b"orders"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class CommitOrderImportRequest(message.Message):
     """Applies an import."""
 

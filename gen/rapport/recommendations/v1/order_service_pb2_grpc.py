@@ -59,6 +59,26 @@ class OrderServiceStub:
                 request_serializer=rapport_dot_recommendations_dot_v1_dot_order__service__pb2.CommitOrderImportRequest.SerializeToString,
                 response_deserializer=rapport_dot_recommendations_dot_v1_dot_order__pb2.OrderImport.FromString,
                 _registered_method=True)
+        self.GetOrderImport = channel.unary_unary(
+                '/rapport.recommendations.v1.OrderService/GetOrderImport',
+                request_serializer=rapport_dot_recommendations_dot_v1_dot_order__service__pb2.GetOrderImportRequest.SerializeToString,
+                response_deserializer=rapport_dot_recommendations_dot_v1_dot_order__pb2.OrderImport.FromString,
+                _registered_method=True)
+        self.StreamOrderLines = channel.stream_stream(
+                '/rapport.recommendations.v1.OrderService/StreamOrderLines',
+                request_serializer=rapport_dot_recommendations_dot_v1_dot_order__service__pb2.StreamOrderLinesRequest.SerializeToString,
+                response_deserializer=rapport_dot_recommendations_dot_v1_dot_order__pb2.OrderImport.FromString,
+                _registered_method=True)
+        self.GetOrder = channel.unary_unary(
+                '/rapport.recommendations.v1.OrderService/GetOrder',
+                request_serializer=rapport_dot_recommendations_dot_v1_dot_order__service__pb2.GetOrderRequest.SerializeToString,
+                response_deserializer=rapport_dot_recommendations_dot_v1_dot_order__pb2.Order.FromString,
+                _registered_method=True)
+        self.ListOrders = channel.unary_unary(
+                '/rapport.recommendations.v1.OrderService/ListOrders',
+                request_serializer=rapport_dot_recommendations_dot_v1_dot_order__service__pb2.ListOrdersRequest.SerializeToString,
+                response_deserializer=rapport_dot_recommendations_dot_v1_dot_order__service__pb2.ListOrdersResponse.FromString,
+                _registered_method=True)
         self.RecordShipments = channel.unary_unary(
                 '/rapport.recommendations.v1.OrderService/RecordShipments',
                 request_serializer=rapport_dot_recommendations_dot_v1_dot_order__service__pb2.RecordShipmentsRequest.SerializeToString,
@@ -101,10 +121,49 @@ class OrderServiceServicer:
 
     def CommitOrderImport(self, request, context):
         """Applies the whole import in one transaction: stores its orders, fits the tenant's models where there is enough
-        evidence, and computes every customer's profile. A second commit answers as the first did. Allow a minute.
+        evidence, and computes every customer's profile. A second commit answers as the first did. What takes longer than
+        20 seconds goes on after the answer, whose state is then STATE_COMMITTING: ask again until it is committed.
 
         Errors: ORDER_IMPORT_NOT_FOUND, ORDER_IMPORT_INCOMPLETE (fewer or more lines than `expected_line_count`),
         ORDER_LINES_INCONSISTENT (the import stays open).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetOrderImport(self, request, context):
+        """Returns how far an import is, so that a sender who was interrupted goes on where it stopped.
+
+        Errors: ORDER_IMPORT_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamOrderLines(self, request_iterator, context):
+        """Adds batches to open imports for as long as the caller sends, and answers each with its import, as AppendOrderLines
+        does. What was answered stays taken: after an interruption, or when the credential ends, open another stream and go
+        on with `next_batch_number`. gRPC only.
+
+        Errors: ORDER_IMPORT_NOT_FOUND, ORDER_IMPORT_COMMITTED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetOrder(self, request, context):
+        """Returns an order as it stands.
+
+        Errors: ORDER_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOrders(self, request, context):
+        """Returns a customer's orders, newest first, page by page; of a merged customer those of all its ids.
+
+        Errors: CUSTOMER_NOT_FOUND, PAGE_TOKEN_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -141,6 +200,26 @@ def add_OrderServiceServicer_to_server(servicer, server):
                     servicer.CommitOrderImport,
                     request_deserializer=rapport_dot_recommendations_dot_v1_dot_order__service__pb2.CommitOrderImportRequest.FromString,
                     response_serializer=rapport_dot_recommendations_dot_v1_dot_order__pb2.OrderImport.SerializeToString,
+            ),
+            'GetOrderImport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOrderImport,
+                    request_deserializer=rapport_dot_recommendations_dot_v1_dot_order__service__pb2.GetOrderImportRequest.FromString,
+                    response_serializer=rapport_dot_recommendations_dot_v1_dot_order__pb2.OrderImport.SerializeToString,
+            ),
+            'StreamOrderLines': grpc.stream_stream_rpc_method_handler(
+                    servicer.StreamOrderLines,
+                    request_deserializer=rapport_dot_recommendations_dot_v1_dot_order__service__pb2.StreamOrderLinesRequest.FromString,
+                    response_serializer=rapport_dot_recommendations_dot_v1_dot_order__pb2.OrderImport.SerializeToString,
+            ),
+            'GetOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOrder,
+                    request_deserializer=rapport_dot_recommendations_dot_v1_dot_order__service__pb2.GetOrderRequest.FromString,
+                    response_serializer=rapport_dot_recommendations_dot_v1_dot_order__pb2.Order.SerializeToString,
+            ),
+            'ListOrders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOrders,
+                    request_deserializer=rapport_dot_recommendations_dot_v1_dot_order__service__pb2.ListOrdersRequest.FromString,
+                    response_serializer=rapport_dot_recommendations_dot_v1_dot_order__service__pb2.ListOrdersResponse.SerializeToString,
             ),
             'RecordShipments': grpc.unary_unary_rpc_method_handler(
                     servicer.RecordShipments,
@@ -260,6 +339,114 @@ class OrderService:
             '/rapport.recommendations.v1.OrderService/CommitOrderImport',
             rapport_dot_recommendations_dot_v1_dot_order__service__pb2.CommitOrderImportRequest.SerializeToString,
             rapport_dot_recommendations_dot_v1_dot_order__pb2.OrderImport.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOrderImport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.recommendations.v1.OrderService/GetOrderImport',
+            rapport_dot_recommendations_dot_v1_dot_order__service__pb2.GetOrderImportRequest.SerializeToString,
+            rapport_dot_recommendations_dot_v1_dot_order__pb2.OrderImport.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamOrderLines(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/rapport.recommendations.v1.OrderService/StreamOrderLines',
+            rapport_dot_recommendations_dot_v1_dot_order__service__pb2.StreamOrderLinesRequest.SerializeToString,
+            rapport_dot_recommendations_dot_v1_dot_order__pb2.OrderImport.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.recommendations.v1.OrderService/GetOrder',
+            rapport_dot_recommendations_dot_v1_dot_order__service__pb2.GetOrderRequest.SerializeToString,
+            rapport_dot_recommendations_dot_v1_dot_order__pb2.Order.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOrders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.recommendations.v1.OrderService/ListOrders',
+            rapport_dot_recommendations_dot_v1_dot_order__service__pb2.ListOrdersRequest.SerializeToString,
+            rapport_dot_recommendations_dot_v1_dot_order__service__pb2.ListOrdersResponse.FromString,
             options,
             channel_credentials,
             insecure,

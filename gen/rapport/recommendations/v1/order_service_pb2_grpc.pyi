@@ -36,10 +36,33 @@ class OrderServiceStub:
     """
     CommitOrderImport: _aio.UnaryUnaryMultiCallable[_order_service_pb2.CommitOrderImportRequest, _order_pb2.OrderImport]
     """Applies the whole import in one transaction: stores its orders, fits the tenant's models where there is enough
-    evidence, and computes every customer's profile. A second commit answers as the first did. Allow a minute.
+    evidence, and computes every customer's profile. A second commit answers as the first did. What takes longer than
+    20 seconds goes on after the answer, whose state is then STATE_COMMITTING: ask again until it is committed.
 
     Errors: ORDER_IMPORT_NOT_FOUND, ORDER_IMPORT_INCOMPLETE (fewer or more lines than `expected_line_count`),
     ORDER_LINES_INCONSISTENT (the import stays open).
+    """
+    GetOrderImport: _aio.UnaryUnaryMultiCallable[_order_service_pb2.GetOrderImportRequest, _order_pb2.OrderImport]
+    """Returns how far an import is, so that a sender who was interrupted goes on where it stopped.
+
+    Errors: ORDER_IMPORT_NOT_FOUND.
+    """
+    StreamOrderLines: _aio.StreamStreamMultiCallable[_order_service_pb2.StreamOrderLinesRequest, _order_pb2.OrderImport]
+    """Adds batches to open imports for as long as the caller sends, and answers each with its import, as AppendOrderLines
+    does. What was answered stays taken: after an interruption, or when the credential ends, open another stream and go
+    on with `next_batch_number`. gRPC only.
+
+    Errors: ORDER_IMPORT_NOT_FOUND, ORDER_IMPORT_COMMITTED.
+    """
+    GetOrder: _aio.UnaryUnaryMultiCallable[_order_service_pb2.GetOrderRequest, _order_pb2.Order]
+    """Returns an order as it stands.
+
+    Errors: ORDER_NOT_FOUND.
+    """
+    ListOrders: _aio.UnaryUnaryMultiCallable[_order_service_pb2.ListOrdersRequest, _order_service_pb2.ListOrdersResponse]
+    """Returns a customer's orders, newest first, page by page; of a merged customer those of all its ids.
+
+    Errors: CUSTOMER_NOT_FOUND, PAGE_TOKEN_INVALID.
     """
     RecordShipments: _aio.UnaryUnaryMultiCallable[_order_service_pb2.RecordShipmentsRequest, _order_service_pb2.RecordShipmentsResponse]
     """Stores what is known about parcels and refreshes the profiles of their customers, in one transaction.
@@ -92,10 +115,57 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_order_service_pb2.CommitOrderImportRequest, _abc.Awaitable[_order_pb2.OrderImport]],
     ) -> _abc.Awaitable[_order_pb2.OrderImport]:
         """Applies the whole import in one transaction: stores its orders, fits the tenant's models where there is enough
-        evidence, and computes every customer's profile. A second commit answers as the first did. Allow a minute.
+        evidence, and computes every customer's profile. A second commit answers as the first did. What takes longer than
+        20 seconds goes on after the answer, whose state is then STATE_COMMITTING: ask again until it is committed.
 
         Errors: ORDER_IMPORT_NOT_FOUND, ORDER_IMPORT_INCOMPLETE (fewer or more lines than `expected_line_count`),
         ORDER_LINES_INCONSISTENT (the import stays open).
+        """
+
+    @_abc_1.abstractmethod
+    def GetOrderImport(
+        self,
+        request: _order_service_pb2.GetOrderImportRequest,
+        context: _aio.ServicerContext[_order_service_pb2.GetOrderImportRequest, _abc.Awaitable[_order_pb2.OrderImport]],
+    ) -> _abc.Awaitable[_order_pb2.OrderImport]:
+        """Returns how far an import is, so that a sender who was interrupted goes on where it stopped.
+
+        Errors: ORDER_IMPORT_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamOrderLines(
+        self,
+        request_iterator: _abc.AsyncIterator[_order_service_pb2.StreamOrderLinesRequest],
+        context: _aio.ServicerContext[_abc.AsyncIterator[_order_service_pb2.StreamOrderLinesRequest], _abc.AsyncIterator[_order_pb2.OrderImport]],
+    ) -> _abc.AsyncIterator[_order_pb2.OrderImport]:
+        """Adds batches to open imports for as long as the caller sends, and answers each with its import, as AppendOrderLines
+        does. What was answered stays taken: after an interruption, or when the credential ends, open another stream and go
+        on with `next_batch_number`. gRPC only.
+
+        Errors: ORDER_IMPORT_NOT_FOUND, ORDER_IMPORT_COMMITTED.
+        """
+
+    @_abc_1.abstractmethod
+    def GetOrder(
+        self,
+        request: _order_service_pb2.GetOrderRequest,
+        context: _aio.ServicerContext[_order_service_pb2.GetOrderRequest, _abc.Awaitable[_order_pb2.Order]],
+    ) -> _abc.Awaitable[_order_pb2.Order]:
+        """Returns an order as it stands.
+
+        Errors: ORDER_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def ListOrders(
+        self,
+        request: _order_service_pb2.ListOrdersRequest,
+        context: _aio.ServicerContext[_order_service_pb2.ListOrdersRequest, _abc.Awaitable[_order_service_pb2.ListOrdersResponse]],
+    ) -> _abc.Awaitable[_order_service_pb2.ListOrdersResponse]:
+        """Returns a customer's orders, newest first, page by page; of a merged customer those of all its ids.
+
+        Errors: CUSTOMER_NOT_FOUND, PAGE_TOKEN_INVALID.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,112 @@
+"""Topics: what many tickets ask in other words, put together by what their subjects mean. Pure and repeatable."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import fcluster, linkage
+
+SAME_TOPIC = 0.55
+"""How similar the subjects of a topic are on average (cosine)."""
+SIMPLE_MESSAGES = 3
+"""A ticket of no more messages than this took at most one answer: a question, the answer, and thanks."""
+_SAMPLES = 5
+_NAME_LENGTH = 120
+
+_PREFIX = re.compile(r"^\s*(?:(?:re|aw|fwd?|wg|sv|antw)\s*:\s*)+", re.IGNORECASE)
+_ADDRESS = re.compile(r"\S*@\S+|https?://\S+|www\.\S+", re.IGNORECASE)
+_NUMBERED = re.compile(r"[#(\[]*\b(?:[^\W\d_]{0,6}[-#]?)?\d[\w.:/-]*[)\]]*")
+_LETTER = re.compile(r"[^\W\d_]{2,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A ticket as far as topics need it; `hours` is how long it was open, None while it is."""
+
+    ticket_id: str
+    number: str
+    customer_id: str
+    subject: str
+    message_count: int
+    hours: float | None = None
+
+    @property
+    def simple(self) -> bool:
+        """Whether it took at most one answer."""
+        return self.message_count <= SIMPLE_MESSAGES
+
+
+@dataclass(frozen=True)
+class Topic:
+    """Tickets about the same, those nearest to its middle first; `vector` is that middle, of length one."""
+
+    tickets: tuple[Asked, ...]
+    vector: NDArray[np.float32]
+
+    @property
+    def name(self) -> str:
+        """The subject in the middle, without addresses and numbers."""
+        plain = plain_subject(self.tickets[0].subject)
+        return plain[:1].upper() + plain[1:]
+
+    @cached_property
+    def customer_count(self) -> int:
+        """How many customers asked; a ticket without one counts as one of its own."""
+        return len({ticket.customer_id or ticket.ticket_id for ticket in self.tickets})
+
+    @cached_property
+    def deflectable_count(self) -> int:
+        """How many of the tickets took at most one answer."""
+        return sum(ticket.simple for ticket in self.tickets)
+
+    @cached_property
+    def resolution_hours(self) -> float:
+        """How long the closed ones were open on average; 0 when none is closed."""
+        hours = [ticket.hours for ticket in self.tickets if ticket.hours is not None]
+        return round(sum(hours) / len(hours), 2) if hours else 0.0
+
+    @property
+    def sample_subjects(self) -> list[str]:
+        """Some different subjects as customers wrote them."""
+        return list(dict.fromkeys(ticket.subject for ticket in self.tickets))[:_SAMPLES]
+
+
+def plain_subject(subject: str) -> str:
+    """Return a subject without prefixes of answers, addresses, and whatever has digits in it."""
+    text = _ADDRESS.sub(" ", _PREFIX.sub("", subject))
+    text = " ".join(_NUMBERED.sub(" ", text).split()).strip(" -:;,.#/|")
+    return text[:_NAME_LENGTH].rstrip() if _LETTER.search(text) else ""
+
+
+def group(asked: Sequence[Asked], vectors: NDArray[np.float32], least: int) -> list[Topic]:
+    """Return the topics that at least `least` tickets share, the largest first.
+
+    `vectors` are those of the tickets' subjects, one a row; a ticket whose vector is all zeros belongs to no topic.
+    """
+    chosen = np.flatnonzero(vectors.any(axis=1))
+    if not len(chosen):
+        return []
+    kept = vectors[chosen]
+    numbers = np.ones(1, int)
+    if len(chosen) > 1:
+        numbers = fcluster(linkage(kept, "average", metric="cosine"), 1 - SAME_TOPIC, "distance")
+    found = []
+    for number in np.unique(numbers):
+        members = np.flatnonzero(numbers == number)
+        if len(members) >= least:
+            found.append(_topic([asked[chosen[place]] for place in members], kept[members]))
+    return sorted(found, key=lambda topic: (-len(topic.tickets), topic.name, topic.tickets[0].ticket_id))
+
+
+def _topic(tickets: Sequence[Asked], vectors: NDArray[np.float32]) -> Topic:
+    middle = vectors.sum(axis=0)
+    middle /= np.float32(max(float(np.sqrt(middle @ middle)), 1e-9))
+    nearness = np.round(vectors @ middle, 4)
+    order = sorted(
+        range(len(tickets)),
+        key=lambda place: (-nearness[place], len(tickets[place].subject), tickets[place].ticket_id),
+    )
+    return Topic(tuple(tickets[place] for place in order), middle)
