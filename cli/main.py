@@ -22,6 +22,7 @@ from cli import (
     language_commands,
     order_commands,
     policy_commands,
+    product_commands,
     replay_command,
     sealing_commands,
     simulate_command,
@@ -64,6 +65,7 @@ commands.add_typer(policy_commands.commands, name="policy")
 commands.add_typer(sla_commands.sla, name="sla")
 commands.add_typer(sla_commands.calendar, name="calendar")
 commands.add_typer(order_commands.commands, name="orders")
+commands.add_typer(product_commands.commands, name="product")
 commands.add_typer(gateway_commands.commands, name="gateway")
 commands.add_typer(deployment_commands.commands, name="deployment")
 commands.add_typer(certificate_commands.commands, name="certificates")
