@@ -8,9 +8,9 @@ import grpc
 from rapport.frontend.v1 import assistant_pb2_grpc
 from rapport.recommendations.v1 import (
     change_service_pb2_grpc,
-    customer_service_pb2_grpc,
     draft_service_pb2_grpc,
-    order_service_pb2_grpc,
+    model_service_pb2_grpc,
+    recommendation_service_pb2_grpc,
     writing_service_pb2_grpc,
 )
 
@@ -23,18 +23,35 @@ from servicekit.database import Database
 from servicekit.doorbell import Doorbell
 from servicekit.health import Component
 from servicekit.identity import TrustWatcher, Workload
+from servicekit.pages import PageTokens
 from servicekit.server import Registration, serve
 from servicekit.tenant_data import TenantData
 from servicekit.tenant_data_servicer import registration
+from services.recommendations import (
+    action_servicer,
+    customer_servicer,
+    knowledge_servicer,
+    order_servicer,
+    product_servicer,
+)
+from services.recommendations.action_servicer import RecommendationServicer
 from services.recommendations.advising import Advising
 from services.recommendations.conversations import Conversations
 from services.recommendations.customers import Clock, Customers, utc_now
 from services.recommendations.draft_servicer import DraftServicer
 from services.recommendations.frontend import AssistantServicer
 from services.recommendations.imports import OrderImports
-from services.recommendations.service import ChangeServicer, CustomerServicer, OrderServicer
+from services.recommendations.model_servicer import ModelServicer
+from services.recommendations.modelling import Modelling
+from services.recommendations.outcomes import Outcomes
+from services.recommendations.product_fitting import ProductFitting
+from services.recommendations.product_shelf import ProductShelf
+from services.recommendations.service import ChangeServicer
 from services.recommendations.settings import RecommendationsSettings
-from services.recommendations.writers.models import NONE, Models, load
+from services.recommendations.situations import Situations
+from services.recommendations.writers.connecting import connect
+from services.recommendations.writers.models import NONE, load
+from services.recommendations.writers.writing import Writing
 from services.recommendations.writing_desk import WritingDesk
 from services.recommendations.writing_servicer import WritingServicer
 
@@ -50,23 +67,33 @@ class Parts:
 
 
 def registrations(
-    database: Database, customers: Customers, tickets: grpc.aio.Channel, clock: Clock = utc_now, models: Models = NONE
+    database: Database,
+    customers: Customers,
+    tickets: grpc.aio.Channel,
+    clock: Clock = utc_now,
+    writing: Writing | None = None,
 ) -> Sequence[Registration]:
     """Return the servicers of the service."""
-    advising = Advising(database, customers, Conversations(tickets), clock)
+    advising = Advising(database, customers, Conversations(tickets), clock, writing)
     return (
-        Registration(
-            order_service_pb2_grpc.add_OrderServiceServicer_to_server,
-            OrderServicer(OrderImports(database, customers)),
-        ),
-        Registration(customer_service_pb2_grpc.add_CustomerServiceServicer_to_server, CustomerServicer(customers)),
+        *customer_servicer.registrations(database, customers),
         Registration(
             change_service_pb2_grpc.add_ChangeServiceServicer_to_server, ChangeServicer(database, customers, advising)
+        ),
+        Registration(
+            model_service_pb2_grpc.add_ModelServiceServicer_to_server,
+            ModelServicer(Modelling(database, customers, customers.doorbell)),
+        ),
+        Registration(
+            recommendation_service_pb2_grpc.add_RecommendationServiceServicer_to_server,
+            RecommendationServicer(
+                advising, Outcomes(database, Situations(database, customers, Conversations(tickets)), clock)
+            ),
         ),
         Registration(draft_service_pb2_grpc.add_DraftServiceServicer_to_server, DraftServicer(advising)),
         Registration(
             writing_service_pb2_grpc.add_WritingServiceServicer_to_server,
-            WritingServicer(WritingDesk(database, models, clock)),
+            WritingServicer(WritingDesk(database, writing.models if writing else NONE, clock)),
         ),
         Registration(assistant_pb2_grpc.add_AssistantServicer_to_server, AssistantServicer(customers, advising)),
     )
@@ -85,7 +112,6 @@ async def wired(settings: RecommendationsSettings) -> AsyncIterator[Parts]:
         if not getattr(settings, name):
             raise ValueError(f"RAPPORT_RECOMMENDATIONS_{name.upper()} is not set")
     secret = settings.workload_credential()
-    models = load(settings.llm_models_file)
     async with AsyncExitStack() as stack:
         database = await Database.connect(
             settings.database_url.get_secret_value(), schema="recommendations", pool_size=settings.database_pool
@@ -109,11 +135,28 @@ async def wired(settings: RecommendationsSettings) -> AsyncIterator[Parts]:
         audit = await stack.enter_async_context(keeping(remote(workload, tenants)))
         background = Background()
         stack.push_async_callback(background.stop)
-        background.start("daily_profiles", customers.run_daily())
+        imports = OrderImports(database, customers)
+        stack.push_async_callback(imports.stop)
+        modelling = Modelling(database, customers, doorbell)
+        background.start("models", modelling.run())
+        background.start("product_models", ProductFitting(database, doorbell).run())
+        shelf = ProductShelf(database, settings.product_memory_bytes)
+        writing = Writing(
+            database,
+            load(settings.llm_models_file),
+            connect,
+            timeout_seconds=settings.llm_timeout_seconds,
+            concurrency=settings.llm_concurrency,
+        )
+        stack.push_async_callback(writing.close)
         yield Parts(
             registrations=(
-                *registrations(database, customers, tickets, models=models),
-                registration(TenantData(database, cache), lambda: trust.refused_tenants),
+                *registrations(database, customers, tickets, writing=writing),
+                *order_servicer.registrations(database, customers, imports, PageTokens.from_secret(secret)),
+                *product_servicer.registrations(database, doorbell, shelf, PageTokens.from_secret(secret)),
+                *action_servicer.registrations(database, customers, tickets, PageTokens.from_secret(secret)),
+                *knowledge_servicer.registrations(database, tickets, PageTokens.from_secret(secret)),
+                registration(TenantData(database, cache, forget=shelf.forget), lambda: trust.refused_tenants),
             ),
             components=(("database", database.ready), ("trust", trust.ready)),
             trust=trust,

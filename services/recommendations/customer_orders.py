@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from services.recommendations import money
-from services.recommendations.order_store import OrderFilter, StoredOrder
+from services.recommendations.order_listing import OrderFilter, OrderSums, StoredOrder
 from services.recommendations.profile import UNKNOWN_FULFILLMENT
 
 DEFAULT_LIMIT = 50
@@ -27,16 +27,15 @@ def parse_filter(search_terms: str, months_ago: int, start_date: str, end_date: 
     return OrderFilter(words=words, since=since, until=until)
 
 
-def describe(
-    customer_id: str, orders: Sequence[StoredOrder], total: int, sums: dict[str, int], currency: str
-) -> dict[str, Any]:
-    """Return the orders as they are shown; `sums` are by currency, and the shop's own is the one that is told."""
+def describe(customer_id: str, orders: Sequence[StoredOrder], sums: OrderSums, currency: str) -> dict[str, Any]:
+    """Return the orders as they are shown, with what was spent in the shop's currency and what is not in that sum."""
     return {
         "customer_id": customer_id,
         "orders": [_order(order) for order in orders],
-        "total_orders": total,
-        "total_spent": money.text(sums.get(currency, 0), currency),
+        "total_orders": sums.count,
+        "total_spent": money.text(sums.spent_minor, currency),
         "currency": currency,
+        "uncounted": {other: money.text(minor, other) for other, minor in sums.uncounted.items()},
     }
 
 
@@ -44,17 +43,28 @@ def _order(order: StoredOrder) -> dict[str, Any]:
     return {
         "order_id": order.order_id,
         "order_number": order.order_id,
-        "created_at": order.order_time.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "created_at": _moment(order.order_time),
         "total_price": money.text(order.total_minor, order.currency),
         "currency": order.currency,
         "line_items": [
-            {"title": title, "vendor": "", "quantity": quantity, "price": money.text(price, order.currency)}
-            for title, quantity, price in order.lines
+            {
+                "title": line.title,
+                "vendor": "",
+                "quantity": line.quantity,
+                "price": money.text(line.unit_price_minor, order.currency),
+            }
+            for line in order.lines
         ],
+        "cancelled_at": None if order.cancel_time is None else _moment(order.cancel_time),
+        "total_refunded": money.text(order.refunded_minor, order.currency),
         "tracking_numbers": [parcel.tracking_number for parcel in order.parcels],
         "tracking_urls": [parcel.tracking_url for parcel in order.parcels],
         "fulfillment_status": order.parcels[-1].status if order.parcels else UNKNOWN_FULFILLMENT,
     }
+
+
+def _moment(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _day(text: str) -> datetime:

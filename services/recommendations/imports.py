@@ -1,22 +1,31 @@
 """Order imports: staged batch by batch, then applied with everything that follows from them, in one transaction."""
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database import Database
 from servicekit.ids import uuid7
-from services.recommendations import order_store, orders, store
-from services.recommendations.customers import Customers
+from services.recommendations import identity_store, order_listing, order_store, orders, profile_store, store
+from services.recommendations.customers import MODELS_BELL, Customers, no_customer
 from services.recommendations.errors import (
     OrderImportCommittedError,
     OrderImportIncompleteError,
     OrderImportNotFoundError,
     OrderNotFoundError,
 )
+from services.recommendations.order_listing import OrderFilter, StoredOrder
 from services.recommendations.order_store import Applied
 from services.recommendations.orders import OrderImport, OrderLine, Parcel
+from services.recommendations.settling import settle
+
+_COMMIT_SECONDS = 20.0
+"""How long a commit is waited for before the answer is that it goes on."""
+_MOST_LINES, _LISTED_LINES = 1000, 50
 
 
 class OrderImports:
@@ -25,6 +34,7 @@ class OrderImports:
     def __init__(self, database: Database, customers: Customers) -> None:
         self._database = database
         self._customers = customers
+        self._commits: dict[tuple[UUID, UUID], asyncio.Task[OrderImport]] = {}
 
     async def create(self, tenant_id: UUID) -> OrderImport:
         """Open an import."""
@@ -49,14 +59,47 @@ class OrderImports:
             await order_store.stage(connection, tenant_id, import_id, batch_number, lines)
             return await _find(connection, tenant_id, import_id)
 
+    async def get(self, tenant_id: UUID, import_id: UUID) -> OrderImport:
+        """Return how far an import is.
+
+        Raises:
+            OrderImportNotFoundError: there is no such import.
+        """
+        async with self._database.tenant(tenant_id) as connection:
+            found = await order_store.find_import(connection, tenant_id, import_id)
+        if found is None:
+            raise _no_import(import_id)
+        return replace(found, committing=(tenant_id, import_id) in self._commits and not found.committed)
+
     async def commit(self, tenant_id: UUID, import_id: UUID, expected_line_count: int) -> OrderImport:
         """Apply an import: its orders, a new model where there is evidence, everybody's profile.
+
+        A large one goes on after the answer, which then says so; asking again waits for it. If this process ends
+        meanwhile, nothing is applied, and asking again begins anew.
 
         Raises:
             OrderImportNotFoundError: there is no such import.
             OrderImportIncompleteError: it does not hold the expected number of lines.
             OrderLinesInconsistentError: the lines of an order disagree.
         """
+        key = tenant_id, import_id
+        task = self._commits.get(key)
+        if task is None:
+            task = asyncio.create_task(self._commit(tenant_id, import_id, expected_line_count))
+            self._commits[key] = task
+            task.add_done_callback(lambda _: self._commits.pop(key, None))
+        done, _ = await asyncio.wait({task}, timeout=_COMMIT_SECONDS)
+        if done:
+            return task.result()
+        return OrderImport(str(import_id), False, self._customers.now, committing=True)
+
+    async def stop(self) -> None:
+        """End commits that go on; nothing of them is applied."""
+        for task in list(self._commits.values()):
+            task.cancel()
+        await asyncio.gather(*self._commits.values(), return_exceptions=True)
+
+    async def _commit(self, tenant_id: UUID, import_id: UUID, expected_line_count: int) -> OrderImport:
         async with self._database.tenant(tenant_id) as connection:
             await order_store.lock_tenant(connection, tenant_id)
             opened = await _find(connection, tenant_id, import_id, to_commit=True)
@@ -67,12 +110,13 @@ class OrderImports:
                     f"The import holds {opened.line_count} lines, not {expected_line_count}.",
                     metadata={"expected": str(expected_line_count), "found": str(opened.line_count)},
                 )
-            applied = await self._apply(connection, tenant_id, import_id)
-            await self._summarise(connection, tenant_id, applied, settle_currency=True)
-            await self._customers.refresh_all(connection, tenant_id, fit=True)
+            applied = await self._apply(connection, tenant_id, import_id, opened.line_count)
+            everybody = await self._summarise(connection, tenant_id, applied, settle_currency=True)
+            await self._customers.refresh_after_import(connection, tenant_id, everybody)
             await order_store.finish_import(connection, tenant_id, import_id, opened.line_count, applied)
             done = await _find(connection, tenant_id, import_id)
         await self._customers.announce()
+        await self._customers.doorbell.ring(MODELS_BELL)
         return done
 
     async def import_now(self, tenant_id: UUID, lines: Sequence[OrderLine]) -> OrderImport:
@@ -87,10 +131,10 @@ class OrderImports:
             import_id = uuid7()
             await order_store.create_import(connection, tenant_id, import_id)
             await order_store.stage(connection, tenant_id, import_id, 1, lines)
-            applied = await self._apply(connection, tenant_id, import_id)
+            applied = await self._apply(connection, tenant_id, import_id, len(lines))
             everybody = await self._summarise(connection, tenant_id, applied, settle_currency=False)
             await self._customers.refresh(connection, tenant_id, everybody)
-            await store.mark_day_if_new(connection, tenant_id, self._customers.today)
+            await profile_store.mark_day_if_new(connection, tenant_id, self._customers.now)
             await order_store.finish_import(connection, tenant_id, import_id, len(lines), applied)
             done = await _find(connection, tenant_id, import_id)
         await self._customers.announce()
@@ -108,7 +152,7 @@ class OrderImports:
             await order_store.lock_tenant(connection, tenant_id)
             missing = await order_store.missing_orders(connection, tenant_id, [parcel.order_id for parcel in latest])
             if missing:
-                raise OrderNotFoundError(f"There is no order {missing[0]}.", metadata={"order_id": missing[0]})
+                raise _no_order(missing[0])
             touched = await order_store.store_shipments(connection, tenant_id, latest)
             shop = await store.load_shop(connection, tenant_id)
             if shop is not None:
@@ -117,11 +161,45 @@ class OrderImports:
         await self._customers.announce()
         return len(latest)
 
-    async def _apply(self, connection: AsyncConnection, tenant_id: UUID, import_id: UUID) -> Applied:
+    async def order(self, tenant_id: UUID, order_id: str) -> StoredOrder:
+        """Return an order.
+
+        Raises:
+            OrderNotFoundError: there is none with this id.
+        """
+        async with self._database.tenant(tenant_id) as connection:
+            found = await order_listing.find_order(connection, tenant_id, order_id, lines=_MOST_LINES)
+        if found is None:
+            raise _no_order(order_id)
+        return found
+
+    async def orders_of(
+        self, tenant_id: UUID, customer_id: str, limit: int, after: tuple[datetime, str] | None
+    ) -> list[StoredOrder]:
+        """Return a customer's orders, newest first, from where the page before ended.
+
+        Raises:
+            CustomerNotFoundError: the shop knows no such customer.
+        """
+        async with self._database.tenant(tenant_id) as connection:
+            survivor = (await identity_store.survivors(connection, tenant_id, [customer_id]))[customer_id]
+            if not await identity_store.with_rows(connection, tenant_id, [survivor]):
+                raise no_customer(customer_id)
+            return await order_listing.find_orders(
+                connection, tenant_id, survivor, OrderFilter(), limit, after=after, lines=_LISTED_LINES
+            )
+
+    async def _apply(self, connection: AsyncConnection, tenant_id: UUID, import_id: UUID, line_count: int) -> Applied:
+        """Apply what is staged; whoever is new by it and known by an id that others have may be one of them."""
         odd = await order_store.find_inconsistent(connection, tenant_id, import_id)
         if odd is not None:
             raise orders.inconsistent(odd)
-        return await order_store.apply(connection, tenant_id, import_id)
+        applied = await order_store.apply(connection, tenant_id, import_id, line_count)
+        stated = await identity_store.make_known(connection, tenant_id, applied.source_ids)
+        if not stated:
+            return applied
+        joined = await settle(connection, tenant_id, stated, self._customers.now)
+        return replace(applied, customer_ids=tuple(sorted({*applied.customer_ids, *joined})))
 
     async def _summarise(
         self, connection: AsyncConnection, tenant_id: UUID, applied: Applied, *, settle_currency: bool
@@ -150,5 +228,13 @@ async def _find(
 ) -> OrderImport:
     found = await order_store.find_import(connection, tenant_id, import_id, to_commit=to_commit)
     if found is None:
-        raise OrderImportNotFoundError("There is no such import.", metadata={"import_id": str(import_id)})
+        raise _no_import(import_id)
     return found
+
+
+def _no_import(import_id: UUID) -> OrderImportNotFoundError:
+    return OrderImportNotFoundError("There is no such import.", metadata={"import_id": str(import_id)})
+
+
+def _no_order(order_id: str) -> OrderNotFoundError:
+    return OrderNotFoundError(f"There is no order {order_id}.", metadata={"order_id": order_id})

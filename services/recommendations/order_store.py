@@ -5,7 +5,6 @@ The statements run on a transaction that is bound to the tenant; they say the te
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,14 +14,22 @@ from services.recommendations.orders import OrderImport, OrderLine, Parcel
 _ABANDONED = "1 day"
 
 
+_LINES_AT_ONCE = 150_000
+"""How many staged lines a statement applies, about: each has to end well within the time that one may take."""
+
+
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What an import changed: how many orders it held, which are new or changed, and whom that touches."""
+    """What an import changed: how many orders it held, which are new or changed, and whom that touches.
+
+    `customer_ids` are those whose orders they are or were; `source_ids` those under whose ids the orders came.
+    """
 
     order_count: int
-    new_orders: tuple[str, ...]
-    changed_orders: tuple[str, ...]
+    new_order_count: int
+    changed_order_count: int
     customer_ids: tuple[str, ...]
+    source_ids: tuple[str, ...]
 
 
 async def lock_tenant(connection: AsyncConnection, tenant_id: UUID) -> None:
@@ -66,13 +73,18 @@ async def find_import(
     row = result.one_or_none()
     if row is None:
         return None
-    lines = row.line_count
+    lines, following = row.line_count, 0
     if not row.committed:
         staged = await connection.exec_driver_sql(
-            "SELECT coalesce(sum(line_count), 0) FROM order_import_batches WHERE tenant_id = $1 AND import_id = $2",
+            """
+            SELECT coalesce(sum(line_count), 0) AS line_count,
+                   coalesce(max(batch_number) FILTER (WHERE batch_number = place), 0) + 1 AS following
+            FROM (SELECT batch_number, line_count, row_number() OVER (ORDER BY batch_number) AS place
+                  FROM order_import_batches WHERE tenant_id = $1 AND import_id = $2) AS taken""",
             (tenant_id, import_id),
         )
-        lines = int(staged.scalar_one())
+        found = staged.one()
+        lines, following = int(found.line_count), int(found.following)
     return OrderImport(
         str(import_id),
         row.committed,
@@ -82,6 +94,7 @@ async def find_import(
         row.new_order_count,
         row.changed_order_count,
         row.customer_count,
+        following,
     )
 
 
@@ -101,10 +114,11 @@ async def stage(
         """
         INSERT INTO order_import_lines (tenant_id, import_id, batch_number, place, order_id, customer_id, order_time,
                                         product_id, product_name, quantity, unit_price_minor, amount_minor, currency,
-                                        change_time)
+                                        change_time, refunded_minor, cancel_time)
         SELECT $1, $2, $3, line.* FROM unnest(
             $4::integer[], $5::text[], $6::text[], $7::timestamptz[], $8::text[], $9::text[], $10::integer[],
-            $11::bigint[], $12::bigint[], $13::text[], $14::timestamptz[]) AS line""",
+            $11::bigint[], $12::bigint[], $13::text[], $14::timestamptz[], $15::bigint[], $16::timestamptz[]
+            ) AS line""",
         (
             tenant_id,
             import_id,
@@ -120,6 +134,8 @@ async def stage(
             [line.amount_minor for line in lines],
             [line.currency for line in lines],
             [line.change_time for line in lines],
+            [line.refunded_minor for line in lines],
+            [line.cancel_time for line in lines],
         ),
     )
     return True
@@ -139,26 +155,34 @@ async def find_inconsistent(connection: AsyncConnection, tenant_id: UUID, import
     return found
 
 
-async def apply(connection: AsyncConnection, tenant_id: UUID, import_id: UUID) -> Applied:
+async def apply(connection: AsyncConnection, tenant_id: UUID, import_id: UUID, line_count: int) -> Applied:
     """Make the import's orders the tenant's: new ones are added, ones with other lines replaced, equal ones left.
 
-    Of two states whose times of change are known, the later one stays.
+    Of two states whose times of change are known, the later one stays. An order of a merged customer is the survivor's.
     """
-    result = await connection.exec_driver_sql(_UPSERT_ORDERS, (tenant_id, import_id))
-    rows = result.all()
-    new = tuple(row.order_id for row in rows if row.before is None)
-    changed = tuple(row.order_id for row in rows if row.before is not None)
-    touched = {row.customer_id for row in rows} | {row.before for row in rows if row.before is not None}
-    if changed:
+    parts = 1 + line_count // _LINES_AT_ONCE
+    new = changed = 0
+    touched: set[str] = set()
+    sources: set[str] = set()
+    for part in range(parts):
+        result = await connection.exec_driver_sql(_UPSERT_ORDERS, (tenant_id, import_id, parts, part))
+        rows = result.all()
+        replaced = [row.order_id for row in rows if row.before is not None]
+        new, changed = new + len(rows) - len(replaced), changed + len(replaced)
+        touched |= {row.customer_id for row in rows} | {row.before for row in rows if row.before is not None}
+        sources |= {row.source_id for row in rows}
+        if replaced:
+            await connection.exec_driver_sql(
+                "DELETE FROM order_lines WHERE tenant_id = $1 AND order_id = ANY ($2::text[])", (tenant_id, replaced)
+            )
         await connection.exec_driver_sql(
-            "DELETE FROM order_lines WHERE tenant_id = $1 AND order_id = ANY ($2::text[])", (tenant_id, list(changed))
+            _INSERT_LINES, (tenant_id, import_id, [row.order_id for row in rows], parts, part)
         )
-    await connection.exec_driver_sql(_INSERT_LINES, (tenant_id, import_id, [*new, *changed]))
     counted = await connection.exec_driver_sql(
         "SELECT count(DISTINCT order_id) FROM order_import_lines WHERE tenant_id = $1 AND import_id = $2",
         (tenant_id, import_id),
     )
-    return Applied(counted.scalar_one(), new, changed, tuple(sorted(touched)))
+    return Applied(counted.scalar_one(), new, changed, tuple(sorted(touched)), tuple(sorted(sources)))
 
 
 async def finish_import(
@@ -176,8 +200,8 @@ async def finish_import(
             import_id,
             line_count,
             applied.order_count,
-            len(applied.new_orders),
-            len(applied.changed_orders),
+            applied.new_order_count,
+            applied.changed_order_count,
         ),
     )
     await connection.exec_driver_sql(
@@ -219,136 +243,62 @@ async def missing_orders(connection: AsyncConnection, tenant_id: UUID, order_ids
     return list(result.scalars())
 
 
-async def erase_orders(connection: AsyncConnection, tenant_id: UUID, customer_id: str) -> int:
-    """Remove a customer's orders with their lines and parcels, staged lines too; return how many orders there were."""
+async def erase_orders(connection: AsyncConnection, tenant_id: UUID, customer_ids: Sequence[str]) -> int:
+    """Remove customers' orders with their lines and parcels, staged lines too; return how many orders there were."""
+    arguments = (tenant_id, list(customer_ids))
     await connection.exec_driver_sql(
-        "DELETE FROM order_import_lines WHERE tenant_id = $1 AND customer_id = $2", (tenant_id, customer_id)
+        "DELETE FROM order_import_lines WHERE tenant_id = $1 AND customer_id = ANY ($2::text[])", arguments
     )
     result = await connection.exec_driver_sql(
-        "DELETE FROM orders WHERE tenant_id = $1 AND customer_id = $2", (tenant_id, customer_id)
+        "DELETE FROM orders WHERE tenant_id = $1 AND customer_id = ANY ($2::text[])", arguments
     )
     return result.rowcount
 
 
-@dataclass(frozen=True, slots=True)
-class StoredOrder:
-    """An order with its lines (title, quantity, unit price in minor units) and parcels, oldest parcel first."""
-
-    order_id: str
-    order_time: datetime
-    currency: str
-    total_minor: int
-    lines: tuple[tuple[str, int, int], ...]
-    parcels: tuple[Parcel, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class OrderFilter:
-    """Which of a customer's orders: words of which one must stand in a product's name, and a span of time."""
-
-    words: tuple[str, ...] = ()
-    since: datetime | None = None
-    until: datetime | None = None
-    order_ids: tuple[str, ...] | None = None
-
-
-async def list_orders(
-    connection: AsyncConnection, tenant_id: UUID, customer_id: str, chosen: OrderFilter, limit: int
-) -> tuple[list[StoredOrder], int, dict[str, int]]:
-    """Return a customer's orders, newest first, how many the filter leaves in all, and their sums by currency."""
-    patterns = ["%" + word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%" for word in chosen.words]
-    arguments = (
-        tenant_id,
-        customer_id,
-        patterns,
-        chosen.since,
-        chosen.until,
-        list(chosen.order_ids) if chosen.order_ids is not None else None,
-    )
-    sums = await connection.exec_driver_sql(
-        f"SELECT currency, count(*) AS found, sum(spent_minor - returned_minor)::bigint AS spent {_CHOSEN} GROUP BY 1",
-        arguments,
-    )
-    totals = sums.all()
-    result = await connection.exec_driver_sql(
-        f"SELECT order_id, order_time, currency, spent_minor - returned_minor AS total {_CHOSEN}"
-        " ORDER BY order_time DESC, order_id LIMIT $7",
-        (*arguments, limit),
-    )
-    heads = result.all()
-    lines, parcels = await _parts(connection, tenant_id, [head.order_id for head in heads])
-    found = [
-        StoredOrder(
-            head.order_id,
-            head.order_time,
-            head.currency,
-            head.total,
-            tuple(lines.get(head.order_id, ())),
-            tuple(parcels.get(head.order_id, ())),
-        )
-        for head in heads
-    ]
-    return found, sum(row.found for row in totals), {row.currency: row.spent for row in totals}
-
-
-async def _parts(
-    connection: AsyncConnection, tenant_id: UUID, order_ids: list[str]
-) -> tuple[dict[str, list[tuple[str, int, int]]], dict[str, list[Parcel]]]:
-    """Return the lines and the parcels of orders, by order."""
-    lines: dict[str, list[tuple[str, int, int]]] = {}
-    result = await connection.exec_driver_sql(
-        """
-        SELECT order_id, product_name, quantity, unit_price_minor FROM order_lines
-        WHERE tenant_id = $1 AND order_id = ANY ($2::text[]) ORDER BY order_id, line_number""",
-        (tenant_id, order_ids),
-    )
-    for row in result:
-        lines.setdefault(row.order_id, []).append((row.product_name, row.quantity, row.unit_price_minor))
-    parcels: dict[str, list[Parcel]] = {}
-    result = await connection.exec_driver_sql(
-        """
-        SELECT order_id, tracking_number, tracking_url, carrier, status FROM shipments
-        WHERE tenant_id = $1 AND order_id = ANY ($2::text[]) ORDER BY order_id, create_time, tracking_number""",
-        (tenant_id, order_ids),
-    )
-    for row in result:
-        parcel = Parcel(row.order_id, row.tracking_number, row.tracking_url, row.carrier, row.status)
-        parcels.setdefault(row.order_id, []).append(parcel)
-    return lines, parcels
-
-
-_CHOSEN = """
-FROM orders WHERE tenant_id = $1 AND customer_id = $2
-  AND ($4::timestamptz IS NULL OR order_time >= $4) AND ($5::timestamptz IS NULL OR order_time < $5)
-  AND ($6::text[] IS NULL OR order_id = ANY ($6))
-  AND (cardinality($3::text[]) = 0 OR EXISTS (
-      SELECT FROM order_lines WHERE order_lines.tenant_id = $1 AND order_lines.order_id = orders.order_id
-        AND product_name ILIKE ANY ($3)))
-"""
-
-# The digest covers all that an order is made of, so an order that is sent again unchanged touches nobody.
+# The digest covers all that an order is made of, so an order that is sent again unchanged touches nobody. A cancelled
+# order was spent nothing on; of another one what was paid back counts where it is more than the goods that came back.
 _UPSERT_ORDERS = """
-WITH stored AS (
-INSERT INTO orders (tenant_id, order_id, customer_id, order_time, currency, spent_minor, returned_minor, purchased,
-                    returned, digest, change_time)
-SELECT $1::uuid, order_id, min(customer_id), min(order_time), min(currency),
-       coalesce(sum(amount_minor) FILTER (WHERE quantity > 0), 0),
-       coalesce(-sum(amount_minor) FILTER (WHERE quantity < 0), 0),
-       bool_or(quantity > 0 AND amount_minor > 0),
-       bool_or(quantity < 0),
+WITH sent AS (
+SELECT order_id, min(customer_id) AS source_id, min(order_time) AS order_time, min(currency) AS currency,
+       coalesce(sum(amount_minor) FILTER (WHERE quantity > 0), 0) AS ordered,
+       coalesce(-sum(amount_minor) FILTER (WHERE quantity < 0), 0) AS returned,
+       bool_or(quantity > 0 AND amount_minor > 0) AS purchased,
+       bool_or(quantity < 0) AS came_back,
+       coalesce(max(refunded_minor), 0) AS refunded,
+       max(cancel_time) AS cancel_time,
        md5(ROW(min(customer_id), extract(epoch FROM min(order_time)), min(currency))::text
            || string_agg(ROW(product_id, product_name, quantity, unit_price_minor, amount_minor)::text, ''
-                         ORDER BY batch_number, place)),
-       max(change_time)
-FROM order_import_lines WHERE tenant_id = $1::uuid AND import_id = $2 GROUP BY order_id
+                         ORDER BY batch_number, place)
+           || coalesce(' refunded ' || max(refunded_minor), '')
+           || coalesce(' cancelled ' || extract(epoch FROM max(cancel_time)), '')) AS digest,
+       max(change_time) AS change_time
+FROM order_import_lines WHERE tenant_id = $1::uuid AND import_id = $2
+  AND (hashtext(order_id) & 2147483647) % $3::integer = $4::integer GROUP BY order_id
+), stored AS (
+INSERT INTO orders (tenant_id, order_id, customer_id, source_customer_id, order_time, currency, spent_minor,
+                    returned_minor, ordered_minor, refunded_minor, cancel_time, purchased, returned, digest,
+                    change_time)
+SELECT $1::uuid, order_id, coalesce(survivor_id, source_id), CASE WHEN survivor_id IS NOT NULL THEN source_id END,
+       order_time, currency,
+       CASE WHEN cancel_time IS NULL THEN ordered ELSE 0 END,
+       CASE WHEN cancel_time IS NULL THEN greatest(returned, least(refunded, ordered)) ELSE 0 END,
+       CASE WHEN cancel_time IS NOT NULL THEN ordered END,
+       refunded, cancel_time,
+       purchased AND cancel_time IS NULL,
+       came_back AND cancel_time IS NULL,
+       digest, change_time
+FROM sent LEFT JOIN customer_links ON customer_links.tenant_id = $1::uuid AND customer_links.customer_id = source_id
 ON CONFLICT (tenant_id, order_id) DO UPDATE SET customer_id = excluded.customer_id,
-    order_time = excluded.order_time, currency = excluded.currency, spent_minor = excluded.spent_minor,
-    returned_minor = excluded.returned_minor, purchased = excluded.purchased, returned = excluded.returned,
+    source_customer_id = excluded.source_customer_id, order_time = excluded.order_time, currency = excluded.currency,
+    spent_minor = excluded.spent_minor, returned_minor = excluded.returned_minor,
+    ordered_minor = excluded.ordered_minor, refunded_minor = excluded.refunded_minor,
+    cancel_time = excluded.cancel_time, purchased = excluded.purchased, returned = excluded.returned,
     digest = excluded.digest, change_time = excluded.change_time
 WHERE (orders.digest <> excluded.digest OR orders.change_time < excluded.change_time)
   AND (orders.change_time <= excluded.change_time) IS NOT FALSE
-RETURNING new.order_id, new.customer_id, old.customer_id AS before, old.digest IS DISTINCT FROM new.digest AS touched)
-SELECT order_id, customer_id, before FROM stored WHERE touched
+RETURNING new.order_id, new.customer_id, old.customer_id AS before, old.digest IS DISTINCT FROM new.digest AS touched,
+          coalesce(new.source_customer_id, new.customer_id) AS source_id)
+SELECT order_id, customer_id, before, source_id FROM stored WHERE touched
 """
 
 _INSERT_LINES = """
@@ -357,5 +307,5 @@ INSERT INTO order_lines (tenant_id, order_id, line_number, product_id, product_n
 SELECT $1::uuid, order_id, row_number() OVER (PARTITION BY order_id ORDER BY batch_number, place), product_id,
        product_name, quantity, unit_price_minor, amount_minor
 FROM order_import_lines JOIN unnest($3::text[]) AS touched (order_id) USING (order_id)
-WHERE tenant_id = $1::uuid AND import_id = $2
+WHERE tenant_id = $1::uuid AND import_id = $2 AND (hashtext(order_id) & 2147483647) % $4::integer = $5::integer
 """

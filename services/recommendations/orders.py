@@ -12,7 +12,8 @@ from services.recommendations.errors import OrderLinesInconsistentError
 class OrderLine:
     """A line of an order; a negative quantity is goods that came back. Money is in minor units of `currency`.
 
-    `change_time` is when the order last changed at its source, None where nobody says.
+    `change_time` is when the order last changed at its source, None where nobody says. `refunded_minor` is what was
+    paid back for the whole order, and `cancel_time` when the whole of it was cancelled; None where that is not told.
     """
 
     order_id: str
@@ -25,6 +26,8 @@ class OrderLine:
     amount_minor: int
     currency: str
     change_time: datetime | None = None
+    refunded_minor: int | None = None
+    cancel_time: datetime | None = None
 
     @classmethod
     def of(
@@ -38,8 +41,10 @@ class OrderLine:
         unit_price: str,
         currency: str,
         change_time: datetime | None = None,
+        refunded: str = "",
+        cancel_time: datetime | None = None,
     ) -> "OrderLine":
-        """Return a line from a price in decimal text of main units."""
+        """Return a line from prices in decimal text of main units; an empty `refunded` is not told."""
         return cls(
             order_id,
             customer_id,
@@ -51,6 +56,8 @@ class OrderLine:
             money.line_amount(unit_price, quantity, currency),
             currency,
             change_time,
+            money.minor_units(refunded, currency) if refunded else None,
+            cancel_time,
         )
 
 
@@ -87,7 +94,10 @@ class Parcel:
 
 @dataclass(frozen=True, slots=True)
 class OrderImport:
-    """An import and what came of it; the counts of orders are 0 before the commit."""
+    """An import and what came of it; the counts of orders are 0 before the commit.
+
+    `next_batch_number` is the smallest that is not taken, 0 after the commit; `committing` is true while it is applied.
+    """
 
     import_id: str
     committed: bool
@@ -97,3 +107,5 @@ class OrderImport:
     new_order_count: int = 0
     changed_order_count: int = 0
     customer_count: int = 0
+    next_batch_number: int = 0
+    committing: bool = False

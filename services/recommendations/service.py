@@ -1,6 +1,6 @@
-"""The servicers of `rapport.recommendations.v1`: message in, one call, message out."""
+"""The servicer of the log, and what all servicers of this service share."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -11,12 +11,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rapport.recommendations.v1 import (
     change_service_pb2,
     change_service_pb2_grpc,
-    customer_pb2,
-    customer_service_pb2,
-    customer_service_pb2_grpc,
-    order_pb2,
-    order_service_pb2,
-    order_service_pb2_grpc,
 )
 
 from servicekit import outbox
@@ -25,8 +19,6 @@ from servicekit.identity import caller_tenant
 from services.recommendations import advice_store, store
 from services.recommendations.advising import Advising
 from services.recommendations.customers import Customers, Known
-from services.recommendations.imports import OrderImports
-from services.recommendations.orders import OrderImport, OrderLine, Parcel
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -41,89 +33,6 @@ _KINDS = {
 def json_body(value: bytes) -> HttpBody:
     """Return finished JSON as a body."""
     return HttpBody(content_type="application/json", data=value)
-
-
-class OrderServicer(order_service_pb2_grpc.OrderServiceServicer):
-    """`rapport.recommendations.v1.OrderService`."""
-
-    def __init__(self, imports: OrderImports) -> None:
-        self._imports = imports
-
-    async def ImportOrders(
-        self, request: order_service_pb2.ImportOrdersRequest, _context: Context
-    ) -> order_pb2.OrderImport:
-        """Apply a few orders."""
-        return _import(await self._imports.import_now(caller_tenant(), [_line(line) for line in request.lines]))
-
-    async def CreateOrderImport(
-        self, _request: order_service_pb2.CreateOrderImportRequest, _context: Context
-    ) -> order_pb2.OrderImport:
-        """Open an import."""
-        return _import(await self._imports.create(caller_tenant()))
-
-    async def AppendOrderLines(
-        self, request: order_service_pb2.AppendOrderLinesRequest, _context: Context
-    ) -> order_pb2.OrderImport:
-        """Add a batch of lines to an open import."""
-        lines = [_line(line) for line in request.lines]
-        import_id = UUID(request.import_id)
-        return _import(await self._imports.append(caller_tenant(), import_id, request.batch_number, lines))
-
-    async def CommitOrderImport(
-        self, request: order_service_pb2.CommitOrderImportRequest, _context: Context
-    ) -> order_pb2.OrderImport:
-        """Apply an import as a whole."""
-        import_id = UUID(request.import_id)
-        return _import(await self._imports.commit(caller_tenant(), import_id, request.expected_line_count))
-
-    async def RecordShipments(
-        self, request: order_service_pb2.RecordShipmentsRequest, _context: Context
-    ) -> order_service_pb2.RecordShipmentsResponse:
-        """Store what is known about parcels."""
-        parcels = [
-            Parcel(one.order_id, one.tracking_number, one.tracking_url, one.carrier, one.status)
-            for one in request.shipments
-        ]
-        stored = await self._imports.record_shipments(caller_tenant(), parcels)
-        return order_service_pb2.RecordShipmentsResponse(stored_count=stored)
-
-
-class CustomerServicer(customer_service_pb2_grpc.CustomerServiceServicer):
-    """`rapport.recommendations.v1.CustomerService`."""
-
-    def __init__(self, customers: Customers) -> None:
-        self._customers = customers
-
-    async def GetCustomer(self, request: customer_service_pb2.GetCustomerRequest, _context: Context) -> HttpBody:
-        """Return a customer's profile."""
-        return json_body(await self._customers.profile_json(caller_tenant(), request.customer_id))
-
-    async def SetCustomerContact(
-        self, request: customer_service_pb2.SetCustomerContactRequest, _context: Context
-    ) -> customer_pb2.CustomerContact:
-        """Set how a customer can be reached."""
-        changed = request.change_time.ToDatetime(tzinfo=UTC) if request.HasField("change_time") else None
-        contact = await self._customers.set_contact(
-            caller_tenant(), request.customer_id, request.email, request.display_name, changed
-        )
-        return customer_pb2.CustomerContact(
-            customer_id=contact.customer_id,
-            email=contact.email,
-            display_name=contact.display_name,
-            update_time=_timestamp(contact.update_time),
-        )
-
-    async def EraseCustomer(
-        self, request: customer_service_pb2.EraseCustomerRequest, _context: Context
-    ) -> customer_service_pb2.EraseCustomerResponse:
-        """Forget a customer."""
-        email = await self._customers.email(caller_tenant(), request.customer_id)
-        if request.validate_only:
-            return customer_service_pb2.EraseCustomerResponse(known=email is not None, email=email or "")
-        known, order_count = await self._customers.erase(
-            caller_tenant(), request.customer_id, [UUID(ticket) for ticket in request.tickets]
-        )
-        return customer_service_pb2.EraseCustomerResponse(order_count=order_count, known=known, email=email or "")
 
 
 class ChangeServicer(change_service_pb2_grpc.ChangeServiceServicer):
@@ -151,7 +60,9 @@ class ChangeServicer(change_service_pb2_grpc.ChangeServiceServicer):
     ) -> change_service_pb2.BatchGetCustomerCardsResponse:
         """Return the finished profiles of customers."""
         found = await self._customers.find(caller_tenant(), list(request.customer_ids))
-        return change_service_pb2.BatchGetCustomerCardsResponse(cards=[_card(known) for known in found])
+        return change_service_pb2.BatchGetCustomerCardsResponse(
+            cards=[_card(named, known) for named, known in found.items()]
+        )
 
     async def BatchGetAdvice(
         self, request: change_service_pb2.BatchGetAdviceRequest, _context: Context
@@ -169,42 +80,14 @@ class ChangeServicer(change_service_pb2_grpc.ChangeServiceServicer):
         return change_service_pb2.BatchGetAdviceResponse(advice=advice)
 
 
-def _line(line: order_pb2.OrderLine) -> OrderLine:
-    return OrderLine.of(
-        line.order_id,
-        line.customer_id,
-        line.order_time.ToDatetime(tzinfo=UTC),
-        line.product_id,
-        line.product_name,
-        line.quantity,
-        line.unit_price,
-        line.currency_code,
-        line.change_time.ToDatetime(tzinfo=UTC) if line.HasField("change_time") else None,
-    )
-
-
-def _import(one: OrderImport) -> order_pb2.OrderImport:
-    states = order_pb2.OrderImport
-    return order_pb2.OrderImport(
-        import_id=one.import_id,
-        state=states.STATE_COMMITTED if one.committed else states.STATE_OPEN,
-        line_count=one.line_count,
-        order_count=one.order_count,
-        new_order_count=one.new_order_count,
-        changed_order_count=one.changed_order_count,
-        customer_count=one.customer_count,
-        create_time=_timestamp(one.create_time),
-    )
-
-
-def _card(known: Known) -> change_service_pb2.CustomerCard:
+def _card(customer_id: str, known: Known) -> change_service_pb2.CustomerCard:
     history, churn = known.judged.history, known.judged.churn
     return change_service_pb2.CustomerCard(
-        customer_id=history.customer_id,
+        customer_id=customer_id,
         lifetime_value=known.profile["business_metrics"]["lifetime_value"] if history.last_at is not None else None,
         churn_probability=churn.probability,
         profile_json=known.profile_json.decode(),
-        update_time=_timestamp(known.profile_time),
+        update_time=timestamp(known.profile_time),
         origin=churn.origin,
     )
 
@@ -213,7 +96,8 @@ def _text(values: dict[str, Any] | None) -> str:
     return orjson.dumps(values).decode() if values is not None else ""
 
 
-def _timestamp(when: datetime) -> Timestamp:
+def timestamp(when: datetime) -> Timestamp:
+    """Return a time as a message holds it."""
     stamp = Timestamp()
     stamp.FromDatetime(when)
     return stamp

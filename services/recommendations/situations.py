@@ -1,26 +1,34 @@
 """A ticket at this moment with all that advice on it rests on: conversation, customer, order, the shop's words."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from uuid import UUID
 
 from servicekit.database import Database
-from services.recommendations import case, order_store
+from services.recommendations import action_store, case, order_listing, store
+from services.recommendations.action_policy import ActionPolicy
 from services.recommendations.case import Case, Conversation, Customer, Order, Parcel
 from services.recommendations.conversations import Conversations
 from services.recommendations.customers import Customers, Known
 from services.recommendations.errors import TicketNotFoundError
-from services.recommendations.order_store import OrderFilter, StoredOrder
+from services.recommendations.gifts import Standing
+from services.recommendations.knowledge import Knowledge
+from services.recommendations.order_listing import OrderFilter, StoredOrder
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """A ticket and the case that it makes; `facts_version` is that of the customer's facts in it."""
+    """A ticket and the case that it makes; `facts_version` is that of the customer's facts in it.
+
+    `policy` is what the shop allows of actions, `given` the day and what the customer was given on other tickets.
+    """
 
     ticket_id: UUID
     conversation: Conversation
     facts_version: int
     case: Case
+    policy: ActionPolicy
+    given: Standing
 
 
 class Situations:
@@ -30,6 +38,7 @@ class Situations:
         self._database = database
         self._customers = customers
         self._conversations = conversations
+        self._knowledge = Knowledge(database)
 
     async def conversation(self, ticket: str) -> tuple[UUID, Conversation]:
         """Return a ticket's id and its conversation, as the caller may see it.
@@ -46,24 +55,35 @@ class Situations:
 
     async def of(self, tenant_id: UUID, ticket_id: UUID, conversation: Conversation) -> Situation:
         """Return everything that advice on a conversation rests on."""
-        found = await self._customers.find(tenant_id, [conversation.customer_id]) if conversation.customer_id else []
-        known = found[0] if found else None
-        named = await self._named_order(tenant_id, conversation) if known else None
-        made = case.assemble(conversation, _customer(known), named, _newest_order(known))
-        return Situation(ticket_id, conversation, known.facts_version if known else 0, made)
-
-    async def _named_order(self, tenant_id: UUID, conversation: Conversation) -> Order | None:
-        """Return the customer's order whose id stands in the conversation; the one named last among several."""
-        references = case.order_references(conversation)
-        if not references:
-            return None
+        found = await self._customers.find(tenant_id, [conversation.customer_id]) if conversation.customer_id else {}
+        known = found.get(conversation.customer_id)
+        named, newest = await self._orders(tenant_id, conversation, known) if known else (None, None)
+        passages = await self._knowledge.passages(tenant_id, *case.question(conversation))
+        customer_id = known.judged.history.customer_id if known else conversation.customer_id
         async with self._database.tenant(tenant_id) as connection:
-            chosen = OrderFilter(order_ids=tuple(references))
-            found, _, _ = await order_store.list_orders(
-                connection, tenant_id, conversation.customer_id, chosen, len(references)
-            )
-        first = min(found, key=lambda order: references.index(order.order_id), default=None)
-        return _order(first) if first is not None else None
+            policy = await action_store.policy(connection, tenant_id)
+            grants = await action_store.grants(connection, tenant_id, customer_id, ticket_id)
+            name = await store.name_of(connection, tenant_id, customer_id) if known else ""
+        made = case.assemble(conversation, _customer(known), named, newest, customer_name=name, passages=passages)
+        given = Standing(self._customers.today, grants)
+        return Situation(ticket_id, conversation, known.facts_version if known else 0, made, policy, given)
+
+    async def _orders(
+        self, tenant_id: UUID, conversation: Conversation, known: Known
+    ) -> tuple[Order | None, Order | None]:
+        """Return the customer's order whose id stands in the conversation, and the newest one.
+
+        Among several that are named it is the one named last.
+        """
+        references, customer_id = case.order_references(conversation), known.judged.history.customer_id
+        found: list[StoredOrder] = []
+        async with self._database.tenant(tenant_id) as connection:
+            if references:
+                chosen = OrderFilter(order_ids=tuple(references))
+                found = await order_listing.find_orders(connection, tenant_id, customer_id, chosen, len(references))
+            newest = await order_listing.find_orders(connection, tenant_id, customer_id, OrderFilter(), 1)
+        named = min(found, key=lambda order: references.index(order.order_id), default=None)
+        return (_order(named) if named else None), (_order(newest[0]) if newest else None)
 
 
 def _customer(known: Known | None) -> Customer | None:
@@ -72,28 +92,17 @@ def _customer(known: Known | None) -> Customer | None:
     return Customer.from_profile(known.profile, known.judged.churn.probability, known.judged.history.currency)
 
 
-def _newest_order(known: Known | None) -> Order | None:
-    stored = known.judged.history.last_purchase if known else None
-    if stored is None:
-        return None
-    return Order(
-        stored["order_id"],
-        datetime.fromisoformat(stored["order_time"]).date(),
-        tuple(dict.fromkeys(product["title"] for product in stored["products"] if product["title"])),
-        tuple(
-            Parcel(parcel["tracking_number"], parcel["tracking_url"], parcel["carrier"], parcel["status"])
-            for parcel in stored["parcels"]
-        ),
-    )
-
-
 def _order(stored: StoredOrder) -> Order:
     return Order(
         stored.order_id,
         stored.order_time.astimezone(UTC).date(),
-        tuple(dict.fromkeys(title for title, quantity, _ in stored.lines if title and quantity > 0)),
+        tuple(dict.fromkeys(line.title for line in stored.lines if line.title and line.quantity > 0)),
         tuple(
             Parcel(parcel.tracking_number, parcel.tracking_url, parcel.carrier, parcel.status)
             for parcel in stored.parcels
         ),
+        currency=stored.currency,
+        total_minor=stored.ordered_minor,
+        cancelled_minor=stored.cancelled_minor,
+        refunded_minor=stored.refunded_minor,
     )

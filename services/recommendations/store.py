@@ -4,20 +4,21 @@ The statements run on a transaction that is bound to the tenant; they say the te
 What works on many rows at once is plain SQL over arrays.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Text, any_, delete, func, literal, select, update
+from sqlalchemy import ARRAY, Text, any_, case, delete, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recommendations.archetype import Archetype
 from services.recommendations.history import History
 from services.recommendations.model import Model
-from services.recommendations.tables import archetypes, customers, models, orders, profile_days, shops
+from services.recommendations.tables import archetypes, customers, models, orders, shops
 
 KIND_CUSTOMER = "customer"
 KIND_ADVICE = "advice"
@@ -54,7 +55,9 @@ class FreshProfile:
     archetype_id: str | None
     lifetime_value: float | None
     churn_probability: float | None
+    expected_value: float | None
     origin: str
+    facts_version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +91,10 @@ async def main_currency(connection: AsyncConnection, tenant_id: UUID) -> str | N
 async def save_shop(connection: AsyncConnection, tenant_id: UUID, currency: str) -> None:
     """Keep the shop's currency."""
     given = insert(shops).values(tenant_id=tenant_id, currency=currency, model_version=0)
-    await connection.execute(given.on_conflict_do_update(index_elements=["tenant_id"], set_={"currency": currency}))
-
-
-async def next_model_version(connection: AsyncConnection, tenant_id: UUID) -> int:
-    """Return the number of the next model."""
-    newest = await connection.scalar(select(func.max(models.c.version)).where(models.c.tenant_id == tenant_id))
-    return (newest or 0) + 1
-
-
-async def save_model(connection: AsyncConnection, tenant_id: UUID, model: Model) -> None:
-    """Keep a model and make it the shop's current one."""
-    await connection.execute(
-        insert(models).values(tenant_id=tenant_id, version=model.version, model=model.to_json(), create_time=func.now())
-    )
-    await connection.execute(update(shops).where(shops.c.tenant_id == tenant_id).values(model_version=model.version))
+    # Figures of a model are in the currency that it was fitted in: in another one it must not serve.
+    version = case((shops.c.currency == currency, shops.c.model_version), else_=0)
+    kept = {"currency": currency, "model_version": version}
+    await connection.execute(given.on_conflict_do_update(index_elements=["tenant_id"], set_=kept))
 
 
 async def summarise(connection: AsyncConnection, tenant_id: UUID, customer_ids: Sequence[str], currency: str) -> None:
@@ -131,7 +123,11 @@ async def load_customers(
 async def save_profiles(
     connection: AsyncConnection, tenant_id: UUID, profiles: Sequence[FreshProfile], today: date
 ) -> list[str]:
-    """Store profiles as of today and return the customers whose profile is another one than before."""
+    """Store profiles as of today and return the customers whose profile is another one than before.
+
+    Advice rests on the profile as well, so that another one is another version of the facts. One that rests on facts
+    which have changed meanwhile is not stored: whoever changed them stores a newer one.
+    """
     changed: list[str] = []
     for start in range(0, len(profiles), _CHUNK):
         some = profiles[start : start + _CHUNK]
@@ -139,10 +135,15 @@ async def save_profiles(
             """
             UPDATE customers SET profile = fresh.profile, profile_day = $2, profile_time = now(),
                 archetype_id = fresh.archetype_id, lifetime_value = fresh.lifetime_value,
-                churn_probability = fresh.churn_probability, origin = fresh.origin
-            FROM unnest($3::text[], $4::text[], $5::text[], $6::float8[], $7::float8[], $8::text[])
-                AS fresh (customer_id, profile, archetype_id, lifetime_value, churn_probability, origin)
+                churn_probability = fresh.churn_probability, origin = fresh.origin,
+                expected_value = fresh.expected_value,
+                facts_version = customers.facts_version + (customers.profile <> fresh.profile)::integer
+            FROM unnest($3::text[], $4::text[], $5::text[], $6::float8[], $7::float8[], $8::text[], $9::float8[],
+                        $10::bigint[])
+                AS fresh (customer_id, profile, archetype_id, lifetime_value, churn_probability, origin, expected_value,
+                          facts_version)
             WHERE customers.tenant_id = $1 AND customers.customer_id = fresh.customer_id
+              AND customers.facts_version = fresh.facts_version
             RETURNING new.customer_id, (old.profile, old.churn_probability, old.origin)
                 IS DISTINCT FROM (new.profile, new.churn_probability, new.origin) AS changed""",
             (
@@ -154,6 +155,8 @@ async def save_profiles(
                 [fresh.lifetime_value for fresh in some],
                 [fresh.churn_probability for fresh in some],
                 [fresh.origin for fresh in some],
+                [fresh.expected_value for fresh in some],
+                [fresh.facts_version for fresh in some],
             ),
         )
         changed += [row.customer_id for row in result if row.changed]
@@ -183,24 +186,27 @@ async def move_members(
     connection: AsyncConnection, tenant_id: UUID, moves: Sequence[tuple[str | None, Archetype | None]]
 ) -> None:
     """Count customers over from an archetype (or none) to another (or none)."""
+    change = Counter(after.archetype_id for _, after in moves if after is not None)
+    change.subtract(before for before, _ in moves if before is not None)
+    segments = {after.archetype_id: dict(after.segments) for _, after in moves if after is not None}
     columns = archetypes.c
-    for before, after in moves:
-        if after is not None:
+    for name, members in change.items():
+        counted = {"member_count": columns.member_count + members}
+        if name in segments:
+            # Entered at 0 where it is new: a count below 0 would be one that was wrong before.
             given = insert(archetypes).values(
                 tenant_id=tenant_id,
-                archetype_id=after.archetype_id,
-                segments=dict(after.segments),
-                member_count=1,
+                archetype_id=name,
+                segments=segments[name],
+                member_count=max(members, 0),
                 population=1,
             )
             await connection.execute(
-                given.on_conflict_do_update(
-                    index_elements=["tenant_id", "archetype_id"], set_={"member_count": columns.member_count + 1}
-                )
+                given.on_conflict_do_update(index_elements=["tenant_id", "archetype_id"], set_=counted)
             )
-        if before is not None:
-            left = update(archetypes).where(columns.tenant_id == tenant_id, columns.archetype_id == before)
-            await connection.execute(left.values(member_count=columns.member_count - 1))
+        else:
+            left = update(archetypes).where(columns.tenant_id == tenant_id, columns.archetype_id == name)
+            await connection.execute(left.values(counted))
     await connection.execute(delete(archetypes).where(columns.tenant_id == tenant_id, columns.member_count <= 0))
     everybody = select(func.sum(columns.member_count)).where(columns.tenant_id == tenant_id).scalar_subquery()
     await connection.execute(update(archetypes).where(columns.tenant_id == tenant_id).values(population=everybody))
@@ -261,6 +267,13 @@ async def email_of(connection: AsyncConnection, tenant_id: UUID, customer_id: st
     return (await connection.execute(chosen)).scalar_one_or_none()
 
 
+async def name_of(connection: AsyncConnection, tenant_id: UUID, customer_id: str) -> str:
+    """Return a customer's name as the shop knows it; empty where it knows none."""
+    columns = customers.c
+    chosen = select(columns.display_name).where(columns.tenant_id == tenant_id, columns.customer_id == customer_id)
+    return await connection.scalar(chosen) or ""
+
+
 async def find_by_email(connection: AsyncConnection, tenant_id: UUID, email: str) -> Contact | None:
     """Return the customer with this address, the one that was set last among several; None when there is none."""
     columns = customers.c
@@ -270,23 +283,6 @@ async def find_by_email(connection: AsyncConnection, tenant_id: UUID, email: str
     newest = chosen.order_by(columns.contact_time.desc(), columns.customer_id).limit(1)
     row = (await connection.execute(newest)).one_or_none()
     return None if row is None else Contact(*row)
-
-
-async def mark_day(connection: AsyncConnection, tenant_id: UUID, today: date) -> None:
-    """Note that the tenant's profiles are those of today."""
-    given = insert(profile_days).values(tenant_id=tenant_id, day=today)
-    await connection.execute(given.on_conflict_do_update(index_elements=["tenant_id"], set_={"day": today}))
-
-
-async def mark_day_if_new(connection: AsyncConnection, tenant_id: UUID, today: date) -> None:
-    """Note that the tenant has profiles from today on; a day that was noted stays."""
-    await connection.execute(insert(profile_days).values(tenant_id=tenant_id, day=today).on_conflict_do_nothing())
-
-
-async def tenants_with_old_profiles(connection: AsyncConnection, today: date, limit: int) -> list[UUID]:
-    """Return tenants whose profiles are older than today, the oldest first; spans tenants."""
-    result = await connection.exec_driver_sql("SELECT tenant_id FROM tenants_with_old_profiles($1, $2)", (today, limit))
-    return [UUID(str(found)) for found in result.scalars()]
 
 
 _CONTACT = [customers.c[name] for name in ("customer_id", "email", "display_name", "contact_time", "phone")]
@@ -310,6 +306,7 @@ def _customer(row: Any, currency: str) -> StoredCustomer:
         product_pairs=row.product_pairs,
         distinct_products=row.distinct_products,
         last_purchase=row.last_purchase,
+        categories=row.categories or (),
     )
     return StoredCustomer(history, row.facts_version, row.archetype_id, row.profile, row.profile_day, row.profile_time)
 
@@ -322,6 +319,7 @@ _NOT_LOADED = {
     "contact_time",
     "lifetime_value",
     "churn_probability",
+    "expected_value",
     "origin",
 }
 _LOADED = [column for column in customers.c if column.name not in _NOT_LOADED]
@@ -397,7 +395,7 @@ SELECT $1::uuid, customer_id, 1, coalesce(order_count, 0), coalesce(priced_order
        coalesce(product_pairs, 0), coalesce(distinct_products, 0), last_purchase
 FROM named LEFT JOIN sums USING (customer_id) LEFT JOIN repeats USING (customer_id)
 LEFT JOIN products USING (customer_id) LEFT JOIN last_purchases USING (customer_id)
-ON CONFLICT (tenant_id, customer_id) DO UPDATE SET facts_version = customers.facts_version + 1,
+ON CONFLICT (tenant_id, customer_id) DO UPDATE SET facts_version = customers.facts_version + 1, profile_day = NULL,
     order_count = excluded.order_count, priced_orders = excluded.priced_orders, purchase_days = excluded.purchase_days,
     first_at = excluded.first_at, last_at = excluded.last_at, spent_minor = excluded.spent_minor,
     returned_minor = excluded.returned_minor, repeat_minor = excluded.repeat_minor,

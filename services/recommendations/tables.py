@@ -43,7 +43,16 @@ def _moment(name: str, *, nullable: bool = False) -> Column[Any]:
 
 outbox = outbox_table(metadata)
 
-shops = Table("shops", metadata, _key("tenant_id"), _text("currency"), _count("model_version"))
+shops = Table(
+    "shops",
+    metadata,
+    _key("tenant_id"),
+    _text("currency"),
+    _count("model_version"),
+    Column("model_held", Boolean, nullable=False),
+    _moment("fit_end_time", nullable=True),
+    _text("fit_verdict"),
+)
 
 models = Table(
     "models",
@@ -52,6 +61,9 @@ models = Table(
     _key("version", Integer),
     Column("model", JSONB, nullable=False),
     _moment("create_time"),
+    Column("figures", JSONB, nullable=False),
+    Column("promoted", Boolean, nullable=False),
+    _text("verdict"),
 )
 
 customers = Table(
@@ -87,6 +99,8 @@ customers = Table(
     Column("lifetime_value", Double),
     Column("churn_probability", Double),
     _text("origin"),
+    Column("expected_value", Double),
+    Column("categories", JSONB),
 )
 
 archetypes = Table(
@@ -289,7 +303,15 @@ advice_leases = Table(
 
 advice_epochs = Table("advice_epochs", metadata, _key("tenant_id"), _count("epoch", BigInteger))
 
-profile_days = Table("profile_days", metadata, _key("tenant_id"), Column("day", Date, nullable=False))
+profile_days = Table(
+    "profile_days",
+    metadata,
+    _key("tenant_id"),
+    Column("day", Date, nullable=False),
+    _moment("fit_time", nullable=True),
+    Column("lease_holder", Uuid),
+    _moment("lease_time", nullable=True),
+)
 
 writing_settings = Table(
     "writing_settings",

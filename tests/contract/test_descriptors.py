@@ -62,9 +62,11 @@ FOR_GOOD = {
     "rapport.crm.v1.WriteService.RetryWrite",
     "rapport.crm.v1.WriteService.SendReply",
     "rapport.recommendations.v1.CustomerService.EraseCustomer",
+    "rapport.recommendations.v1.IdentityService.MergeCustomers",
+    "rapport.recommendations.v1.IdentityService.UndoMerge",
     "rapport.tickets.v1.TicketService.EraseCustomerTickets",
 }
-"""Acts under a scope of daily work that cannot be taken back: erasures, and what a customer is sent."""
+"""Acts under a scope of daily work that are kept: erasures, what a customer is sent, and who was made one with whom."""
 
 
 def methods() -> Iterator[tuple[str, descriptor_pb2.MethodDescriptorProto]]:

@@ -14,11 +14,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import HealthCheck, settings
 from rapport.frontend.v1 import assistant_pb2, assistant_pb2_grpc
 from rapport.recommendations.v1 import (
+    action_policy_service_pb2_grpc,
     change_service_pb2_grpc,
+    currency_service_pb2_grpc,
     customer_service_pb2_grpc,
+    identity_service_pb2_grpc,
     order_pb2,
     order_service_pb2,
     order_service_pb2_grpc,
+    recommendation_service_pb2_grpc,
 )
 from rapport.tickets.v1 import conversation_service_pb2, conversation_service_pb2_grpc
 
@@ -29,9 +33,12 @@ from servicekit.doorbell import Doorbell
 from servicekit.errors import NotFoundError
 from servicekit.identity import caller_tenant
 from servicekit.ids import uuid7
+from servicekit.pages import PageTokens
 from servicekit.server import Registration, RunningServer, start_server
+from services.recommendations import action_servicer, order_servicer
 from services.recommendations.__main__ import registrations
 from services.recommendations.customers import Customers
+from services.recommendations.imports import OrderImports
 from tests.support.servers import DatabaseFor, ServiceDatabase
 from tests.support.tokens import Issuer
 from tests.support.trail import kept_trail
@@ -43,6 +50,7 @@ settings.load_profile("rapport")
 SCOPES = (
     "customers.read",
     "customers.write",
+    "policies.write",
     "recommendations.read",
     "recommendations.write",
     "tickets.read",
@@ -84,6 +92,10 @@ class Tickets(conversation_service_pb2_grpc.ConversationServiceServicer):
         conversation = self._tickets[tenant_id, ticket]
         conversation.messages.add(id=str(uuid7()), from_agent=from_agent, content=text, author_name="Someone")
         conversation.version += 1
+
+    def close(self, tenant_id: UUID, ticket: str) -> None:
+        """Forget a ticket, as an erasure does."""
+        del self._tickets[tenant_id, ticket]
 
     async def GetConversation(  # noqa: N802 - the contract's name
         self,
@@ -128,6 +140,10 @@ class Running:
     customer: Any = field(init=False)
     changes: Any = field(init=False)
     assistant: Any = field(init=False)
+    currencies: Any = field(init=False)
+    identities: Any = field(init=False)
+    policies: Any = field(init=False)
+    recommendations: Any = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the stubs."""
@@ -135,6 +151,10 @@ class Running:
         self.customer = customer_service_pb2_grpc.CustomerServiceStub(self.channel)
         self.changes = change_service_pb2_grpc.ChangeServiceStub(self.channel)
         self.assistant = assistant_pb2_grpc.AssistantStub(self.channel)
+        self.currencies = currency_service_pb2_grpc.CurrencyServiceStub(self.channel)
+        self.identities = identity_service_pb2_grpc.IdentityServiceStub(self.channel)
+        self.policies = action_policy_service_pb2_grpc.ActionPolicyServiceStub(self.channel)
+        self.recommendations = recommendation_service_pb2_grpc.RecommendationServiceStub(self.channel)
 
 
 def line(order_id: str, customer_id: str, when: datetime, **fields: Any) -> order_pb2.OrderLine:
@@ -238,7 +258,12 @@ async def running(recommendations_database: ServiceDatabase, valkey_url: str, is
     )
     customers = Customers(database, doorbell, clock)
     async with open_channel(tickets_server.address) as to_tickets:
-        served = registrations(database, customers, to_tickets, clock)
+        pages = PageTokens(bytes(32))
+        served = (
+            *registrations(database, customers, to_tickets, clock),
+            *order_servicer.registrations(database, customers, OrderImports(database, customers), pages),
+            *action_servicer.registrations(database, customers, to_tickets, pages, clock),
+        )
         server = await start_server(served, trust=issuer.trust, audit=kept_trail()[0])
         async with open_channel(server.address) as channel:
             yield Running(database, customers, tickets, tickets_server, clock, doorbell, channel)

@@ -29,13 +29,19 @@ _FUNCTIONS = {
     # Everything that a read of a ticket's advice needs, in one round trip and one snapshot.
     "standing_advice(uuid, uuid, text)": """
 CREATE FUNCTION recommendations.standing_advice(tenant uuid, ticket uuid, customer text)
-RETURNS TABLE (facts_version bigint, epoch bigint, advice jsonb, ticks jsonb)
+RETURNS TABLE (survivor text, facts_version bigint, epoch bigint, advice jsonb, ticks jsonb)
 LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    person text;
 BEGIN
     PERFORM set_config('rapport.tenant_id', tenant::text, true);
+    SELECT link.survivor_id INTO person FROM recommendations.customer_links AS link
+        WHERE link.tenant_id = tenant AND link.customer_id = customer;
+    person := coalesce(person, customer);
     RETURN QUERY SELECT
+        person,
         coalesce((SELECT known.facts_version FROM recommendations.customers AS known
-                  WHERE known.tenant_id = tenant AND known.customer_id = customer), 0),
+                  WHERE known.tenant_id = tenant AND known.customer_id = person), 0),
         coalesce((SELECT one.epoch FROM recommendations.advice_epochs AS one WHERE one.tenant_id = tenant), 0),
         (SELECT coalesce(jsonb_agg(to_jsonb(one)), '[]') FROM recommendations.advice AS one
          WHERE one.tenant_id = tenant AND one.ticket_id = ticket),
@@ -49,7 +55,9 @@ LANGUAGE plpgsql SET search_path = '' AS $$
 BEGIN
     PERFORM set_config('rapport.tenant_id', tenant::text, true);
     RETURN QUERY SELECT known.profile, known.profile_day FROM recommendations.customers AS known
-        WHERE known.tenant_id = tenant AND known.customer_id = customer;
+        WHERE known.tenant_id = tenant AND known.customer_id = coalesce(
+            (SELECT link.survivor_id FROM recommendations.customer_links AS link
+             WHERE link.tenant_id = tenant AND link.customer_id = customer), customer);
 END $$""",
 }
 

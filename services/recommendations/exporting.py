@@ -1,0 +1,103 @@
+"""Everything that is kept of a customer, as lines of JSON, in pieces of a bounded size."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from servicekit.database import Database
+from services.recommendations import advice_store, order_listing
+from services.recommendations.customers import Customers
+from services.recommendations.order_listing import OrderFilter
+from services.recommendations.people import People
+from services.recommendations.tables import advice_history, completed_actions, customers
+
+_ORDERS_AT_ONCE = 200
+_PIECE = 256 * 1024
+"""About how many bytes are sent at once."""
+
+_NOT_EXPORTED = {"tenant_id", "profile"}
+
+
+class Exporting:
+    """Exports customers of all tenants."""
+
+    def __init__(self, database: Database, customers: Customers, people: People) -> None:
+        self._database = database
+        self._customers = customers
+        self._people = people
+
+    async def export(self, tenant_id: UUID, customer_id: str, tickets: Sequence[UUID]) -> AsyncIterator[bytes]:
+        """Yield lines of JSON, {"kind": …, "value": …} each, whole lines in a piece.
+
+        Raises:
+            CustomerNotFoundError: nothing is known under this id.
+        """
+        held: list[bytes] = []
+        size = 0
+        async for kind, value in self._records(tenant_id, customer_id, tickets):
+            line = orjson.dumps({"kind": kind, "value": value}, default=str) + b"\n"
+            held.append(line)
+            size += len(line)
+            if size > _PIECE:
+                yield b"".join(held)
+                held, size = [], 0
+        yield b"".join(held)
+
+    async def _records(
+        self, tenant_id: UUID, customer_id: str, tickets: Sequence[UUID]
+    ) -> AsyncIterator[tuple[str, Any]]:
+        person = await self._people.describe(tenant_id, customer_id)
+        ids = {"customer_id": person.customer_id, "customer_ids": list(person.customer_ids)}
+        yield "customer", ids
+        for identity in person.identities:
+            yield "identity", {**asdict(identity.identity), "source": identity.source, "since": identity.create_time}
+        for merge in person.merges:
+            yield "merge", asdict(merge)
+        for known in (await self._customers.find(tenant_id, [person.customer_id])).values():
+            yield "profile", known.profile
+        async with self._database.tenant(tenant_id) as connection:
+            for row in await _rows(connection, tenant_id, person.customer_ids):
+                yield "contact_and_history", row
+        async for order in self._orders(tenant_id, person.customer_id):
+            yield "order", order
+        async with self._database.tenant(tenant_id) as connection:
+            async for kind, value in _advice(connection, tenant_id, tickets):
+                yield kind, value
+
+    async def _orders(self, tenant_id: UUID, customer_id: str) -> AsyncIterator[dict[str, Any]]:
+        """Yield a customer's orders, page by page, so that nobody has to hold 50,000 of them."""
+        after: tuple[datetime, str] | None = None
+        while True:
+            async with self._database.tenant(tenant_id) as connection:
+                page = await order_listing.find_orders(
+                    connection, tenant_id, customer_id, OrderFilter(), _ORDERS_AT_ONCE, after=after
+                )
+            for order in page:
+                yield asdict(order)
+            if len(page) < _ORDERS_AT_ONCE:
+                return
+            after = page[-1].order_time, page[-1].order_id
+
+
+async def _rows(connection: AsyncConnection, tenant_id: UUID, ids: Sequence[str]) -> list[dict[str, Any]]:
+    columns = [column for column in customers.c if column.name not in _NOT_EXPORTED]
+    chosen = select(*columns).where(customers.c.tenant_id == tenant_id, customers.c.customer_id.in_(list(ids)))
+    return [dict(row) for row in (await connection.execute(chosen)).mappings()]
+
+
+async def _advice(
+    connection: AsyncConnection, tenant_id: UUID, tickets: Sequence[UUID]
+) -> AsyncIterator[tuple[str, Any]]:
+    for one in await advice_store.load(connection, tenant_id, tickets):
+        yield "advice", asdict(one)
+    for kind, table in (("advice_history", advice_history), ("completed_action", completed_actions)):
+        columns = [column for column in table.c if column.name != "tenant_id"]
+        chosen = select(*columns).where(table.c.tenant_id == tenant_id, table.c.ticket_id.in_(list(tickets)))
+        for row in (await connection.execute(chosen)).mappings():
+            yield kind, dict(row)

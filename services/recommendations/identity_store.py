@@ -1,0 +1,408 @@
+"""The SQL of who is who: stated ids, merges, and what follows from them for orders.
+
+The statements run on a transaction that is bound to the tenant; they say the tenant as well, so that they use its keys.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.recommendations.identities import MOST_HOLDERS, Evidence, Identity, Stated
+
+PERSON, EVIDENCE = "person", "evidence"
+
+_MOST_CONNECTED = 500
+_MOST_SEEN = 2 * MOST_HOLDERS
+"""How many holders of an id are looked at: more than may be, to see those who were joined when they were fewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """A statement that two ids are one customer; it stands while `undo_time` is None."""
+
+    merge_id: UUID
+    customer_id: str
+    survivor_id: str
+    origin: str
+    evidence: tuple[Evidence, ...]
+    principal: str
+    create_time: datetime
+    undo_time: datetime | None = None
+    undo_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """Some customers with all that connects them: what is stated, who survives now, and the merges that stand."""
+
+    stated: Stated
+    survivors: Mapping[str, str]
+    merges: Mapping[str, Merge]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredIdentity:
+    """A stable id as stated, and how many customers are known by it."""
+
+    identity: Identity
+    source: str
+    create_time: datetime
+    customer_count: int
+
+
+async def survivors(connection: AsyncConnection, tenant_id: UUID, customer_ids: Collection[str]) -> dict[str, str]:
+    """Return the surviving customer of each id: itself where it was not merged."""
+    result = await connection.exec_driver_sql(
+        "SELECT customer_id, survivor_id FROM customer_links WHERE tenant_id = $1 AND customer_id = ANY ($2::text[])",
+        (tenant_id, list(customer_ids)),
+    )
+    merged = {row.customer_id: row.survivor_id for row in result}
+    return {customer: merged.get(customer, customer) for customer in customer_ids}
+
+
+async def merged_into(connection: AsyncConnection, tenant_id: UUID, survivor_ids: Collection[str]) -> list[str]:
+    """Return the ids that answer with one of these customers."""
+    result = await connection.exec_driver_sql(
+        "SELECT customer_id FROM customer_links WHERE tenant_id = $1 AND survivor_id = ANY ($2::text[])",
+        (tenant_id, list(survivor_ids)),
+    )
+    return sorted(result.scalars(), key=lambda one: (len(one), one))
+
+
+async def is_stated(connection: AsyncConnection, tenant_id: UUID, customer_id: str) -> bool:
+    """Tell whether anything is known under an id: a customer, a stated id, or a merge that stands."""
+    result = await connection.exec_driver_sql(
+        """
+        SELECT EXISTS (SELECT FROM customers WHERE tenant_id = $1 AND customer_id = $2)
+            OR EXISTS (SELECT FROM customer_identities WHERE tenant_id = $1 AND customer_id = $2)
+            OR EXISTS (SELECT FROM customer_links WHERE tenant_id = $1 AND customer_id = $2)""",
+        (tenant_id, customer_id),
+    )
+    return bool(result.scalar_one())
+
+
+async def state(
+    connection: AsyncConnection,
+    tenant_id: UUID,
+    customer_id: str,
+    source: str,
+    identities: Collection[Identity],
+    *,
+    instead: Sequence[str] = (),
+) -> list[Identity]:
+    """Keep ids of a customer; of the kinds `instead` those go that the source stated before. Return what went."""
+    keep = [(one.kind, one.value) for one in identities]
+    result = await connection.exec_driver_sql(
+        """
+        DELETE FROM customer_identities AS stated
+        WHERE tenant_id = $1 AND customer_id = $2 AND source = $3 AND kind = ANY ($4::text[])
+          AND NOT EXISTS (SELECT FROM unnest($5::text[], $6::text[]) AS kept (kind, value)
+                          WHERE kept.kind = stated.kind AND kept.value = stated.value)
+        RETURNING kind, value""",
+        (tenant_id, customer_id, source, list(instead), [kind for kind, _ in keep], [value for _, value in keep]),
+    )
+    gone = [Identity(row.kind, row.value) for row in result]
+    await connection.exec_driver_sql(
+        """
+        INSERT INTO customer_identities (tenant_id, customer_id, kind, value, source)
+        SELECT $1, $2, kind, value, $3 FROM unnest($4::text[], $5::text[]) AS stated (kind, value)
+        ON CONFLICT DO NOTHING""",
+        (tenant_id, customer_id, source, [kind for kind, _ in keep], [value for _, value in keep]),
+    )
+    return gone
+
+
+async def list_identities(
+    connection: AsyncConnection, tenant_id: UUID, customer_ids: Sequence[str], limit: int
+) -> list[StoredIdentity]:
+    """Return the ids by which customers are known, each with how many are known by it."""
+    result = await connection.exec_driver_sql(
+        """
+        SELECT kind, value, source, min(create_time) AS create_time, (
+            SELECT count(DISTINCT customer_id) FROM customer_identities AS held
+            WHERE held.tenant_id = $1 AND held.kind = stated.kind AND held.value = stated.value) AS customer_count
+        FROM customer_identities AS stated WHERE tenant_id = $1 AND customer_id = ANY ($2::text[])
+        GROUP BY kind, value, source ORDER BY kind, value, source LIMIT $3""",
+        (tenant_id, list(customer_ids), limit),
+    )
+    return [
+        StoredIdentity(Identity(row.kind, row.value), row.source, row.create_time, row.customer_count) for row in result
+    ]
+
+
+async def load_connected(
+    connection: AsyncConnection, tenant_id: UUID, customer_ids: Iterable[str], identities: Iterable[Identity] = ()
+) -> Connected | None:
+    """Return whoever is connected to these customers or ids by anything that is stated; None when they are too many."""
+    reached: set[str] = set()
+    held: dict[str, set[Identity]] = defaultdict(set)
+    common: set[Identity] = set()
+    seen: set[Identity] = set()
+    links: dict[str, str] = {}
+    merges: dict[str, Merge] = {}
+    frontier, fresh = set(customer_ids), set(identities)
+    while frontier or fresh:
+        reached |= frontier
+        if len(reached) > _MOST_CONNECTED:
+            return None
+        ends = await _joined(connection, tenant_id, frontier, links, merges)
+        for customer, identity in await _identities(connection, tenant_id, frontier):
+            held[customer].add(identity)
+            fresh.add(identity)
+        holders = await _holders(connection, tenant_id, fresh - seen)
+        seen |= fresh
+        fresh = set()
+        for identity, found in holders.items():
+            if len(found) > _MOST_SEEN:
+                common.add(identity)
+            else:
+                ends |= found
+        frontier = ends - reached
+    stated = Stated(
+        {customer: frozenset(known - common) for customer, known in held.items()},
+        {merge.customer_id: merge.survivor_id for merge in merges.values() if merge.origin == PERSON},
+        await _apart(connection, tenant_id, reached),
+        frozenset(await with_rows(connection, tenant_id, reached)),
+    )
+    return Connected(stated, {customer: links.get(customer, customer) for customer in reached}, merges)
+
+
+async def _joined(
+    connection: AsyncConnection,
+    tenant_id: UUID,
+    customer_ids: Collection[str],
+    links: dict[str, str],
+    merges: dict[str, Merge],
+) -> set[str]:
+    """Add the links and the standing merges of customers to what was found, and return whom they lead to."""
+    ends: set[str] = set()
+    result = await connection.exec_driver_sql(
+        """
+        SELECT customer_id, survivor_id FROM customer_links
+        WHERE tenant_id = $1 AND (customer_id = ANY ($2::text[]) OR survivor_id = ANY ($2::text[]))""",
+        (tenant_id, list(customer_ids)),
+    )
+    for row in result:
+        links[row.customer_id] = row.survivor_id
+        ends |= {row.customer_id, row.survivor_id}
+    for merge in await list_merges(connection, tenant_id, customer_ids, standing=True):
+        merges[merge.customer_id] = merge
+        ends |= {merge.customer_id, merge.survivor_id}
+    return ends
+
+
+async def _identities(
+    connection: AsyncConnection, tenant_id: UUID, customer_ids: Collection[str]
+) -> list[tuple[str, Identity]]:
+    result = await connection.exec_driver_sql(
+        "SELECT customer_id, kind, value FROM customer_identities WHERE tenant_id = $1 AND customer_id = ANY ($2)",
+        (tenant_id, list(customer_ids)),
+    )
+    return [(row.customer_id, Identity(row.kind, row.value)) for row in result]
+
+
+async def _holders(
+    connection: AsyncConnection, tenant_id: UUID, identities: Collection[Identity]
+) -> dict[Identity, set[str]]:
+    """Return who is known by ids; of an id that is too common one more than are looked at."""
+    result = await connection.exec_driver_sql(
+        """
+        SELECT kind, value, customer_id FROM unnest($2::text[], $3::text[]) AS wanted (kind, value)
+        CROSS JOIN LATERAL (
+            SELECT DISTINCT customer_id FROM customer_identities AS held
+            WHERE held.tenant_id = $1 AND held.kind = wanted.kind AND held.value = wanted.value LIMIT $4) AS holder""",
+        (tenant_id, [one.kind for one in identities], [one.value for one in identities], _MOST_SEEN + 1),
+    )
+    found: dict[Identity, set[str]] = defaultdict(set)
+    for row in result:
+        found[Identity(row.kind, row.value)].add(row.customer_id)
+    return found
+
+
+async def _apart(connection: AsyncConnection, tenant_id: UUID, customer_ids: Collection[str]) -> frozenset[str]:
+    result = await connection.exec_driver_sql(
+        "SELECT customer_id FROM customers_apart WHERE tenant_id = $1 AND customer_id = ANY ($2::text[])",
+        (tenant_id, list(customer_ids)),
+    )
+    return frozenset(result.scalars())
+
+
+async def keep_apart(connection: AsyncConnection, tenant_id: UUID, customer_id: str, *, apart: bool) -> None:
+    """Let only people join a customer, or (False) evidence again."""
+    await connection.exec_driver_sql(
+        "INSERT INTO customers_apart (tenant_id, customer_id) VALUES ($1, $2) ON CONFLICT DO NOTHING"
+        if apart
+        else "DELETE FROM customers_apart WHERE tenant_id = $1 AND customer_id = $2",
+        (tenant_id, customer_id),
+    )
+
+
+async def add_merge(connection: AsyncConnection, tenant_id: UUID, merge: Merge) -> None:
+    """Keep a merge; none of the same customer may stand."""
+    evidence = orjson.dumps([asdict(one) for one in merge.evidence]).decode()
+    await connection.exec_driver_sql(
+        """
+        INSERT INTO customer_merges (tenant_id, merge_id, customer_id, survivor_id, origin, evidence, principal,
+                                     create_time) VALUES ($1, $2, $3, $4, $5, $6::text::jsonb, $7, $8)""",
+        (
+            tenant_id,
+            merge.merge_id,
+            merge.customer_id,
+            merge.survivor_id,
+            merge.origin,
+            evidence,
+            merge.principal,
+            merge.create_time,
+        ),
+    )
+
+
+async def end_merge(connection: AsyncConnection, tenant_id: UUID, merge_id: UUID, why: str, now: datetime) -> None:
+    """Let a merge stand no longer."""
+    await connection.exec_driver_sql(
+        """
+        UPDATE customer_merges SET undo_time = $3, undo_reason = $4
+        WHERE tenant_id = $1 AND merge_id = $2 AND undo_time IS NULL""",
+        (tenant_id, merge_id, now, why),
+    )
+
+
+async def find_merge(connection: AsyncConnection, tenant_id: UUID, merge_id: UUID) -> Merge | None:
+    """Return a merge, whether it stands or not."""
+    result = await connection.exec_driver_sql(
+        f"SELECT {_MERGE} FROM customer_merges WHERE tenant_id = $1 AND merge_id = $2",  # noqa: S608 - our own columns
+        (tenant_id, merge_id),
+    )
+    row = result.one_or_none()
+    return None if row is None else _merge(row)
+
+
+async def list_merges(
+    connection: AsyncConnection,
+    tenant_id: UUID,
+    customer_ids: Collection[str],
+    *,
+    standing: bool = False,
+    limit: int = 10_000,
+) -> list[Merge]:
+    """Return the merges that name one of these customers, newest first."""
+    result = await connection.exec_driver_sql(
+        f"""
+        SELECT {_MERGE} FROM customer_merges
+        WHERE tenant_id = $1 AND (customer_id = ANY ($2::text[]) OR survivor_id = ANY ($2::text[]))
+          AND (undo_time IS NULL OR NOT $3) ORDER BY create_time DESC, merge_id DESC LIMIT $4""",  # noqa: S608 - our own columns
+        (tenant_id, list(customer_ids), standing, limit),
+    )
+    return [_merge(row) for row in result]
+
+
+async def link(connection: AsyncConnection, tenant_id: UUID, changes: Mapping[str, tuple[str, str]]) -> None:
+    """Let customers answer with others than before, and move the orders that came in under their ids.
+
+    `changes` is by customer: with whom it answered until now, and with whom from now on (itself: with nobody else).
+    """
+    customers = list(changes)
+    before, after = ([pair[place] for pair in changes.values()] for place in (0, 1))
+    await connection.exec_driver_sql(
+        "DELETE FROM customer_links WHERE tenant_id = $1 AND customer_id = ANY ($2::text[])", (tenant_id, customers)
+    )
+    await connection.exec_driver_sql(
+        """
+        INSERT INTO customer_links (tenant_id, customer_id, survivor_id)
+        SELECT $1, customer_id, survivor_id FROM unnest($2::text[], $3::text[]) AS link (customer_id, survivor_id)
+        WHERE survivor_id <> customer_id""",
+        (tenant_id, customers, after),
+    )
+    await connection.exec_driver_sql(
+        """
+        UPDATE orders SET customer_id = moved.after, source_customer_id = nullif(moved.customer_id, moved.after)
+        FROM unnest($2::text[], $3::text[], $4::text[]) AS moved (customer_id, before, after)
+        WHERE orders.tenant_id = $1 AND orders.customer_id = moved.before
+          AND coalesce(orders.source_customer_id, orders.customer_id) = moved.customer_id""",
+        (tenant_id, customers, before, after),
+    )
+    everybody = sorted({*customers, *before, *after})
+    # What was said to anybody of them is out of date, whichever id it was said about.
+    await connection.exec_driver_sql(
+        """
+        UPDATE customers SET facts_version = 1 + (
+            SELECT max(facts_version) FROM customers WHERE tenant_id = $1 AND customer_id = ANY ($2::text[]))
+        WHERE tenant_id = $1 AND customer_id = ANY ($2::text[])""",
+        (tenant_id, everybody),
+    )
+
+
+async def with_rows(connection: AsyncConnection, tenant_id: UUID, customer_ids: Collection[str]) -> list[str]:
+    """Return those who have a contact or orders of their own."""
+    result = await connection.exec_driver_sql(
+        "SELECT customer_id FROM customers WHERE tenant_id = $1 AND customer_id = ANY ($2::text[])",
+        (tenant_id, list(customer_ids)),
+    )
+    return list(result.scalars())
+
+
+async def make_known(connection: AsyncConnection, tenant_id: UUID, customer_ids: Collection[str]) -> list[str]:
+    """Make the rows of customers who have orders of their own now; return the new ones of whom an id is stated."""
+    result = await connection.exec_driver_sql(
+        """
+        WITH made AS (
+            INSERT INTO customers (tenant_id, customer_id) SELECT $1, unnest($2::text[])
+            ON CONFLICT DO NOTHING RETURNING customer_id)
+        SELECT customer_id FROM made
+        WHERE EXISTS (SELECT FROM customer_identities AS stated
+                      WHERE stated.tenant_id = $1 AND stated.customer_id = made.customer_id)""",
+        (tenant_id, list(customer_ids)),
+    )
+    return list(result.scalars())
+
+
+async def erase(connection: AsyncConnection, tenant_id: UUID, customer_ids: Collection[str]) -> list[Identity]:
+    """Remove what is stated about customers, their links and every merge that names them; return the ids they had."""
+    arguments = (tenant_id, list(customer_ids))
+    result = await connection.exec_driver_sql(
+        "DELETE FROM customer_identities WHERE tenant_id = $1 AND customer_id = ANY ($2::text[]) RETURNING kind, value",
+        arguments,
+    )
+    gone = [Identity(row.kind, row.value) for row in result]
+    await connection.exec_driver_sql(
+        "DELETE FROM customers_apart WHERE tenant_id = $1 AND customer_id = ANY ($2::text[])", arguments
+    )
+    await connection.exec_driver_sql(
+        """
+        DELETE FROM customer_links
+        WHERE tenant_id = $1 AND (customer_id = ANY ($2::text[]) OR survivor_id = ANY ($2::text[]))""",
+        arguments,
+    )
+    await connection.exec_driver_sql(
+        """
+        DELETE FROM customer_merges
+        WHERE tenant_id = $1 AND (customer_id = ANY ($2::text[]) OR survivor_id = ANY ($2::text[]) OR EXISTS (
+            SELECT FROM jsonb_array_elements(evidence) AS one WHERE one -> 'shared_with' ?| $2::text[]))""",
+        arguments,
+    )
+    return gone
+
+
+_MERGE = "merge_id, customer_id, survivor_id, origin, evidence, principal, create_time, undo_time, undo_reason"
+
+
+def _merge(row: Any) -> Merge:
+    # A statement in plain SQL answers JSON as text.
+    evidence = orjson.loads(row.evidence) if isinstance(row.evidence, str) else row.evidence
+    return Merge(
+        UUID(str(row.merge_id)),
+        row.customer_id,
+        row.survivor_id,
+        row.origin,
+        tuple(Evidence(one["kind"], one["value"], tuple(one["shared_with"])) for one in evidence),
+        row.principal,
+        row.create_time,
+        row.undo_time,
+        row.undo_reason,
+    )
