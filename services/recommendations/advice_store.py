@@ -50,8 +50,12 @@ class StoredAdvice:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How things stand with a ticket's advice, and what it must rest on to be up to date."""
+    """How things stand with a ticket's advice, and what it must rest on to be up to date.
 
+    `customer_id` is the customer whom the ticket's one was merged into, or that one itself.
+    """
+
+    customer_id: str
     facts_version: int
     epoch: int
     advice: Mapping[str, StoredAdvice]
@@ -60,11 +64,11 @@ class Standing:
 
 async def standing(database: Database, tenant_id: UUID, ticket_id: UUID, customer_id: str) -> Standing:
     """Return how things stand, in one round trip."""
-    query = "SELECT facts_version, epoch, advice, ticks FROM standing_advice($1, $2, $3)"
+    query = "SELECT survivor, facts_version, epoch, advice, ticks FROM standing_advice($1, $2, $3)"
     (row,) = await database.fetch(query, tenant_id, ticket_id, customer_id)
     found = [_stored(values) for values in orjson.loads(row["advice"])]
     ticks = {(ticket_id, code): datetime.fromisoformat(when) for code, when in orjson.loads(row["ticks"]).items()}
-    return Standing(row["facts_version"], row["epoch"], {one.kind: one for one in found}, ticks)
+    return Standing(row["survivor"], row["facts_version"], row["epoch"], {one.kind: one for one in found}, ticks)
 
 
 def _stored(values: dict[str, Any]) -> StoredAdvice:

@@ -67,7 +67,7 @@ class _Asked:
     @property
     def grounds(self) -> str:
         """A digest of what an answer must rest on to be up to date, besides the conversation."""
-        parts = (self.conversation.customer_id, str(self.standing.facts_version), str(self.standing.epoch))
+        parts = (self.standing.customer_id, str(self.standing.facts_version), str(self.standing.epoch))
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
     def rests(self, answer: StoredAdvice) -> bool:
@@ -264,8 +264,7 @@ class Advising:
         if await self._moved_on(asked):
             return False
         if current is not None and _same(current, made):
-            same = {"facts_version": made.facts_version, "grounds": made.grounds, "check_time": made.check_time}
-            return await self._answers.confirm(lease, replace(current, **same))
+            return await self._answers.confirm(lease, replace(made, id=current.id))
         return await self._answers.keep(lease, made)
 
     async def _write(self, tenant_id: UUID, asked: _Asked, wish: Wish, places: Sequence[int]) -> StoredAdvice:

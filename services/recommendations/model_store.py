@@ -10,6 +10,7 @@ from sqlalchemy import delete, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.recommendations import advice_store
 from services.recommendations.model import Model
 from services.recommendations.tables import models, profile_days, shops
 from services.recommendations.trials import Outcome
@@ -91,6 +92,7 @@ async def finish_fit(
         await connection.execute(insert(models).values(tenant_id=tenant_id, **kept, **worth))
         if promoted:
             shop["model_version"] = made.version
+            await advice_store.outdate(connection, tenant_id)
     await connection.execute(update(shops).where(shops.c.tenant_id == tenant_id).values(shop))
     await connection.execute(
         update(profile_days).where(profile_days.c.tenant_id == tenant_id).values(fit_time=next_fit)
@@ -106,6 +108,7 @@ async def serve(connection: AsyncConnection, tenant_id: UUID, version: int, *, h
     await connection.execute(
         update(shops).where(shops.c.tenant_id == tenant_id).values(model_version=version, model_held=held)
     )
+    await advice_store.outdate(connection, tenant_id)
 
 
 async def let_newer_serve(connection: AsyncConnection, tenant_id: UUID) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 from servicekit.database import Database
 from servicekit.errors import FieldViolation
 from servicekit.etag import EtagMismatchError, etag, require
-from services.recommendations import writing_store
+from services.recommendations import advice_store, writing_store
 from services.recommendations.customers import Clock, utc_now
 from services.recommendations.errors import WritingBudgetMissingError, WritingModelUnknownError
 from services.recommendations.writers.models import Model, Models
@@ -54,6 +54,8 @@ class WritingDesk:
             known = await writing_store.settings(connection, tenant_id)
             require(expected, self._shown(known).etag)
             stored = await writing_store.put_settings(connection, tenant_id, wanted, seen=known.revision)
+            if stored is not None:
+                await advice_store.outdate(connection, tenant_id)
         if stored is None:
             raise EtagMismatchError("It has changed in between; read it again.")
         return self._shown(stored)
