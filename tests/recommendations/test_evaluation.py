@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from services.recommendations import model
 from services.recommendations.activity import cut, spent_within
 from services.recommendations.evaluation import metrics
-from services.recommendations.evaluation.judging import Log, LogsUnfitError, judged, ndcg
+from services.recommendations.evaluation.judging import Log, LogsUnfitError, judged
+from services.recommendations.products.quality import ndcg
 
 BITS = st.lists(st.booleans(), min_size=2, max_size=40)
 

@@ -16,9 +16,9 @@ from services.recommendations.evaluation import metrics
 from services.recommendations.evaluation.metrics import Measured, mean_of, measured
 from services.recommendations.products.neighbours import as_floats, itemknn, neighbours
 from services.recommendations.products.purchases import Floats, Integers, Purchases, purchases
+from services.recommendations.products.quality import ndcg
 from services.recommendations.products.ranking import scores
 
-BEST = 10
 MOST_ASKED = 20_000
 """How many customers product rankings are judged by at most; which ones is drawn with a fixed seed."""
 ITEMKNN_KEPT = 100
@@ -166,17 +166,6 @@ def _rankings(known: Purchases) -> Mapping[str, Callable[[Integers, bool], Float
         "baseline_buy_again_ndcg10": buy_again,
         "baseline_itemknn_ndcg10": lambda rows, _again: as_floats(matrix[rows] @ cosine),
     }
-
-
-def ndcg(guess: Floats, relevant: "npt.NDArray[np.bool_]") -> Floats:
-    """Return NDCG@10 of each row that has anything relevant; equal scores stand in the order of their columns."""
-    asked = relevant.any(axis=1)
-    guess, relevant = guess[asked], relevant[asked]
-    best = np.argsort(-guess, axis=1, kind="stable")[:, :BEST]
-    discount = 1.0 / np.log2(np.arange(2, best.shape[1] + 2))
-    gained = (np.take_along_axis(relevant, best, axis=1) * discount).sum(axis=1)
-    possible = np.cumsum(discount)[np.minimum(relevant.sum(axis=1), discount.size) - 1]
-    return np.asarray(gained / possible)
 
 
 def _mean(found: Sequence[Floats]) -> Measured:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import sparse
 
-from services.recommendations.evaluation.judging import ndcg
 from services.recommendations.products.model import ProductModel, of_weights
 from services.recommendations.products.neighbours import as_floats, neighbours
 from services.recommendations.products.purchases import Floats, Integers, Purchases, Texts, numbered
+from services.recommendations.products.quality import ndcg
 from services.recommendations.products.ranking import scores
 
 HELD_BACK_DAYS = 30
