@@ -19,7 +19,7 @@ from services.recommendations.errors import (
     ActionPolicyNotFoundError,
     TicketNotFoundError,
 )
-from services.recommendations.policy_file import PolicyFileError
+from services.recommendations.policy_file import PolicyFileError, Problem
 from services.recommendations.situations import Situations
 
 _AT_ONCE = 8
@@ -88,17 +88,23 @@ class ActionDesk:
             raise ActionPolicyNotFoundError(number)
         return _shown(tenant_id, found, newest)
 
-    async def list(self, tenant_id: UUID, before: int | None, limit: int) -> list[Shown]:
+    async def versions(self, tenant_id: UUID, before: int | None, limit: int) -> list[Shown]:
         """Return versions older than `before`, newest first."""
         async with self._database.tenant(tenant_id) as connection:
             newest = (await action_store.versions(connection, tenant_id, limit=1))[0]
             found = await action_store.versions(connection, tenant_id, before=before, limit=limit)
         return [_shown(tenant_id, version, newest) for version in found]
 
-    async def set(
-        self, tenant_id: UUID, principal: str, document: str, expected: str, reason: str, *, validate_only: bool
-    ) -> Shown:
-        """Make a new version of a YAML file, or only look whether it could be one.
+    async def check(self, document: str) -> list[Problem]:
+        """Return what is wrong with a YAML file; nothing when it could be a policy."""
+        try:
+            await asyncio.to_thread(policy_file.read, document)
+        except PolicyFileError as error:
+            return error.problems
+        return []
+
+    async def set(self, tenant_id: UUID, principal: str, document: str, expected: str, reason: str) -> Shown:
+        """Make a new version of a YAML file.
 
         Raises:
             ActionPolicyInvalidError: the file is wrong or contradicts itself.
@@ -106,7 +112,7 @@ class ActionDesk:
         """
         read = await _read(document)
         made = Version(read, document, principal, reason, self._clock())
-        return await self._add(tenant_id, made, expected, validate_only=validate_only)
+        return await self._add(tenant_id, made, expected)
 
     async def roll_back(self, tenant_id: UUID, principal: str, number: int, expected: str, reason: str) -> Shown:
         """Make a new version that decides as an earlier one did.
@@ -151,17 +157,16 @@ class ActionDesk:
         before, after = (actions.decide(situation.case, policy, situation.given) for policy in (now, new))
         return Compared(ticket_id, before, after)
 
-    async def _add(self, tenant_id: UUID, made: Version, expected: str, *, validate_only: bool = False) -> Shown:
+    async def _add(self, tenant_id: UUID, made: Version, expected: str) -> Shown:
         """Add a version after the newest one; all advice of the tenant is out of date with it."""
         async with self._database.tenant(tenant_id) as connection:
             await action_store.lock_versions(connection, tenant_id)
             newest = (await action_store.versions(connection, tenant_id, limit=1))[0]
             require(expected, _etag(tenant_id, newest))
             added = replace(made, policy=replace(made.policy, version=newest.policy.version + 1))
-            if not validate_only:
-                await action_store.add(connection, tenant_id, added)
-                await advice_store.outdate(connection, tenant_id)
-        return _shown(tenant_id, added, newest if validate_only else added)
+            await action_store.add(connection, tenant_id, added)
+            await advice_store.outdate(connection, tenant_id)
+        return _shown(tenant_id, added, added)
 
 
 def uses(decisions: Iterable[Decision]) -> dict[str, Use]:
@@ -189,7 +194,7 @@ async def _read(document: str) -> ActionPolicy:
             for problem in error.problems
         ]
         raise ActionPolicyInvalidError(
-            "The policy file cannot be taken.",
+            f"The policy file cannot be taken: {len(violations)} things are wrong with it.",
             metadata={"problems": str(len(violations))},
             violations=violations,
         ) from error

@@ -75,7 +75,7 @@ class ActionPolicyServicer(action_policy_service_pb2_grpc.ActionPolicyServiceSer
         """List the versions, newest first."""
         scope, size = (caller_tenant(), "action_policies"), page_size(request.page_size)
         before = self._tokens.open(request.page_token, scope=scope)["version"] if request.page_token else None
-        found = await self._desk.list(caller_tenant(), before, size + 1)
+        found = await self._desk.versions(caller_tenant(), before, size + 1)
         token = ""
         if len(found) > size:
             token = self._tokens.seal({"version": found[size - 1].version.policy.version}, scope=scope)
@@ -83,10 +83,23 @@ class ActionPolicyServicer(action_policy_service_pb2_grpc.ActionPolicyServiceSer
             action_policies=[_policy(shown) for shown in found[:size]], next_page_token=token
         )
 
+    async def CheckActionPolicy(
+        self, request: action_policy_service_pb2.CheckActionPolicyRequest, _context: Context
+    ) -> action_policy_service_pb2.CheckActionPolicyResponse:
+        """Tell what is wrong with a file."""
+        return action_policy_service_pb2.CheckActionPolicyResponse(
+            problems=[
+                action_policy_service_pb2.PolicyProblem(
+                    line=problem.line, field=problem.field, description=problem.text
+                )
+                for problem in await self._desk.check(request.document)
+            ]
+        )
+
     async def SetActionPolicy(
         self, request: action_policy_service_pb2.SetActionPolicyRequest, _context: Context
     ) -> action_policy_pb2.ActionPolicy:
-        """Make a new version, or only check a file."""
+        """Make a new version."""
         return _policy(
             await self._desk.set(
                 caller_tenant(),
@@ -94,7 +107,6 @@ class ActionPolicyServicer(action_policy_service_pb2_grpc.ActionPolicyServiceSer
                 request.document,
                 request.etag,
                 request.reason,
-                validate_only=request.validate_only,
             )
         )
 

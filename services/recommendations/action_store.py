@@ -237,13 +237,15 @@ async def _facts_changed(connection: AsyncConnection, tenant_id: UUID, customer_
     )
 
 
-async def erase_grants(connection: AsyncConnection, tenant_id: UUID, customer_id: str, tickets: Sequence[UUID]) -> None:
-    """Forget what a customer was given, and what was given on these tickets."""
+async def erase_grants(
+    connection: AsyncConnection, tenant_id: UUID, customer_ids: Sequence[str], tickets: Sequence[UUID]
+) -> None:
+    """Forget what customers were given, and what was given on these tickets."""
     columns = action_grants.c
     await connection.execute(
         delete(action_grants).where(
             columns.tenant_id == tenant_id,
-            or_(_same_person(tenant_id, customer_id), columns.ticket_id.in_(list(tickets))),
+            or_(columns.customer_id.in_(list(customer_ids)), columns.ticket_id.in_(list(tickets))),
         )
     )
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from services.recommendations import attribution
 from services.recommendations.advice_store import StoredAdvice, Ticks
 
 SOURCE = "rules"
@@ -30,6 +31,7 @@ def draft_json(stored: StoredAdvice) -> dict[str, Any]:
 def recommendation_json(stored: StoredAdvice, draft: StoredAdvice | None, ticks: Ticks) -> dict[str, Any]:
     """Return a recommendation as it is shown, with the draft if that answers the same conversation."""
     fitting = draft if draft and draft.conversation_version == stored.conversation_version else None
+    seal = stored.content.get("seal", "")
     return {
         "id": str(stored.id),
         "ticket_id": str(stored.ticket_id),
@@ -45,6 +47,8 @@ def recommendation_json(stored: StoredAdvice, draft: StoredAdvice | None, ticks:
         "expires_at": moment(stored.check_time or stored.create_time),
         "source": SOURCE,
         "facts_used": stored.content.get("facts", []),
+        "policy_version": stored.content.get("policy_version", 1),
+        "attribution_token": attribution.token(stored.ticket_id, stored.id, seal) if seal else "",
     }
 
 
@@ -57,6 +61,11 @@ def action_json(action: Mapping[str, Any], ticket_id: UUID, ticks: Ticks) -> dic
         "reasoning": action["reasoning"],
         "completed": ticked is not None,
         "completed_at": moment(ticked) if ticked else None,
+        "code": action["code"],
+        "worth": action.get("worth"),
+        "gives": action.get("gives", ""),
+        "amount": action.get("amount", ""),
+        "facts": action.get("facts", []),
     }
 
 

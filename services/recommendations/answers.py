@@ -19,8 +19,8 @@ from servicekit.database import Database
 from servicekit.doorbell import Doorbell
 from servicekit.errors import UnavailableError
 from servicekit.ids import uuid7
-from services.recommendations import advice_store, customers, store
-from services.recommendations.advice_store import Standing, StoredAdvice
+from services.recommendations import action_store, advice_store, customers, store
+from services.recommendations.advice_store import RECOMMENDATION, Standing, StoredAdvice
 
 BELL = "recommendations.answers"
 """The doorbell that rings when an answer was kept or given up."""
@@ -136,4 +136,6 @@ class Answers:
 
 
 async def _log(connection: AsyncConnection, tenant_id: UUID, advice: StoredAdvice) -> None:
+    if advice.kind == RECOMMENDATION:
+        await action_store.made(connection, tenant_id, advice.id, advice.content, advice.create_time)
     await outbox.append(connection, tenant_id, store.KIND_ADVICE, str(advice.ticket_id))

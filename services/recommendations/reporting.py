@@ -64,4 +64,5 @@ def share(hits: int, count: int) -> Share | None:
     value, square = hits / count, _Z * _Z
     middle = (value + square / (2 * count)) / (1 + square / count)
     reach = _Z / (1 + square / count) * sqrt(value * (1 - value) / count + square / (4 * count * count))
-    return Share(value, max(middle - reach, 0.0), min(middle + reach, 1.0), count)
+    # At the ends of the scale the interval ends at the share itself, but for what rounding makes of that.
+    return Share(value, min(max(middle - reach, 0.0), value), max(min(middle + reach, 1.0), value), count)
