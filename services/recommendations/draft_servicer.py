@@ -1,6 +1,7 @@
 """`rapport.recommendations.v1.DraftService`: drafts as messages, and as streams while they are written."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import Any
 
 import orjson
@@ -8,8 +9,8 @@ from google.api.httpbody_pb2 import HttpBody
 from rapport.recommendations.v1 import draft_service_pb2, draft_service_pb2_grpc, recommendation_pb2
 
 from servicekit.identity import caller_tenant
-from services.recommendations import sentences
 from services.recommendations.advising import Advising, wish_of
+from services.recommendations.drafts import Wish
 from services.recommendations.service import Context
 
 EVENT_STREAM = "text/event-stream"
@@ -38,39 +39,40 @@ class DraftServicer(draft_service_pb2_grpc.DraftServiceServicer):
         self, request: draft_service_pb2.StreamDraftRequest, _context: Context
     ) -> AsyncIterator[draft_service_pb2.StreamDraftResponse]:
         """Write the draft anew and tell its text as it is written."""
-        async for event in self._written(request.ticket, request.wish):
-            match event:
-                case str():
-                    yield draft_service_pb2.StreamDraftResponse(text=event)
-                case None:
-                    yield draft_service_pb2.StreamDraftResponse(restart=draft_service_pb2.DraftRestart())
-                case _:
-                    yield draft_service_pb2.StreamDraftResponse(draft=message(event))
+        async with aclosing(self._written(request.ticket, request.wish)) as events:
+            async for event in events:
+                match event:
+                    case str():
+                        yield draft_service_pb2.StreamDraftResponse(text=event)
+                    case None:
+                        yield draft_service_pb2.StreamDraftResponse(restart=draft_service_pb2.DraftRestart())
+                    case _:
+                        yield draft_service_pb2.StreamDraftResponse(draft=message(event))
 
     async def StreamDraftEvents(
         self, request: draft_service_pb2.StreamDraftEventsRequest, context: Context
     ) -> AsyncIterator[HttpBody]:
         """Tell the same as Server-Sent Events."""
         begun = False
-        async for event in self._written(request.ticket, request.wish):
-            if not begun:
-                # Not before there is something to send: a refusal must come without them.
-                await context.send_initial_metadata(_HEADERS)
-                begun = True
-            yield HttpBody(content_type=EVENT_STREAM, data=frame(event))
+        async with aclosing(self._written(request.ticket, request.wish)) as events:
+            async for event in events:
+                if not begun:
+                    # Not before there is something to send: a refusal must come without them.
+                    await context.send_initial_metadata(_HEADERS)
+                    begun = True
+                yield HttpBody(content_type=EVENT_STREAM, data=frame(event))
 
-    async def _written(
+    def _written(
         self, ticket: str, wish: draft_service_pb2.DraftWish
-    ) -> AsyncIterator[str | Mapping[str, Any] | None]:
-        """Yield the text of a new draft piece by piece, None where it begins anew, and last the draft."""
-        made = await self._regenerate(ticket, wish)
-        for piece in sentences.pieces(made["draft"]):
-            yield piece
-        yield made
+    ) -> AsyncGenerator[str | dict[str, Any] | None, None]:
+        return self._advising.stream(caller_tenant(), ticket, _wished(wish), list(wish.include_actions))
 
     async def _regenerate(self, ticket: str, wish: draft_service_pb2.DraftWish) -> Mapping[str, Any]:
-        wished = wish_of(wish.tone, wish.length, wish.language, wish.template, include_offer=wish.include_offer)
-        return await self._advising.regenerate(caller_tenant(), ticket, wished, list(wish.include_actions))
+        return await self._advising.regenerate(caller_tenant(), ticket, _wished(wish), list(wish.include_actions))
+
+
+def _wished(wish: draft_service_pb2.DraftWish) -> Wish:
+    return wish_of(wish.tone, wish.length, wish.language, wish.template, include_offer=wish.include_offer)
 
 
 def message(shown: Mapping[str, Any]) -> recommendation_pb2.Draft:
