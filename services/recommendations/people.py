@@ -10,7 +10,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from servicekit import outbox
 from servicekit.database import Database
 from servicekit.ids import uuid7
-from services.recommendations import action_store, advice_store, identities, identity_store, order_store, store
+from services.recommendations import (
+    action_store,
+    advice_store,
+    identities,
+    identity_store,
+    order_store,
+    product_model_store,
+    store,
+)
 from services.recommendations.customers import Customers, no_customer
 from services.recommendations.errors import CustomerMergedError, IdentityInvalidError, MergeNotFoundError
 from services.recommendations.identities import EMAIL, PHONE, PROVIDER, Identity, Match
@@ -82,7 +90,7 @@ class People:
                 connection, tenant_id, customer_id, CONTACT, reached | at_providers, instead=(EMAIL, PHONE)
             )
             await self._settle(connection, tenant_id, [customer_id], gone, also=[customer_id])
-        await self._customers.announce()
+        await self._customers.announce(tenant_id)
         return contact
 
     async def record(self, tenant_id: UUID, customer_id: str, stated: Sequence[tuple[str, str]], source: str) -> Person:
@@ -102,7 +110,7 @@ class People:
             await identity_store.state(connection, tenant_id, customer_id, source, found)
             await self._settle(connection, tenant_id, [customer_id])
             person = await _person(connection, tenant_id, customer_id)
-        await self._customers.announce()
+        await self._customers.announce(tenant_id)
         return person
 
     async def describe(self, tenant_id: UUID, customer_id: str) -> Person:
@@ -140,7 +148,7 @@ class People:
             merge = Merge(uuid7(), customer_id, survivor_id, PERSON, (), principal, self._customers.now)
             await identity_store.add_merge(connection, tenant_id, merge)
             await self._settle(connection, tenant_id, [survivor_id, customer_id])
-        await self._customers.announce()
+        await self._customers.announce(tenant_id)
         return merge
 
     async def undo_merge(self, tenant_id: UUID, merge_id: UUID) -> Merge:
@@ -165,7 +173,7 @@ class People:
                     await identity_store.keep_apart(connection, tenant_id, merge.customer_id, apart=True)
                     await self._settle(connection, tenant_id, pair)
                 merge = await identity_store.find_merge(connection, tenant_id, merge_id) or merge
-        await self._customers.announce()
+        await self._customers.announce(tenant_id)
         return merge
 
     async def known(self, tenant_id: UUID, customer_id: str) -> Forgotten:
@@ -192,8 +200,9 @@ class People:
             await self._settle(connection, tenant_id, [], gone)
             await advice_store.erase_advice(connection, tenant_id, tickets)
             await action_store.erase_grants(connection, tenant_id, ids, tickets)
+            await product_model_store.forget_customer(connection, tenant_id)
             await outbox.append_all(connection, tenant_id, [(store.KIND_CUSTOMER, one) for one in ids])
-        await self._customers.announce()
+        await self._customers.announce(tenant_id)
         return Forgotten(known.known, known.email, orders, ids)
 
     async def _settle(

@@ -79,7 +79,7 @@ async def log(connection: Connection, tenant_id: UUID, now: datetime) -> Log:
         """
         SELECT count(*) AS orders, max(order_time) AS newest,
                coalesce(sum(hashtextextended(order_id || digest, 0)::numeric), 0) AS sum
-        FROM orders WHERE tenant_id = $1 AND purchased AND order_time <= $2""",
+        FROM orders WHERE tenant_id = $1 AND purchased AND cancel_time IS NULL AND order_time <= $2""",
         tenant_id,
         now,
         timeout=_SECONDS,
@@ -253,7 +253,8 @@ RETURNING coalesce(old.wanted, false) AS wanted, new.forgetting, new.serving_ver
 
 _BOUGHT = """
 FROM orders AS placed JOIN order_lines AS line ON line.tenant_id = $1 AND line.order_id = placed.order_id
-WHERE placed.tenant_id = $1 AND placed.order_time BETWEEN $2 AND $3 AND line.quantity > 0 AND line.amount_minor > 0
+WHERE placed.tenant_id = $1 AND placed.order_time BETWEEN $2 AND $3 AND placed.cancel_time IS NULL
+  AND line.quantity > 0 AND line.amount_minor > 0
 """
 
 _ITEMS = f"""

@@ -186,25 +186,30 @@ coalesce(state.diversity, 0) AS diversity, coalesce(state.exploration, 0) AS exp
 coalesce(state.settings_revision, 0) AS settings_revision
 """
 _ONE = "(SELECT 1) AS one"
+_PAID = "line.quantity > 0 AND line.amount_minor > 0"
 _JOIN_STATE = "LEFT JOIN product_states AS state ON state.tenant_id = $1"
 
-# The latest 500 orders of a customer say enough, and keep the work bounded for one with 50,000.
+# The latest 500 orders of a customer say enough, and keep the work bounded for one with 50,000. An id that was merged
+# into another asks for that one; what went back as often as it came is no purchase.
 _PURCHASER = f"""
-WITH latest AS (
-    SELECT order_id, order_time FROM orders WHERE tenant_id = $1 AND customer_id = $2
+WITH asked AS (
+    SELECT coalesce((SELECT survivor_id FROM customer_links WHERE tenant_id = $1 AND customer_id = $2), $2) AS customer
+), latest AS (
+    SELECT order_id, order_time, floor(extract(epoch FROM order_time) / 86400)::integer AS day FROM orders
+    WHERE tenant_id = $1 AND customer_id = (SELECT customer FROM asked) AND cancel_time IS NULL
     ORDER BY order_time DESC, order_id LIMIT 500
 ), bought AS (
-    SELECT line.product_id, count(DISTINCT floor(extract(epoch FROM latest.order_time) / 86400))::integer AS days,
-           max(floor(extract(epoch FROM latest.order_time) / 86400))::integer AS last,
+    SELECT line.product_id, count(DISTINCT day) FILTER (WHERE {_PAID})::integer AS days,
+           max(day) FILTER (WHERE {_PAID}) AS last,
            (array_agg(line.product_name ORDER BY latest.order_time DESC))[1] AS title
     FROM latest JOIN order_lines AS line ON line.tenant_id = $1 AND line.order_id = latest.order_id
-    WHERE line.quantity > 0 AND line.amount_minor > 0
-    GROUP BY line.product_id ORDER BY 3 DESC, 1 LIMIT 500
+    GROUP BY line.product_id HAVING bool_or({_PAID}) AND sum(line.quantity) > 0 ORDER BY 3 DESC, 1 LIMIT 500
 ), lists AS (
     SELECT coalesce(array_agg(product_id), '{{}}') AS product_ids, coalesce(array_agg(days), '{{}}') AS days,
            coalesce(array_agg(last), '{{}}') AS lasts, coalesce(array_agg(title), '{{}}') AS titles
     FROM bought
 )
-SELECT EXISTS (SELECT FROM customers WHERE tenant_id = $1 AND customer_id = $2) AS known, lists.*, {_STATE}
+SELECT EXISTS (SELECT FROM customers WHERE tenant_id = $1 AND customer_id = (SELECT customer FROM asked)) AS known,
+       lists.*, {_STATE}
 FROM lists {_JOIN_STATE}
 """  # noqa: S608 - fragments of our own

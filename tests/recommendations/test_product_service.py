@@ -10,6 +10,7 @@ from uuid import UUID
 import grpc
 import pytest
 from rapport.recommendations.v1 import (
+    customer_service_pb2,
     order_pb2,
     product_model_service_pb2,
     product_model_service_pb2_grpc,
@@ -22,7 +23,7 @@ from servicekit.channel import open_channel
 from servicekit.ids import uuid7
 from servicekit.pages import PageTokens
 from servicekit.server import start_server
-from services.recommendations import product_model_store, product_servicer, product_store
+from services.recommendations import product_servicer, product_store
 from services.recommendations.product_fitting import ProductFitting
 from services.recommendations.product_shelf import ProductShelf
 from tests.recommendations.conftest import NOW, SCOPES, Caller, Running, line, reason
@@ -129,12 +130,27 @@ async def test_a_new_order_counts_at_once(shop: Caller, products: Products) -> N
 
 
 async def test_what_came_back_is_no_purchase(shop: Caller, products: Products) -> None:
-    """A line with a negative quantity speaks for nothing."""
+    """What was sent back as often as it was bought speaks for nothing."""
     await bought(shop, products)
-    await shop.buy(line("o-1", "ada", NOW, product_id=LAMP, quantity=-1))
+    await shop.buy(line("o-1", "ada", NOW - timedelta(days=3), product_id=LAMP, quantity=2))
+    await shop.buy(
+        line("o-2", "ada", NOW, product_id=LAMP, quantity=-2), line("o-3", "ada", NOW, product_id="x", quantity=-1)
+    )
     assert {one.reason.kind for one in await products.suggested(shop.tenant_id, "ada")} == {
         product_pb2.SuggestionReason.KIND_POPULAR
     }
+
+
+async def test_ids_of_one_customer_are_suggested_the_same(shop: Caller, products: Products) -> None:
+    """After a merge both ids have the purchases of both."""
+    await bought(shop, products)
+    await shop.buy(line("o-1", "ada", NOW, product_id=LAMP), line("o-2", "ada-old", NOW, product_id=SOAP))
+    await shop.running.customer.MergeCustomers(
+        customer_service_pb2.MergeCustomersRequest(survivor_id="ada", customer_id="ada-old"), metadata=shop.metadata
+    )
+    for customer in ("ada", "ada-old"):
+        found = await products.suggested(shop.tenant_id, customer, owned=NOT_OWNED)
+        assert {one.product.product_id for one in found[:2]} == {BULB, "towel"}
 
 
 async def test_the_catalogue_says_what_is_offered_and_changes_at_once(shop: Caller, products: Products) -> None:
@@ -332,8 +348,9 @@ async def test_a_customer_that_is_forgotten_leaves_the_models(shop: Caller, prod
     await shop.buy(line("o-new", "ada", NOW, product_id=LAMP))
     await products.fitting.fit(shop.tenant_id)
     await products.ask(shop.tenant_id, "RollbackProductModel", version=1)
-    async with products.running.database.tenant(shop.tenant_id) as connection:
-        await product_model_store.forget_customer(connection, shop.tenant_id)
+    await shop.running.customer.EraseCustomer(
+        customer_service_pb2.EraseCustomerRequest(customer_id="ada"), metadata=shop.metadata
+    )
     kept = (await products.ask(shop.tenant_id, "ListProductModels")).product_models
     assert [one.version for one in kept] == [1]
     assert await products.fitting.fit(shop.tenant_id)
