@@ -114,7 +114,7 @@ def _written(case: Case, wish: Wish, steps: Sequence[Step], language: Language) 
     offered, labels = _offer(case, wish, steps, telling, language)
     remedies = [telling.step(step) for step in steps if step.gives in {REFUND, REPLACEMENT} and step.said]
     named = [telling.step(step) for step in steps if step.gives not in {REFUND, REPLACEMENT}]
-    replies = [_filled(reply(intent, case, telling), remedies, quotes) for intent in case.intents[:_MOST_INTENTS]]
+    replies = [_filled(reply(intent, case, telling), remedies, quotes) for intent in _subjects(case)]
     said = [one.answer for one in replies]
     # A remedy says what is done, but not for which order.
     order = telling.say("known.order") if case.order and any(one in remedies for one in said) else NOTHING
@@ -192,12 +192,18 @@ def _once(sentences: Iterable[Said], before: Iterable[Said] = ()) -> list[Said]:
 
 
 def _topic(case: Case, language: Language) -> Said:
-    return Said(language.joined([language.sentence(f"topics.{intent}") for intent in case.intents[:_MOST_INTENTS]]))
+    return Said(language.joined([language.sentence(f"topics.{intent}") for intent in _subjects(case)]))
+
+
+def _subjects(case: Case) -> list[Intent]:
+    """Return what is answered: who waits for a parcel need not be told of its state twice."""
+    waiting = Intent.NOT_RECEIVED in case.intents
+    return [one for one in case.intents if not (waiting and one is Intent.ORDER_STATUS)][:_MOST_INTENTS]
 
 
 def _personalization(case: Case, text: str) -> tuple[str, ...]:
     """Return which facts of the case the text really holds."""
-    found = [f"Topic: {intent.value.replace('_', ' ')}" for intent in case.intents[:_MOST_INTENTS]]
+    found = [f"Topic: {intent.value.replace('_', ' ')}" for intent in _subjects(case)]
     if case.order is not None and case.order.order_id in text:
         found.append(f"Order {case.order.order_id}")
     found += [f"Product: {product}" for product in case.products if product in text]

@@ -13,7 +13,8 @@ _COMMONEST: dict[str, frozenset[str]] = {
     language: frozenset(words.split())
     for language, words in {
         "en": """the and is are was my i it to of for not have has had you your this that with when where what please
-            can could would do does did be been but on in at from will order thanks hello""",
+            can could would do does did be been but on in at from will order thanks hello me we us as if about there
+            out which who why need tell any so just""",
         "de": """der die das und ist nicht ich mein meine meinen meiner habe haben hat war sie wir mit für auf ein eine
             einen zu von wo wann bitte noch aber wurde kann können wie es den dem sind bestellung danke hallo""",
         "fr": """le la les et est pas je mon ma mes une des du de pour que qui dans sur avec vous nous il elle ai avez
