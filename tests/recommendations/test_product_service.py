@@ -11,6 +11,8 @@ import grpc
 import pytest
 from rapport.recommendations.v1 import (
     customer_service_pb2,
+    identity_service_pb2,
+    identity_service_pb2_grpc,
     order_pb2,
     product_model_service_pb2,
     product_model_service_pb2_grpc,
@@ -145,9 +147,9 @@ async def test_ids_of_one_customer_are_suggested_the_same(shop: Caller, products
     """After a merge both ids have the purchases of both."""
     await bought(shop, products)
     await shop.buy(line("o-1", "ada", NOW, product_id=LAMP), line("o-2", "ada-old", NOW, product_id=SOAP))
-    await shop.running.customer.MergeCustomers(
-        customer_service_pb2.MergeCustomersRequest(survivor_id="ada", customer_id="ada-old"), metadata=shop.metadata
-    )
+    identities = identity_service_pb2_grpc.IdentityServiceStub(shop.running.channel)
+    merge = identity_service_pb2.MergeCustomersRequest(survivor_id="ada", customer_id="ada-old")
+    await identities.MergeCustomers(merge, metadata=shop.metadata)
     for customer in ("ada", "ada-old"):
         found = await products.suggested(shop.tenant_id, customer, owned=NOT_OWNED)
         assert {one.product.product_id for one in found[:2]} == {BULB, "towel"}
