@@ -6,6 +6,7 @@ import sys
 import typer
 
 from cli import (
+    action_policy_commands,
     app_commands,
     audit_command,
     certificate_commands,
@@ -62,6 +63,8 @@ finding_commands.register(ticket_commands.commands)
 commands.add_typer(ticket_commands.commands, name="ticket")
 commands.add_typer(finding_commands.commands, name="alert")
 commands.add_typer(policy_commands.commands, name="policy")
+commands.add_typer(action_policy_commands.commands, name="action-policy")
+commands.add_typer(action_policy_commands.recommendations, name="recommendation")
 commands.add_typer(sla_commands.sla, name="sla")
 commands.add_typer(sla_commands.calendar, name="calendar")
 commands.add_typer(order_commands.commands, name="orders")

@@ -20,6 +20,7 @@ READS = (
     "Watch",
     "Compare",
     "Preview",
+    "Check",
     "Analyze",
     "ReplayPolicies",
 )

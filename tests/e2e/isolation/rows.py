@@ -26,6 +26,7 @@ LINE = {
     "currency_code": "EUR",
 }
 PRODUCT = {"product_id": "p", "title": "Yarn", "price": "1.00", "currency_code": "EUR"}
+ACTION_POLICY = "currency: EUR\nactions: {expedite: {enabled: false}}\n"
 TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat()
 NOTE = {"content": "A note", "author_name": "Agent", "author_id": "agent-1"}
 NEW_TICKET = {
@@ -123,6 +124,17 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "rapport.frontend.v1.TicketDesk/GetScoreBreakdown": TICKET,
     "rapport.gateway.v1.GatewayService/GetStatus": {},
     "rapport.gateway.v1.GatewayService/ShiftTraffic": {"service": "tickets", "percent": 0},
+    "rapport.recommendations.v1.ActionPolicyService/GetActionPolicy": {},
+    "rapport.recommendations.v1.ActionPolicyService/ListActionPolicyVersions": {},
+    "rapport.recommendations.v1.ActionPolicyService/CheckActionPolicy": {"document": ACTION_POLICY},
+    "rapport.recommendations.v1.ActionPolicyService/SetActionPolicy": {"document": ACTION_POLICY},
+    "rapport.recommendations.v1.ActionPolicyService/RollbackActionPolicy": {"version": 1},
+    "rapport.recommendations.v1.ActionPolicyService/PreviewActionPolicy": {"document": ACTION_POLICY},
+    "rapport.recommendations.v1.RecommendationService/GetRecommendation": TICKET,
+    "rapport.recommendations.v1.RecommendationService/RecordRecommendationEvents": {
+        "events": [{"attribution_token": "A" * 64, "kind": "KIND_SHOWN"}]
+    },
+    "rapport.recommendations.v1.RecommendationService/GetRecommendationReport": {},
     "rapport.recommendations.v1.ChangeService/ListChanges": {},
     "rapport.recommendations.v1.ChangeService/BatchGetCustomerCards": {"customer_ids": ["{customer}"]},
     "rapport.recommendations.v1.ChangeService/BatchGetAdvice": {"ticket_ids": ["{ticket}"]},
@@ -319,6 +331,7 @@ OWN_REFUSALS = {
     "rapport.crm.v1.WriteService/GetWrite": grpc.StatusCode.NOT_FOUND,
     "rapport.crm.v1.WriteService/RetryWrite": grpc.StatusCode.NOT_FOUND,
     "rapport.frontend.v1.Assistant/GetRandomCustomer": grpc.StatusCode.NOT_FOUND,
+    "rapport.recommendations.v1.RecommendationService/RecordRecommendationEvents": grpc.StatusCode.INVALID_ARGUMENT,
     "rapport.recommendations.v1.OrderService/GetOrder": grpc.StatusCode.NOT_FOUND,
     "rapport.recommendations.v1.IdentityService/MergeCustomers": grpc.StatusCode.NOT_FOUND,
     "rapport.recommendations.v1.IdentityService/UndoMerge": grpc.StatusCode.NOT_FOUND,

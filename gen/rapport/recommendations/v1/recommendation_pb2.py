@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/rapport/recommendations/v1/recommendation.proto\x12\x1arapport.recommendations.v1\"\x92\x04\n\x0eRecommendation\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x1b\n\tticket_id\x18\x02 \x01(\tR\x08ticketId\x12\x1a\n\x08priority\x18\x03 \x01(\tR\x08priority\x12G\n\x07\x61\x63tions\x18\x04 \x03(\x0b\x32-.rapport.recommendations.v1.RecommendedActionR\x07\x61\x63tions\x12%\n\x0etalking_points\x18\x05 \x03(\tR\rtalkingPoints\x12\x1a\n\x08warnings\x18\x06 \x03(\tR\x08warnings\x12V\n\x10\x65stimated_impact\x18\x07 \x01(\x0b\x32+.rapport.recommendations.v1.EstimatedImpactR\x0f\x65stimatedImpact\x12%\n\x0e\x64raft_response\x18\x08 \x01(\tR\rdraftResponse\x12\x1d\n\ndraft_tone\x18\t \x01(\tR\tdraftTone\x12\x33\n\x15\x64raft_personalization\x18\n \x03(\tR\x14\x64raftPersonalization\x12!\n\x0cgenerated_at\x18\x0b \x01(\tR\x0bgeneratedAt\x12\x1d\n\nexpires_at\x18\x0c \x01(\tR\texpiresAt\x12\x16\n\x06source\x18\r \x01(\tR\x06source\"\xa6\x01\n\x11RecommendedAction\x12\x16\n\x06\x61\x63tion\x18\x01 \x01(\tR\x06\x61\x63tion\x12\x1a\n\x08priority\x18\x02 \x01(\x05R\x08priority\x12\x1c\n\treasoning\x18\x03 \x01(\tR\treasoning\x12\x1c\n\tcompleted\x18\x04 \x01(\x08R\tcompleted\x12!\n\x0c\x63ompleted_at\x18\x05 \x01(\tR\x0b\x63ompletedAt\"n\n\x0f\x45stimatedImpact\x12\x33\n\x15retention_probability\x18\x01 \x01(\x01R\x14retentionProbability\x12&\n\x0frevenue_at_risk\x18\x02 \x01(\x01R\rrevenueAtRisk\"\xcf\x02\n\x05\x44raft\x12\x1b\n\tticket_id\x18\x01 \x01(\tR\x08ticketId\x12\x14\n\x05\x64raft\x18\x02 \x01(\tR\x05\x64raft\x12\x12\n\x04tone\x18\x03 \x01(\tR\x04tone\x12\x16\n\x06length\x18\x04 \x01(\tR\x06length\x12\x37\n\x17personalization_applied\x18\x05 \x03(\tR\x16personalizationApplied\x12!\n\x0cgenerated_at\x18\x06 \x01(\tR\x0bgeneratedAt\x12\x16\n\x06source\x18\x07 \x01(\tR\x06source\x12\x1a\n\x08language\x18\x08 \x01(\tR\x08language\x12?\n\nfacts_used\x18\t \x03(\x0b\x32 .rapport.recommendations.v1.FactR\tfactsUsed\x12\x16\n\x06labels\x18\n \x03(\tR\x06labels\">\n\x04\x46\x61\x63t\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n\x04text\x18\x03 \x01(\tR\x04textb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/rapport/recommendations/v1/recommendation.proto\x12\x1arapport.recommendations.v1\"\xa7\x05\n\x0eRecommendation\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x1b\n\tticket_id\x18\x02 \x01(\tR\x08ticketId\x12\x1a\n\x08priority\x18\x03 \x01(\tR\x08priority\x12G\n\x07\x61\x63tions\x18\x04 \x03(\x0b\x32-.rapport.recommendations.v1.RecommendedActionR\x07\x61\x63tions\x12%\n\x0etalking_points\x18\x05 \x03(\tR\rtalkingPoints\x12\x1a\n\x08warnings\x18\x06 \x03(\tR\x08warnings\x12V\n\x10\x65stimated_impact\x18\x07 \x01(\x0b\x32+.rapport.recommendations.v1.EstimatedImpactR\x0f\x65stimatedImpact\x12%\n\x0e\x64raft_response\x18\x08 \x01(\tR\rdraftResponse\x12\x1d\n\ndraft_tone\x18\t \x01(\tR\tdraftTone\x12\x33\n\x15\x64raft_personalization\x18\n \x03(\tR\x14\x64raftPersonalization\x12!\n\x0cgenerated_at\x18\x0b \x01(\tR\x0bgeneratedAt\x12\x1d\n\nexpires_at\x18\x0c \x01(\tR\texpiresAt\x12\x16\n\x06source\x18\r \x01(\tR\x06source\x12?\n\nfacts_used\x18\x0e \x03(\x0b\x32 .rapport.recommendations.v1.FactR\tfactsUsed\x12%\n\x0epolicy_version\x18\x0f \x01(\x05R\rpolicyVersion\x12+\n\x11\x61ttribution_token\x18\x10 \x01(\tR\x10\x61ttributionToken\"\xbd\x02\n\x11RecommendedAction\x12\x16\n\x06\x61\x63tion\x18\x01 \x01(\tR\x06\x61\x63tion\x12\x1a\n\x08priority\x18\x02 \x01(\x05R\x08priority\x12\x1c\n\treasoning\x18\x03 \x01(\tR\treasoning\x12\x1c\n\tcompleted\x18\x04 \x01(\x08R\tcompleted\x12!\n\x0c\x63ompleted_at\x18\x05 \x01(\tR\x0b\x63ompletedAt\x12\x12\n\x04\x63ode\x18\x06 \x01(\tR\x04\x63ode\x12=\n\x05worth\x18\x07 \x01(\x0b\x32\'.rapport.recommendations.v1.ActionWorthR\x05worth\x12\x14\n\x05gives\x18\x08 \x01(\tR\x05gives\x12\x16\n\x06\x61mount\x18\t \x01(\tR\x06\x61mount\x12\x14\n\x05\x66\x61\x63ts\x18\n \x03(\tR\x05\x66\x61\x63ts\"\x80\x01\n\x0b\x41\x63tionWorth\x12%\n\x0e\x65xpected_value\x18\x01 \x01(\x01R\rexpectedValue\x12\x16\n\x06\x65\x66\x66\x65\x63t\x18\x02 \x01(\x01R\x06\x65\x66\x66\x65\x63t\x12\x1e\n\nendangered\x18\x03 \x01(\x01R\nendangered\x12\x12\n\x04\x63ost\x18\x04 \x01(\x01R\x04\x63ost\"n\n\x0f\x45stimatedImpact\x12\x33\n\x15retention_probability\x18\x01 \x01(\x01R\x14retentionProbability\x12&\n\x0frevenue_at_risk\x18\x02 \x01(\x01R\rrevenueAtRisk\"\xcf\x02\n\x05\x44raft\x12\x1b\n\tticket_id\x18\x01 \x01(\tR\x08ticketId\x12\x14\n\x05\x64raft\x18\x02 \x01(\tR\x05\x64raft\x12\x12\n\x04tone\x18\x03 \x01(\tR\x04tone\x12\x16\n\x06length\x18\x04 \x01(\tR\x06length\x12\x37\n\x17personalization_applied\x18\x05 \x03(\tR\x16personalizationApplied\x12!\n\x0cgenerated_at\x18\x06 \x01(\tR\x0bgeneratedAt\x12\x16\n\x06source\x18\x07 \x01(\tR\x06source\x12\x1a\n\x08language\x18\x08 \x01(\tR\x08language\x12?\n\nfacts_used\x18\t \x03(\x0b\x32 .rapport.recommendations.v1.FactR\tfactsUsed\x12\x16\n\x06labels\x18\n \x03(\tR\x06labels\">\n\x04\x46\x61\x63t\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n\x04text\x18\x03 \x01(\tR\x04textb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,13 +32,15 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rapport.recommendations.v1.
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RECOMMENDATION']._serialized_start=80
-  _globals['_RECOMMENDATION']._serialized_end=610
-  _globals['_RECOMMENDEDACTION']._serialized_start=613
-  _globals['_RECOMMENDEDACTION']._serialized_end=779
-  _globals['_ESTIMATEDIMPACT']._serialized_start=781
-  _globals['_ESTIMATEDIMPACT']._serialized_end=891
-  _globals['_DRAFT']._serialized_start=894
-  _globals['_DRAFT']._serialized_end=1229
-  _globals['_FACT']._serialized_start=1231
-  _globals['_FACT']._serialized_end=1293
+  _globals['_RECOMMENDATION']._serialized_end=759
+  _globals['_RECOMMENDEDACTION']._serialized_start=762
+  _globals['_RECOMMENDEDACTION']._serialized_end=1079
+  _globals['_ACTIONWORTH']._serialized_start=1082
+  _globals['_ACTIONWORTH']._serialized_end=1210
+  _globals['_ESTIMATEDIMPACT']._serialized_start=1212
+  _globals['_ESTIMATEDIMPACT']._serialized_end=1322
+  _globals['_DRAFT']._serialized_start=1325
+  _globals['_DRAFT']._serialized_end=1660
+  _globals['_FACT']._serialized_start=1662
+  _globals['_FACT']._serialized_end=1724
 # @@protoc_insertion_point(module_scope)

@@ -39,6 +39,9 @@ class Recommendation(message.Message):
     GENERATED_AT_FIELD_NUMBER: builtins.int
     EXPIRES_AT_FIELD_NUMBER: builtins.int
     SOURCE_FIELD_NUMBER: builtins.int
+    FACTS_USED_FIELD_NUMBER: builtins.int
+    POLICY_VERSION_FIELD_NUMBER: builtins.int
+    ATTRIBUTION_TOKEN_FIELD_NUMBER: builtins.int
     id: builtins.str
     """The recommendation's id (UUID); a new one each time that it is computed anew."""
     ticket_id: builtins.str
@@ -55,6 +58,10 @@ class Recommendation(message.Message):
     """When it is computed anew at the latest (RFC 3339, UTC); a new message or changed orders renew it at once."""
     source: builtins.str
     """Where it comes from: "rules"."""
+    policy_version: builtins.int
+    """The version of the policy of actions that decided."""
+    attribution_token: builtins.str
+    """Names this recommendation when telling what became of it; empty for one that was made before there were such tokens."""
     @builtins.property
     def actions(self) -> containers.RepeatedCompositeFieldContainer[RecommendedAction]:
         """Two to four actions, best first."""
@@ -75,6 +82,10 @@ class Recommendation(message.Message):
     def draft_personalization(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """What the current draft was fitted to."""
 
+    @builtins.property
+    def facts_used(self) -> containers.RepeatedCompositeFieldContainer[Fact]:
+        """The facts that the actions rest on. What a customer spent and how likely they leave is for agents only."""
+
     def __init__(
         self,
         *,
@@ -91,10 +102,13 @@ class Recommendation(message.Message):
         generated_at: builtins.str = ...,
         expires_at: builtins.str = ...,
         source: builtins.str = ...,
+        facts_used: abc.Iterable[Fact] | None = ...,
+        policy_version: builtins.int = ...,
+        attribution_token: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["estimated_impact", b"estimated_impact"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["actions", b"actions", "draft_personalization", b"draft_personalization", "draft_response", b"draft_response", "draft_tone", b"draft_tone", "estimated_impact", b"estimated_impact", "expires_at", b"expires_at", "generated_at", b"generated_at", "id", b"id", "priority", b"priority", "source", b"source", "talking_points", b"talking_points", "ticket_id", b"ticket_id", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["actions", b"actions", "attribution_token", b"attribution_token", "draft_personalization", b"draft_personalization", "draft_response", b"draft_response", "draft_tone", b"draft_tone", "estimated_impact", b"estimated_impact", "expires_at", b"expires_at", "facts_used", b"facts_used", "generated_at", b"generated_at", "id", b"id", "policy_version", b"policy_version", "priority", b"priority", "source", b"source", "talking_points", b"talking_points", "ticket_id", b"ticket_id", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -109,6 +123,11 @@ class RecommendedAction(message.Message):
     REASONING_FIELD_NUMBER: builtins.int
     COMPLETED_FIELD_NUMBER: builtins.int
     COMPLETED_AT_FIELD_NUMBER: builtins.int
+    CODE_FIELD_NUMBER: builtins.int
+    WORTH_FIELD_NUMBER: builtins.int
+    GIVES_FIELD_NUMBER: builtins.int
+    AMOUNT_FIELD_NUMBER: builtins.int
+    FACTS_FIELD_NUMBER: builtins.int
     action: builtins.str
     """What to do."""
     priority: builtins.int
@@ -119,6 +138,20 @@ class RecommendedAction(message.Message):
     """True when an agent has ticked it off."""
     completed_at: builtins.str
     """When it was ticked off (RFC 3339, UTC); null otherwise."""
+    code: builtins.str
+    """The action's name in the catalogue, for example "send_replacement"."""
+    gives: builtins.str
+    """What it gives away: refund, replacement, credit or offer; empty for nothing."""
+    amount: builtins.str
+    """How much it gives away at most, for example "45.00 EUR"; empty where it is not known or there is no amount."""
+    @builtins.property
+    def worth(self) -> ActionWorth:
+        """What it is reckoned to be worth; null for a recommendation that was made before that was reckoned."""
+
+    @builtins.property
+    def facts(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The ids of the facts that it rests on."""
+
     def __init__(
         self,
         *,
@@ -127,10 +160,47 @@ class RecommendedAction(message.Message):
         reasoning: builtins.str = ...,
         completed: builtins.bool = ...,
         completed_at: builtins.str = ...,
+        code: builtins.str = ...,
+        worth: ActionWorth | None = ...,
+        gives: builtins.str = ...,
+        amount: builtins.str = ...,
+        facts: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["worth", b"worth"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["action", b"action", "amount", b"amount", "code", b"code", "completed", b"completed", "completed_at", b"completed_at", "facts", b"facts", "gives", b"gives", "priority", b"priority", "reasoning", b"reasoning", "worth", b"worth"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ActionWorth(message.Message):
+    """What an action is reckoned to be worth, in main units of the tenant's currency: effect times endangered, less cost."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    EXPECTED_VALUE_FIELD_NUMBER: builtins.int
+    EFFECT_FIELD_NUMBER: builtins.int
+    ENDANGERED_FIELD_NUMBER: builtins.int
+    COST_FIELD_NUMBER: builtins.int
+    expected_value: builtins.float
+    """What is left of what it saves when its cost is taken off."""
+    effect: builtins.float
+    """The share of what is endangered that it is reckoned to save, 0 to 1."""
+    endangered: builtins.float
+    """What is endangered if nothing is done."""
+    cost: builtins.float
+    """What it costs: work, shipments, goods, and what is given away."""
+    def __init__(
+        self,
+        *,
+        expected_value: builtins.float = ...,
+        effect: builtins.float = ...,
+        endangered: builtins.float = ...,
+        cost: builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["action", b"action", "completed", b"completed", "completed_at", b"completed_at", "priority", b"priority", "reasoning", b"reasoning"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["cost", b"cost", "effect", b"effect", "endangered", b"endangered", "expected_value", b"expected_value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
