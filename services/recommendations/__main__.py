@@ -41,6 +41,7 @@ from services.recommendations.customers import Clock, Customers, utc_now
 from services.recommendations.draft_servicer import DraftServicer
 from services.recommendations.frontend import AssistantServicer
 from services.recommendations.imports import OrderImports
+from services.recommendations.kept_profiles import KeptProfiles
 from services.recommendations.model_servicer import ModelServicer
 from services.recommendations.modelling import Modelling
 from services.recommendations.outcomes import Outcomes
@@ -130,7 +131,7 @@ async def wired(settings: RecommendationsSettings) -> AsyncIterator[Parts]:
         trust = TrustWatcher(workload, tenants)
         stack.push_async_callback(trust.stop)
         await database.check_role()
-        customers = Customers(database, doorbell)
+        customers = Customers(database, doorbell, kept=KeptProfiles(cache))
         await trust.start()
         audit = await stack.enter_async_context(keeping(remote(workload, tenants)))
         background = Background()
@@ -158,7 +159,7 @@ async def wired(settings: RecommendationsSettings) -> AsyncIterator[Parts]:
                 *knowledge_servicer.registrations(database, tickets, PageTokens.from_secret(secret)),
                 registration(TenantData(database, cache, forget=shelf.forget), lambda: trust.refused_tenants),
             ),
-            components=(("database", database.ready), ("trust", trust.ready)),
+            components=(("database", database.ready), ("trust", trust.ready), ("background", background.ready)),
             trust=trust,
             audit=audit,
         )

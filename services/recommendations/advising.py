@@ -188,7 +188,7 @@ class Advising:
                 connection, tenant_id, asked.conversation.customer_id, made, code, self._clock(), completed=completed
             )
             await outbox.append(connection, tenant_id, store.KIND_ADVICE, str(asked.ticket_id))
-        await self._customers.announce()
+        await self._customers.announce(tenant_id)
         return action_json(offered[index], asked.ticket_id, ticks)
 
     async def current(self, tenant_id: UUID, ticket_ids: Sequence[UUID]) -> dict[UUID, dict[str, dict[str, Any]]]:

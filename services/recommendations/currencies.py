@@ -69,7 +69,7 @@ class Currencies:
             await store.summarise(connection, tenant_id, touched, shop.currency)
             await self._customers.refresh_after_import(connection, tenant_id, touched)
             overview = await _overview(connection, tenant_id)
-        await self._customers.announce()
+        await self._customers.announce(tenant_id)
         return overview
 
     async def get(self, tenant_id: UUID) -> Overview:

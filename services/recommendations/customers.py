@@ -30,6 +30,7 @@ from services.recommendations import (
 from services.recommendations.archetype import Archetype, full_id, main_segments
 from services.recommendations.churn import Churn
 from services.recommendations.errors import ArchetypeNotFoundError, CustomerNotFoundError
+from services.recommendations.kept_profiles import KeptProfiles
 from services.recommendations.model import Model
 from services.recommendations.order_listing import OrderFilter
 from services.recommendations.population import Judged
@@ -69,10 +70,14 @@ class Known:
 class Customers:
     """Reads and refreshes the customers of all tenants."""
 
-    def __init__(self, database: Database, doorbell: Doorbell, clock: Clock = utc_now) -> None:
+    def __init__(
+        self, database: Database, doorbell: Doorbell, clock: Clock = utc_now, kept: KeptProfiles | None = None
+    ) -> None:
+        """Show profiles that are `kept` again; without it each read goes to the database."""
         self._database = database
         self._doorbell = doorbell
         self._clock = clock
+        self._kept = kept
 
     @property
     def doorbell(self) -> Doorbell:
@@ -95,16 +100,18 @@ class Customers:
         Raises:
             CustomerNotFoundError: the shop knows no such customer.
         """
-        async with self._database.driver_tenant(tenant_id) as connection:
-            row = await connection.fetchrow(
-                """
-                SELECT profile, profile_day FROM customers WHERE tenant_id = $1 AND customer_id = coalesce(
-                    (SELECT survivor_id FROM customer_links WHERE tenant_id = $1 AND customer_id = $2), $2)""",
-                tenant_id,
-                customer_id,
-            )
-        if row is not None and row["profile_day"] is not None and customer_profile.has_day(row["profile"]):
-            return customer_profile.as_of(row["profile"], self.today).encode()
+        if self._kept is None:
+            return await self._read_profile(tenant_id, customer_id)
+        return await self._kept.get(
+            tenant_id, customer_id, self.today, lambda: self._read_profile(tenant_id, customer_id)
+        )
+
+    async def _read_profile(self, tenant_id: UUID, customer_id: str) -> bytes:
+        """Return a profile as it is stored, in one round trip; one that is out of date is judged anew."""
+        query = "SELECT profile, profile_day FROM stored_profile($1, $2)"
+        rows = await self._database.fetch(query, tenant_id, customer_id)
+        if rows and rows[0]["profile_day"] is not None and customer_profile.has_day(rows[0]["profile"]):
+            return customer_profile.as_of(rows[0]["profile"], self.today).encode()
         return (await self.get(tenant_id, customer_id)).profile_json
 
     async def get(self, tenant_id: UUID, customer_id: str) -> Known:
@@ -196,8 +203,10 @@ class Customers:
             survivors = await identity_store.survivors(connection, tenant_id, [found.customer_id])
         return replace(found, customer_id=survivors[found.customer_id])
 
-    async def announce(self) -> None:
-        """Ring the bell of this service's log; call it after the commit."""
+    async def announce(self, tenant_id: UUID) -> None:
+        """Tell that customers of a tenant have changed, and ring the bell of this service's log; after the commit."""
+        if self._kept is not None:
+            await self._kept.changed(tenant_id)
         await self._doorbell.ring(BELL)
 
     async def refresh(self, connection: AsyncConnection, tenant_id: UUID, customer_ids: Sequence[str]) -> None:

@@ -115,7 +115,7 @@ class OrderImports:
             await self._customers.refresh_after_import(connection, tenant_id, everybody)
             await order_store.finish_import(connection, tenant_id, import_id, opened.line_count, applied)
             done = await _find(connection, tenant_id, import_id)
-        await self._customers.announce()
+        await self._customers.announce(tenant_id)
         await self._customers.doorbell.ring(MODELS_BELL)
         return done
 
@@ -137,7 +137,7 @@ class OrderImports:
             await profile_store.mark_day_if_new(connection, tenant_id, self._customers.now)
             await order_store.finish_import(connection, tenant_id, import_id, len(lines), applied)
             done = await _find(connection, tenant_id, import_id)
-        await self._customers.announce()
+        await self._customers.announce(tenant_id)
         return done
 
     async def record_shipments(self, tenant_id: UUID, parcels: Sequence[Parcel]) -> int:
@@ -158,7 +158,7 @@ class OrderImports:
             if shop is not None:
                 await store.summarise(connection, tenant_id, touched, shop.currency)
             await self._customers.refresh(connection, tenant_id, touched)
-        await self._customers.announce()
+        await self._customers.announce(tenant_id)
         return len(latest)
 
     async def order(self, tenant_id: UUID, order_id: str) -> StoredOrder:

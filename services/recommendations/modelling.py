@@ -173,7 +173,7 @@ class Modelling:
     async def _finish_day(self, tenant_id: UUID, today: date) -> None:
         async with self._database.tenant(tenant_id) as connection:
             await profile_store.mark_day(connection, tenant_id, today)
-        await self._customers.announce()
+        await self._customers.announce(tenant_id)
 
     async def _hold(self, tenant_id: UUID) -> None:
         async with self._database.tenant(tenant_id) as connection:

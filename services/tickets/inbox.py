@@ -8,12 +8,12 @@ from before it, whichever process serves it. Without Valkey there is no version,
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID
 
 from servicekit.cache import Cache
 from servicekit.doorbell import Doorbell
+from servicekit.shared_read import SharedRead
 from services.tickets.cards import PageRequest, detail_body, page_body
 from services.tickets.errors import TicketNotFoundError
 from services.tickets.inbox_store import InboxStore
@@ -35,36 +35,6 @@ class _KeptPage:
     version: str
     made: float
     body: asyncio.Task[bytes]
-
-
-class SharedRead:
-    """Shares one read among all who ask for it, each of whom gets a read that began after they asked.
-
-    While one read is on its way, those who come wait together for the next one; so a crowd costs two reads, not one
-    each.
-    """
-
-    def __init__(self, read: Callable[[], Awaitable[str | None]]) -> None:
-        self._read = read
-        self._last = -SPACING
-        self._running: asyncio.Task[str | None] | None = None
-        self._next: asyncio.Task[str | None] | None = None
-
-    async def get(self) -> str | None:
-        """Return what a read gave that began after this call."""
-        if self._next is None:
-            self._next = asyncio.create_task(self._follow(self._running))
-        return await asyncio.shield(self._next)
-
-    async def _follow(self, running: asyncio.Task[str | None] | None) -> str | None:
-        if running is not None and not running.done():
-            await asyncio.wait([running])
-        clock = asyncio.get_running_loop().time
-        if (early := self._last + SPACING - clock()) > 0:
-            await asyncio.sleep(early)
-        self._last = clock()
-        self._running, self._next = self._next, None
-        return await self._read()
 
 
 class Inbox:
@@ -124,7 +94,7 @@ class Inbox:
         shared = self._versions.get(tenant_id)
         if shared is None:
             tenant_cache = self._cache.tenant(tenant_id)
-            shared = self._versions[tenant_id] = SharedRead(lambda: tenant_cache.version(_VERSION))
+            shared = self._versions[tenant_id] = SharedRead(lambda: tenant_cache.version(_VERSION), SPACING)
             if len(self._versions) > MAX_PAGES:
                 self._versions.popitem(last=False)
         return await shared.get()

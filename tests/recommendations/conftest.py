@@ -39,6 +39,7 @@ from services.recommendations import action_servicer, order_servicer
 from services.recommendations.__main__ import registrations
 from services.recommendations.customers import Customers
 from services.recommendations.imports import OrderImports
+from services.recommendations.kept_profiles import KeptProfiles
 from tests.support.servers import DatabaseFor, ServiceDatabase
 from tests.support.tokens import Issuer
 from tests.support.trail import kept_trail
@@ -256,7 +257,7 @@ async def running(recommendations_database: ServiceDatabase, valkey_url: str, is
         [Registration(conversation_service_pb2_grpc.add_ConversationServiceServicer_to_server, tickets)],
         trust=issuer.trust,
     )
-    customers = Customers(database, doorbell, clock)
+    customers = Customers(database, doorbell, clock, KeptProfiles(cache))
     async with open_channel(tickets_server.address) as to_tickets:
         pages = PageTokens(bytes(32))
         served = (

@@ -1,4 +1,4 @@
-"""Exactly one current answer, over four real processes on one Postgres and one Valkey."""
+"""Four real processes on one Postgres and one Valkey: exactly one current answer, and profiles as they are."""
 
 import asyncio
 import functools
@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -16,13 +17,18 @@ import grpc
 import orjson
 import pytest
 from rapport.frontend.v1 import assistant_pb2, assistant_pb2_grpc
-from rapport.recommendations.v1 import customer_service_pb2, customer_service_pb2_grpc
+from rapport.recommendations.v1 import (
+    customer_service_pb2,
+    customer_service_pb2_grpc,
+    order_service_pb2,
+    order_service_pb2_grpc,
+)
 from rapport.tickets.v1 import conversation_service_pb2, conversation_service_pb2_grpc
 
 from servicekit.channel import open_channel
 from servicekit.ids import uuid7
 from servicekit.server import Registration, start_server
-from tests.recommendations.conftest import SCOPES, Tickets
+from tests.recommendations.conftest import NOW, SCOPES, Tickets, line, reason
 from tests.support.advice_process import AdviceProcess, settings_for
 from tests.support.servers import ServiceDatabase
 from tests.support.tokens import Issuer
@@ -291,3 +297,37 @@ async def test_a_storm_of_everything_ends_in_one_answer_to_the_newest_message(fo
         assert shown == [shown[0]] * PROCESSES
         assert await four.count("advice", ticket, kind) == 1
     assert "4711" in (await four.ask(0, "GetDraft", ticket=ticket))["draft"]
+
+
+async def test_an_order_is_seen_at_once_by_every_process(four: Four) -> None:
+    """Whoever was told that an order is in reads a profile with it, from whichever process, though all kept another."""
+    orders = [order_service_pb2_grpc.OrderServiceStub(channel) for channel in four.channels]
+    customers = [customer_service_pb2_grpc.CustomerServiceStub(channel) for channel in four.channels]
+    metadata = four.issuer.metadata(*SCOPES, tenant_id=four.tenant_id)
+    asked = customer_service_pb2.GetCustomerRequest(customer_id="c-1")
+
+    async def seen(process: int) -> int:
+        body = await customers[process].GetCustomer(asked, metadata=metadata)
+        return int(orjson.loads(body.data)["business_metrics"]["total_orders"])
+
+    for number in range(1, 13):
+        bought = line(f"o-{number}", "c-1", NOW - timedelta(days=number))
+        request = order_service_pb2.ImportOrdersRequest(lines=[bought])
+        await orders[number % 4].ImportOrders(request, metadata=metadata)
+        assert await asyncio.gather(*(seen(process) for process in range(4))) == [number] * 4
+
+
+async def test_a_forgotten_customer_is_gone_at_once_for_every_process(four: Four) -> None:
+    """Whoever was told that a customer is forgotten is told by every process that there is none."""
+    orders = order_service_pb2_grpc.OrderServiceStub(four.channels[0])
+    customers = [customer_service_pb2_grpc.CustomerServiceStub(channel) for channel in four.channels]
+    metadata = four.issuer.metadata(*SCOPES, tenant_id=four.tenant_id)
+    request = order_service_pb2.ImportOrdersRequest(lines=[line("o-1", "c-1", NOW - timedelta(days=3))])
+    await orders.ImportOrders(request, metadata=metadata)
+    asked = customer_service_pb2.GetCustomerRequest(customer_id="c-1")
+    await asyncio.gather(*(stub.GetCustomer(asked, metadata=metadata) for stub in customers))
+    await customers[1].EraseCustomer(customer_service_pb2.EraseCustomerRequest(customer_id="c-1"), metadata=metadata)
+    for stub in customers:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.GetCustomer(asked, metadata=metadata)
+        assert reason(refused.value) == "CUSTOMER_NOT_FOUND"

@@ -21,9 +21,13 @@ from servicekit.channel import open_channel
 from servicekit.database import Database
 from servicekit.doorbell import Doorbell
 from servicekit.identity import StaticTrust
+from servicekit.pages import PageTokens
 from servicekit.server import start_server
+from services.recommendations import order_servicer
 from services.recommendations.__main__ import registrations
 from services.recommendations.customers import Customers
+from services.recommendations.imports import OrderImports
+from services.recommendations.kept_profiles import KeptProfiles
 from tests.support.tokens import Issuer
 from tests.support.trail import kept_trail
 
@@ -98,7 +102,13 @@ async def serve(settings: Settings) -> None:
         tickets = await stack.enter_async_context(open_channel(settings.tickets))
         key: Any = serialization.load_pem_public_key(settings.public_key.encode())
         assert isinstance(key, ec.EllipticCurvePublicKey)
-        served = registrations(database, Customers(database, doorbell), tickets)
+        customers = Customers(database, doorbell, kept=KeptProfiles(cache))
+        imports = OrderImports(database, customers)
+        stack.push_async_callback(imports.stop)
+        served = (
+            *registrations(database, customers, tickets),
+            *order_servicer.registrations(database, customers, imports, PageTokens(bytes(32))),
+        )
         server = await start_server(served, trust=StaticTrust(keys={settings.kid: key}), audit=kept_trail()[0])
         stack.push_async_callback(server.stop)
         sys.stdout.write(f"address {server.address}\n")

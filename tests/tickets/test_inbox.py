@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from servicekit.shared_read import SharedRead
 from services.tickets.cards import PageRequest
 from services.tickets.facts import Customer
-from services.tickets.inbox import Inbox, SharedRead
+from services.tickets.inbox import Inbox
 from services.tickets.scoring import ALERT_BONUS, POINTS
 from services.tickets.store import CustomerCopy
 from tests.support.servers import RunningServer
