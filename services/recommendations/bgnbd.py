@@ -11,13 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
-from scipy.special import betaln, gammaln, hyp2f1
+from scipy.special import betaln, digamma, gammaln, hyp2f1
 
 Numbers = npt.NDArray[np.float64]
 
 # Where the data leave a ridge of equal likelihood the search would creep along it for ever.
 _SEARCH = {"ftol": 1e-13, "maxiter": 300}
 _LOG_BOUND = 12.0
+_NOWHERE = 1e12
+"""The cost of what cannot be computed."""
 _STARTS = ((-1.0, 1.0, -0.5, 1.0), (0.0, 0.0, 0.0, 0.0))
 
 
@@ -62,8 +64,10 @@ def expected_purchases(parameters: Parameters, weeks: float, x: Numbers, tx: Num
         # The published series overflows for many purchases; after Euler's transformation its terms do not grow with x.
         # Where that one overflows (a large), the published one does not.
         kept = left ** (a - 1.0) * hyp2f1(c - x - p.r, a - 1.0, c, 1.0 - left)
-        published = left ** (p.r + x) * hyp2f1(p.r + x, p.b + x, c, 1.0 - left)
-        kept = np.where(np.isfinite(kept), kept, published)
+        odd = ~np.isfinite(kept)
+        if odd.any():
+            power, count, rest = p.r + x[odd], p.b + x[odd], left[odd]
+            kept[odd] = rest**power * hyp2f1(power, count, c[odd], 1.0 - rest)
         expected = c / (a - 1.0) * (1.0 - kept) / (1.0 + _odds_gone(p, x, tx, age))
     # Nothing can be expected less than it is probable; this also stands in for what neither form can compute.
     floor = probability_of_purchase(p, weeks, x, tx, age)
@@ -72,16 +76,53 @@ def expected_purchases(parameters: Parameters, weeks: float, x: Numbers, tx: Num
 
 def log_likelihood(parameters: Parameters, x: Numbers, tx: Numbers, age: Numbers) -> float:
     """Return the log-likelihood of customers under the parameters (time in weeks)."""
-    p = parameters
-    bought = gammaln(p.r + x) - gammaln(p.r) + p.r * np.log(p.alpha)
-    active = betaln(p.a, p.b + x) - (p.r + x) * np.log(p.alpha + age)
-    repeats = x > 0
-    gone = np.where(
-        repeats,
-        betaln(p.a + 1.0, p.b + np.maximum(x, 1.0) - 1.0) - (p.r + x) * np.log(p.alpha + tx),
-        -np.inf,
+    return _likelihood(parameters, _Counts.of(x), tx, age)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """Numbers of repeats, each once, and where they belong: what hangs on them alone is computed once for each."""
+
+    x: Numbers
+    different: Numbers
+    place: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, x: Numbers) -> "_Counts":
+        """Return the counts of customers."""
+        different, place = np.unique(x, return_inverse=True)
+        return cls(x, different, place)
+
+
+def _likelihood(parameters: Parameters, counts: _Counts, tx: Numbers, age: Numbers) -> tuple[float, Numbers]:
+    """Return the log-likelihood and its slopes by r, alpha, a and b."""
+    r, alpha, a, b = parameters.r, parameters.alpha, parameters.a, parameters.b
+    x, n = counts.x, counts.different
+    before = np.maximum(n, 1.0)
+    log_age, log_last = np.log(alpha + age), np.log(alpha + tx)
+    stayed = betaln(a, b + n)[counts.place] - (r + x) * log_age
+    # After the last of no purchases nobody can have dropped out.
+    left = np.where(n > 0, betaln(a + 1.0, b + before - 1.0), -np.inf)[counts.place] - (r + x) * log_last
+    either = np.logaddexp(stayed, left)
+    active = np.exp(stayed - either)
+    bought = (gammaln(r + n) - gammaln(r) + r * np.log(alpha))[counts.place]
+    value = float(np.sum(bought + either) - x.size * betaln(a, b))
+    gone = 1.0 - active
+    many = np.bincount(counts.place, minlength=n.size)
+    stay = np.bincount(counts.place, active, minlength=n.size)
+    leave = many - stay
+    together = digamma(a + b + n)
+    slopes = (
+        many @ digamma(r + n) - x.size * (digamma(r) - np.log(alpha)) - np.sum(active * log_age + gone * log_last),
+        x.size * r / alpha - np.sum((r + x) * (active / (alpha + age) + gone / (alpha + tx))),
+        stay.sum() * digamma(a) + leave.sum() * digamma(a + 1.0) - many @ together - x.size * _apart(a, a + b),
+        stay @ digamma(b + n) + leave @ digamma(b + before - 1.0) - many @ together - x.size * _apart(b, a + b),
     )
-    return float(np.sum(bought + np.logaddexp(active, gone)) - x.size * betaln(p.a, p.b))
+    return value, np.array(slopes, dtype=np.float64)
+
+
+def _apart(one: float, other: float) -> float:
+    return float(digamma(one) - digamma(other))
 
 
 def fit(x: Numbers, tx: Numbers, age: Numbers) -> Parameters:
@@ -94,19 +135,24 @@ def fit(x: Numbers, tx: Numbers, age: Numbers) -> Parameters:
         raise ValueError("nobody bought twice")
     # Weeks may be tiny or huge against the parameters' scale; a mean age of 10 keeps the search well conditioned.
     scale = float(np.mean(age)) / 10.0 or 1.0
-    scaled_tx, scaled_age = tx / scale, age / scale
+    scaled_tx, scaled_age, counts = tx / scale, age / scale, _Counts.of(x)
 
-    def cost(logs: Numbers) -> float:
-        value = -log_likelihood(Parameters(*np.exp(logs).tolist()), x, scaled_tx, scaled_age)
-        return value / x.size if np.isfinite(value) else 1e12
+    def cost(logs: Numbers) -> tuple[float, Numbers]:
+        found = np.exp(logs)
+        value, slopes = _likelihood(Parameters(*found.tolist()), counts, scaled_tx, scaled_age)
+        if not np.isfinite(value) or not np.isfinite(slopes).all():
+            return _NOWHERE, np.zeros(4)
+        return -value / x.size, -slopes * found / x.size
 
     found = [
-        minimize(cost, np.array(start), method="L-BFGS-B", bounds=[(-_LOG_BOUND, _LOG_BOUND)] * 4, options=_SEARCH)
+        minimize(
+            cost, np.array(start), jac=True, method="L-BFGS-B", bounds=[(-_LOG_BOUND, _LOG_BOUND)] * 4, options=_SEARCH
+        )
         for start in _STARTS
     ]
     best = min(found, key=lambda outcome: float(outcome.fun))
     r, alpha, a, b = np.exp(best.x).tolist()
-    if not np.isfinite(best.fun) or best.fun >= 1e11:  # noqa: PLR2004 - the cost of what cannot be computed
+    if not np.isfinite(best.fun) or best.fun >= _NOWHERE:
         raise ValueError("the likelihood is finite nowhere near")
     return Parameters(r=r, alpha=alpha * scale, a=a, b=b)
 

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
-from scipy.special import gammaln
+from scipy.special import digamma, gammaln
 
 Numbers = npt.NDArray[np.float64]
 
 # Where the data leave a ridge of equal likelihood the search would creep along it for ever.
 _SEARCH = {"ftol": 1e-13, "maxiter": 300}
 _LOG_BOUND = 15.0
+_NOWHERE = 1e12
+"""The cost of what cannot be computed."""
 _STARTS = ((1.5, 1.2), (0.5, 0.8))
 
 
@@ -36,17 +38,24 @@ def expected_value(parameters: Parameters, x: Numbers, mean: Numbers) -> Numbers
 
 def log_likelihood(parameters: Parameters, x: Numbers, mean: Numbers) -> float:
     """Return the log-likelihood of customers with at least one repeat purchase."""
+    return _likelihood(parameters, x, mean)[0]
+
+
+def _likelihood(parameters: Parameters, x: Numbers, mean: Numbers) -> tuple[float, Numbers]:
+    """Return the log-likelihood and its slopes by p, q and v."""
     p, q, v = parameters.p, parameters.q, parameters.v
-    terms = (
-        gammaln(p * x + q)
-        - gammaln(p * x)
-        - gammaln(q)
-        + q * np.log(v)
-        + (p * x - 1.0) * np.log(mean)
-        + p * x * np.log(x)
-        - (p * x + q) * np.log(x * mean + v)
+    # What hangs on the number of repeats alone is computed once for each number that occurs.
+    different, place = np.unique(x, return_inverse=True)
+    counts = (gammaln(p * different + q) - gammaln(p * different))[place]
+    log_mean, log_sum = np.log(mean), np.log(x * mean + v)
+    terms = counts - gammaln(q) + q * np.log(v) + (p * x - 1.0) * log_mean + p * x * np.log(x) - (p * x + q) * log_sum
+    together, own = digamma(p * different + q)[place], digamma(p * different)[place]
+    slopes = (
+        np.sum(x * (together - own + log_mean + np.log(x) - log_sum)),
+        np.sum(together - digamma(q) + np.log(v) - log_sum),
+        np.sum(q / v - (p * x + q) / (x * mean + v)),
     )
-    return float(np.sum(terms))
+    return float(np.sum(terms)), np.array(slopes, dtype=np.float64)
 
 
 def fit(x: Numbers, mean: Numbers) -> Parameters:
@@ -66,14 +75,18 @@ def fit(x: Numbers, mean: Numbers) -> Parameters:
         p, q_above_1, v = np.exp(logs).tolist()
         return Parameters(p=p, q=1.0 + q_above_1, v=v)
 
-    def cost(logs: Numbers) -> float:
-        value = -log_likelihood(parameters(logs), x, scaled)
-        return value / x.size if np.isfinite(value) else 1e12
+    def cost(logs: Numbers) -> tuple[float, Numbers]:
+        value, slopes = _likelihood(parameters(logs), x, scaled)
+        if not np.isfinite(value) or not np.isfinite(slopes).all():
+            return _NOWHERE, np.zeros(3)
+        # By the logarithms that are searched over: the second is that of q - 1, whose slope is that of q.
+        return -value / x.size, -slopes * np.exp(logs) / x.size
 
     found = [
         minimize(
             cost,
             np.array([p, q, 0.0]),
+            jac=True,
             method="L-BFGS-B",
             bounds=[(-_LOG_BOUND, _LOG_BOUND)] * 3,
             options=_SEARCH,
@@ -81,7 +94,7 @@ def fit(x: Numbers, mean: Numbers) -> Parameters:
         for p, q in _STARTS
     ]
     best = min(found, key=lambda outcome: float(outcome.fun))
-    if not np.isfinite(best.fun) or best.fun >= 1e11:  # noqa: PLR2004 - the cost of what cannot be computed
+    if not np.isfinite(best.fun) or best.fun >= _NOWHERE:
         raise ValueError("the likelihood is finite nowhere near")
     scaled_parameters = parameters(best.x)
     return Parameters(p=scaled_parameters.p, q=scaled_parameters.q, v=scaled_parameters.v * scale)

@@ -96,19 +96,6 @@ async def test_the_profile_is_the_same_everywhere(shop: Caller) -> None:
     assert card.lifetime_value == orjson.loads(body)["business_metrics"]["lifetime_value"]
 
 
-async def test_a_shop_with_enough_evidence_is_judged_by_its_own_model(shop: Caller) -> None:
-    """After an import the model is fitted, versioned and named; a second import makes the next version."""
-    lines = shop_history(250)
-    await shop.import_whole(lines)
-    card = (await cards(shop, "c-1"))["c-1"]
-    assert card.origin == "bgnbd:v1"
-    risk = await shop.ask("GetChurnRisk", customer_id="c-1")
-    assert (risk["evidence"], risk["model_version"], risk["horizon_days"]) == ("model", "bgnbd:v1", 90)
-    assert risk["churn_probability"] == risk["churn_risk_score"] == card.churn_probability
-    await shop.import_whole([line("o-new", "c-1", NOW - timedelta(hours=1))])
-    assert (await cards(shop, "c-1"))["c-1"].origin == "bgnbd:v2"
-
-
 async def test_a_small_shop_says_that_evidence_is_missing(shop: Caller) -> None:
     """A first-time buyer in a small shop has no churn probability at all in the card."""
     await shop.buy(line("o-1", "c-1", NOW - timedelta(days=5)))
@@ -131,19 +118,6 @@ async def test_figures_stay_right_as_days_pass(shop: Caller) -> None:
         assert after["business_metrics"][figure] == before["business_metrics"][figure] + 10
     assert after["last_purchase"]["days_ago"] == before["last_purchase"]["days_ago"] + 10
     assert (await cards(shop, "c-3"))["c-3"].profile_json.encode() == await get_customer(shop, "c-3")
-
-
-async def test_the_daily_run_tells_other_services(shop: Caller) -> None:
-    """A new day brings every profile up to it, and the log names the customers, once."""
-    await shop.import_whole(shop_history(5))
-    _, cursor = await changes(shop)
-    shop.running.clock.advance(days=1)
-    while await shop.running.customers.refresh_old():
-        pass
-    named, cursor = await changes(shop, cursor)
-    assert {subject for _, subject in named} == {f"c-{number}" for number in range(5)}
-    assert not await shop.running.customers.refresh_old()
-    assert (await changes(shop, cursor))[0] == []
 
 
 async def test_the_log_names_who_changed_and_nobody_else(shop: Caller) -> None:

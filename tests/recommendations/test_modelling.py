@@ -1,0 +1,305 @@
+"""Models in the background: fitted for one tenant alone, promoted when better, gone back from, and profiles renewed."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from uuid import UUID
+
+import grpc
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rapport.recommendations.v1 import model_pb2, model_service_pb2, model_service_pb2_grpc, order_pb2
+
+from servicekit import customer_profile
+from servicekit.ids import uuid7
+from services.recommendations import model_store, population, profile_store, renewal
+from services.recommendations.history import History
+from services.recommendations.model import Model, RfmBounds
+from services.recommendations.modelling import Modelling
+from tests.recommendations.conftest import NOW, Caller, Running, line, reason
+from tests.recommendations.test_customers import cards, changes, get_customer, shop_history
+from tests.recommendations.test_profile import TODAY
+from tests.recommendations.test_profile import customers as some_customer
+
+
+@pytest.fixture
+def modelling(running: Running) -> Modelling:
+    """What a process does in the background."""
+    return Modelling(running.database, running.customers, running.doorbell)
+
+
+def steady_shop(customers: int, seed: int = 1) -> list[order_pb2.OrderLine]:
+    """Return the orders of a shop whose customers buy every few weeks and hardly ever leave, which no music shop is."""
+    random, lines = np.random.default_rng(seed), []
+    for customer in range(customers):
+        when, pace = NOW - timedelta(days=int(random.integers(150, 300))), float(random.uniform(25, 70))
+        leaves = random.random() < 0.3
+        while when < NOW:
+            price = f"{random.uniform(5, 90):.2f}"
+            lines.append(line(f"o-{customer}-{when:%y%m%d}", f"c-{customer}", when, unit_price=price))
+            if leaves and random.random() < 0.3:
+                break
+            when += timedelta(days=float(random.exponential(pace)) + 1)
+    return lines
+
+
+async def settle(modelling: Modelling) -> None:
+    """Let the background do all there is to do."""
+    while await modelling.work():
+        pass
+
+
+async def call(shop: Caller, method: str, **fields: int) -> object:
+    """Call a method of ModelService."""
+    stub = model_service_pb2_grpc.ModelServiceStub(shop.running.channel)
+    request = getattr(model_service_pb2, f"{method}Request")(**fields)
+    metadata = shop.issuer.metadata("customers.read", "policies.write", tenant_id=shop.tenant_id)
+    return await getattr(stub, method)(request, metadata=metadata)
+
+
+async def versions(shop: Caller) -> tuple[Sequence[model_pb2.Model], model_pb2.ModelFitting]:
+    """Return the versions of a shop's model, newest first, and how the making stands."""
+    found = await call(shop, "ListModels")
+    assert isinstance(found, model_service_pb2.ListModelsResponse)
+    return found.models, found.fitting
+
+
+async def rows_of(running: Running, tenant_id: UUID) -> list[str]:
+    """Return all that is stored of a tenant's customers and models, as text."""
+    found = []
+    for table in ("customers", "models", "shops", "archetypes", "profile_days"):
+        async with running.database.driver_tenant(tenant_id) as connection:
+            found += [str(row[0]) for row in await connection.fetch(f"SELECT t::text FROM {table} AS t ORDER BY 1")]  # noqa: S608
+    return found
+
+
+async def test_a_shop_with_enough_evidence_is_judged_by_its_own_model(shop: Caller, modelling: Modelling) -> None:
+    """After an import the background fits a model, keeps what it was worth, and judges everybody by it."""
+    await shop.import_whole(steady_shop(250))
+    assert (await cards(shop, "c-1"))["c-1"].origin == "bgnbd:published"
+    await settle(modelling)
+    (model,), fitting = await versions(shop)
+    assert (model.version, model.serving, model.promoted) == (1, True, True)
+    assert (fitting.serving_version, fitting.held, fitting.running) == (1, False, False)
+    assert fitting.due_time.ToDatetime(UTC) == NOW + timedelta(days=7)
+    assert model.verdict.startswith("better on held-back time")
+    assert model.trials[0].bgnbd.brier < model.served_brier
+    card = (await cards(shop, "c-1"))["c-1"]
+    assert card.origin == "bgnbd:v1"
+    risk = await shop.ask("GetChurnRisk", customer_id="c-1")
+    assert (risk["evidence"], risk["model_version"], risk["horizon_days"]) == ("model", "bgnbd:v1", 90)
+    assert risk["churn_probability"] == risk["churn_risk_score"] == card.churn_probability
+    profile = await shop.ask("GetCustomerProfile", customer_id="c-1")
+    assert profile["rfm"] is not None
+    assert profile["churn_risk"]["probability"] == card.churn_probability
+
+
+async def test_a_small_shop_keeps_the_published_parameters(shop: Caller, modelling: Modelling) -> None:
+    """With few who came back no model is made, and the reason can be read."""
+    await shop.import_whole(shop_history(40))
+    await settle(modelling)
+    models, fitting = await versions(shop)
+    assert not models
+    assert fitting.serving_version == 0
+    assert fitting.verdict.startswith("insufficient evidence")
+
+
+async def test_a_model_that_is_not_better_does_not_serve(shop: Caller, modelling: Modelling) -> None:
+    """A second fit on the same orders is no better on held-back time than the first, so the first goes on serving."""
+    await shop.import_whole(steady_shop(250))
+    await settle(modelling)
+    profile = await get_customer(shop, "c-1")
+    await call(shop, "FitModel")
+    await settle(modelling)
+    (second, first), fitting = await versions(shop)
+    assert (first.serving, second.serving, second.promoted) == (True, False, False)
+    assert second.verdict.startswith("not better")
+    assert fitting.serving_version == 1
+    assert await get_customer(shop, "c-1") == profile
+
+
+async def test_a_shop_goes_back_and_stays_there_until_a_fit_is_asked_for(shop: Caller, modelling: Modelling) -> None:
+    """After a rollback customers are judged as before, a better model waits, and a fit that is asked for serves."""
+    await shop.import_whole(steady_shop(250))
+    before = orjson.loads(await get_customer(shop, "c-1"))["churn_risk"]
+    await settle(modelling)
+    fitting = await call(shop, "RollbackModel")
+    assert isinstance(fitting, model_pb2.ModelFitting)
+    assert (fitting.serving_version, fitting.held) == (0, True)
+    await settle(modelling)
+    assert orjson.loads(await get_customer(shop, "c-1"))["churn_risk"] == before
+    shop.running.clock.advance(days=7)
+    await settle(modelling)
+    models, fitting = await versions(shop)
+    assert (len(models), fitting.serving_version) == (2, 0)
+    await call(shop, "FitModel")
+    await settle(modelling)
+    assert (await versions(shop))[1].serving_version == 3
+    back = await call(shop, "RollbackModel", version=1)
+    assert isinstance(back, model_pb2.ModelFitting)
+    assert (back.serving_version, back.held) == (1, True)
+    assert (await call(shop, "GetModel")).version == 1  # type: ignore[attr-defined]
+    for method, version in (("RollbackModel", 99), ("GetModel", 99)):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call(shop, method, version=version)
+        assert reason(refused.value) == "MODEL_NOT_FOUND"
+
+
+async def test_nothing_of_one_tenant_is_in_anothers_model(
+    shop: Caller, other_shop: Caller, modelling: Modelling
+) -> None:
+    """Fitting one shop changes no byte of another, and what it comes to does not depend on the other's orders."""
+    await shop.import_whole(steady_shop(250))
+    await settle(modelling)
+    kept = await rows_of(shop.running, shop.tenant_id)
+    await other_shop.import_whole(steady_shop(300, seed=9))
+    await settle(modelling)
+    assert await rows_of(shop.running, shop.tenant_id) == kept
+    twin = Caller(shop.running, shop.issuer, uuid7())
+    await twin.import_whole(steady_shop(250))
+    await settle(modelling)
+    (ours,), _ = await versions(shop)
+    (theirs,), _ = await versions(twin)
+    assert dict(ours.parameters) == dict(theirs.parameters)
+    assert await get_customer(shop, "c-7") == await get_customer(twin, "c-7")
+
+
+async def test_one_process_works_on_a_tenant_at_a_time(shop: Caller, modelling: Modelling) -> None:
+    """What one process holds no other takes, until the lease of one that died has run out."""
+    await settle(modelling)
+    await shop.import_whole(shop_history(20))
+    first, second = uuid7(), uuid7()
+    async with shop.running.database.spanning() as connection:
+        assert await model_store.lease(connection, NOW, first, 100) == shop.tenant_id
+    async with shop.running.database.spanning() as connection:
+        assert await model_store.lease(connection, NOW, second, 100) is None
+    async with shop.running.database.tenant(shop.tenant_id) as connection:
+        assert not await model_store.keep_lease(connection, shop.tenant_id, second, 100)
+        # The holder has not been heard of for longer than it said.
+        assert await model_store.keep_lease(connection, shop.tenant_id, first, -1)
+    await settle(modelling)
+    assert (await versions(shop))[1].verdict.startswith("insufficient evidence")
+
+
+async def test_days_pass_without_a_log_row_for_each_customer(shop: Caller, modelling: Modelling) -> None:
+    """On a new day only those are stored and told of whose figures have moved, and all show the same bytes."""
+    await shop.import_whole(steady_shop(250))
+    await settle(modelling)
+    ids = [f"c-{number}" for number in range(250)]
+    copies = {name: card.profile_json for name, card in (await cards(shop, *ids)).items()}
+    _, cursor = await changes(shop)
+    shop.running.clock.advance(days=1)
+    await settle(modelling)
+    named, cursor = await changes(shop, cursor)
+    moved = {subject for _, subject in named}
+    assert 0 < len(moved) < 150
+    copies |= {name: card.profile_json for name, card in (await cards(shop, *moved)).items()}
+    today = shop.running.clock.now.date()
+    for name in ids[:40]:
+        assert customer_profile.as_of(copies[name], today).encode() == await get_customer(shop, name)
+    await settle(modelling)
+    assert (await changes(shop, cursor))[0] == []
+
+
+async def test_what_is_shown_is_never_far_from_what_the_model_says(shop: Caller, modelling: Modelling) -> None:
+    """Forty days on, each stored figure is within its tolerance of the figure that the model gives on that day."""
+    await shop.import_whole(steady_shop(200))
+    await settle(modelling)
+    for days in (1, 2, 5, 9, 23):
+        shop.running.clock.advance(days=days)
+        await settle(modelling)
+        known = await shop.running.customers.find(shop.tenant_id, [f"c-{number}" for number in range(200)])
+        today = shop.running.clock.now.date()
+        for one in known.values():
+            (fresh,) = population.judge([one.judged.history], one.model, today)
+            assert fresh.churn.probability == pytest.approx(one.profile["churn_risk"]["probability"], abs=0.0101)
+            assert fresh.churn.level == one.profile["churn_risk"]["risk_level"]
+            assert fresh.segmentation.dominant == one.profile["dominant_segments"]
+            assert fresh.churn.reasons == tuple(one.profile["churn_risk"]["reasons"])
+
+
+async def test_a_large_import_is_judged_on_reading_until_the_background_has_done_it(
+    shop: Caller, modelling: Modelling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads meanwhile is answered rightly, and with the same bytes afterwards but for counts of the shop."""
+    monkeypatch.setattr("services.recommendations.customers._MOST_AT_ONCE", 3)
+    await shop.import_whole(shop_history(30))
+    before = orjson.loads(await get_customer(shop, "c-3"))
+    assert before["business_metrics"]["total_orders"] > 0
+    await settle(modelling)
+    after = orjson.loads(await get_customer(shop, "c-3"))
+    before["archetype"] = after["archetype"]
+    assert before == after
+    members = [(await cards(shop, f"c-{number}"))[f"c-{number}"] for number in range(30)]
+    assert all(card.update_time.seconds for card in members)
+
+
+async def test_an_order_that_comes_while_a_profile_is_judged_is_not_written_over(shop: Caller) -> None:
+    """A profile that rests on facts from before the order is not stored."""
+    await shop.buy(line("o-1", "c-1", NOW - timedelta(days=5)))
+    stale = await shop.running.customers.judge_anew(shop.tenant_id, ["c-1"])
+    await shop.buy(line("o-2", "c-1", NOW - timedelta(days=1)))
+    await shop.running.customers.store_judged(shop.tenant_id, stale)
+    assert orjson.loads(await get_customer(shop, "c-1"))["business_metrics"]["total_orders"] == 2
+
+
+def figures_of(histories: Sequence[History], stored: Sequence[tuple[float, float, float, float]]) -> renewal.Figures:
+    """Return customers as columns; `stored` has the day, churn and expectation shown, and whether by published ones."""
+
+    def day(moment: datetime | None) -> float:
+        return np.nan if moment is None else float(profile_store.day_number(moment.date()))
+
+    rows = [
+        (
+            *(day(one.first_at), day(one.last_at), one.order_count, one.priced_orders, one.purchase_days),
+            *(one.spent_minor, one.returned_minor, one.repeat_minor, *shown),
+        )
+        for one, shown in zip(histories, stored, strict=True)
+    ]
+    columns = np.array(rows, dtype=np.float64).T
+    return renewal.Figures([one.customer_id for one in histories], *columns)
+
+
+@given(st.lists(some_customer, min_size=1, max_size=12), st.integers(0, 800))
+def test_archetypes_are_counted_as_they_are_judged(histories: list[History], days: int) -> None:
+    """The count over columns comes to the same groups as judging one customer after the other."""
+    today = TODAY + timedelta(days=days)
+    one_by_one = population.archetypes(population.judge(histories, Model(version=1), today))
+    heads = renewal.heads(figures_of(histories, [(np.nan,) * 4] * len(histories)), "EUR", _day(today))
+    assert renewal.archetypes(heads) == one_by_one
+
+
+@given(some_customer, st.integers(0, 29))
+def test_a_profile_is_renewed_when_it_would_say_something_else(customer: History, days: int) -> None:
+    """Who is not due would be told nothing else that days alone can change; who was never judged is due."""
+    model = replace(Model(version=1), rfm=model_bounds())
+    (then,) = population.judge([customer], model, TODAY)
+    today = TODAY + timedelta(days=days)
+    (now,) = population.judge([customer], model, today)
+    assert then.expected is not None
+    assert now.expected is not None
+    shown = (_day(TODAY), then.churn.probability or np.nan, then.expected.amount, 0.0)
+    due = renewal.due(figures_of([customer, customer], [shown, (np.nan,) * 4]), model, "EUR", _day(today))
+    assert due[1]
+    if not due[0]:
+        assert now.churn.reasons == then.churn.reasons
+        assert (now.churn.level, now.rfm, now.segmentation.dominant) == (
+            then.churn.level,
+            then.rfm,
+            then.segmentation.dominant,
+        )
+        assert now.churn.score == pytest.approx(then.churn.score, abs=0.0101)
+    if days == 0:
+        assert not due[0]
+
+
+def model_bounds() -> RfmBounds:
+    """Return quintiles of a shop."""
+    return RfmBounds((7.0, 30.0, 90.0, 200.0), (1.0, 2.0, 4.0, 9.0), (20.0, 80.0, 200.0, 900.0))
+
+
+def _day(day: date) -> int:
+    return profile_store.day_number(day)
