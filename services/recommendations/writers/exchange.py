@@ -8,6 +8,7 @@ import re
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from string import ascii_lowercase
 
 from services.recommendations import sentences
 from services.recommendations.case import Case, Conversation, customer_text
@@ -77,7 +78,9 @@ class Exchange:
         """Return what a model is asked."""
         draft = self._task.fallback
         wanted = prompting.Wanted(draft.language, draft.tone, draft.length, manner.SENTENCES[draft.length])
-        return prompting.first(wanted, self._grounds, self._message, secrets.token_hex(8))
+        return prompting.first(
+            wanted, self._grounds, self._message, "".join(secrets.choice(ascii_lowercase) for _ in range(16))
+        )
 
     def leaks(self, prompt: Prompt) -> bool:
         """Tell whether a prompt still holds something that must not leave."""

@@ -24,10 +24,10 @@ _BREAKS = re.compile(r"[^\S\n]+")
 _WORD = r"[^\W\d_][\w'\u2019.-]*"
 _PROPER = r"[A-ZÀ-ÖØ-ÞŠŽŁ][\w'\u2019-]+"
 _PROPERS = rf"({_PROPER}(?:\s+{_PROPER}){{0,3}})"
-_AT = r"\s?(?:@|\(at\)|\[at\]|\{at\}|\sat\s)\s?"
-_DOT = r"\s?(?:\.|\(dot\)|\[dot\]|\sdot\s)\s?"
+_AT = r"(?:@|\s?(?:\(at\)|\[at\]|\{at\})\s?|\sat\s)"
+_DOT = r"(?:\.|\s?(?:\(dot\)|\[dot\]|\{dot\})\s?|\sdot\s)"
 _EMAIL = re.compile(rf"[\w.+%-]{{1,64}}{_AT}[\w-]{{1,63}}(?:{_DOT}[\w-]{{2,63}}){{1,5}}", re.IGNORECASE)
-_LINK = re.compile(r"(?:\b[a-z][a-z0-9+.-]{1,20}://|\bwww\.)[^\s<>\"']+", re.IGNORECASE)
+_LINK = re.compile(r"(?:\b[a-z][a-z0-9+.-]{1,20}://|\bwww\.)[^\s<>\"']*[^\s<>\"').,;:!?\]]", re.IGNORECASE)
 _ENDINGS = (
     "com|net|org|io|shop|store|info|biz|co|uk|de|fr|eu|at|ch|ru|cn|xyz|top|link|app|dev|example|test|ly|me|es|it|nl|pl"
 )
