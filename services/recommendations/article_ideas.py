@@ -13,11 +13,11 @@ from uuid import UUID
 
 import numpy as np
 
-from servicekit.embedding import embed
 from services.recommendations import intents, topics
 from services.recommendations.intents import Intent
 from services.recommendations.knowledge import ANSWERED_SIMILARITY, Knowledge
 from services.recommendations.knowledge_store import Found
+from services.recommendations.meaning import meanings
 from services.recommendations.ticket_reader import TicketReader
 from services.recommendations.topics import Asked, Topic
 
@@ -84,7 +84,7 @@ class ArticleIdeas:
             CredentialInvalidError, ScopeMissingError, ConversationUnavailableError: as `Conversations.get`.
         """
         asked = await self._tickets.newest()
-        vectors = embed([topics.plain_subject(one.subject) for one in asked])
+        vectors = meanings([topics.plain_subject(one.subject) for one in asked])
         found = topics.group(asked, vectors, least or LEAST_TICKETS)
         middles = np.stack([topic.vector for topic in found]) if found else np.zeros((0, vectors.shape[1]), np.float32)
         nearest = await self._knowledge.nearest(tenant_id, middles)
@@ -105,12 +105,12 @@ class ArticleIdeas:
             CredentialInvalidError, ScopeMissingError, ConversationUnavailableError: as `Conversations.get`.
         """
         asked = await self._tickets.newest()
-        wanted = embed([topic])[0]
-        nearness = embed([topics.plain_subject(one.subject) for one in asked]) @ wanted
+        wanted = meanings([topic])[0]
+        nearness = meanings([topics.plain_subject(one.subject) for one in asked]) @ wanted
         near = [asked[place] for place in np.argsort(-nearness, kind="stable") if nearness[place] >= _NEAR_TICKET]
         answers = await self._tickets.answers(near[:_READ_TICKETS])
         sentences = general_sentences(answers)
-        closeness = embed(sentences) @ wanted
+        closeness = meanings(sentences) @ wanted
         best = [place for place in np.argsort(-closeness, kind="stable") if closeness[place] >= _NEAR_SENTENCE]
         chosen = [sentences[place] for place in sorted(best[:_MOST_SENTENCES])]
         known = await self._knowledge.search(tenant_id, topic, limit=10)

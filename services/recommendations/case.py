@@ -217,6 +217,12 @@ def order_references(conversation: Conversation) -> list[str]:
     return list(found)[: 2 * _MOST_REFERENCES]
 
 
+def question(conversation: Conversation) -> tuple[str, str]:
+    """Return what articles are searched for on a conversation: the subject with the customer's text, its language."""
+    text = f"{conversation.subject}\n{customer_text(conversation)}"
+    return text, languages.guess(text)
+
+
 def assemble(
     conversation: Conversation,
     customer: Customer | None,

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database import Database
-from servicekit.embedding import embed
 from servicekit.etag import etag, require
 from servicekit.ids import uuid7
 from services.recommendations import advice_store, article_text, knowledge_store, languages, passages
@@ -26,12 +25,13 @@ from services.recommendations.errors import (
     KnowledgeFullError,
 )
 from services.recommendations.knowledge_store import Article, Found, Kind, NewPassage, Question, Totals
+from services.recommendations.meaning import meanings
 
 MAX_ARTICLES = 5_000
 MAX_PASSAGES = 20_000
-MIN_SIMILARITY = 0.45
+MIN_SIMILARITY = 0.4
 """A passage whose meaning is farther from what a customer wrote is not cited, whatever words it shares."""
-ANSWERED_SIMILARITY = 0.6
+ANSWERED_SIMILARITY = 0.5
 """From here on an article counts as answering a topic."""
 
 _MAX_READ = 4_000
@@ -335,7 +335,7 @@ def _same(known: Article, given: Article) -> bool:
 
 
 def _vectors(texts: Sequence[str]) -> list[str | None]:
-    return [_as_text(vector) for vector in embed(texts)]
+    return [_as_text(vector) for vector in meanings(texts)]
 
 
 def _as_text(vector: NDArray[np.float32]) -> str | None:

@@ -91,7 +91,7 @@ WITH asked AS MATERIALIZED (
 ), scored AS MATERIALIZED (
     SELECT p.article_id, p.number, p.language,
         coalesce(1 - (p.vector <=> $3::text::public.halfvec), 0) AS similarity,
-        CASE WHEN p.words @@ a.query THEN ts_rank(p.words, a.query, 1) ELSE 0 END AS worded
+        CASE WHEN p.words @@ a.query THEN ts_rank('{0.5, 0.5, 0.5, 1}'::real[], p.words, a.query) ELSE 0 END AS worded
     FROM recommendations.passages AS p JOIN asked AS a USING (config)
     WHERE p.tenant_id = $1 AND $5 IN ('', p.kind)
 ), placed AS (

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 
-SAME_TOPIC = 0.55
+SAME_TOPIC = 0.65
 """How similar the subjects of a topic are on average (cosine)."""
 SIMPLE_MESSAGES = 3
 """A ticket of no more messages than this took at most one answer: a question, the answer, and thanks."""
