@@ -1,6 +1,5 @@
 """An operator's calls about a shop's policy of actions, and about what became of recommendations."""
 
-import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -89,9 +88,8 @@ async def recommendation(folder: SuiteFolder, tenant: str, ticket: str) -> dict[
     request = recommendation_service_pb2.GetRecommendationRequest(ticket=ticket)
     async with operator_of(folder) as operator:
         stub = operator.stub(recommendation_service_pb2_grpc.RecommendationServiceStub, "recommendations")
-        body = await stub.GetRecommendation(request, metadata=await operator.metadata(tenant), timeout=_SECONDS)
-    found: dict[str, Any] = json.loads(body.data)
-    return found
+        answer = await stub.GetRecommendation(request, metadata=await operator.metadata(tenant), timeout=_SECONDS)
+    return as_dict(answer)
 
 
 async def report(folder: SuiteFolder, tenant: str, days: int, version: int) -> dict[str, Any]:

@@ -178,7 +178,7 @@ def show_recommendation(
         return
     print_lines(f"Priority {found['priority']}, by version {found['policy_version']} of the policy.")
     for each in found["actions"]:
-        worth = f" ({each['worth']['expected_value']:+.2f})" if each["worth"] else ""
+        worth = f" ({each['worth']['expected_value']:+.2f})" if each.get("worth") else ""
         print_lines(f"{each['priority']}. {each['action']}{worth}", f"   {each['reasoning']}")
     print_lines(*(f"! {each}" for each in found["warnings"]))
 

@@ -3,13 +3,13 @@
 from datetime import UTC, datetime
 
 import grpc
-import orjson
-from google.api.httpbody_pb2 import HttpBody
+from google.protobuf import json_format
 from google.protobuf.timestamp_pb2 import Timestamp
 from rapport.recommendations.v1 import (
     action_policy_pb2,
     action_policy_service_pb2,
     action_policy_service_pb2_grpc,
+    recommendation_pb2,
     recommendation_service_pb2,
     recommendation_service_pb2_grpc,
 )
@@ -27,7 +27,7 @@ from services.recommendations.conversations import Conversations
 from services.recommendations.customers import Clock, Customers, utc_now
 from services.recommendations.outcomes import Outcomes, Told
 from services.recommendations.reporting import Line, Share
-from services.recommendations.service import Context, json_body
+from services.recommendations.service import Context
 from services.recommendations.situations import Situations
 
 _PREVIEWED, _MOST_PREVIEWED = 50, 200
@@ -158,9 +158,10 @@ class RecommendationServicer(recommendation_service_pb2_grpc.RecommendationServi
 
     async def GetRecommendation(
         self, request: recommendation_service_pb2.GetRecommendationRequest, _context: Context
-    ) -> HttpBody:
+    ) -> recommendation_pb2.Recommendation:
         """Return the current recommendation."""
-        return json_body(orjson.dumps(await self._advising.recommendation(caller_tenant(), request.ticket)))
+        found = await self._advising.recommendation(caller_tenant(), request.ticket)
+        return json_format.ParseDict(found, recommendation_pb2.Recommendation(), ignore_unknown_fields=True)
 
     async def RecordRecommendationEvents(
         self, request: recommendation_service_pb2.RecordRecommendationEventsRequest, _context: Context

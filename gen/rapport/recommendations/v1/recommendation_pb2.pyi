@@ -20,8 +20,8 @@ DESCRIPTOR: descriptor.FileDescriptor
 
 @typing.final
 class Recommendation(message.Message):
-    """The next best actions for a ticket. This is the documentation of the JSON body that the frontend's recommendation
-    route and Advice.recommendation_json carry.
+    """The next best actions for a ticket. This is also the documentation of the JSON body that the frontend's recommendation
+    route and Advice.recommendation_json carry; there, what is absent here is null.
     """
 
     DESCRIPTOR: descriptor.Descriptor
@@ -137,7 +137,7 @@ class RecommendedAction(message.Message):
     completed: builtins.bool
     """True when an agent has ticked it off."""
     completed_at: builtins.str
-    """When it was ticked off (RFC 3339, UTC); null otherwise."""
+    """When it was ticked off (RFC 3339, UTC); empty otherwise, and null in the JSON body of the frontend."""
     code: builtins.str
     """The action's name in the catalogue, for example "send_replacement"."""
     gives: builtins.str
@@ -146,7 +146,7 @@ class RecommendedAction(message.Message):
     """How much it gives away at most, for example "45.00 EUR"; empty where it is not known or there is no amount."""
     @builtins.property
     def worth(self) -> ActionWorth:
-        """What it is reckoned to be worth; null for a recommendation that was made before that was reckoned."""
+        """What it is reckoned to be worth; absent for one that was made before that was reckoned."""
 
     @builtins.property
     def facts(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:

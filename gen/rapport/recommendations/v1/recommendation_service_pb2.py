@@ -24,12 +24,12 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
-from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from rapport.options.v1 import options_pb2 as rapport_dot_options_dot_v1_dot_options__pb2
+from rapport.recommendations.v1 import recommendation_pb2 as rapport_dot_recommendations_dot_v1_dot_recommendation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n7rapport/recommendations/v1/recommendation_service.proto\x12\x1arapport.recommendations.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a rapport/options/v1/options.proto\"=\n\x18GetRecommendationRequest\x12!\n\x06ticket\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06ticket\"y\n!RecordRecommendationEventsRequest\x12T\n\x06\x65vents\x18\x01 \x03(\x0b\x32/.rapport.recommendations.v1.RecommendationEventB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xc8\x01R\x06\x65vents\"\x8d\x05\n\x13RecommendationEvent\x12\x37\n\x11\x61ttribution_token\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x10\x61ttributionToken\x12T\n\x04kind\x18\x02 \x01(\x0e\x32\x34.rapport.recommendations.v1.RecommendationEvent.KindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04kind\x12\x1f\n\x06\x61\x63tion\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x06\x61\x63tion\x12[\n\x07outcome\x18\x04 \x01(\x0e\x32\x37.rapport.recommendations.v1.RecommendationEvent.OutcomeB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x07outcome\x12\x39\n\nevent_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\teventTime\x12=\n\x06\x61mount\x18\x06 \x01(\tB%\xbaH\"r\x1d\x32\x1b^[0-9]{1,9}(\\.[0-9]{1,3})?$\xd8\x01\x01R\x06\x61mount\"u\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n\nKIND_SHOWN\x10\x01\x12\x11\n\rKIND_ACCEPTED\x10\x02\x12\x0f\n\x0bKIND_EDITED\x10\x03\x12\x11\n\rKIND_REJECTED\x10\x04\x12\x10\n\x0cKIND_OUTCOME\x10\x05\"x\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n\x10OUTCOME_RESOLVED\x10\x01\x12\x16\n\x12OUTCOME_UNRESOLVED\x10\x02\x12\x14\n\x10OUTCOME_RETURNED\x10\x03\x12\x10\n\x0cOUTCOME_LOST\x10\x04\"K\n\"RecordRecommendationEventsResponse\x12%\n\x0erecorded_count\x18\x01 \x01(\x05R\rrecordedCount\"\xb4\x01\n\x1eGetRecommendationReportRequest\x12\x30\n\x05since\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05since\x12\x30\n\x05until\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05until\x12.\n\x0epolicy_version\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\rpolicyVersion\"\xc6\x01\n\x14RecommendationReport\x12J\n\x05lines\x18\x01 \x03(\x0b\x32\x34.rapport.recommendations.v1.RecommendationReportLineR\x05lines\x12\x30\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05since\x12\x30\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05until\"\xcb\x03\n\x18RecommendationReportLine\x12\x16\n\x06\x61\x63tion\x18\x01 \x01(\tR\x06\x61\x63tion\x12%\n\x0epolicy_version\x18\x02 \x01(\x05R\rpolicyVersion\x12\x1d\n\nmade_count\x18\x03 \x01(\x05R\tmadeCount\x12\x1f\n\x0bshown_count\x18\x04 \x01(\x05R\nshownCount\x12%\n\x0e\x61\x63\x63\x65pted_count\x18\x05 \x01(\x05R\racceptedCount\x12!\n\x0c\x65\x64ited_count\x18\x06 \x01(\x05R\x0b\x65\x64itedCount\x12%\n\x0erejected_count\x18\x07 \x01(\x05R\rrejectedCount\x12\x41\n\nacceptance\x18\x08 \x01(\x0b\x32!.rapport.recommendations.v1.ShareR\nacceptance\x12=\n\x08resolved\x18\t \x01(\x0b\x32!.rapport.recommendations.v1.ShareR\x08resolved\x12=\n\x08returned\x18\n \x01(\x0b\x32!.rapport.recommendations.v1.ShareR\x08returned\"Y\n\x05Share\x12\x14\n\x05value\x18\x01 \x01(\x01R\x05value\x12\x10\n\x03low\x18\x02 \x01(\x01R\x03low\x12\x12\n\x04high\x18\x03 \x01(\x01R\x04high\x12\x14\n\x05\x63ount\x18\x04 \x01(\x05R\x05\x63ount2\xf4\x04\n\x15RecommendationService\x12\xa9\x01\n\x11GetRecommendation\x12\x34.rapport.recommendations.v1.GetRecommendationRequest\x1a\x14.google.api.HttpBody\"H\x90\x02\x01\x8a\xb5\x18\x16\n\x14recommendations.read\x82\xd3\xe4\x93\x02%\x12#/v1/tickets/{ticket}/recommendation\x12\xe5\x01\n\x1aRecordRecommendationEvents\x12=.rapport.recommendations.v1.RecordRecommendationEventsRequest\x1a>.rapport.recommendations.v1.RecordRecommendationEventsResponse\"H\x90\x02\x02\x8a\xb5\x18\x17\n\x15recommendations.write\x82\xd3\xe4\x93\x02$\"\x1f/v1/recommendationEvents:record:\x01*\x12\xc6\x01\n\x17GetRecommendationReport\x12:.rapport.recommendations.v1.GetRecommendationReportRequest\x1a\x30.rapport.recommendations.v1.RecommendationReport\"=\x90\x02\x01\x8a\xb5\x18\x16\n\x14recommendations.read\x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/recommendationReportb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n7rapport/recommendations/v1/recommendation_service.proto\x12\x1arapport.recommendations.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a rapport/options/v1/options.proto\x1a/rapport/recommendations/v1/recommendation.proto\"=\n\x18GetRecommendationRequest\x12!\n\x06ticket\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06ticket\"y\n!RecordRecommendationEventsRequest\x12T\n\x06\x65vents\x18\x01 \x03(\x0b\x32/.rapport.recommendations.v1.RecommendationEventB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xc8\x01R\x06\x65vents\"\x8d\x05\n\x13RecommendationEvent\x12\x37\n\x11\x61ttribution_token\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x10\x61ttributionToken\x12T\n\x04kind\x18\x02 \x01(\x0e\x32\x34.rapport.recommendations.v1.RecommendationEvent.KindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04kind\x12\x1f\n\x06\x61\x63tion\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x06\x61\x63tion\x12[\n\x07outcome\x18\x04 \x01(\x0e\x32\x37.rapport.recommendations.v1.RecommendationEvent.OutcomeB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x07outcome\x12\x39\n\nevent_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\teventTime\x12=\n\x06\x61mount\x18\x06 \x01(\tB%\xbaH\"r\x1d\x32\x1b^[0-9]{1,9}(\\.[0-9]{1,3})?$\xd8\x01\x01R\x06\x61mount\"u\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n\nKIND_SHOWN\x10\x01\x12\x11\n\rKIND_ACCEPTED\x10\x02\x12\x0f\n\x0bKIND_EDITED\x10\x03\x12\x11\n\rKIND_REJECTED\x10\x04\x12\x10\n\x0cKIND_OUTCOME\x10\x05\"x\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n\x10OUTCOME_RESOLVED\x10\x01\x12\x16\n\x12OUTCOME_UNRESOLVED\x10\x02\x12\x14\n\x10OUTCOME_RETURNED\x10\x03\x12\x10\n\x0cOUTCOME_LOST\x10\x04\"K\n\"RecordRecommendationEventsResponse\x12%\n\x0erecorded_count\x18\x01 \x01(\x05R\rrecordedCount\"\xb4\x01\n\x1eGetRecommendationReportRequest\x12\x30\n\x05since\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05since\x12\x30\n\x05until\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05until\x12.\n\x0epolicy_version\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\rpolicyVersion\"\xc6\x01\n\x14RecommendationReport\x12J\n\x05lines\x18\x01 \x03(\x0b\x32\x34.rapport.recommendations.v1.RecommendationReportLineR\x05lines\x12\x30\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05since\x12\x30\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05until\"\xcb\x03\n\x18RecommendationReportLine\x12\x16\n\x06\x61\x63tion\x18\x01 \x01(\tR\x06\x61\x63tion\x12%\n\x0epolicy_version\x18\x02 \x01(\x05R\rpolicyVersion\x12\x1d\n\nmade_count\x18\x03 \x01(\x05R\tmadeCount\x12\x1f\n\x0bshown_count\x18\x04 \x01(\x05R\nshownCount\x12%\n\x0e\x61\x63\x63\x65pted_count\x18\x05 \x01(\x05R\racceptedCount\x12!\n\x0c\x65\x64ited_count\x18\x06 \x01(\x05R\x0b\x65\x64itedCount\x12%\n\x0erejected_count\x18\x07 \x01(\x05R\rrejectedCount\x12\x41\n\nacceptance\x18\x08 \x01(\x0b\x32!.rapport.recommendations.v1.ShareR\nacceptance\x12=\n\x08resolved\x18\t \x01(\x0b\x32!.rapport.recommendations.v1.ShareR\x08resolved\x12=\n\x08returned\x18\n \x01(\x0b\x32!.rapport.recommendations.v1.ShareR\x08returned\"Y\n\x05Share\x12\x14\n\x05value\x18\x01 \x01(\x01R\x05value\x12\x10\n\x03low\x18\x02 \x01(\x01R\x03low\x12\x12\n\x04high\x18\x03 \x01(\x01R\x04high\x12\x14\n\x05\x63ount\x18\x04 \x01(\x05R\x05\x63ount2\x8a\x05\n\x15RecommendationService\x12\xbf\x01\n\x11GetRecommendation\x12\x34.rapport.recommendations.v1.GetRecommendationRequest\x1a*.rapport.recommendations.v1.Recommendation\"H\x90\x02\x01\x8a\xb5\x18\x16\n\x14recommendations.read\x82\xd3\xe4\x93\x02%\x12#/v1/tickets/{ticket}/recommendation\x12\xe5\x01\n\x1aRecordRecommendationEvents\x12=.rapport.recommendations.v1.RecordRecommendationEventsRequest\x1a>.rapport.recommendations.v1.RecordRecommendationEventsResponse\"H\x90\x02\x02\x8a\xb5\x18\x17\n\x15recommendations.write\x82\xd3\xe4\x93\x02$\"\x1f/v1/recommendationEvents:record:\x01*\x12\xc6\x01\n\x17GetRecommendationReport\x12:.rapport.recommendations.v1.GetRecommendationReportRequest\x1a\x30.rapport.recommendations.v1.RecommendationReport\"=\x90\x02\x01\x8a\xb5\x18\x16\n\x14recommendations.read\x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/recommendationReportb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -58,26 +58,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECOMMENDATIONSERVICE'].methods_by_name['RecordRecommendationEvents']._serialized_options = b'\220\002\002\212\265\030\027\n\025recommendations.write\202\323\344\223\002$\"\037/v1/recommendationEvents:record:\001*'
   _globals['_RECOMMENDATIONSERVICE'].methods_by_name['GetRecommendationReport']._loaded_options = None
   _globals['_RECOMMENDATIONSERVICE'].methods_by_name['GetRecommendationReport']._serialized_options = b'\220\002\001\212\265\030\026\n\024recommendations.read\202\323\344\223\002\032\022\030/v1/recommendationReport'
-  _globals['_GETRECOMMENDATIONREQUEST']._serialized_start=240
-  _globals['_GETRECOMMENDATIONREQUEST']._serialized_end=301
-  _globals['_RECORDRECOMMENDATIONEVENTSREQUEST']._serialized_start=303
-  _globals['_RECORDRECOMMENDATIONEVENTSREQUEST']._serialized_end=424
-  _globals['_RECOMMENDATIONEVENT']._serialized_start=427
-  _globals['_RECOMMENDATIONEVENT']._serialized_end=1080
-  _globals['_RECOMMENDATIONEVENT_KIND']._serialized_start=841
-  _globals['_RECOMMENDATIONEVENT_KIND']._serialized_end=958
-  _globals['_RECOMMENDATIONEVENT_OUTCOME']._serialized_start=960
-  _globals['_RECOMMENDATIONEVENT_OUTCOME']._serialized_end=1080
-  _globals['_RECORDRECOMMENDATIONEVENTSRESPONSE']._serialized_start=1082
-  _globals['_RECORDRECOMMENDATIONEVENTSRESPONSE']._serialized_end=1157
-  _globals['_GETRECOMMENDATIONREPORTREQUEST']._serialized_start=1160
-  _globals['_GETRECOMMENDATIONREPORTREQUEST']._serialized_end=1340
-  _globals['_RECOMMENDATIONREPORT']._serialized_start=1343
-  _globals['_RECOMMENDATIONREPORT']._serialized_end=1541
-  _globals['_RECOMMENDATIONREPORTLINE']._serialized_start=1544
-  _globals['_RECOMMENDATIONREPORTLINE']._serialized_end=2003
-  _globals['_SHARE']._serialized_start=2005
-  _globals['_SHARE']._serialized_end=2094
-  _globals['_RECOMMENDATIONSERVICE']._serialized_start=2097
-  _globals['_RECOMMENDATIONSERVICE']._serialized_end=2725
+  _globals['_GETRECOMMENDATIONREQUEST']._serialized_start=262
+  _globals['_GETRECOMMENDATIONREQUEST']._serialized_end=323
+  _globals['_RECORDRECOMMENDATIONEVENTSREQUEST']._serialized_start=325
+  _globals['_RECORDRECOMMENDATIONEVENTSREQUEST']._serialized_end=446
+  _globals['_RECOMMENDATIONEVENT']._serialized_start=449
+  _globals['_RECOMMENDATIONEVENT']._serialized_end=1102
+  _globals['_RECOMMENDATIONEVENT_KIND']._serialized_start=863
+  _globals['_RECOMMENDATIONEVENT_KIND']._serialized_end=980
+  _globals['_RECOMMENDATIONEVENT_OUTCOME']._serialized_start=982
+  _globals['_RECOMMENDATIONEVENT_OUTCOME']._serialized_end=1102
+  _globals['_RECORDRECOMMENDATIONEVENTSRESPONSE']._serialized_start=1104
+  _globals['_RECORDRECOMMENDATIONEVENTSRESPONSE']._serialized_end=1179
+  _globals['_GETRECOMMENDATIONREPORTREQUEST']._serialized_start=1182
+  _globals['_GETRECOMMENDATIONREPORTREQUEST']._serialized_end=1362
+  _globals['_RECOMMENDATIONREPORT']._serialized_start=1365
+  _globals['_RECOMMENDATIONREPORT']._serialized_end=1563
+  _globals['_RECOMMENDATIONREPORTLINE']._serialized_start=1566
+  _globals['_RECOMMENDATIONREPORTLINE']._serialized_end=2025
+  _globals['_SHARE']._serialized_start=2027
+  _globals['_SHARE']._serialized_end=2116
+  _globals['_RECOMMENDATIONSERVICE']._serialized_start=2119
+  _globals['_RECOMMENDATIONSERVICE']._serialized_end=2769
 # @@protoc_insertion_point(module_scope)

@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
+from rapport.recommendations.v1 import recommendation_pb2 as rapport_dot_recommendations_dot_v1_dot_recommendation__pb2
 from rapport.recommendations.v1 import recommendation_service_pb2 as rapport_dot_recommendations_dot_v1_dot_recommendation__service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -39,7 +39,7 @@ class RecommendationServiceStub:
         self.GetRecommendation = channel.unary_unary(
                 '/rapport.recommendations.v1.RecommendationService/GetRecommendation',
                 request_serializer=rapport_dot_recommendations_dot_v1_dot_recommendation__service__pb2.GetRecommendationRequest.SerializeToString,
-                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                response_deserializer=rapport_dot_recommendations_dot_v1_dot_recommendation__pb2.Recommendation.FromString,
                 _registered_method=True)
         self.RecordRecommendationEvents = channel.unary_unary(
                 '/rapport.recommendations.v1.RecommendationService/RecordRecommendationEvents',
@@ -58,7 +58,7 @@ class RecommendationServiceServicer:
     """
 
     def GetRecommendation(self, request, context):
-        """Returns the current recommendation on a ticket: a JSON body in the shape of Recommendation.
+        """Returns the current recommendation on a ticket, computed anew when what it rests on has moved on.
 
         Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE, CONVERSATION_MOVED_ON.
         """
@@ -91,7 +91,7 @@ def add_RecommendationServiceServicer_to_server(servicer, server):
             'GetRecommendation': grpc.unary_unary_rpc_method_handler(
                     servicer.GetRecommendation,
                     request_deserializer=rapport_dot_recommendations_dot_v1_dot_recommendation__service__pb2.GetRecommendationRequest.FromString,
-                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+                    response_serializer=rapport_dot_recommendations_dot_v1_dot_recommendation__pb2.Recommendation.SerializeToString,
             ),
             'RecordRecommendationEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.RecordRecommendationEvents,
@@ -131,7 +131,7 @@ class RecommendationService:
             target,
             '/rapport.recommendations.v1.RecommendationService/GetRecommendation',
             rapport_dot_recommendations_dot_v1_dot_recommendation__service__pb2.GetRecommendationRequest.SerializeToString,
-            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            rapport_dot_recommendations_dot_v1_dot_recommendation__pb2.Recommendation.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,8 +4,8 @@ isort:skip_file
 Recommendations, and what becomes of them."""
 
 from collections import abc as _abc
-from google.api import httpbody_pb2 as _httpbody_pb2
 from grpc import aio as _aio
+from rapport.recommendations.v1 import recommendation_pb2 as _recommendation_pb2
 from rapport.recommendations.v1 import recommendation_service_pb2 as _recommendation_service_pb2
 import abc as _abc_1
 
@@ -17,8 +17,8 @@ class RecommendationServiceStub:
     """Hands out recommendations, takes down what becomes of them, and reports on it."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    GetRecommendation: _aio.UnaryUnaryMultiCallable[_recommendation_service_pb2.GetRecommendationRequest, _httpbody_pb2.HttpBody]
-    """Returns the current recommendation on a ticket: a JSON body in the shape of Recommendation.
+    GetRecommendation: _aio.UnaryUnaryMultiCallable[_recommendation_service_pb2.GetRecommendationRequest, _recommendation_pb2.Recommendation]
+    """Returns the current recommendation on a ticket, computed anew when what it rests on has moved on.
 
     Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE, CONVERSATION_MOVED_ON.
     """
@@ -41,9 +41,9 @@ class RecommendationServiceServicer(metaclass=_abc_1.ABCMeta):
     def GetRecommendation(
         self,
         request: _recommendation_service_pb2.GetRecommendationRequest,
-        context: _aio.ServicerContext[_recommendation_service_pb2.GetRecommendationRequest, _abc.Awaitable[_httpbody_pb2.HttpBody]],
-    ) -> _abc.Awaitable[_httpbody_pb2.HttpBody]:
-        """Returns the current recommendation on a ticket: a JSON body in the shape of Recommendation.
+        context: _aio.ServicerContext[_recommendation_service_pb2.GetRecommendationRequest, _abc.Awaitable[_recommendation_pb2.Recommendation]],
+    ) -> _abc.Awaitable[_recommendation_pb2.Recommendation]:
+        """Returns the current recommendation on a ticket, computed anew when what it rests on has moved on.
 
         Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE, CONVERSATION_MOVED_ON.
         """
