@@ -21,6 +21,7 @@ from cli import (
     gateway_commands,
     key_commands,
     language_commands,
+    model_commands,
     order_commands,
     policy_commands,
     product_commands,
@@ -73,6 +74,7 @@ commands.add_typer(gateway_commands.commands, name="gateway")
 commands.add_typer(deployment_commands.commands, name="deployment")
 commands.add_typer(certificate_commands.commands, name="certificates")
 commands.add_typer(language_commands.commands, name="language")
+commands.add_typer(model_commands.commands, name="model")
 audit_command.register(commands)
 evaluate_command.register(commands)
 simulate_command.register(commands)

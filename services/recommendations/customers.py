@@ -254,6 +254,7 @@ class Customers:
         async with self._database.tenant(tenant_id) as connection:
             await order_store.lock_tenant(connection, tenant_id)
             await self._save(connection, tenant_id, fresh)
+        await self.announce(tenant_id)
 
     async def _save(self, connection: AsyncConnection, tenant_id: UUID, fresh: Sequence[FreshProfile]) -> None:
         """Store profiles and log the customers whose profile is another one now."""
