@@ -1,11 +1,15 @@
 """Policy files: what is wrong with one is named, all of it, each with its field and its line."""
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.recommendations import policy_file
 from services.recommendations.action_policy import CREDIT, REFUND, Limit, Offer
+from services.recommendations.catalogue import ENTRIES
 from services.recommendations.policy_file import LARGEST, PolicyFileError
 
 GOOD = """\
@@ -67,6 +71,16 @@ def test_a_policy_file_is_read_as_it_says() -> None:
     assert policy.rule("refund").orders_below == 2
     assert not policy.rule("expedite").enabled
     assert policy.rule("acknowledge").enabled
+
+
+def test_the_file_in_the_documentation_is_a_policy_and_the_catalogue_stands_there() -> None:
+    """The example is accepted as it is printed, and the table has each action with its figures."""
+    page = (Path(__file__).parents[2] / "docs" / "actions.md").read_text()
+    example = page.split("```yaml\n", 1)[1].split("```", 1)[0]
+    assert policy_file.read(example).offer == Offer(10, 0.6, 180)
+    for entry in ENTRIES:
+        row = re.search(rf"^\| `{entry.code}` \| .* \| {entry.effect:g} \| {entry.minutes:g} \|", page, re.MULTILINE)
+        assert row, entry.code
 
 
 def test_every_contradiction_of_a_file_is_named_with_its_line() -> None:
