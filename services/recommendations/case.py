@@ -60,20 +60,30 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """What advice needs of a customer; `churn` is None without enough evidence."""
+    """What advice needs of a customer; `churn` is None without enough evidence.
+
+    `expected_spend` is what the customer is expected to spend within the models' horizon, None where that is not known.
+    """
 
     lifetime_value: float
     total_orders: int
     churn: float | None
     days_since_last_purchase: int | None
     currency: str
+    expected_spend: float | None = None
 
     @classmethod
     def from_profile(cls, profile: Mapping[str, Any], churn: float | None, currency: str) -> "Customer":
         """Return the customer that a profile describes."""
         metrics = profile["business_metrics"]
+        expected = profile.get("value", {}).get("expected")
         return cls(
-            metrics["lifetime_value"], metrics["total_orders"], churn, metrics["days_since_last_purchase"], currency
+            metrics["lifetime_value"],
+            metrics["total_orders"],
+            churn,
+            metrics["days_since_last_purchase"],
+            currency,
+            expected["amount"] if expected else None,
         )
 
 

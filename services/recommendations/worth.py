@@ -1,8 +1,8 @@
 """What is at stake with a case, and what an action is worth to it. All figures are money in main units.
 
 - At stake = what is still open of the order (its total less what was cancelled and refunded; without a known total the
-  customer's average order) + the average order times the probability of another purchase (1 - churn, one half without
-  evidence); never below the policy's `least_stake`.
+  customer's average order) + what the customer is expected to spend within the models' horizon (where that is not known,
+  the average order times 1 - churn, one half without evidence); never below the policy's `least_stake`.
 - Endangered = at stake times how much of it a matter of this kind usually endangers (`SEVERITY`).
 - Expected value of an action = its effect (the share of what is endangered that it saves) times what is endangered,
   less its cost: minutes of work, shipments, goods at their cost, and money given away.
@@ -85,10 +85,18 @@ def average_order(case: Case) -> float:
 
 def stake(case: Case, policy: ActionPolicy) -> Stake:
     """Return what is at stake with a case."""
-    churn = case.customer.churn if case.customer else None
-    future = average_order(case) * (1.0 - (_NO_EVIDENCE if churn is None else churn))
-    order = order_value(case)
+    order, future = order_value(case), _future(case)
     return Stake(order, future, max(order + future, float(policy.least_stake)))
+
+
+def _future(case: Case) -> float:
+    """Return what the customer is expected to spend from now on."""
+    customer = case.customer
+    if customer is None:
+        return 0.0
+    if customer.expected_spend is not None:
+        return customer.expected_spend
+    return average_order(case) * (1.0 - (_NO_EVIDENCE if customer.churn is None else customer.churn))
 
 
 def work_cost(minutes: float, policy: ActionPolicy) -> float:

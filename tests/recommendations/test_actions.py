@@ -219,6 +219,15 @@ def test_the_expected_value_is_the_stated_formula() -> None:
     assert found.expected_value == pytest.approx(0.75 * endangered - cost, abs=0.02)
 
 
+def test_what_a_customer_is_expected_to_spend_is_at_stake() -> None:
+    """The profile's expectation counts where there is one, and the policy's least stake for a stranger."""
+    regular = replace(BROKEN, customer=replace(LOYAL, expected_spend=310.0))
+    assert worth.stake(regular, DEFAULT).total == pytest.approx(90.0 + 310.0)
+    assert worth.stake(BROKEN, DEFAULT).total == pytest.approx(90.0 + 2400.5 / 25 * 0.38)
+    stranger = replace(BROKEN, customer=None, order=None, products=())
+    assert worth.stake(stranger, DEFAULT).total == 50.0
+
+
 def test_reasons_name_the_facts_that_they_use() -> None:
     """The order's number and date stand in the reason, and their ids with it."""
     found = action(BROKEN, "send_replacement")
