@@ -285,7 +285,7 @@ class Advising:
 
     async def _task(self, tenant_id: UUID, asked: _Asked, wish: Wish, places: Sequence[int]) -> tuple[Situation, Task]:
         """Return what is to be written, with the rules' own draft in it."""
-        situation = await self._situations.of(tenant_id, asked.ticket_id, asked.conversation)
+        situation = await self._situations.of(tenant_id, asked.ticket_id, asked.conversation, offers=wish.include_offer)
         offered = actions.decide(situation.case, situation.policy, situation.given).actions
         draft = drafts.write(situation.case, wish, drafts.steps_for(situation.case, offered, places, wish))
         known = {fact.id: fact for fact in (*grounds.facts_of(situation.case), *draft.facts)}

@@ -37,6 +37,9 @@ ANSWERED_SIMILARITY = 0.5
 _MAX_READ = 4_000
 _MAX_WORDS = 64
 _WORD = re.compile(r"\w{2,40}")
+_MAX_OFFERS = 5
+_OFFERS = "discount discounts voucher coupon promo code offer Rabatt Gutschein Rabattcode remise réduction"
+"""Words that a policy which makes an offer may use."""
 
 # How Postgres compares the words of a language: by their stems where it knows them, else just as they stand.
 _CONFIGS = {
@@ -104,11 +107,12 @@ class Knowledge:
     async def passages(self, tenant_id: UUID, text: str, language: str = "", limit: int = 5) -> tuple[Passage, ...]:
         """Return what the shop says about what a customer wrote, the best first; nothing that is far from it."""
         found = await self.search(tenant_id, text, language, limit=limit)
-        return tuple(
-            Passage(str(one.article_id), one.title, one.url, one.text, round(one.score, 6), one.kind)
-            for one in found
-            if one.similarity >= MIN_SIMILARITY
-        )
+        return tuple(_passage(one) for one in found if one.similarity >= MIN_SIMILARITY)
+
+    async def offers(self, tenant_id: UUID, language: str = "") -> tuple[Passage, ...]:
+        """Return what the shop's policies may say of discounts, whatever a customer wrote about."""
+        found = await self.search(tenant_id, _OFFERS, language, kind="policy", limit=_MAX_OFFERS)
+        return tuple(_passage(one) for one in found)
 
     async def search(
         self, tenant_id: UUID, text: str, language: str = "", *, kind: str = "", limit: int = 10
@@ -293,6 +297,10 @@ class _Prepared:
 def etag_of(article: Article) -> str:
     """Return the etag of an article's present state."""
     return etag("article", str(article.article_id), str(article.revision))
+
+
+def _passage(found: Found) -> Passage:
+    return Passage(str(found.article_id), found.title, found.url, found.text, round(found.score, 6), found.kind)
 
 
 async def _find(connection: AsyncConnection, tenant_id: UUID, article_id: UUID) -> Article:

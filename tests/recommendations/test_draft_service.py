@@ -9,6 +9,7 @@ from rapport.recommendations.v1 import draft_service_pb2 as contract
 from rapport.recommendations.v1 import draft_service_pb2_grpc, recommendation_pb2
 
 from services.recommendations import draft_servicer
+from services.recommendations.knowledge import Content, Edit, Knowledge
 from tests.recommendations.conftest import Caller, reason
 from tests.support.events import parsed
 
@@ -49,6 +50,37 @@ async def test_what_was_wished_stays_until_a_message_comes(shop: Caller, drafts:
     shop.say(ticket, "It is really broken.")
     renewed = await drafts.GetDraft(read, metadata=shop.metadata)
     assert (renewed.language, "damaged" in renewed.draft) == ("en", True)
+
+
+async def test_a_shops_policy_is_quoted_and_a_changed_one_renews_the_draft(shop: Caller, drafts: Any) -> None:
+    """With its title, among the facts; and as it stands now, not as it stood when the draft was first read."""
+    knowledge = Knowledge(shop.running.database)
+    body = "Unused goods can be returned within 30 days. Refunds of returned goods reach you within five days."
+    article = await knowledge.create(shop.tenant_id, Content(body, kind="policy", title="Returning goods"))
+    ticket = shop.ticket("c-1", "How can I return goods that are unused?")
+    read = contract.GetDraftRequest(ticket=ticket)
+    draft = await drafts.GetDraft(read, metadata=shop.metadata)
+    assert "“Returning goods” says: “Unused goods can be returned within 30 days.”" in draft.draft
+    assert [fact.kind for fact in draft.facts_used] == ["policy"]
+    await knowledge.change(shop.tenant_id, article.article_id, Edit(body=body.replace("30", "60")))
+    renewed = await drafts.GetDraft(read, metadata=shop.metadata)
+    assert "within 60 days" in renewed.draft
+
+
+async def test_an_offer_of_a_policy_is_named_where_it_is_wished_for(shop: Caller, drafts: Any) -> None:
+    """Whatever the customer wrote about; an article that is no policy makes none."""
+    knowledge = Knowledge(shop.running.database)
+    ticket = shop.ticket("c-1", "My mug is broken!")
+    wish = contract.DraftWish(include_offer=True)
+    request = contract.RegenerateDraftRequest(ticket=ticket, wish=wish)
+    blog = "Some shops give a discount of 50 % with the code BLOG50 to all who ask."
+    await knowledge.create(shop.tenant_id, Content(blog, title="Reading matter"))
+    without = await drafts.RegenerateDraft(request, metadata=shop.metadata)
+    assert list(without.labels) == ["no offer: no policy of the shop that fits makes one"]
+    spring = "In the spring weeks the code SPRING10 gives a discount of 10 % on the next order."
+    await knowledge.create(shop.tenant_id, Content(spring, kind="policy", title="Spring weeks"))
+    made = await drafts.RegenerateDraft(request, metadata=shop.metadata)
+    assert ("SPRING10" in made.draft, "BLOG50" in made.draft, list(made.labels)) == (True, False, [])
 
 
 async def test_a_stream_tells_the_text_and_ends_with_the_draft(shop: Caller, drafts: Any) -> None:
