@@ -65,7 +65,7 @@ def read_orders(file: OrderFile, watch: _Watch) -> Orders:
     watch(completed=file.size)
     orders.left_out.update(findings.skipped)
     if findings.bad_rows:
-        orders.left_out["not readable"] = len(findings.bad_rows)
+        orders.left_out["not readable"] = findings.bad_row_count
         orders.first_bad_line = findings.bad_rows[0].line
     return orders
 

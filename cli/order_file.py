@@ -1,63 +1,34 @@
-"""Reading a shop's order lines from a CSV file: every line is judged before anything is sent."""
+"""Reading a shop's order lines from a file: every line is judged, good orders go in, whatever is wrong is told of.
 
-import csv
-import gzip
-import io
-import re
+An order goes in whole or not at all: where one of its lines is wrong, the others wait with it, since an order that is
+sent again replaces the one that is stored.
+"""
+
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cli.errors import CommandError
-
-OUR_COLUMNS = (
-    "order_id",
-    "customer_id",
-    "ordered_at",
-    "product_id",
-    "product_name",
-    "quantity",
-    "unit_price",
-    "currency",
+from cli.order_heads import OrderHeads
+from cli.order_row import (
+    OPTIONAL_COLUMNS,
+    OUR_COLUMNS,
+    RETAIL_COLUMNS,
+    OrderRow,
+    Reading,
+    RowError,
+    RowSkippedError,
+    our_row,
+    retail_row,
+    shown,
 )
-RETAIL_COLUMNS = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID")
+from cli.order_text import OrderText, Record
 
-_LONGEST_ID = 255
-_LONGEST_NAME = 500
-_LARGEST_QUANTITY = 1_000_000
-_PRICE = re.compile(r"[0-9]{1,10}([.][0-9]{1,6})?")
-_CURRENCY = re.compile(r"[A-Z]{3}")
-_GZIP = b"\x1f\x8b"
+__all__ = ["OUR_COLUMNS", "RETAIL_COLUMNS", "BadRow", "Findings", "OrderFile", "OrderRow", "Reading"]
 
-
-@dataclass(frozen=True, slots=True)
-class OrderRow:
-    """One order line, judged.
-
-    Attributes:
-        order_id: the order's id in the shop's words.
-        customer_id: the customer's id in the shop's words.
-        seconds: when it was placed, in seconds since 1970.
-        nanos: the fraction of that second.
-        product_id: the product's id in the shop's words.
-        product_name: its name, may be empty.
-        quantity: how many; negative for returns.
-        unit_price: decimal text in the currency's main unit.
-        currency: an ISO 4217 code.
-    """
-
-    order_id: str
-    customer_id: str
-    seconds: int
-    nanos: int
-    product_id: str
-    product_name: str
-    quantity: int
-    unit_price: str
-    currency: str
+_KEPT_BAD_ROWS = 1000
+_FIELDS = "it has more or fewer fields than the header"
 
 
 @dataclass(frozen=True)
@@ -73,217 +44,171 @@ class Findings:
     """What was found while reading.
 
     Attributes:
-        bad_rows: the lines that are wrong, in the order of the file.
+        bad_row_count: how many lines are wrong.
+        bad_rows: the first of them, in the order of the file.
+        held_back: how many good lines wait because another line of their order is wrong.
         skipped: how many lines of the Online Retail log say nothing about a customer's purchase, by reason.
     """
 
+    bad_row_count: int = 0
     bad_rows: list[BadRow] = field(default_factory=list)
+    held_back: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
 
+    def add(self, line: int, problem: str) -> None:
+        """Note a bad line."""
+        self.bad_row_count += 1
+        if len(self.bad_rows) < _KEPT_BAD_ROWS:
+            self.bad_rows.append(BadRow(line, problem))
 
-class _RowError(Exception):
-    """A line is wrong; the text says how."""
 
-
-class _RowSkippedError(Exception):
-    """A line is not about a customer's purchase; the text says why."""
+Reject = Callable[[Record, str], None]
+"""Takes a record that does not go in, and why."""
 
 
 class OrderFile:
-    """A CSV file, gzipped or not, with our columns or those of the Online Retail log."""
+    """A file of order lines with our columns or those of the Online Retail log."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, encoding: str = "", reading: Reading | None = None) -> None:
         self.path = path
         self.retail = False
         """Whether it is an Online Retail log, known once its first row was read."""
-        self._position = 0
-        try:
-            self.size = path.stat().st_size
-        except OSError as error:
-            raise self._unreadable(error) from error
+        self._text = OrderText(path, encoding)
+        self._reading = reading or Reading()
+        self._columns: Mapping[str, int] = {}
+
+    @property
+    def size(self) -> int:
+        """How many bytes the file has."""
+        return self._text.size
 
     @property
     def position(self) -> int:
         """How many bytes of the file were read so far, for a progress bar."""
-        return self._position
+        return self._text.position
+
+    @property
+    def header(self) -> Sequence[str]:
+        """The names of the columns, known once its first row was read."""
+        return self._text.header
 
     def rows(self, findings: Findings) -> Iterator[OrderRow]:
-        """Give the good lines in order and write the others into `findings`.
+        """Give the good lines in order and note the others in `findings`.
 
         The lines of an order must agree about its customer and currency, and about its time but for the Online Retail
         log, where some invoices spread over two minutes: there the first line's time counts.
 
         Raises:
-            CommandError: the file cannot be read, is not CSV in UTF-8, or has neither set of columns.
+            CommandError: the file cannot be read, or has neither set of columns.
         """
-        try:
-            with self._text() as text:
-                reader = csv.DictReader(text, strict=True)
-                retail = self.retail = self._is_retail(reader.fieldnames or [])
-                orders: dict[str, tuple[str, str, int, int]] = {}
-                for values in reader:
-                    try:
-                        row = _retail_row(values) if retail else _our_row(values)
-                        yield _agreeing(row, orders, keep_first_time=retail)
-                    except _RowError as error:
-                        findings.bad_rows.append(BadRow(reader.line_num, str(error)))
-                    except _RowSkippedError as error:
-                        findings.skipped[str(error)] += 1
-        except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-            raise self._unreadable(error) from error
+        with OrderHeads() as heads:
+            for _, row in self._judged(heads, findings):
+                if row is not None:
+                    yield row
 
-    @contextmanager
-    def _text(self) -> Iterator[io.TextIOWrapper]:
-        with self.path.open("rb") as raw:
-            packed = raw.peek(2)[:2] == _GZIP
-            counted = _Counting(raw, self)
-            content = io.BufferedReader(gzip.GzipFile(fileobj=counted) if packed else counted)
-            with io.TextIOWrapper(content, encoding="utf-8-sig", newline="") as text:
-                yield text
+    def judge(self, heads: OrderHeads, findings: Findings) -> Iterator[None]:
+        """Read the whole file to find out which orders are good; yields now and then, for a progress bar.
 
-    def _is_retail(self, header: object) -> bool:
-        columns = set(header) if isinstance(header, (list, tuple)) else set()
-        if columns.issuperset(OUR_COLUMNS):
-            return False
-        if columns.issuperset(RETAIL_COLUMNS):
-            return True
-        missing = ", ".join(name for name in OUR_COLUMNS if name not in columns)
-        raise CommandError(
-            f"{self.path} has neither our columns (missing: {missing}) nor those of the Online Retail log.",
-            reason="COLUMNS_UNKNOWN",
-        )
+        Raises:
+            CommandError: the file cannot be read, or has neither set of columns.
+        """
+        for _ in self._judged(heads, findings):
+            yield
 
-    def _unreadable(self, error: Exception) -> CommandError:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        if isinstance(error, UnicodeDecodeError):
-            why = "it is not UTF-8"
-        return CommandError(f"Cannot read {self.path}: {why}.", reason="FILE_UNREADABLE")
+    def good_rows(self, heads: OrderHeads, findings: Findings, reject: Reject) -> Iterator[OrderRow]:
+        """Give the lines of good orders, after `judge`; all other lines are rejected with the reason."""
+        for record in self._records():
+            try:
+                row = self._agreeing(self._row(record), heads)
+            except RowError as error:
+                reject(record, str(error))
+                continue
+            except RowSkippedError:
+                continue
+            if bad_line := heads.bad_line(row.order_id):
+                findings.held_back += 1
+                reject(record, f"line {bad_line} of the same order is wrong")
+            else:
+                yield row
 
+    def _judged(self, heads: OrderHeads, findings: Findings) -> Iterator[tuple[Record, OrderRow | None]]:
+        for record in self._records():
+            row: OrderRow | None = None
+            try:
+                row = self._agreeing(self._row(record), heads)
+            except RowError as error:
+                findings.add(record.line, str(error))
+                heads.mark_bad(self._order_of(record), record.line)
+            except RowSkippedError as error:
+                findings.skipped[str(error)] += 1
+            yield record, row
 
-class _Counting(io.RawIOBase):
-    """Reads a file and notes how far."""
+    def _records(self) -> Iterator[Record]:
+        records = self._text.records(_fit)
+        for record in records:
+            if not self._columns:
+                self._columns = self._find_columns()
+            yield record
+        if not self._columns:
+            self._columns = self._find_columns()
 
-    def __init__(self, raw: io.BufferedReader, owner: OrderFile) -> None:
-        self._raw = raw
-        self._owner = owner
+    def _row(self, record: Record) -> OrderRow:
+        if record.problem:
+            raise RowError(record.problem)
+        values = record.values or ()
+        if len(values) != len(self._text.header):
+            raise RowError(_FIELDS)
+        text = {name: values[place].strip() for name, place in self._columns.items()}
+        return retail_row(text, self._reading) if self.retail else our_row(text, self._reading)
 
-    def readable(self) -> bool:
-        """Say that this can be read."""
-        return True
-
-    def readinto(self, buffer: object) -> int:
-        """Read into the buffer."""
-        count = self._raw.readinto(buffer)  # type: ignore[arg-type] # the two stubs name a buffer differently
-        self._owner._position += count  # noqa: SLF001 - the owner's own reading position
-        return count
-
-
-def _our_row(values: Mapping[str, str | None]) -> OrderRow:
-    if None in values or None in values.values():
-        raise _RowError("it has more or fewer fields than the header")
-    text = {name: (values[name] or "").strip() for name in OUR_COLUMNS}
-    seconds, nanos = _moment(text["ordered_at"], "ordered_at")
-    if not _CURRENCY.fullmatch(text["currency"]):
-        raise _RowError(f"currency {_shown(text['currency'])} is not a code of three capital letters")
-    return OrderRow(
-        order_id=_identifier(text["order_id"], "order_id"),
-        customer_id=_identifier(text["customer_id"], "customer_id"),
-        seconds=seconds,
-        nanos=nanos,
-        product_id=_identifier(text["product_id"], "product_id"),
-        product_name=_name(text["product_name"], "product_name"),
-        quantity=_quantity(text["quantity"], "quantity"),
-        unit_price=_price(text["unit_price"], "unit_price"),
-        currency=text["currency"],
-    )
-
-
-def _retail_row(values: Mapping[str, str | None]) -> OrderRow:
-    """Read a line of the Online Retail log; its times count as UTC and its prices are pounds."""
-    if None in values or None in values.values():
-        raise _RowError("it has more or fewer fields than the header")
-    text = {name: (values[name] or "").strip() for name in RETAIL_COLUMNS}
-    if not text["CustomerID"]:
-        raise _RowSkippedError("without customer")
-    if text["Quantity"] == "0":
-        raise _RowSkippedError("quantity 0")
-    if text["UnitPrice"].startswith("-"):
-        raise _RowSkippedError("negative price")
-    seconds, nanos = _moment(text["InvoiceDate"], "InvoiceDate")
-    return OrderRow(
-        order_id=_identifier(text["InvoiceNo"], "InvoiceNo"),
-        customer_id=_identifier(text["CustomerID"].removesuffix(".0"), "CustomerID"),
-        seconds=seconds,
-        nanos=nanos,
-        product_id=_identifier(text["StockCode"], "StockCode"),
-        product_name=_name(text["Description"], "Description"),
-        quantity=_quantity(text["Quantity"], "Quantity"),
-        unit_price=_price(text["UnitPrice"], "UnitPrice"),
-        currency="GBP",
-    )
-
-
-def _agreeing(row: OrderRow, orders: dict[str, tuple[str, str, int, int]], *, keep_first_time: bool) -> OrderRow:
-    """Return the row if it agrees with the first line of its order."""
-    mine = (row.customer_id, row.currency, row.seconds, row.nanos)
-    first = orders.setdefault(row.order_id, mine)
-    if mine == first:
+    def _agreeing(self, row: OrderRow, heads: OrderHeads) -> OrderRow:
+        """Return a line with the time of its order if it agrees with the first line of that."""
+        head = heads.of(row)
+        what = ""
+        if row.customer_id != head.customer_id:
+            what = "customer"
+        elif row.currency != head.currency:
+            what = "currency"
+        elif (row.seconds, row.nanos) != (head.seconds, head.nanos):
+            if self.retail:
+                return replace(row, seconds=head.seconds, nanos=head.nanos)
+            what = "time"
+        if what:
+            raise RowError(f"order {shown(row.order_id)} has another {what} in an earlier line")
         return row
-    for what, own, other in (("customer", mine[0], first[0]), ("currency", mine[1], first[1])):
-        if own != other:
-            raise _RowError(f"order {_shown(row.order_id)} has another {what} in an earlier line")
-    if not keep_first_time:
-        raise _RowError(f"order {_shown(row.order_id)} has another time in an earlier line")
-    return OrderRow(
-        row.order_id, row.customer_id, first[2], first[3], row.product_id, row.product_name, row.quantity,
-        row.unit_price, row.currency,
-    )  # fmt: skip
+
+    def _order_of(self, record: Record) -> str:
+        """Return the order that a bad line is most likely about; empty when that is not to be seen."""
+        place = self._columns["InvoiceNo" if self.retail else "order_id"]
+        values = record.values or record.text.split(self._text.delimiter)
+        return values[place].strip().strip('"') if place < len(values) else ""
+
+    def _find_columns(self) -> Mapping[str, int]:
+        """Return at which place each column that counts stands."""
+        header = self._text.header
+        self.retail = not set(_lower(header)).issuperset(OUR_COLUMNS) and set(header).issuperset(RETAIL_COLUMNS)
+        names = list(header) if self.retail else _lower(header)
+        wanted = RETAIL_COLUMNS if self.retail else (*OUR_COLUMNS, *OPTIONAL_COLUMNS)
+        missing = [name for name in (RETAIL_COLUMNS if self.retail else OUR_COLUMNS) if name not in names]
+        if missing:
+            raise CommandError(
+                f"{self.path} has neither our columns (missing: {', '.join(missing)}) nor those of the Online Retail "
+                "log.",
+                reason="COLUMNS_UNKNOWN",
+            )
+        for name in wanted:
+            if names.count(name) > 1:
+                places = ", ".join(str(place + 1) for place, one in enumerate(names) if one == name)
+                raise CommandError(
+                    f"{self.path} has the column {name} more than once (columns {places}): which one counts?",
+                    reason="COLUMNS_REPEATED",
+                )
+        return {name: names.index(name) for name in wanted if name in names}
 
 
-def _identifier(text: str, column: str) -> str:
-    if not text:
-        raise _RowError(f"{column} is empty")
-    if len(text) > _LONGEST_ID:
-        raise _RowError(f"{column} is longer than {_LONGEST_ID} characters")
-    return text
+def _fit(names: Sequence[str]) -> bool:
+    return set(_lower(names)).issuperset(OUR_COLUMNS) or set(names).issuperset(RETAIL_COLUMNS)
 
 
-def _name(text: str, column: str) -> str:
-    if len(text) > _LONGEST_NAME:
-        raise _RowError(f"{column} is longer than {_LONGEST_NAME} characters")
-    return text
-
-
-def _quantity(text: str, column: str) -> int:
-    try:
-        quantity = int(text)
-    except ValueError:
-        raise _RowError(f"{column} {_shown(text)} is not a whole number") from None
-    if quantity == 0 or abs(quantity) > _LARGEST_QUANTITY:
-        raise _RowError(f"{column} {quantity} is 0 or beyond {_LARGEST_QUANTITY}")
-    return quantity
-
-
-def _price(text: str, column: str) -> str:
-    if not _PRICE.fullmatch(text):
-        raise _RowError(f"{column} {_shown(text)} is not a decimal number from 0 with at most 6 decimals")
-    return text
-
-
-def _moment(text: str, column: str) -> tuple[int, int]:
-    """Read an ISO 8601 time; one without an offset counts as UTC."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise _RowError(f"{column} {_shown(text)} is not a time like 2026-01-31T12:00:00Z") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    try:
-        return int(moment.replace(microsecond=0).timestamp()), moment.microsecond * 1000
-    except (OverflowError, ValueError):
-        raise _RowError(f"{column} {_shown(text)} is out of range") from None
-
-
-def _shown(text: str) -> str:
-    """Quote a short part of a value for a message."""
-    return repr(text if len(text) <= 40 else text[:40] + "…")  # noqa: PLR2004 - what fits into a line
+def _lower(names: Sequence[str]) -> list[str]:
+    return [name.lower() for name in names]

@@ -103,17 +103,21 @@ def test_orders_come_in_once_however_often_they_are_imported(suite: SuiteUnderTe
     assert (second["import"]["new_order_count"], second["import"]["changed_order_count"]) == (0, 0)
 
 
-def test_a_file_with_a_bad_row_is_not_imported_at_all(suite: SuiteUnderTest, shop: str, tmp_path: Path) -> None:
-    """The bad lines are told by number, and the good ones stay out as well."""
+def test_a_bad_row_goes_to_the_rejects_and_the_others_go_in(suite: SuiteUnderTest, shop: str, tmp_path: Path) -> None:
+    """The bad lines are told by number; with --strict the good ones stay out as well."""
     path = tmp_path / "orders.csv"
     path.write_text(
         f"{HEADER}o1,c1,2026-01-01,p1,Wool,1,2.50,EUR\no2,c1,yesterday,p1,Wool,1,2.50,EUR\n", encoding="utf-8"
     )
-    ran = run(suite, "orders", "import", "--tenant", shop, str(path))
+    ran = run(suite, "orders", "import", "--tenant", shop, str(path), "--strict")
     assert ran.code == 1
     error = ran.value["error"]
     assert (error["reason"], error["bad_row_count"], error["bad_rows"][0]["line"]) == ("ROWS_INVALID", 1, 3)
     assert "line 3" in ran.messages
+    ran = run(suite, "orders", "import", "--tenant", shop, str(path))
+    assert (ran.code, ran.value["import"]["new_order_count"]) == (0, 1)
+    assert (ran.value["rejected"]["lines"], ran.value["rejected"]["bad_rows"][0]["line"]) == (1, 3)
+    assert "yesterday" in Path(ran.value["rejected"]["file"]).read_text(encoding="utf-8")
 
 
 async def test_the_audit_log_tells_acts_and_refusals_apart(suite: SuiteUnderTest, shop: str) -> None:
