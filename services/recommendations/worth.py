@@ -1,7 +1,7 @@
 """What is at stake with a case, and what an action is worth to it. All figures are money in main units.
 
 - At stake = what is still open of the order (its total less what was cancelled and refunded; without a known total the
-  customer's average order) + what the customer is expected to spend within the models' horizon (where that is not known,
+  customer's average order) + what the customer is expected to spend within the models' horizon (without an expectation
   the average order times 1 - churn, one half without evidence); never below the policy's `least_stake`.
 - Endangered = at stake times how much of it a matter of this kind usually endangers (`SEVERITY`).
 - Expected value of an action = its effect (the share of what is endangered that it saves) times what is endangered,
