@@ -8,6 +8,7 @@ import typer
 from cli import (
     action_policy_commands,
     app_commands,
+    article_commands,
     audit_command,
     certificate_commands,
     connection_commands,
@@ -70,6 +71,7 @@ commands.add_typer(sla_commands.sla, name="sla")
 commands.add_typer(sla_commands.calendar, name="calendar")
 commands.add_typer(order_commands.commands, name="orders")
 commands.add_typer(product_commands.commands, name="product")
+commands.add_typer(article_commands.commands, name="article")
 commands.add_typer(gateway_commands.commands, name="gateway")
 commands.add_typer(deployment_commands.commands, name="deployment")
 commands.add_typer(certificate_commands.commands, name="certificates")
