@@ -1,6 +1,6 @@
 """Run every benchmark, one after the other."""
 
-from bench import edge, inbox, ordering, queues, webhook
+from bench import edge, inbox, ordering, queues, recommendations, webhook
 
 
 def main() -> None:
@@ -10,6 +10,7 @@ def main() -> None:
     edge.main()
     queues.main()
     ordering.main()
+    recommendations.main()
 
 
 if __name__ == "__main__":

@@ -57,9 +57,9 @@ class Report:
         others = {name: round(ours / self.rate(name), 3) for name in self.rounds if name != "ours"}
         return {**others, **self.own}
 
-    def show(self) -> None:
-        """Print the table, or with --json one JSON object on one line."""
-        figures = {
+    def figures(self) -> dict[str, dict[str, float]]:
+        """Return each contender's median rate and latencies."""
+        return {
             name: {
                 "rate": round(self.rate(name)),
                 "p50_ms": round(statistics.median(result.p50 for result in results), 2),
@@ -67,6 +67,10 @@ class Report:
             }
             for name, results in self.rounds.items()
         }
+
+    def show(self) -> None:
+        """Print the table, or with --json one JSON object on one line."""
+        figures = self.figures()
         if "--json" in sys.argv:
             print(json.dumps({"name": self.name, "ratios": self.ratios(), "figures": figures, **self.extra}))
             return

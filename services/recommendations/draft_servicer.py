@@ -84,6 +84,7 @@ def message(shown: Mapping[str, Any]) -> recommendation_pb2.Draft:
         length=shown["length"],
         personalization_applied=shown["personalization_applied"],
         generated_at=shown["generated_at"],
+        conversation_version=shown["conversation_version"],
         source=shown["source"],
         language=shown.get("language", ""),
         facts_used=[recommendation_pb2.Fact(**fact) for fact in shown.get("facts_used", ())],

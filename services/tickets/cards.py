@@ -202,9 +202,17 @@ def detail_body(
     values["messages"] = [message_values(message) for message in messages]
     values["notes"] = [note_values(note) for note in notes]
     values["customer_profile"] = _raw(customer_profile.as_of(copies.profile, datetime.now(UTC).date()))
-    values["ai_recommendation"] = _raw(copies.recommendation)
-    values["ai_draft_response"] = _raw(copies.draft)
+    values["ai_recommendation"] = _raw(_answering(copies.recommendation, ticket))
+    values["ai_draft_response"] = _raw(_answering(copies.draft, ticket))
     return orjson.dumps(values)
+
+
+def _answering(advice: str, ticket: Ticket) -> str:
+    """Return advice if it answers the conversation as it is now; that on an earlier one is not shown any more."""
+    if not advice.startswith("{"):
+        return advice
+    version = orjson.loads(advice).get("conversation_version", ticket.conversation_version)
+    return advice if version == ticket.conversation_version else ""
 
 
 def breakdown_body(ticket: Ticket, score: Score, lifetime_value: float | None, churn: float | None) -> bytes:

@@ -380,3 +380,27 @@ async def test_a_ticket_opened_while_a_copy_changes_is_placed_by_the_new_copy(ag
         page = await agent.inbox(limit=100)
         wanted = f"Spent {1_000 * (round_number + 1):,}"
         assert all(wanted in card["reasons"] for card in page["tickets"])
+
+
+async def test_advice_on_an_earlier_state_of_the_conversation_is_not_shown(agent: Agent, world: World) -> None:
+    """A copied draft answers a version of the conversation; with the next message it is gone from the ticket page."""
+    opened = await agent.open()
+    ticket = opened["id"]
+    async with agent.running.store.shop(agent.tenant_id) as shop:
+        (stored,) = await shop.open_tickets_of(opened["customer_id"])
+    advice = {"draft": "Dear Ann", "conversation_version": stored.ticket.conversation_version}
+    text = orjson.dumps(advice).decode()
+    world.fake.advice[ticket] = change_service_pb2.Advice(ticket_id=ticket, recommendation_json=text, draft_json=text)
+    world.fake.change(agent.tenant_id, ADVICE, ticket)
+    world.follow(agent.running)
+
+    async def advised() -> Any:
+        detail = await agent.ask("GetTicket", ticket=ticket)
+        return detail if detail["ai_draft_response"] else None
+
+    detail = await eventually(advised)
+    assert detail["ai_draft_response"] == detail["ai_recommendation"] == advice
+    await agent.ask("AddMessage", ticket=ticket, content="And more.", author_name="Kim", from_agent=False)
+    detail = await agent.ask("GetTicket", ticket=ticket)
+    assert detail["ai_draft_response"] is None
+    assert detail["ai_recommendation"] is None

@@ -42,6 +42,7 @@ class Recommendation(message.Message):
     FACTS_USED_FIELD_NUMBER: builtins.int
     POLICY_VERSION_FIELD_NUMBER: builtins.int
     ATTRIBUTION_TOKEN_FIELD_NUMBER: builtins.int
+    CONVERSATION_VERSION_FIELD_NUMBER: builtins.int
     id: builtins.str
     """The recommendation's id (UUID); a new one each time that it is computed anew."""
     ticket_id: builtins.str
@@ -55,13 +56,17 @@ class Recommendation(message.Message):
     generated_at: builtins.str
     """When it was computed (RFC 3339, UTC)."""
     expires_at: builtins.str
-    """When it is computed anew at the latest (RFC 3339, UTC); a new message or changed orders renew it at once."""
+    """When its figures are computed again at the latest (RFC 3339, UTC); it stays unless they say something else then. A new
+    message, a changed order or profile, and a changed policy or article renew it at once.
+    """
     source: builtins.str
     """Where it comes from: "rules"."""
     policy_version: builtins.int
     """The version of the policy of actions that decided."""
     attribution_token: builtins.str
     """Names this recommendation when telling what became of it; empty for one that was made before there were such tokens."""
+    conversation_version: builtins.int
+    """The version of the conversation that it answers; it rises with every message."""
     @builtins.property
     def actions(self) -> containers.RepeatedCompositeFieldContainer[RecommendedAction]:
         """Two to four actions, best first."""
@@ -105,10 +110,11 @@ class Recommendation(message.Message):
         facts_used: abc.Iterable[Fact] | None = ...,
         policy_version: builtins.int = ...,
         attribution_token: builtins.str = ...,
+        conversation_version: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["estimated_impact", b"estimated_impact"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["actions", b"actions", "attribution_token", b"attribution_token", "draft_personalization", b"draft_personalization", "draft_response", b"draft_response", "draft_tone", b"draft_tone", "estimated_impact", b"estimated_impact", "expires_at", b"expires_at", "facts_used", b"facts_used", "generated_at", b"generated_at", "id", b"id", "policy_version", b"policy_version", "priority", b"priority", "source", b"source", "talking_points", b"talking_points", "ticket_id", b"ticket_id", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["actions", b"actions", "attribution_token", b"attribution_token", "conversation_version", b"conversation_version", "draft_personalization", b"draft_personalization", "draft_response", b"draft_response", "draft_tone", b"draft_tone", "estimated_impact", b"estimated_impact", "expires_at", b"expires_at", "facts_used", b"facts_used", "generated_at", b"generated_at", "id", b"id", "policy_version", b"policy_version", "priority", b"priority", "source", b"source", "talking_points", b"talking_points", "ticket_id", b"ticket_id", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -246,6 +252,7 @@ class Draft(message.Message):
     LANGUAGE_FIELD_NUMBER: builtins.int
     FACTS_USED_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
+    CONVERSATION_VERSION_FIELD_NUMBER: builtins.int
     ticket_id: builtins.str
     """The ticket's id (UUID)."""
     draft: builtins.str
@@ -260,6 +267,8 @@ class Draft(message.Message):
     """Where it comes from: "rules", or "model:" with the provider's and the model's name."""
     language: builtins.str
     """The language of the text (ISO 639-1)."""
+    conversation_version: builtins.int
+    """The version of the conversation that it answers; it rises with every message."""
     @builtins.property
     def personalization_applied(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """What the text was fitted to, in words."""
@@ -285,10 +294,11 @@ class Draft(message.Message):
         language: builtins.str = ...,
         facts_used: abc.Iterable[Fact] | None = ...,
         labels: abc.Iterable[builtins.str] | None = ...,
+        conversation_version: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["draft", b"draft", "facts_used", b"facts_used", "generated_at", b"generated_at", "labels", b"labels", "language", b"language", "length", b"length", "personalization_applied", b"personalization_applied", "source", b"source", "ticket_id", b"ticket_id", "tone", b"tone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["conversation_version", b"conversation_version", "draft", b"draft", "facts_used", b"facts_used", "generated_at", b"generated_at", "labels", b"labels", "language", b"language", "length", b"length", "personalization_applied", b"personalization_applied", "source", b"source", "ticket_id", b"ticket_id", "tone", b"tone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
