@@ -39,7 +39,7 @@ _POLICIES = frozenset(
     {Intent.REFUND, Intent.RETURN_OR_EXCHANGE, Intent.CANCEL_ORDER, Intent.DISCOUNT, Intent.BILLING_PROBLEM}
 )
 _GUIDE = re.compile(r"\b(?:how|wie|comment|c[oó]mo|come)\b", re.IGNORECASE)
-_SENTENCE = re.compile(r"[^.!?\n]+[.!?]*")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 _PARTICULAR = re.compile(r"\d|@|https?://|www\.|[<>{}\[\]]", re.IGNORECASE)
 _COURTESY = re.compile(
     r"^(?:hi|hello|hey|dear|good (?:morning|day|evening)|thanks?|thank you|sorry|kind|best|regards|cheers|sincerely|"
@@ -123,7 +123,7 @@ def general_sentences(answers: Iterable[tuple[str, Sequence[str]]]) -> list[str]
     found: dict[str, None] = {}
     for text, names in answers:
         known = {part.casefold() for name in names for part in name.split() if len(part) > 1}
-        for match in _SENTENCE.findall(text[:_LONGEST_ANSWER]):
+        for match in _SENTENCE_END.split(text[:_LONGEST_ANSWER]):
             sentence = " ".join(match.split())
             words = sentence.split()
             if len(words) < _LEAST_WORDS or _PARTICULAR.search(sentence) or _COURTESY.match(sentence):

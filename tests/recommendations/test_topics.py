@@ -1,0 +1,81 @@
+"""Topics of tickets: near subjects together, the same whatever the order, and nobody's number or address in a name."""
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.recommendations import topics
+from services.recommendations.article_ideas import general_sentences
+from services.recommendations.meaning import meanings
+from services.recommendations.topics import Asked
+
+SUBJECTS = ("Where is my parcel?", "Parcel where is it", "Clean the lamp shade", "Cleaning a lamp shade", "Password")
+
+
+def asked(subjects: list[str]) -> list[Asked]:
+    """Return tickets with these subjects."""
+    return [Asked(f"id-{subject}-{place}", f"T-{place}", "", subject, 2) for place, subject in enumerate(subjects)]
+
+
+def test_near_subjects_are_one_topic() -> None:
+    """The largest first; what nobody else asks is none."""
+    found = topics.group(asked([*SUBJECTS, "Where's my parcel"]), meanings([*SUBJECTS, "Where's my parcel"]), 2)
+    assert [len(topic.tickets) for topic in found] == [3, 2]
+    assert "parcel" in found[0].name.lower()
+
+
+@given(st.integers(0, 1000))
+def test_the_order_of_tickets_makes_no_difference(seed: int) -> None:
+    """The same tickets give the same topics."""
+    tickets = asked(list(SUBJECTS))
+    random.Random(seed).shuffle(tickets)
+    found = topics.group(tickets, meanings([ticket.subject for ticket in tickets]), 1)
+    straight = topics.group(asked(list(SUBJECTS)), meanings(SUBJECTS), 1)
+    assert {frozenset(ticket.ticket_id for ticket in topic.tickets) for topic in found} == {
+        frozenset(ticket.ticket_id for ticket in topic.tickets) for topic in straight
+    }
+
+
+def test_no_tickets_make_no_topics() -> None:
+    """Nor do tickets whose subject means nothing."""
+    assert topics.group([], np.zeros((0, 256), np.float32), 1) == []
+    assert topics.group(asked(["", "\u2603"]), np.zeros((2, 256), np.float32), 1) == []
+
+
+@pytest.mark.parametrize(
+    ("subject", "expected"),
+    [
+        ("Re: AW: Where is order #4711?", "Where is order ?"),
+        ("Refund for kim@example.com, T-0042", "Refund for"),
+        ("see https://shop.example/x?token=1 please", "see please"),
+        ("12345", ""),
+        ("R\u00fcckgabe Nr. 12", "R\u00fcckgabe Nr"),
+    ],
+)
+def test_a_plain_subject_names_no_order_and_no_address(subject: str, expected: str) -> None:
+    """Numbers, addresses and prefixes of answers are left out."""
+    assert topics.plain_subject(subject) == expected
+
+
+@given(st.text(max_size=200))
+def test_a_plain_subject_has_no_digit_and_no_address(subject: str) -> None:
+    """Whatever is written."""
+    plain = topics.plain_subject(subject)
+    assert not any(character.isdecimal() for character in plain)
+    assert "@" not in plain
+
+
+def test_only_general_sentences_of_answers_are_kept() -> None:
+    """No greeting, no number, no address, nobody's name, nothing twice."""
+    answers = [
+        ("Hello Kim,\nwe clean every shade with a dry cloth. Your order 4711 left us. Kim should look at it again!", ("Kim Doe",)),
+        ("We clean every shade by hand here. Write to help@shop.example if it does not work. Best wishes from Agnes Bell", ()),
+        ("we clean every shade with a dry cloth.", ()),
+    ]  # fmt: skip
+    assert general_sentences(answers) == [
+        "we clean every shade with a dry cloth.",
+        "We clean every shade by hand here.",
+    ]
