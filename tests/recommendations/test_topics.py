@@ -70,11 +70,9 @@ def test_a_plain_subject_has_no_digit_and_no_address(subject: str) -> None:
 
 def test_only_general_sentences_of_answers_are_kept() -> None:
     """No greeting, no number, no address, nobody's name, nothing twice."""
-    answers = [
-        ("Hello Kim,\nwe clean every shade with a dry cloth. Your order 4711 left us. Kim should look at it again!", ("Kim Doe",)),
-        ("We clean every shade by hand here. Write to help@shop.example if it does not work. Best wishes from Agnes Bell", ()),
-        ("we clean every shade with a dry cloth.", ()),
-    ]  # fmt: skip
+    kim = "Hello Kim,\nwe clean every shade with a dry cloth. Your order 4711 left us. Kim should look at it again!"
+    other = "We clean every shade by hand here. Write to help@shop.example if it does not work. Best wishes from Agnes"
+    answers = [(kim, ("Kim Doe",)), (other, ()), ("we clean every shade with a dry cloth.", ())]
     assert general_sentences(answers) == [
         "we clean every shade with a dry cloth.",
         "We clean every shade by hand here.",
