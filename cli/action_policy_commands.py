@@ -28,10 +28,10 @@ _LINES = [
     ("shown", "right"),
     ("done", "right"),
     ("edited", "right"),
-    ("rejected", "right"),
-    ("accepted, 95 %", "left"),
-    ("settled, 95 %", "left"),
-    ("bought again, 95 %", "left"),
+    ("not", "right"),
+    ("accepted", "left"),
+    ("settled", "left"),
+    ("returned", "left"),
 ]
 
 
@@ -213,6 +213,7 @@ def report(
         for each in found["lines"]
     ]
     print_table("", _LINES, rows)
+    print_lines("Shares with their 95 % intervals; returned: of customers of whom it is known, those who bought again.")
 
 
 def _show(policy: dict[str, Any], *, as_json: bool) -> None:
@@ -244,4 +245,4 @@ def _rows(problems: list[dict[str, Any]]) -> list[list[str]]:
 def _share(share: dict[str, Any] | None) -> str:
     if not share:
         return ""
-    return f"{share['value']:.0%} ({share['low']:.0%} to {share['high']:.0%}, n = {share['count']})"
+    return f"{share['value']:.0%} ({100 * share['low']:.0f}-{100 * share['high']:.0f})"
