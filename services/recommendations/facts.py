@@ -80,5 +80,5 @@ def parcel_where(parcel: Parcel) -> str:
 
 def parcel_state(parcel: Parcel) -> str:
     """Return where a parcel is, with its page where that is known."""
-    page = f" You can follow it here: {parcel.tracking_url}" if parcel.tracking_url else ""
+    page = f" You can follow it here: {parcel.tracking_url}" if plain.is_page(parcel.tracking_url) else ""
     return f"{parcel_where(parcel)}{page}"

@@ -102,6 +102,6 @@ def _parcel(order: Order, parcel: Parcel) -> Iterator[Fact]:
     about = f"parcel.{parcel.tracking_number}"
     where = facts.parcel_where(parcel)
     yield Fact(f"{about}.state", "parcel", f"{where[:-1]}; it belongs to order {order.order_id}.")
-    if parcel.tracking_url:
+    if plain.is_page(parcel.tracking_url):
         page = f"Parcel {parcel.tracking_number} can be followed at {parcel.tracking_url}"
         yield Fact(f"{about}.page", "parcel", page)

@@ -17,12 +17,18 @@ _CARRIES = re.compile(
     r"|[.!?]\s+\w+\s+\w+\s+\w+",
     re.IGNORECASE,
 )
+_PAGE = re.compile(r"https?://[^\s\"'<>]{1,2040}", re.IGNORECASE)
 _NAME = re.compile(r"[^\W\d_]+(?:[ '\u2019.-]{1,2}[^\W\d_]+){0,4}\.?")
 
 
 def is_plain(text: str) -> bool:
     """Tell whether a title or a carrier's name may be repeated."""
     return 0 < len(text) <= _MOST_CHARACTERS and len(text.split()) <= _MOST_WORDS and _CARRIES.search(text) is None
+
+
+def is_page(text: str) -> bool:
+    """Tell whether a text is the address of a page and nothing else."""
+    return _PAGE.fullmatch(text) is not None
 
 
 def is_name(text: str) -> bool:

@@ -87,7 +87,7 @@ class Telling:
         carrier = f" ({parcel.carrier})" if plain.is_plain(parcel.carrier) else ""
         number = Said(parcel.tracking_number, (f"{about}.state",))
         where = self.say(f"parcel.{parcel.status}", number=number, carrier=Said(carrier))
-        if not parcel.tracking_url:
+        if not plain.is_page(parcel.tracking_url):
             return where
         return where.then(self.say("parcel.page", url=Said(parcel.tracking_url, (f"{about}.page",))))
 

@@ -15,7 +15,7 @@ from typing import Literal
 
 from services.recommendations.writers import atoms
 from services.recommendations.writers.pseudonyms import PLACEHOLDER
-from services.recommendations.writers.vocabulary import Vocabulary, alike, vocabulary, words
+from services.recommendations.writers.vocabulary import Vocabulary, Words, alike, vocabulary, words
 
 GroundKind = Literal["order", "parcel", "customer", "product", "policy", "article", "draft"]
 
@@ -23,7 +23,8 @@ _LONGEST = 400
 _FORM = re.compile(r"[<>{}|\\^~*_#`=@\n\r\t]|\[|\]|://")
 _SHOUT = re.compile(r"\b[A-ZÀ-ÖØ-Þ]{4,}\b")
 _CLAUSE = re.compile(
-    r"(?<=[.!?])\s+|[,;:()\u2013\u2014\u2026]\s*|\s-\s|\s(?:and|but|while|because|und|aber|et|mais)\s", re.IGNORECASE
+    r"(?<=[.!?])\s+|,(?!\s*\d)\s*|[;:()\u2013\u2014\u2026]\s*|\s-\s|\s(?:and|but|while|because|und|aber|et|mais)\s",
+    re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"(?<=[.!?])[\u201d\u201c\u00bb\"']?\s+")
 _QUOTED = ("policy", "article")
@@ -53,10 +54,8 @@ class Checker:
     def __init__(self, language: str, grounds: Iterable[Ground]) -> None:
         self._words = vocabulary(language)
         self._grounds = {ground.id: ground for ground in grounds}
-        self._read = {
-            ground.id: [_Clause.of(part, self._words) for part in _clauses(ground.text)]
-            for ground in self._grounds.values()
-        }
+        self._english = vocabulary("en")
+        self._read = {ground.id: self._clauses(ground.text) for ground in self._grounds.values()}
 
     def fault(self, said: Said) -> str:
         """Return what is wrong with a sentence, in words that a model can act on; empty when nothing is."""
@@ -68,10 +67,26 @@ class Checker:
             if ground.kind in _QUOTED:
                 # What is quoted word for word is the shop's own statement; only the words around it are looked at.
                 text = _without_quotes(text, ground.text)
-        for part in _clauses(text):
-            if fault := self._clause(_Clause.of(part, self._words), said.cites):
+        for clause in self._clauses(text):
+            if fault := self._clause(clause, said.cites):
                 return fault
         return ""
+
+    def _clauses(self, text: str) -> list["_Clause"]:
+        """Take a text apart, sentence by sentence and those clause by clause."""
+        found = []
+        for sentence in _SENTENCE.split(text):
+            said = words(sentence)
+            hedges = frozenset(word for word in said if word in self._words.hedges)
+            found += [
+                _Clause.of(part, self._words, hedges) for part in _CLAUSE.split(sentence) if part and part.strip()
+            ]
+        return found
+
+    def _any(self, name: str, clause: "_Clause") -> bool:
+        """Tell whether a clause holds a word of a list, in the draft's language or in English."""
+        lists: tuple[Words, ...] = (getattr(self._words, name), getattr(self._english, name))
+        return any(word in listed for listed in lists for word in clause.words)
 
     def _form(self, said: Said) -> str:
         text = said.text
@@ -89,14 +104,14 @@ class Checker:
 
     def _clause(self, clause: "_Clause", cites: Sequence[str]) -> str:
         known = self._words
-        for name, listed in (("secret", known.secrets), ("inner", known.meta)):
-            if any(word in listed and not self._in_cited(word, cites) for word in clause.words):
+        for name in ("secrets", "meta"):
+            if self._any(name, clause) and self._promise(clause, cites):
                 return f"speaks of what a draft never speaks of ({name})"
-        if any(word in known.promises for word in clause.words):
+        if self._any("promises", clause):
             return self._promise(clause, cites)
-        if clause.atoms or any(word in known.states or word in known.times for word in clause.words):
+        if clause.atoms or self._any("states", clause) or self._any("times", clause):
             return self._statement(clause, cites)
-        if _speaks_of_a_subject(clause.words, known):
+        if _speaks_of_a_subject(clause.words, known) and not self._any("sorry", clause):
             return self._statement(clause, cites)
         allowed = known.known
         return self._uncovered(clause, cites, lambda word: word in allowed)
@@ -125,7 +140,7 @@ class Checker:
                     and all(atoms.grounded(atom, ground.atoms) for atom in clause.atoms)
                     and ground.negative == clause.negative
                 )
-                if same and {word for word in ground.words if word in known.hedges} <= set(clause.words):
+                if same and ground.hedges <= clause.hedges:
                     return ""
         return "promises, offers or tells of money or goods what no cited sentence says in the same words"
 
@@ -175,20 +190,20 @@ class Checker:
 
 @dataclass(frozen=True, slots=True)
 class _Clause:
+    """A part of a sentence; `hedges` are the words of the whole sentence that make it less than certain."""
+
     words: tuple[str, ...]
     atoms: frozenset[str]
     negative: bool
+    hedges: frozenset[str]
 
     @classmethod
-    def of(cls, text: str, known: Vocabulary) -> "_Clause":
+    def of(cls, text: str, known: Vocabulary, hedges: frozenset[str]) -> "_Clause":
         taken = atoms.read(text, known.language)
         found = tuple(words(taken.rest.replace(_MARK, " ")))
         english = vocabulary("en").negators
-        return cls(found, taken.atoms, any(word in known.negators or word in english for word in found))
-
-
-def _clauses(text: str) -> list[str]:
-    return [part for part in _CLAUSE.split(text) if part and part.strip()]
+        negative = any(word in known.negators or word in english for word in found)
+        return cls(found, taken.atoms, negative, hedges)
 
 
 def _speaks_of_a_subject(said: Sequence[str], known: Vocabulary) -> bool:
