@@ -17,6 +17,7 @@ from cli import (
     demo_command,
     deployment_commands,
     domain_commands,
+    draft_commands,
     evaluate_command,
     finding_commands,
     gateway_commands,
@@ -71,6 +72,7 @@ commands.add_typer(sla_commands.sla, name="sla")
 commands.add_typer(sla_commands.calendar, name="calendar")
 commands.add_typer(order_commands.commands, name="orders")
 commands.add_typer(product_commands.commands, name="product")
+commands.add_typer(draft_commands.commands, name="draft")
 commands.add_typer(article_commands.commands, name="article")
 commands.add_typer(gateway_commands.commands, name="gateway")
 commands.add_typer(deployment_commands.commands, name="deployment")
