@@ -59,20 +59,21 @@ async def erase_customer(folder: SuiteFolder, tenant: str, customer: str, also: 
     way meanwhile is taken by going through the inbox, and what came out of it, once more.
     """
     async with operator_of(folder) as operator:
-        tickets, known, texts = await _known(operator, tenant, customer, also)
+        tickets, known, ids, texts = await _known(operator, tenant, customer, also)
         deliveries = orders = erased = waiting = 0
         for _ in range(2):
             more, waiting = await _erase_deliveries(operator, tenant, texts, tickets)
             deliveries += more
-            orders += await _erase_history(operator, tenant, customer, tickets)
-            erased += await _erase_tickets(operator, tenant, customer)
+            for one in ids:
+                orders += await _erase_history(operator, tenant, one, tickets)
+                erased += await _erase_tickets(operator, tenant, one)
     return Erased(customer, known, orders, deliveries, erased, waiting)
 
 
 async def tell_customer(folder: SuiteFolder, tenant: str, customer: str, also: Sequence[str]) -> Told:
     """Tell what `erase_customer` would remove of tickets and deliveries, and change nothing."""
     async with operator_of(folder) as operator:
-        tickets, known, texts = await _known(operator, tenant, customer, also)
+        tickets, known, _, texts = await _known(operator, tenant, customer, also)
         found: dict[str, Hit] = {}
         for request in _requests(texts, tickets, validate_only=True):
             async for part in _parts(operator, tenant, request):
@@ -84,11 +85,17 @@ async def tell_customer(folder: SuiteFolder, tenant: str, customer: str, also: S
 
 async def _known(
     operator: Operator, tenant: str, customer: str, also: Sequence[str]
-) -> tuple[list[ticket_service_pb2.ErasedTicket], bool, list[str]]:
-    """Return a customer's tickets, whether the customer is known, and by which texts helpdesks speak of them."""
-    tickets, emails = await _tickets(operator, tenant, customer)
-    known, email = await _contact(operator, tenant, customer)
-    return tickets, known, [text for text in dict.fromkeys((customer, *also, email, *sorted(emails))) if text]
+) -> tuple[list[ticket_service_pb2.ErasedTicket], bool, list[str], list[str]]:
+    """Return a customer's tickets, whether they are known, their ids, and by which texts helpdesks speak of them."""
+    known, email, merged = await _contact(operator, tenant, customer)
+    ids = list(dict.fromkeys((customer, *merged)))
+    tickets: list[ticket_service_pb2.ErasedTicket] = []
+    emails: set[str] = set()
+    for one in ids:
+        some, more = await _tickets(operator, tenant, one)
+        tickets += some
+        emails |= more
+    return tickets, known, ids, [text for text in dict.fromkeys((*ids, *also, email, *sorted(emails))) if text]
 
 
 async def _tickets(
@@ -108,12 +115,12 @@ async def _tickets(
             return found, emails
 
 
-async def _contact(operator: Operator, tenant: str, customer: str) -> tuple[bool, str]:
-    """Return whether a customer is known, and their address, which may be empty."""
+async def _contact(operator: Operator, tenant: str, customer: str) -> tuple[bool, str, Sequence[str]]:
+    """Return whether a customer is known, their address, which may be empty, and the ids that were merged into one."""
     service = operator.stub(customer_service_pb2_grpc.CustomerServiceStub, "recommendations")
     request = customer_service_pb2.EraseCustomerRequest(customer_id=customer, validate_only=True)
     found = await service.EraseCustomer(request, metadata=await operator.metadata(tenant), timeout=30)
-    return found.known, found.email
+    return found.known, found.email, found.customer_ids
 
 
 async def _erase_deliveries(operator: Operator, tenant: str, texts: Sequence[str], tickets: Tickets) -> tuple[int, int]:

@@ -19,6 +19,8 @@ MAX_AGE = 1.0
 """Seconds for which a profile may be shown again: so long one is seen whose change lost its process before it told."""
 MAX_PROFILES = 10_000
 """How many profiles a process keeps, of some two kilobytes each."""
+SPACING = 0.001
+"""Seconds between two reads of a tenant's version in a process; the longest that a profile can be held up by it."""
 _MAX_TENANTS = 1_000
 _VERSION = "profiles"
 
@@ -63,7 +65,7 @@ class KeptProfiles:
         shared = self._versions.get(tenant_id)
         if shared is None:
             tenant_cache = self._cache.tenant(tenant_id)
-            shared = self._versions[tenant_id] = SharedRead(lambda: tenant_cache.version(_VERSION))
+            shared = self._versions[tenant_id] = SharedRead(lambda: tenant_cache.version(_VERSION), SPACING)
             if len(self._versions) > _MAX_TENANTS:
                 self._versions.popitem(last=False)
         return await shared.get()
