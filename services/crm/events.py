@@ -65,7 +65,10 @@ class OrderLine:
 
 @dataclass(frozen=True, slots=True)
 class OrderEvent:
-    """An order as it stood at `changed`, all its lines; of two states the one that changed later counts."""
+    """An order as it stood at `changed`, all its lines; of two states the one that changed later counts.
+
+    `refunded` is what was paid back for it so far, and `cancelled` when all of it was cancelled, if it was.
+    """
 
     order: str
     customer: str
@@ -73,16 +76,23 @@ class OrderEvent:
     changed: datetime
     currency: str
     lines: Sequence[OrderLine]
+    refunded: Decimal = Decimal(0)
+    cancelled: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CustomerEvent:
-    """How a customer could be reached at `changed`; an empty e-mail address or name means that there is none."""
+    """How a customer could be reached at `changed`; an empty address, name or number means that there is none.
+
+    `provider` is the one whose own id `customer` is; empty where it is another's.
+    """
 
     customer: str
     changed: datetime
     email: str
     name: str
+    phone: str = ""
+    provider: str = ""
 
 
 @dataclass(frozen=True, slots=True)

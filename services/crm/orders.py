@@ -102,8 +102,8 @@ def _batches(orders: Sequence[OrderEvent]) -> Iterator[list[order_pb2.OrderLine]
 
 
 def _lines(order: OrderEvent) -> Iterator[order_pb2.OrderLine]:
-    for line in order.lines:
-        yield order_pb2.OrderLine(
+    for place, line in enumerate(order.lines):
+        sent = order_pb2.OrderLine(
             order_id=order.order,
             customer_id=order.customer,
             order_time=_timestamp(order.placed),
@@ -114,6 +114,13 @@ def _lines(order: OrderEvent) -> Iterator[order_pb2.OrderLine]:
             currency_code=order.currency,
             change_time=_timestamp(order.changed),
         )
+        if place == 0:
+            # What is said of the whole order stands in one of its lines.
+            if order.refunded:
+                sent.refunded_amount = f"{order.refunded:f}"
+            if order.cancelled is not None:
+                sent.cancel_time.CopyFrom(_timestamp(order.cancelled))
+        yield sent
 
 
 def _contact(event: CustomerEvent) -> customer_service_pb2.SetCustomerContactRequest:
@@ -122,6 +129,8 @@ def _contact(event: CustomerEvent) -> customer_service_pb2.SetCustomerContactReq
         # An address that nobody could write to is as good as none; the contract takes it for a mistake.
         email=event.email if _EMAIL.fullmatch(event.email) else "",
         display_name=event.name,
+        phone=event.phone,
+        provider_ids={event.provider: event.customer} if event.provider else {},
         change_time=_timestamp(event.changed),
     )
 

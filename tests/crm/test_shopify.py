@@ -67,8 +67,17 @@ def test_an_order_is_the_same_by_webhook_and_by_the_api(vendor: ShopifySimulator
         assert means(vendor.order_body(number), "orders/create") == fetched(account, f"order/{number}")
     vendor.take_back("1001", 0, 2)
     assert means(vendor.order_body("1001"), "orders/updated") == fetched(account, "order/1001")
+    vendor.pay_back("1001", "12.50")
+    (event,) = fetched(account, "order/1001")
+    assert [event] == means(vendor.order_body("1001"), "orders/updated")
+    assert isinstance(event, OrderEvent)
+    assert (event.refunded, event.cancelled) == (Decimal("12.50"), None)
     vendor.cancel("1001")
-    assert means(vendor.order_body("1001"), "orders/cancelled") == fetched(account, "order/1001")
+    (event,) = fetched(account, "order/1001")
+    assert [event] == means(vendor.order_body("1001"), "orders/cancelled")
+    assert isinstance(event, OrderEvent)
+    assert event.cancelled == event.changed
+    vendor.add_customer("71", "anna@example.com", phone="+49 30 12345678")
     assert means(vendor.customer_body("71"), "customers/update") == fetched(account, "customer/71")
 
 

@@ -59,7 +59,7 @@ _CLIENT = CredentialShape(
 )
 
 _ORDER_FIELDS = """
-  id createdAt updatedAt cancelledAt currencyCode customer { id }
+  id createdAt updatedAt cancelledAt currencyCode customer { id } totalRefundedSet { shopMoney { amount } }
   lineItems(first: $lines, after: $after) {
     pageInfo { hasNextPage endCursor }
     nodes {
@@ -68,7 +68,9 @@ _ORDER_FIELDS = """
       discountAllocations { allocatedAmountSet { shopMoney { amount } } }
     }
   }"""
-_CUSTOMER_FIELDS = "id updatedAt firstName lastName defaultEmailAddress { emailAddress }"
+_CUSTOMER_FIELDS = (
+    "id updatedAt firstName lastName defaultEmailAddress { emailAddress } defaultPhoneNumber { phoneNumber }"
+)
 _SHOP = "query Shop { shop { myshopifyDomain } }"
 _ONE_ORDER = f"query Order($id: ID!, $lines: Int!, $after: String) {{ order(id: $id) {{{_ORDER_FIELDS} }} }}"
 _MANY_ORDERS = f"""query Orders($query: String!, $first: Int!, $cursor: String, $lines: Int!, $after: String) {{

@@ -1,7 +1,8 @@
 """Orders and customers as Shopify writes them: in webhooks as its REST resources, in its API as GraphQL objects.
 
 Both come to the same events, so that a state that arrives both ways is one. An order is its lines, and what came back,
-was removed or was cancelled once more with a negative quantity. All money is in the shop's own currency.
+was removed or was cancelled once more with a negative quantity, and what was paid back for it. All money is in the
+shop's own currency.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from services.crm.providers.snapshots import MOST_EMAIL, MOST_ID, MOST_NAME
 _MOST_DECIMALS = 6
 _MOST_TITLE = 500
 _MOST_QUANTITY = 1_000_000
+_MOST_PHONE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,8 @@ def order_of_webhook(order: Mapping[str, Any]) -> OrderEvent | None:
         (order.get("created_at"), order.get("updated_at")),
         order.get("currency"),
         items,
-        cancelled=bool(order.get("cancelled_at")),
+        cancelled=order.get("cancelled_at"),
+        refunded=_paid_back(order),
     )
 
 
@@ -117,21 +120,25 @@ def order_of_api(order: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -
         (order.get("createdAt"), order.get("updatedAt")),
         order.get("currencyCode"),
         items,
-        cancelled=bool(order.get("cancelledAt")),
+        cancelled=order.get("cancelledAt"),
+        refunded=_shop_money(order.get("totalRefundedSet")),
     )
 
 
 def customer_of_webhook(customer: Mapping[str, Any]) -> CustomerEvent | None:
     """Return the customer that a webhook holds; None when it is none."""
     names = (customer.get("first_name"), customer.get("last_name"))
-    return _customer(customer.get("id"), customer.get("updated_at"), customer.get("email"), names)
+    return _customer(
+        customer.get("id"), customer.get("updated_at"), customer.get("email"), names, customer.get("phone")
+    )
 
 
 def customer_of_api(customer: Mapping[str, Any]) -> CustomerEvent | None:
     """Return the customer that the API shows; None when it is none."""
     email = object_of(customer.get("defaultEmailAddress")).get("emailAddress")
     names = (customer.get("firstName"), customer.get("lastName"))
-    return _customer(number_of(customer.get("id")), customer.get("updatedAt"), email, names)
+    phone = object_of(customer.get("defaultPhoneNumber")).get("phoneNumber")
+    return _customer(number_of(customer.get("id")), customer.get("updatedAt"), email, names, phone)
 
 
 def number_of(gid: object) -> str:
@@ -147,22 +154,28 @@ def _order(
     currency: object,
     items: Iterable[Item],
     *,
-    cancelled: bool,
+    cancelled: object,
+    refunded: Decimal,
 ) -> OrderEvent | None:
     order, buyer, code = text_of(number, MOST_ID), text_of(customer, MOST_ID), text_of(currency)
     placed, changed = map(time_of, times)
-    lines = order_lines((item for item in items if item.quantity), cancelled=cancelled)
+    lines = order_lines((item for item in items if item.quantity), cancelled=bool(cancelled))
     if not (order and buyer and placed and len(code) == len("EUR") and lines):
         return None
-    return OrderEvent(order, buyer, placed, changed or placed, code, lines)
+    ended = (time_of(cancelled) or changed or placed) if cancelled else None
+    return OrderEvent(order, buyer, placed, changed or placed, code, lines, refunded, ended)
 
 
-def _customer(number: object, changed: object, email: object, names: Iterable[object]) -> CustomerEvent | None:
+def _customer(
+    number: object, changed: object, email: object, names: Iterable[object], phone: object
+) -> CustomerEvent | None:
     customer, time = text_of(number, MOST_ID), time_of(changed)
     if not customer or time is None:
         return None
     name = " ".join(text for text in (text_of(each).strip() for each in names) if text)
-    return CustomerEvent(customer, time, text_of(email, MOST_EMAIL), name[:MOST_NAME])
+    return CustomerEvent(
+        customer, time, text_of(email, MOST_EMAIL), name[:MOST_NAME], text_of(phone, _MOST_PHONE), "shopify"
+    )
 
 
 def _refunded(order: Mapping[str, Any]) -> Mapping[str, int]:
@@ -173,6 +186,19 @@ def _refunded(order: Mapping[str, Any]) -> Mapping[str, int]:
             of = text_of(line.get("line_item_id"))
             counts[of] = counts.get(of, 0) + _count(line.get("quantity"))
     return counts
+
+
+def _paid_back(order: Mapping[str, Any]) -> Decimal:
+    """Return what the successful refunds of an order paid back in its currency."""
+    paid = [
+        _amount(transaction.get("amount"))
+        for refund in map(object_of, list_of(order.get("refunds")))
+        for transaction in map(object_of, list_of(refund.get("transactions")))
+        if transaction.get("kind") == "refund"
+        and transaction.get("status") == "success"
+        and transaction.get("currency") in {None, order.get("currency")}
+    ]
+    return sum(paid, Decimal(0))
 
 
 def _product(product: object, line: object) -> str:

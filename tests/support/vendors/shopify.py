@@ -68,7 +68,9 @@ class ShopifySimulator:
             "x-shopify-hmac-sha256": base64.b64encode(hmac.digest(secret.encode(), body, "sha256")).decode(),
         }
 
-    def add_customer(self, number: str, email: str, first: str = "Anna", last: str = "Berg") -> None:
+    def add_customer(
+        self, number: str, email: str, first: str = "Anna", last: str = "Berg", phone: str | None = None
+    ) -> None:
         """Let somebody sign up."""
         time = self._tick()
         self.customers[number] = {
@@ -78,6 +80,7 @@ class ShopifySimulator:
             "firstName": first,
             "lastName": last,
             "defaultEmailAddress": {"emailAddress": email},
+            "defaultPhoneNumber": {"phoneNumber": phone} if phone else None,
         }
 
     def add_order(self, number: str, customer: str | None, *lines: Mapping[str, Any], currency: str = "EUR") -> None:
@@ -88,6 +91,7 @@ class ShopifySimulator:
             "createdAt": time,
             "updatedAt": time,
             "cancelledAt": None,
+            "totalRefundedSet": {"shopMoney": {"amount": "0.0"}},
             "currencyCode": currency,
             "customer": {"id": f"gid://shopify/Customer/{customer}"} if customer else None,
             "lines": [_line(f"{number}{place}", line) for place, line in enumerate(lines)],
@@ -97,6 +101,13 @@ class ShopifySimulator:
         """Refund pieces of a line."""
         order = self.orders[number]
         order["lines"][place]["currentQuantity"] -= count
+        order["updatedAt"] = self._tick()
+
+    def pay_back(self, number: str, amount: str) -> None:
+        """Pay some of an order back; no goods come back for it."""
+        order = self.orders[number]
+        paid = Decimal(order["totalRefundedSet"]["shopMoney"]["amount"]) + Decimal(amount)
+        order["totalRefundedSet"] = {"shopMoney": {"amount": str(paid)}}
         order["updatedAt"] = self._tick()
 
     def cancel(self, number: str) -> None:
@@ -118,7 +129,7 @@ class ShopifySimulator:
                 "currency": order["currencyCode"],
                 "customer": customer,
                 "line_items": [_rest_line(line) for line in order["lines"]],
-                "refunds": [],
+                "refunds": [{"refund_line_items": [], "transactions": _transactions(order)}],
             }
         )
 
@@ -131,6 +142,7 @@ class ShopifySimulator:
                 "admin_graphql_api_id": customer["id"],
                 "updated_at": customer["updatedAt"],
                 "email": customer["defaultEmailAddress"]["emailAddress"],
+                "phone": (customer["defaultPhoneNumber"] or {}).get("phoneNumber"),
                 "first_name": customer["firstName"],
                 "last_name": customer["lastName"],
             }
@@ -249,6 +261,16 @@ def _line(number: str, line: Mapping[str, Any]) -> dict[str, Any]:
         "originalUnitPriceSet": {"shopMoney": {"amount": line["price"]}},
         "discountAllocations": [{"allocatedAmountSet": {"shopMoney": {"amount": discount}}}] if discount else [],
     }
+
+
+def _transactions(order: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what was paid back as webhooks tell it, beside a payment that failed and one that is none."""
+    refund = {"kind": "refund", "status": "success", "currency": order["currencyCode"]}
+    return [
+        refund | {"amount": order["totalRefundedSet"]["shopMoney"]["amount"]},
+        refund | {"amount": "999.00", "status": "failure"},
+        refund | {"amount": "999.00", "kind": "sale"},
+    ]
 
 
 def _rest_line(line: Mapping[str, Any]) -> dict[str, Any]:
