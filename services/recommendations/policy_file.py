@@ -29,6 +29,9 @@ from services.recommendations.policy_values import ValueMistakeError
 LARGEST = 16_384
 """Characters of a policy file."""
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The one in C where it is there: what somebody sends must not keep a processor busy for seconds."""
+
 _DEEPEST = 6
 _MOST_PROBLEMS = 50
 
@@ -82,7 +85,7 @@ def _composed(document: str) -> yaml.Node | None:
         problems = list(_unsafe(document))
         if problems:
             raise PolicyFileError(problems)
-        tree: yaml.Node | None = yaml.compose(document, Loader=yaml.SafeLoader)
+        tree: yaml.Node | None = yaml.compose(document, Loader=_LOADER)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 0
@@ -93,7 +96,7 @@ def _composed(document: str) -> yaml.Node | None:
 def _unsafe(document: str) -> Iterator[Problem]:
     """Yield what a plain file has no need of: anchors, aliases, tags, depth. The events come one by one, not nested."""
     depth = 0
-    for event in yaml.parse(document, Loader=yaml.SafeLoader):
+    for event in yaml.parse(document, Loader=_LOADER):
         line = event.start_mark.line + 1 if event.start_mark else 0
         if isinstance(event, yaml.CollectionEndEvent):
             depth -= 1

@@ -170,6 +170,26 @@ async def test_events_that_do_not_fit_are_refused_by_name(shop: Caller) -> None:
     assert fields == [f"events[{place}].{name}" for place, name in enumerate(names)]
 
 
+@pytest.mark.parametrize("seconds", [10**15, -(10**15), 253_402_300_799, -62_135_596_800])
+async def test_times_beyond_the_calendar_are_refused_or_taken_as_they_are(shop: Caller, seconds: int) -> None:
+    """No time that a client sends is an error of ours, neither of an event nor of a report."""
+    token = (await recommended(shop, await broken_lantern(shop)))["attribution_token"]
+    told = Event(attribution_token=token, kind=Event.KIND_SHOWN, event_time=Timestamp(seconds=seconds))
+    report_request = service.GetRecommendationReportRequest(until=Timestamp(seconds=seconds))
+    stub = shop.running.recommendations
+    calls = (
+        (stub.RecordRecommendationEvents, service.RecordRecommendationEventsRequest(events=[told])),
+        (stub.GetRecommendationReport, report_request),
+    )
+    for call, request in calls:
+        answer = "OK"
+        try:
+            await call(request, metadata=shop.metadata)
+        except grpc.aio.AioRpcError as error:
+            answer = error.code().name
+        assert answer in {"OK", "INVALID_ARGUMENT"}
+
+
 async def test_a_credit_that_was_given_counts_on_the_customers_other_tickets_at_once(shop: Caller) -> None:
     """The limit of a customer holds over tickets: the next one is offered none, the one it was given on keeps it."""
     await set_policy(shop, CREDIT)

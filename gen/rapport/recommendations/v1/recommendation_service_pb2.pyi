@@ -154,7 +154,7 @@ class RecommendationEvent(message.Message):
     """With KIND_EDITED, what was really given away, in main units of the recommended amount's currency, for example "7.50"."""
     @builtins.property
     def event_time(self) -> timestamp_pb2.Timestamp:
-        """When it happened; absent or later than now means now."""
+        """When it happened, from the year 2000 on; absent or later than now means now."""
 
     def __init__(
         self,
@@ -205,7 +205,7 @@ class GetRecommendationReportRequest(message.Message):
     """The version of the policy; 0 for all."""
     @builtins.property
     def since(self) -> timestamp_pb2.Timestamp:
-        """From when on recommendations were made; absent means 90 days before `until`."""
+        """From when on recommendations were made, from the year 2000 on; absent means 90 days before `until`."""
 
     @builtins.property
     def until(self) -> timestamp_pb2.Timestamp:
