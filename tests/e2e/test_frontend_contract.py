@@ -40,6 +40,17 @@ CARD = {
 }
 PAGINATION = {"page": int, "limit": int, "total": int, "total_pages": int, "has_next": bool, "has_prev": bool}
 METRICS = {"lifetime_value": float, "avg_order_value": float, "total_orders": int, "customer_tenure_days": int}
+DRAFT = {
+    "ticket_id": str,
+    "draft": str,
+    "tone": str,
+    "length": str,
+    "personalization_applied": list,
+    "generated_at": str,
+    "source": str,
+    "facts_used": list,
+    "labels": list,
+}
 RECOMMENDATION = {
     "id": str,
     "ticket_id": str,
@@ -308,6 +319,142 @@ async def test_actions_stay_ticked(desk: httpx.AsyncClient) -> None:
         for index in (99, -1):
             outside = await desk.patch(f"{path}/actions/{index}", json={"completed": True})
             assert outside.status_code == 404, index
+
+
+@pytest.mark.parametrize("tone", ["friendly", "professional", "empathetic", "apologetic"])
+async def test_a_regenerated_draft_stays_with_its_tone(desk: httpx.AsyncClient, tone: str) -> None:
+    """The re-read at once after a regenerate gives the same text and tone, and so do later ones until a message."""
+    async with desk:
+        ticket_id = (await created(desk, initial_message="My mug arrived broken, order 4711."))["ticket"]["id"]
+        path = f"/api/ai/tickets/{ticket_id}/draft-response"
+        check_types((await desk.get(f"{path}?_t=1732300000000")).json(), DRAFT)
+        made = (await desk.post(f"{path}/regenerate", json={"tone": tone})).json()
+        check_types(made, DRAFT)
+        assert made["tone"] == tone
+        for stamp in range(3):
+            assert (await desk.get(f"{path}?_t={stamp}")).json() == made
+        alias = await desk.post(f"/api/ai/tickets/{ticket_id}/regenerate-draft", json={"tone": tone, "length": "short"})
+        assert (alias.json()["tone"], alias.json()["length"]) == (tone, "short")
+        more = {
+            "tone": tone,
+            "length": "long",
+            "include_offer": True,
+            "template": "refund",
+            "include_actions": [0, 1, 99],
+        }
+        longer = (await desk.post(f"{path}/regenerate", json=more)).json()
+        assert (await desk.get(f"{path}?_t=4")).json() == longer
+        zoned(longer["generated_at"])
+        sent = {"from_agent": True, "send_to_customer": True, "author_name": "Agent", "content": longer["draft"]}
+        assert (await desk.post(f"/api/tickets/{ticket_id}/messages", json=sent)).status_code < 300
+        assert (await desk.get(path)).json()["draft"].strip()
+        wrong = await desk.post(f"{path}/regenerate", json={"tone": "sarcastic"})
+        assert wrong.status_code == 400
+        assert isinstance(wrong.json()["detail"], str)
+
+
+async def test_the_next_best_action_panel_has_all_that_it_reads(desk: httpx.AsyncClient) -> None:
+    """Sorted actions, points, warnings, numbers in the impact, and the draft of the same conversation."""
+    async with desk:
+        ticket_id = (await created(desk, initial_message="My mug arrived broken!"))["ticket"]["id"]
+        draft = (await desk.get(f"/api/ai/tickets/{ticket_id}/draft-response")).json()
+        found = (await desk.get(f"/api/ai/tickets/{ticket_id}/recommendation")).json()
+        check_types(found, RECOMMENDATION)
+        assert 2 <= len(found["actions"]) <= 4
+        assert [action["priority"] for action in found["actions"]] == list(range(1, len(found["actions"]) + 1))
+        for action in found["actions"]:
+            check_types(action, {"action": str, "reasoning": str, "completed": bool})
+            assert action["completed_at"] is None
+        assert all(isinstance(text, str) for text in (*found["talking_points"], *found["warnings"]))
+        check_types(found["estimated_impact"], {"retention_probability": float, "revenue_at_risk": float})
+        assert found["draft_response"] == draft["draft"]
+        zoned(found["generated_at"])
+        zoned(found["expires_at"])
+
+        async def in_the_ticket() -> bool:
+            ticket = (await desk.get(f"/api/tickets/{ticket_id}")).json()
+            advice, text = ticket["ai_recommendation"], ticket["ai_draft_response"]
+            return bool(advice and text) and (advice["id"], text["draft"]) == (found["id"], draft["draft"])
+
+        await eventually(in_the_ticket)
+        reply = {"from_agent": False, "send_to_customer": True, "author_name": "Kim", "content": "Hello?"}
+        assert (await desk.post(f"/api/tickets/{ticket_id}/messages", json=reply)).status_code < 300
+        moved_on = (await desk.get(f"/api/tickets/{ticket_id}")).json()
+        assert (moved_on["ai_recommendation"], moved_on["ai_draft_response"]) == (None, None)
+
+
+async def test_the_pages_about_a_customer_get_what_they_read(shop: Shop, desk: httpx.AsyncClient) -> None:
+    """Churn, next purchase, forecast, orders, archetype and search in their shapes; unknown ones are 404."""
+    customer = shop.ids["customer"]
+    path = f"/api/mcp/customer/{customer}"
+    async with desk:
+        churn = (await desk.get(f"{path}/churn-risk")).json()
+        check_types(churn, {"customer_id": str, "churn_risk_score": float, "risk_level": str, "risk_factors": list})
+        assert churn["churn_probability"] == churn["churn_risk_score"]
+        check_types(churn, {"recommendation": str, "model_version": str})
+        assert (await desk.get(f"{path}/next-purchase")).json()["customer_id"] == customer
+        forecast = (await desk.get(f"{path}/ltv-forecast?months=6")).json()
+        check_types(forecast, {"current_ltv": float, "predicted_ltv": float, "forecast_months": int})
+        assert len(forecast["monthly_forecast"]) == 6
+        orders = (await desk.get(f"{path}/orders?search_terms=a%2Cb&start_date=2020-01-01&end_date=2030-01-01")).json()
+        check_types(orders, {"customer_id": str, "orders": list, "total_orders": int})
+        whole = (await desk.get(f"{path}/orders")).json()
+        check_types(whole["orders"][0], {"order_id": str, "order_number": str, "created_at": str, "total_price": str})
+        check_types(whole["orders"][0]["line_items"][0], {"title": str, "quantity": int, "price": str})
+        archetype = (await desk.get(path)).json()["archetype"]
+        if archetype is not None:
+            found = await desk.get(f"/api/mcp/archetype/{archetype['id']}")
+            check_types(found.json(), {"archetype_id": str, "member_count": int, "population_percentage": float})
+        missing = ["/api/mcp/archetype/nobody", "/api/mcp/customer/search?email=nobody%40example.com"]
+        missing += [
+            f"/api/mcp/customer/nobody/{part}" for part in ("churn-risk", "next-purchase", "ltv-forecast", "orders")
+        ]
+        for route in (*missing, "/api/mcp/customer/random"):
+            answer = await desk.get(route)
+            assert answer.status_code == 404, route
+            assert isinstance(answer.json()["detail"], str), route
+
+
+async def test_the_knowledge_base_page_works(suite: SuiteUnderTest, desk: httpx.AsyncClient) -> None:
+    """What many ask becomes suggestions, an outline and topics; articles are listed, changed and deleted."""
+    base = "/api/knowledge-base"
+    async with desk, suite.client(origin=ORIGIN) as anybody:
+        for number in range(4):
+            asked = {"subject": "Is the blue lamp dimmable?", "initial_message": "Can I dim the blue lamp?"}
+            await created(desk, customer_id=f"curious-{number}", **asked)
+        found = (await desk.post(f"{base}/article-suggestions", json={"limit": 10})).json()["data"]["suggestions"]
+        assert found
+        for suggestion in found:
+            check_types(
+                suggestion, {"article_title": str, "priority": str, "article_type": str, "deflection_potential": float}
+            )
+            assert suggestion["priority"] in {"Critical", "High", "Medium"}
+            impact = suggestion["impact_estimate"]
+            check_types(
+                impact, {"tickets_to_deflect": int, "customers_affected": int, "avg_resolution_hours_saved": float}
+            )
+            assert all(isinstance(subject, str) for subject in suggestion["source_data"]["sample_subjects"])
+        written = (await desk.post(f"{base}/generate-article", json={"topic": found[0]["article_title"]})).json()
+        assert isinstance(written["article"], str)
+        assert written["article"].strip()
+        issues = (await desk.post(f"{base}/top-deflectable-issues", json={"limit": 5, "min_tickets": 2})).json()
+        assert isinstance(issues["data"]["issues"], list)
+        article = {"article": {"title": "Lamps", "body": "The blue lamp can be dimmed."}}
+        made = (await desk.post("/v1/articles", json=article)).json()
+        listed = (await desk.get(f"{base}/articles?limit=10&offset=0&status=published")).json()["data"]["articles"]
+        assert [one["id"] for one in listed] == [made["id"]]
+        one = f"{base}/articles/{made['id']}"
+        assert (await desk.get(one)).json()["data"]["title"] == "Lamps"
+        changed = (await desk.put(one, json={"title": "Our lamps"})).json()["data"]
+        assert changed["title"] == "Our lamps"
+        assert (await desk.delete(one)).status_code == 200
+        gone = await desk.get(one)
+        assert gone.status_code == 404
+        assert isinstance(gone.json()["detail"], str)
+        for method in ("POST", "PUT", "DELETE"):
+            ask = {"access-control-request-method": method, "access-control-request-headers": "content-type,x-api-key"}
+            preflight = await anybody.options(one, headers=ask)
+            assert method in preflight.headers["access-control-allow-methods"]
 
 
 async def test_each_refusal_shows_its_detail(suite: SuiteUnderTest, desk: httpx.AsyncClient) -> None:
