@@ -4,9 +4,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from functools import cache
 
 from services.recommendations.writers.pseudonyms import PLACEHOLDER
-from services.recommendations.writers.vocabulary import WORD, Vocabulary, vocabulary
+from services.recommendations.writers.vocabulary import WORD, vocabulary
 
 _CURRENCIES = "EUR|USD|GBP|CHF|SEK|NOK|DKK|PLN|CZK|HUF|RON|CAD|AUD|NZD|JPY|CNY|INR|BRL|MXN|TRY|ZAR|ILS"
 _SIGNS = {"€": "EUR", "$": "USD", "£": "GBP", "¥": "JPY"}
@@ -35,7 +36,7 @@ _NUMERIC = re.compile(r"\b(\d{1,2})[./](\d{1,2})[./](\d{2,4})\b")
 _CLOCK = re.compile(r"\b\d{1,2}[:h]\d{2}\b|\b\d{1,2}\s?(?:am|pm|a\.m\.|p\.m\.|uhr)\b", re.IGNORECASE)
 _LINK = re.compile(r"\b\w+://\S+|\bwww\.\S+|\b[\w-]+(?:\.[\w-]+)*\.[a-z]{2,}\b(?:/\S*)?|\S+@\S+", re.IGNORECASE)
 _MEASURED = re.compile(r"\b(?:[a-z]+-?)?\d[\w.,-]*", re.IGNORECASE)
-_YEAR = r"(?:,?\s+(\d{4}))?"
+_YEAR = r"(?:,?\s+(?P<year>\d{4}))?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,10 @@ def read(text: str, language: str) -> Read:
 
     take(PLACEHOLDER, lambda met: met[0])
     take(_LINK, lambda met: f"link:{met[0].lower()}")
-    for known in {words.language: words, "en": vocabulary("en")}.values():
-        for pattern, day, month, year in _dates(known):
-            take(pattern, lambda met, d=day, m=month, y=year, k=known: _date(met[d], k.months[met[m].lower()], met[y]))  # type: ignore[misc]
+    for known in dict.fromkeys((language, "en")):
+        months = vocabulary(known).months
+        for pattern in _dates(known):
+            take(pattern, lambda met, m=months: _date(met["day"], m[met["month"].lower()], met["year"]))  # type: ignore[misc]
     take(_ISO, lambda met: _date(met[3], int(met[2]), met[1]))
     take(_NUMERIC, lambda met: f"date:{met[0]}")
     take(_CLOCK, lambda met: f"time:{met[0].lower()}")
@@ -82,14 +84,15 @@ def grounded(atom: str, known: frozenset[str]) -> bool:
     return atom in known or (atom.startswith("date:") and atom.endswith("-") and any(a.startswith(atom) for a in known))
 
 
-def _dates(words: Vocabulary) -> list[tuple[re.Pattern[str], int, int, int]]:
-    names = "|".join(re.escape(name) for name in words.months)
-    day_first = rf"\b(\d{{1,2}})(?:st|nd|rd|th|er|\.)?\s+(?:of\s+|de\s+)?({names})\b\.?{_YEAR}"
-    month_first = rf"\b({names})\s+(\d{{1,2}})(?:st|nd|rd|th)?\b{_YEAR}"
-    return [
-        (re.compile(day_first, re.IGNORECASE), 1, 2, 3),
-        (re.compile(month_first, re.IGNORECASE), 2, 1, 3),
-    ]
+@cache
+def _dates(language: str) -> tuple[re.Pattern[str], ...]:
+    """Return how dates are written with a month's name."""
+    names = "|".join(re.escape(name) for name in vocabulary(language).months)
+    day, month = r"\b(?P<day>\d{1,2})", rf"(?P<month>{names})"
+    return (
+        re.compile(rf"{day}(?:st|nd|rd|th|er|\.)?\s+(?:of\s+|de\s+)?{month}\b\.?{_YEAR}", re.IGNORECASE),
+        re.compile(rf"\b{month}\s+{day}(?:st|nd|rd|th)?\b{_YEAR}", re.IGNORECASE),
+    )
 
 
 def _date(day: str, month: int, year: str | None) -> str:

@@ -16,7 +16,8 @@ PLACEHOLDER = re.compile(r"\[(?:NAME|ORDER|PARCEL|LINK|EMAIL|NUMBER|ADDRESS)_\d{
 
 _FORGED = re.compile(r"\[\s*(\w+)_(\d+)\s*\]")
 _INVISIBLE = re.compile(
-    r"[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]"
+    r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f"
+    r"\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff]"
 )
 _BREAKS = re.compile(r"[^\S\n]+")
 
@@ -57,7 +58,7 @@ _ADDRESSES = tuple(
         r"\b[A-Z]{2}\s+\d{5}(?:-\d{4})?\b",
         r"\b[A-Z]{1,2}\d[A-Z\d]?\s*\d[A-Z]{2}\b",
         r"\b\d{4}\s?[A-Z]{2}\b(?:\s[A-Z][\w'\u2019-]+)?",
-        r"(?i)\b(?:address|anschrift|adresse)(?:\s+(?:is|ist|lautet|est))?\s*[:=]\s*\n?[^\n;!?]{{3,80}}",
+        r"(?i)\b(?:address|anschrift|adresse)(?:\s+(?:is|ist|lautet|est))?\s*[:=]\s*\n?[^\n;!?]{3,80}",
     )
 )
 _INTRODUCTIONS = "my name is|name's|this is|i am called|mein name ist|ich heiße|ich heisse|je m['\u2019]appelle"
@@ -175,8 +176,7 @@ class Pseudonyms:
 def clean(text: str) -> str:
     """Return a text in plain characters: compatible forms folded, nothing invisible, spaces single."""
     folded = unicodedata.normalize("NFKC", text)
-    kept = "".join(char for char in _INVISIBLE.sub("", folded) if char == "\n" or unicodedata.category(char) != "Cc")
-    return _BREAKS.sub(" ", kept)
+    return _BREAKS.sub(" ", _INVISIBLE.sub("", folded))
 
 
 def _harmless(found: str) -> bool:
