@@ -19,7 +19,9 @@ LAMBDA = 500.0
 HEAD = 8_000
 """How many items EASE takes: their matrix has 256 MB."""
 SHRINK = 10.0
-_AT_ONCE = 2_000
+_AT_ONCE = 256
+
+Singles = npt.NDArray[np.float32]
 
 
 def neighbours(bought: Purchases, *, head: int = HEAD) -> "sparse.csr_matrix":
@@ -41,27 +43,54 @@ def neighbours(bought: Purchases, *, head: int = HEAD) -> "sparse.csr_matrix":
 
 
 def ease(matrix: "sparse.csr_matrix", *, regularisation: float = LAMBDA, kept: int = KEPT) -> "sparse.csr_matrix":
-    """Return the strongest weights of EASE for a 0/1 matrix of customers by items."""
-    return strongest(dense_ease(matrix, regularisation), kept)
-
-
-def dense_ease(matrix: "sparse.csr_matrix", regularisation: float = LAMBDA) -> "npt.NDArray[np.float32]":
-    """Return all weights of EASE.
+    """Return the strongest weights of EASE for a 0/1 matrix of customers by items.
 
     Raises:
         ValueError: the matrix cannot be inverted; with a regularisation above 0 it always can.
     """
-    gram = np.asarray((matrix.T @ matrix).todense(), dtype=np.float32, order="F")
+    inverse = _inverse(matrix, regularisation)
+    blocks = [
+        strongest(_weights(inverse, start, start + _AT_ONCE), kept) for start in range(0, inverse.shape[0], _AT_ONCE)
+    ]
+    return sparse.vstack(blocks, format="csr")
+
+
+def dense_ease(matrix: "sparse.csr_matrix", regularisation: float = LAMBDA) -> Singles:
+    """Return all weights of EASE; for matrices that are small.
+
+    Raises:
+        ValueError: as for `ease`.
+    """
+    return _weights(_inverse(matrix, regularisation), 0, matrix.shape[1])
+
+
+def _weights(inverse: Singles, start: int, end: int) -> Singles:
+    """Return some rows of the weights."""
+    weights: Singles = -inverse[start:end] / np.diag(inverse)[None, :]
+    rows = np.arange(weights.shape[0])
+    weights[rows, start + rows] = 0.0
+    return weights
+
+
+def _inverse(matrix: "sparse.csr_matrix", regularisation: float) -> Singles:
+    """Return (XᵀX + λI)⁻¹, with no more than one dense matrix in memory."""
+    by_item, count = matrix.T.tocsr(), matrix.shape[1]
+    gram = np.empty((count, count), dtype=np.float32, order="F")
+    for start in range(0, count, _AT_ONCE):
+        gram[:, start : start + _AT_ONCE] = (by_item[start : start + _AT_ONCE] @ matrix).toarray().T
     gram[np.diag_indices_from(gram)] += regularisation
     factor, failed = spotrf(gram, lower=1, overwrite_a=1)
     inverse, failed_too = spotri(factor, lower=1, overwrite_c=1)
     if failed or failed_too:
         raise ValueError("the matrix of the items is not positive definite")
-    inverse = np.tril(inverse)
-    inverse += np.tril(inverse, -1).T
-    weights: npt.NDArray[np.float32] = -inverse / np.diag(inverse)[None, :]
-    np.fill_diagonal(weights, 0.0)
-    return weights
+    # Only the lower triangle was computed.
+    for start in range(0, count, _AT_ONCE):
+        end = start + _AT_ONCE
+        corner = np.tril(inverse[start:end, start:end])
+        inverse[start:end, start:end] = corner + np.tril(corner, -1).T
+        inverse[start:end, end:] = inverse[end:, start:end].T
+    found: Singles = inverse
+    return found
 
 
 def itemknn(matrix: "sparse.csr_matrix", *, shrink: float = SHRINK, kept: int = KEPT) -> "sparse.csr_matrix":
@@ -77,17 +106,27 @@ def itemknn(matrix: "sparse.csr_matrix", *, shrink: float = SHRINK, kept: int = 
     return sparse.vstack(blocks, format="csr")
 
 
-def strongest(weights: "npt.NDArray[np.float32] | sparse.csr_matrix", kept: int) -> "sparse.csr_matrix":
+def strongest(weights: "Singles | sparse.csr_matrix", kept: int) -> "sparse.csr_matrix":
     """Return for each row the `kept` entries that are largest by their amount."""
-    found = sparse.csr_matrix(weights)
-    found.eliminate_zeros()
-    rows = np.repeat(np.arange(found.shape[0]), np.diff(found.indptr))
-    order = np.lexsort((found.indices, -np.abs(found.data), rows))
-    place = np.arange(order.size) - np.repeat(found.indptr[:-1], np.diff(found.indptr))
-    chosen = order[place < kept]
-    return sparse.csr_matrix(
-        (found.data[chosen].astype(np.float32), (rows[chosen], found.indices[chosen])), shape=found.shape
+    if not isinstance(weights, np.ndarray) and weights.shape[0] and np.diff(weights.indptr).max() <= kept:
+        few = weights.astype(np.float32)
+        few.eliminate_zeros()
+        return few
+    blocks = [_strongest(weights[start : start + _AT_ONCE], kept) for start in range(0, weights.shape[0], _AT_ONCE)]
+    return sparse.vstack(blocks, format="csr")
+
+
+def _strongest(weights: "Singles | sparse.csr_matrix", kept: int) -> "sparse.csr_matrix":
+    dense = np.asarray(weights if isinstance(weights, np.ndarray) else weights.toarray(), dtype=np.float32)
+    if kept >= dense.shape[1]:
+        return sparse.csr_matrix(dense)
+    columns = np.sort(np.argpartition(-np.abs(dense), kept - 1, axis=1)[:, :kept], axis=1)
+    values = np.take_along_axis(dense, columns, axis=1)
+    found = sparse.csr_matrix(
+        (values.ravel(), columns.ravel(), np.arange(dense.shape[0] + 1) * kept), shape=dense.shape
     )
+    found.eliminate_zeros()
+    return found
 
 
 def as_floats(matrix: "sparse.csr_matrix") -> Floats:
