@@ -1,5 +1,6 @@
 """Drafts: nothing in them that was not supplied, in any language, tone and length; wishes met or said to be missed."""
 
+import re
 from dataclasses import replace
 from datetime import date
 from itertools import product
@@ -18,6 +19,11 @@ from tests.recommendations import draft_cases
 from tests.recommendations.draft_cases import CARE, HOSTILE, OFFER, PARCELS, RETURNS, RETURNS_DE, Given, unsupported
 
 ORDER = Order("536365", date(2026, 2, 20), ("White Lantern", "Blue Mug"), (PARCELS[0],), "EUR", 2450, 0, 500)
+APOLOGY = {
+    "en": re.compile("sorry"),
+    "de": re.compile("ntschuldig|tut mir"),
+    "fr": re.compile("désolé"),
+}
 LOYAL = Customer(lifetime_value=2400.5, total_orders=25, churn=0.62, days_since_last_purchase=200, currency="EUR")
 
 
@@ -72,6 +78,8 @@ def test_every_language_answers_every_intent_in_every_tone_and_length(language: 
             assert 2 <= long.count("\n\n") <= 3
         for length in LENGTHS:
             assert len({made[tone, length].text for tone in TONES}) == len(TONES)
+            assert APOLOGY[language].search(made["apologetic", length].text)
+            assert not APOLOGY[language].search(made["professional", length].text)
 
 
 def fields_of(text: str) -> set[str]:
