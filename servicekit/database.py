@@ -120,6 +120,15 @@ async def _abandon(connection: PoolConnectionProxy) -> None:
         connection.terminate()
 
 
+def driver_of(connection: AsyncConnection) -> asyncpg.Connection:
+    """Return the driver's own connection behind one of SQLAlchemy's that has begun its transaction: the same one."""
+    opened = connection.sync_connection
+    driver = opened.connection.driver_connection if opened else None
+    if not isinstance(driver, asyncpg.Connection):
+        raise TypeError("the connection is not open, or is none of asyncpg")
+    return driver
+
+
 class Database:
     """Two pools to one database: SQLAlchemy's for most work, the driver's own for the few hot paths.
 

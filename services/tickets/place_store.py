@@ -15,6 +15,7 @@ from uuid import UUID
 import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from servicekit.database import driver_of
 from services.tickets.facts import Customer
 from services.tickets.places import SETTLED, STEPS, Place, Ranking, Rankings
 from services.tickets.tickets import Ticket
@@ -119,7 +120,7 @@ class PlaceStore:
 
     async def customer(self, customer_id: str) -> Customer:
         """Return what is known of a customer, and know the rankings; to place a ticket see `Shop.customer`."""
-        rows = (await self._connection.exec_driver_sql(_OF_CUSTOMER, (self._tenant_id, customer_id))).all()
+        rows = await driver_of(self._connection).fetch(_OF_CUSTOMER, self._tenant_id, customer_id)
         if not rows:
             await self.rankings()
             return await self.customer(customer_id)
@@ -141,7 +142,7 @@ class PlaceStore:
         return self._rankings
 
     async def _live(self) -> Sequence[Any]:
-        return (await self._connection.exec_driver_sql(_LIVE, (self._tenant_id,))).all()
+        return list(await driver_of(self._connection).fetch(_LIVE, self._tenant_id))
 
     async def put(self, ticket: Ticket, places: Sequence[Place], rankings: Rankings) -> Moved:
         """Give a ticket that is locked these places and no others in the live rankings, and count it there."""
@@ -162,8 +163,8 @@ class PlaceStore:
             ticket.customer_id,
             ticket.start_time,
         )
-        row = (await self._connection.exec_driver_sql(_PUT, arguments)).one()
-        return Moved(row.rank_key, row.crowded)
+        row = (await driver_of(self._connection).fetch(_PUT, *arguments))[0]
+        return Moved(row["rank_key"], row["crowded"])
 
     async def fold(self) -> None:
         """Replace the rows of the tenant's counts by their sums; another one who does so at once does no harm."""
@@ -173,14 +174,14 @@ class PlaceStore:
 
 def customer_of(row: Any) -> Customer:
     """Return the customer of a row that joins the copy of one, if there is any."""
-    if row.origin is None:
+    if row["origin"] is None:
         return Customer()
-    return Customer(row.lifetime_value, row.churn_probability, row.origin, row.update_time)
+    return Customer(row["lifetime_value"], row["churn_probability"], row["origin"], row["update_time"])
 
 
 def rankings_of(rows: Sequence[Any]) -> Rankings:
     """Return the live rankings of a tenant, of which there are rows."""
-    found = {row.state: Ranking(row.number, row.policy_version) for row in rows}
+    found = {row["state"]: Ranking(row["number"], row["policy_version"]) for row in rows}
     return Rankings(found["active"], found.get("building"))
 
 

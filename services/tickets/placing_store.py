@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+import asyncpg
 
 from services.tickets.facts import Customer
 from services.tickets.keyword_store import StoredRules, rules_of
@@ -46,21 +46,21 @@ class BeforePlacing:
 
 
 async def before_placing(
-    connection: AsyncConnection, tenant_id: UUID, customer_id: str, now: datetime
+    driver: asyncpg.Connection, tenant_id: UUID, customer_id: str, now: datetime
 ) -> BeforePlacing | None:
     """Return it, in one statement; None when the tenant has no ranking yet. The placing lock must be held."""
-    rows = (await connection.exec_driver_sql(_BEFORE, (tenant_id, now, customer_id))).all()
+    rows = await driver.fetch(_BEFORE, tenant_id, now, customer_id)
     if not rows:
         return None
     known = rows[0]
     return BeforePlacing(
         rankings_of(rows),
         customer_of(known),
-        SlaSettings() if known.sla_revision is None else settings_of(_part(known, "sla_", _SLA)),
-        StoredRules() if known.rules_revision is None else rules_of(_part(known, "rules_", _RULES)),
-        [TopicAlert(*alert) for alert in known.alerts],
+        SlaSettings() if known["sla_revision"] is None else settings_of(_part(known, "sla_", _SLA)),
+        StoredRules() if known["rules_revision"] is None else rules_of(_part(known, "rules_", _RULES)),
+        [TopicAlert(*alert) for alert in known["alerts"]],
     )
 
 
 def _part(row: Any, prefix: str, names: Sequence[str]) -> dict[str, Any]:
-    return {name: getattr(row, prefix + name) for name in names}
+    return {name: row[prefix + name] for name in names}

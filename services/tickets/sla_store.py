@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, and_, delete, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from servicekit.database import Database
+from servicekit.database import Database, driver_of
 from servicekit.ids import uuid7
 from services.tickets.changes import Kind
 from services.tickets.places import SETTLED
@@ -45,6 +45,10 @@ WITH given AS (SELECT * FROM unnest($2::uuid[], $3::timestamptz[]) AS g (id, ala
     DELETE FROM tickets.timers WHERE tenant_id = $1 AND ticket_id IN (SELECT id FROM given WHERE alarm IS NULL)
 )
 INSERT INTO tickets.timers (tenant_id, ticket_id, wake_time) SELECT $1, id, alarm FROM given WHERE alarm IS NOT NULL
+ON CONFLICT (tenant_id, ticket_id) DO UPDATE SET wake_time = excluded.wake_time
+"""
+_SET_TIMER = """
+INSERT INTO tickets.timers (tenant_id, ticket_id, wake_time) VALUES ($1, $2, $3)
 ON CONFLICT (tenant_id, ticket_id) DO UPDATE SET wake_time = excluded.wake_time
 """
 # Where the ticket stands is what its place in the active ranking says, or its settled one.
@@ -154,9 +158,7 @@ class SlaStore:
         if moment is None:
             await self._connection.execute(delete(timers).where(self._timer(ticket_id)))
             return
-        statement = insert(timers).values(tenant_id=self._tenant_id, ticket_id=ticket_id, wake_time=moment)
-        keys = [timers.c.tenant_id, timers.c.ticket_id]
-        await self._connection.execute(statement.on_conflict_do_update(index_elements=keys, set_={"wake_time": moment}))
+        await driver_of(self._connection).execute(_SET_TIMER, self._tenant_id, ticket_id, moment)
         self.wakes_soon = self.wakes_soon or moment < now + SOON
 
     async def postpone(self, ticket_ids: Collection[UUID], rung: datetime, until: datetime) -> None:

@@ -13,7 +13,6 @@ from sqlalchemy import (
     Select,
     and_,
     func,
-    literal_column,
     or_,
     select,
     text,
@@ -24,10 +23,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from servicekit.database import Database
+from servicekit.database import Database, driver_of
 from servicekit.doorbell import Doorbell
 from servicekit.errors import DomainError
 from servicekit.ids import uuid7
+from services.tickets import row_store
 from services.tickets.alerts import MAX_SEARCHABLE
 from services.tickets.cards import CARD_VERSION, LastMessage
 from services.tickets.changes import Marks, Placing, kind_of
@@ -39,25 +39,22 @@ from services.tickets.keyword_store import KeywordStore
 from services.tickets.language import MAX_ANALYSED, Signals
 from services.tickets.list_store import ListStore
 from services.tickets.place_store import PlaceStore
-from services.tickets.places import SETTLED, Place, Rankings
+from services.tickets.places import Place, Rankings
 from services.tickets.placing_store import before_placing
 from services.tickets.policy_store import KnownPolicies, PolicyStore
 from services.tickets.ranking_store import RankingStore
+from services.tickets.row_store import PLACED, STORED
 from services.tickets.rows import Stored, message_of, note_of
 from services.tickets.scoring import Rank
 from services.tickets.sla import Said
 from services.tickets.sla_rows import clock_columns
 from services.tickets.sla_store import TIMER_BELL, SlaStore
 from services.tickets.tables import (
-    LOADED,
     advice_copies,
     applied_requests,
-    changes,
     customer_copies,
     messages,
     notes,
-    places,
-    rankings,
     ticket_history,
     ticket_numbers,
     tickets,
@@ -72,10 +69,6 @@ Family = Sequence[UUID]
 EntryPlace = tuple[datetime, int, UUID]
 """A place among messages or notes: time, sequence, id."""
 
-_BEFORE: list[ColumnElement[Any]] = [
-    literal_column(f"old.{name}").label(name)
-    for name in ("status", "rank_key", "revision", "card_version", *Marks._fields)
-]
 _MESSAGES = "FROM tickets.messages WHERE tenant_id = $1 AND ticket_id = {wanted}"
 _NEWEST_FIRST = "ORDER BY create_time DESC, sequence DESC, id DESC"
 _CONVERSATION = f"""
@@ -97,25 +90,6 @@ LEFT JOIN (
 # For one id, an index gives the messages in order.
 _CONVERSATION_OF_ONE = _CONVERSATION.format(wanted="$2")
 _CONVERSATION_OF_SEVERAL = _CONVERSATION.format(wanted="ANY ($2::uuid[])")
-_ACTIVE = rankings.alias("active")
-# A ticket with the place that lists show, and the version of the policy that they are ordered by.
-_STORED: Sequence[ColumnElement[Any]] = (
-    *LOADED,
-    places.c.ranking.label("place_ranking"),
-    places.c.rank_key.label("place_key"),
-    places.c.reasons.label("place_reasons"),
-    _ACTIVE.c.policy_version,
-)
-_PLACED = tickets.outerjoin(
-    _ACTIVE, and_(_ACTIVE.c.tenant_id == tickets.c.tenant_id, _ACTIVE.c.state == "active")
-).outerjoin(
-    places,
-    and_(
-        places.c.tenant_id == tickets.c.tenant_id,
-        places.c.ticket_id == tickets.c.id,
-        or_(places.c.ranking == _ACTIVE.c.number, places.c.ranking == SETTLED),
-    ),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +197,7 @@ class Shop:
 
     def __init__(self, connection: AsyncConnection, tenant_id: UUID, known_policies: KnownPolicies) -> None:
         self._connection = connection
+        self._driver = driver_of(connection)
         self._tenant_id = tenant_id
         self.places = PlaceStore(connection, tenant_id)
         self.policies = PolicyStore(connection, tenant_id, known_policies)
@@ -251,13 +226,14 @@ class Shop:
 
     async def find(self, reference: UUID | int, *, lock: bool = False) -> Stored | None:
         """Return the ticket with this id or number; `lock` keeps others from changing it until the transaction ends."""
-        column = tickets.c.id if isinstance(reference, UUID) else tickets.c.number
-        return await self._one(self._mine(tickets, column == reference), lock=lock)
+        found = await self.policies.stored(await row_store.find(self._driver, self._tenant_id, reference, lock=lock))
+        return found[0] if found else None
 
     async def find_unmerged(self, reference: UUID | int) -> Stored | None:
         """Return the ticket with this id or number, locked; None as well when another one goes on in its stead."""
-        column = tickets.c.id if isinstance(reference, UUID) else tickets.c.number
-        return await self._one(self._mine(tickets, column == reference, tickets.c.merged_into.is_(None)), lock=True)
+        rows = await row_store.find(self._driver, self._tenant_id, reference, lock=True, unmerged=True)
+        found = await self.policies.stored(rows)
+        return found[0] if found else None
 
     async def find_all(self, references: Collection[UUID | int]) -> list[Stored]:
         """Return the tickets with these ids or numbers, locked in the order in which everybody locks."""
@@ -284,20 +260,14 @@ class Shop:
         return await self._several(wanted)
 
     async def _several(self, wanted: ColumnElement[bool]) -> list[Stored]:
-        query = select(*_STORED).select_from(_PLACED).where(wanted).order_by(tickets.c.id).with_for_update(of=tickets)
+        query = select(*STORED).select_from(PLACED).where(wanted).order_by(tickets.c.id).with_for_update(of=tickets)
         return await self.policies.stored((await self._connection.execute(query)).mappings().all())
 
     async def find_many(self, ids: Collection[UUID]) -> dict[UUID, Stored]:
         """Return the tickets with these ids."""
-        query = select(*_STORED).select_from(_PLACED).where(self._mine(tickets, tickets.c.id.in_(list(ids))))
+        query = select(*STORED).select_from(PLACED).where(self._mine(tickets, tickets.c.id.in_(list(ids))))
         found = await self.policies.stored((await self._connection.execute(query)).mappings().all())
         return {stored.ticket.id: stored for stored in found}
-
-    async def _one(self, wanted: ColumnElement[bool], *, lock: bool) -> Stored | None:
-        query = select(*_STORED).select_from(_PLACED).where(wanted)
-        query = query.with_for_update(of=tickets) if lock else query
-        found = await self.policies.stored((await self._connection.execute(query)).mappings().all())
-        return found[0] if found else None
 
     async def insert(self, ticket: Ticket) -> None:
         """Add a ticket; it is placed when its messages have been added."""
@@ -307,29 +277,24 @@ class Shop:
 
     async def update(self, ticket: Ticket, placement: Placement, added: str = "") -> None:
         """Store a ticket with what is derived of it, and log the change; `added` is appended to what is searched."""
-        searchable: Any = tickets.c.searchable
-        if placement.searchable is not None:
-            searchable = placement.searchable
-        elif added:
-            searchable = func.right(tickets.c.searchable + added, MAX_SEARCHABLE)
         values = {
             **_columns(ticket),
             "last_message_time": placement.conversation.last.create_time if placement.conversation.last else None,
             "signals": asdict(placement.signals),
             "rank_key": placement.rank.key,
             "parts": [asdict(part) for part in placement.rank.parts],
-            "searchable": searchable,
             "card": placement.card,
             "card_version": CARD_VERSION,
             "message_count": placement.conversation.count,
         }
-        statement = update(tickets).where(self._mine(tickets, tickets.c.id == ticket.id)).values(**values)
-        old = (await self._connection.execute(statement.returning(*_BEFORE))).one()
+        old = await row_store.update(
+            self._driver, self._tenant_id, ticket.id, values, searchable=placement.searchable, added=added
+        )
         moved = await self.places.put(ticket, placement.places, placement.rankings)
         self.crowded = self.crowded or moved.crowded
-        key_before = old.rank_key if moved.key_before is None else moved.key_before
-        marked = Marks(*(getattr(old, name) for name in Marks._fields))
-        before = Placing(old.status, key_before, old.revision, marked) if old.card_version else None
+        key_before = old["rank_key"] if moved.key_before is None else moved.key_before
+        marked = Marks(*(old[name] for name in Marks._fields))
+        before = Placing(old["status"], key_before, old["revision"], marked) if old["card_version"] else None
         marks = Marks(*(getattr(ticket, name) for name in Marks._fields))
         await self._log_change(ticket, before, Placing(ticket.status, placement.rank.key, ticket.revision, marks))
 
@@ -337,19 +302,10 @@ class Shop:
         """Tell the watchers of the inbox, in the transaction that makes the change."""
         kind = kind_of(before, after)
         if kind is not None:
-            values = {
-                "kind": kind.value,
-                "ticket_id": ticket.id,
-                "number": ticket.number,
-                "start_time": ticket.start_time,
-                "previous_status": before.status if before else None,
-                "previous_rank_key": before.rank_key if before else None,
-                "status": after.status,
-                "rank_key": after.rank_key,
-                "revision": after.revision,
-                "tier": ticket.tier,
-            }
-            await self._connection.execute(insert(changes).values(tenant_id=self._tenant_id, **values))
+            was = (before.status, before.rank_key) if before else (None, None)
+            now = (after.status, after.rank_key, after.revision, ticket.tier)
+            subject = (kind.value, ticket.id, ticket.number, ticket.start_time)
+            await row_store.log(self._driver, self._tenant_id, *subject, *was, *now)
 
     # Messages and notes
 
@@ -422,10 +378,10 @@ class Shop:
         one = len(family) == 1
         statement = _CONVERSATION_OF_ONE if one else _CONVERSATION_OF_SEVERAL
         arguments = (self._tenant_id, family[0] if one else list(family))
-        row = (await self._connection.exec_driver_sql(statement, arguments)).one()
-        said = [Said(*both) for both in zip(row.moments or (), row.by_agent or (), strict=True)]
-        last = LastMessage(row.head, row.create_time, row.from_agent) if row.visible else None
-        return Conversation(row.visible, last, row.texts, said)
+        row = (await self._driver.fetch(statement, *arguments))[0]
+        said = [Said(*both) for both in zip(row["moments"] or (), row["by_agent"] or (), strict=True)]
+        last = LastMessage(row["head"], row["create_time"], row["from_agent"]) if row["visible"] else None
+        return Conversation(row["visible"], last, row["texts"], said)
 
     async def customer_texts(self, family: Family) -> list[str]:
         """Return what the customer wrote and is visible, oldest first: the newest of it, more than is searched."""
@@ -470,10 +426,8 @@ class Shop:
         self, ticket_id: UUID, action: str, principal: str, now: datetime, details: Mapping[str, Any] | None = None
     ) -> None:
         """Write down who did what to a ticket."""
-        values = {"action": action, "principal": principal, "details": dict(details or {}), "create_time": now}
-        await self._connection.execute(
-            insert(ticket_history).values(tenant_id=self._tenant_id, ticket_id=ticket_id, id=uuid7(), **values)
-        )
+        told = (uuid7(), ticket_id, action, principal, details or {}, now)
+        await row_store.record(self._driver, self._tenant_id, *told)
 
     async def history(self, ticket_id: UUID, *, before: UUID | None, limit: int) -> list[Entry]:
         """Return what was written down of a ticket, newest first, from before an entry on."""
@@ -516,10 +470,9 @@ class Shop:
         The transaction counts as one that places tickets from here to its end (see `wait_for_placers`).
         """
         if not self._placing:
-            await self._connection.execute(select(func.pg_advisory_xact_lock_shared(self._placing_lock())))
+            await row_store.lock_placing(self._driver, self._placing_name)
             self._placing = True
-        arguments = (self._connection, self._tenant_id, customer_id, datetime.now(UTC))
-        known = await before_placing(*arguments)
+        known = await before_placing(self._driver, self._tenant_id, customer_id, datetime.now(UTC))
         if known is None:
             await self.places.rankings()
             return await self.customer(customer_id)
@@ -562,15 +515,17 @@ class Shop:
         Whoever places a ticket takes the tenant's lock together with others (`customer`); this takes it alone. So after
         copies were committed and this has returned, a ticket either was placed by them or can be seen to be re-ranked.
         """
-        await self._connection.execute(select(func.pg_advisory_xact_lock(self._placing_lock())))
+        lock = func.hashtextextended(self._placing_name, 0)
+        await self._connection.execute(select(func.pg_advisory_xact_lock(lock)))
 
     async def with_open_tickets(self, customer_ids: Collection[str]) -> list[str]:
         """Return which of these customers have tickets that are not closed."""
         wanted = self._mine(tickets, tickets.c.customer_id.in_(customer_ids), tickets.c.status != "closed")
         return list(await self._connection.scalars(select(tickets.c.customer_id).where(wanted).distinct()))
 
-    def _placing_lock(self) -> ColumnElement[int]:
-        return func.hashtextextended(f"rapport.tickets.placing:{self._tenant_id}", 0)
+    @property
+    def _placing_name(self) -> str:
+        return f"rapport.tickets.placing:{self._tenant_id}"
 
     async def put_advice(self, copy: AdviceCopy) -> None:
         """Store a copy of a ticket's advice."""
