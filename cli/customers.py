@@ -64,9 +64,12 @@ async def erase_customer(folder: SuiteFolder, tenant: str, customer: str, also: 
         for _ in range(2):
             more, waiting = await _erase_deliveries(operator, tenant, texts, tickets)
             deliveries += more
+            # Who else the customer is, only the history tells: the tickets of those ids go while it is there.
             for one in ids:
-                orders += await _erase_history(operator, tenant, one, tickets)
-                erased += await _erase_tickets(operator, tenant, one)
+                if one != customer:
+                    erased += await _erase_tickets(operator, tenant, one)
+            orders += await _erase_history(operator, tenant, customer, tickets)
+            erased += await _erase_tickets(operator, tenant, customer)
     return Erased(customer, known, orders, deliveries, erased, waiting)
 
 
@@ -92,13 +95,13 @@ async def _known(
     tickets: list[ticket_service_pb2.ErasedTicket] = []
     emails: set[str] = set()
     for one in ids:
-        some, more = await _tickets(operator, tenant, one)
+        some, more = await tickets_of(operator, tenant, one)
         tickets += some
         emails |= more
     return tickets, known, ids, [text for text in dict.fromkeys((*ids, *also, email, *sorted(emails))) if text]
 
 
-async def _tickets(
+async def tickets_of(
     operator: Operator, tenant: str, customer: str
 ) -> tuple[list[ticket_service_pb2.ErasedTicket], set[str]]:
     """Return all tickets of a customer, and the addresses by which the customer wrote in them."""

@@ -12,6 +12,7 @@ from cli import (
     audit_command,
     certificate_commands,
     connection_commands,
+    currency_commands,
     customer_commands,
     delivery_commands,
     demo_command,
@@ -37,6 +38,7 @@ from cli import (
     ticket_commands,
     webhook_commands,
     work_commands,
+    writing_commands,
 )
 from cli.errors import CommandError
 from cli.output import print_error
@@ -59,6 +61,7 @@ commands.add_typer(connection_commands.commands, name="connection")
 commands.add_typer(app_commands.commands, name="app")
 commands.add_typer(webhook_commands.commands, name="webhook")
 commands.add_typer(customer_commands.commands, name="customer")
+commands.add_typer(currency_commands.commands, name="currency")
 commands.add_typer(delivery_commands.commands, name="deliveries")
 commands.add_typer(sync_commands.commands, name="sync")
 work_commands.register(ticket_commands.commands)
@@ -73,6 +76,7 @@ commands.add_typer(sla_commands.calendar, name="calendar")
 commands.add_typer(order_commands.commands, name="orders")
 commands.add_typer(product_commands.commands, name="product")
 commands.add_typer(draft_commands.commands, name="draft")
+commands.add_typer(writing_commands.commands, name="writing")
 commands.add_typer(article_commands.commands, name="article")
 commands.add_typer(gateway_commands.commands, name="gateway")
 commands.add_typer(deployment_commands.commands, name="deployment")
