@@ -11,7 +11,8 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Text, any_, case, delete, func, literal, select, update
+import orjson
+from sqlalchemy import case, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -111,13 +112,11 @@ async def all_customer_ids(connection: AsyncConnection, tenant_id: UUID) -> list
 
 
 async def load_customers(
-    connection: AsyncConnection, tenant_id: UUID, customer_ids: Sequence[str] | None, currency: str
+    connection: AsyncConnection, tenant_id: UUID, customer_ids: Sequence[str], currency: str
 ) -> list[StoredCustomer]:
-    """Return the customers named that exist, or all (None)."""
-    chosen = select(*_LOADED).where(customers.c.tenant_id == tenant_id)
-    if customer_ids is not None:
-        chosen = chosen.where(customers.c.customer_id == any_(literal(list(customer_ids), ARRAY(Text))))
-    return [_customer(row, currency) for row in await connection.execute(chosen)]
+    """Return the customers named that exist."""
+    rows = await connection.exec_driver_sql(_LOAD, (tenant_id, list(customer_ids)))
+    return [_customer(row, currency) for row in rows]
 
 
 async def save_profiles(
@@ -244,8 +243,11 @@ async def set_contact(
     contact = {"email": email, "phone": phone, "display_name": display_name, "contact_time": changed or func.now()}
     given = insert(customers).values(tenant_id=tenant_id, customer_id=customer_id, **contact)
     older = None if changed is None else func.coalesce(columns.contact_time <= changed, True)
+    # Drafts know a customer's name, so that another one is another fact.
+    renamed = case((columns.display_name != display_name, 1), else_=0)
+    values = {**contact, "facts_version": columns.facts_version + renamed}
     await connection.execute(
-        given.on_conflict_do_update(index_elements=["tenant_id", "customer_id"], set_=contact, where=older)
+        given.on_conflict_do_update(index_elements=["tenant_id", "customer_id"], set_=values, where=older)
     )
     chosen = select(*_CONTACT)
     kept = await connection.execute(chosen.where(columns.tenant_id == tenant_id, columns.customer_id == customer_id))
@@ -289,40 +291,27 @@ _CONTACT = [customers.c[name] for name in ("customer_id", "email", "display_name
 
 
 def _customer(row: Any, currency: str) -> StoredCustomer:
+    customer_id, *sums, months, pairs, distinct, last_purchase, categories, facts, group, profile, day, moment = row
     history = History(
-        customer_id=row.customer_id,
-        currency=currency,
-        order_count=row.order_count,
-        priced_orders=row.priced_orders,
-        purchase_days=row.purchase_days,
-        first_at=row.first_at,
-        last_at=row.last_at,
-        spent_minor=row.spent_minor,
-        returned_minor=row.returned_minor,
-        repeat_minor=row.repeat_minor,
-        return_count=row.return_count,
-        weekend_orders=row.weekend_orders,
-        month_orders=tuple(row.month_orders),
-        product_pairs=row.product_pairs,
-        distinct_products=row.distinct_products,
-        last_purchase=row.last_purchase,
-        categories=row.categories or (),
+        customer_id,
+        currency,
+        *sums,
+        tuple(months),
+        pairs,
+        distinct,
+        orjson.loads(last_purchase) if last_purchase else None,
+        orjson.loads(categories) if categories else (),
     )
-    return StoredCustomer(history, row.facts_version, row.archetype_id, row.profile, row.profile_day, row.profile_time)
+    return StoredCustomer(history, facts, group, profile, day, moment)
 
 
-_NOT_LOADED = {
-    "tenant_id",
-    "email",
-    "phone",
-    "display_name",
-    "contact_time",
-    "lifetime_value",
-    "churn_probability",
-    "expected_value",
-    "origin",
-}
-_LOADED = [column for column in customers.c if column.name not in _NOT_LOADED]
+# Many rows at once are read by this; the columns stand in the order of a history's fields.
+_LOAD = """
+SELECT customer_id, order_count, priced_orders, purchase_days, first_at, last_at, spent_minor, returned_minor,
+       repeat_minor, return_count, weekend_orders, month_orders, product_pairs, distinct_products,
+       last_purchase::text, categories::text, facts_version, archetype_id, profile, profile_day, profile_time
+FROM customers WHERE tenant_id = $1 AND customer_id = ANY ($2::text[])
+"""
 
 # One pass over the orders of the customers named. Days and months are those of UTC, and money counts in the shop's
 # currency, by the rate of the day where it is another; without a rate it is left out. A customer without orders (any

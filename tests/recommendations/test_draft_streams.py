@@ -146,3 +146,18 @@ async def test_a_message_that_comes_while_a_draft_is_told_makes_it_begin_anew(de
     made = events[-1].draft
     assert texts(events[:-1]) == made.draft
     assert "damaged" in made.draft
+
+
+async def test_a_draft_that_only_stands_in_is_never_kept_as_the_real_one(desk: Desk) -> None:
+    """While the model fails the same draft stands for a minute; then the model is asked again, and its draft stays."""
+    desk.models.script(lambda _: Reply(status=400))
+    first = await desk.current()
+    assert (first.source, len(first.labels)) == ("rules", 1)
+    desk.models.script(lambda _: Reply(SAID))
+    assert await desk.current() == first
+    assert not desk.models.asked
+    desk.shop.running.clock.advance(minutes=2)
+    real = await desk.current()
+    assert (real.source, list(real.labels)) == ("model:anthropic/vendors-large", [])
+    desk.shop.running.clock.advance(days=30)
+    assert await desk.current() == real
