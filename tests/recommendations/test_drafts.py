@@ -12,6 +12,7 @@ from hypothesis import given, settings
 
 from services.recommendations import actions, case, drafts, grounds, phrases, plain, quoting, reading, sentences
 from services.recommendations.case import Case, Conversation, Customer, Message, Order, Passage
+from services.recommendations.catalogue import ENTRIES
 from services.recommendations.drafts import Wish
 from services.recommendations.intents import Intent
 from services.recommendations.phrases import LANGUAGES, LENGTHS, TONES
@@ -137,6 +138,19 @@ def test_an_action_without_words_in_the_language_makes_the_draft_english() -> No
     assert drafts.write(one, Wish(), [odd]).language == "en"
     known = Given("find_parcel", "I will find out where it is.")
     assert "Ich finde heraus" in drafts.write(one, Wish(), [known]).text
+
+
+@pytest.mark.parametrize("language", sorted(set(LANGUAGES) - {"en"}))
+def test_every_action_that_is_told_has_words_in_every_language(language: str) -> None:
+    """So that no action of the catalogue makes a draft English."""
+    told = {f"steps.{entry.code}" for entry in ENTRIES if entry.said}
+    assert told <= set(LANGUAGES[language].sentences)
+    offer = Given("retention_offer", "I can offer you 15% off your next order.", "offer", percent=15)
+    credit = Given("apologise_and_credit", "I will add a credit of 5.00 EUR.", "credit", 500, "EUR")
+    draft = drafts.write(Case(intents=(Intent.COMPLAINT,), language=language), Wish(length="long"), [offer, credit])
+    assert draft.language == language
+    assert "15 %" in draft.text
+    assert "5,00 EUR" in draft.text
 
 
 @pytest.mark.parametrize(
