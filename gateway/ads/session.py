@@ -47,7 +47,8 @@ class Session:
     - A refused version is not sent again until the snapshot or the client's wishes change.
     - A watch that the snapshot cannot answer yet stays and is answered when it can be.
     - What must wait for what is said in `gateway.ads.protocol`. A client that reconnects does not say which clusters it
-      has, so clusters that went while it was away are taken from it at once; delta has no such gap.
+      has, so clusters that went while it was away, or before it took any on this stream, are taken from it at once;
+      delta has no such gap.
     """
 
     node_id: str = ""

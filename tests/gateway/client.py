@@ -43,6 +43,7 @@ class Client:
     session: Any = None
     superseded: int = 0
     unsettled: bool = False
+    refused: bool = False
 
     def connect(self) -> None:
         """Open a stream and ask for everything, saying what is there already; what was on its way is lost."""
@@ -95,6 +96,8 @@ class Client:
         if not take:
             # The good half of it has its effect all the same.
             sent = dict(list(sent.items())[: len(sent) // 2])
+        if response.type_url == CLUSTER:
+            self.refused = not take
         self._apply(response.type_url, sent, gone)
         if take and isinstance(response, DiscoveryResponse):
             self.versions[response.type_url] = response.version_info
