@@ -72,7 +72,7 @@ def list_(
     tenant: Tenant,
     kind: Annotated[str, typer.Option(help="Only article or policy.")] = "",
     status: Annotated[str, typer.Option(help="Only published or draft.")] = "",
-    limit: Annotated[int, typer.Option(min=1, max=5000, help="How many to show at most.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=2000, help="How many to show at most.")] = 50,
     as_json: Json = False,
     data: Data = None,
 ) -> None:

@@ -27,8 +27,8 @@ from services.recommendations.errors import (
 from services.recommendations.knowledge_store import Article, Found, Kind, NewPassage, Question, Totals
 from services.recommendations.meaning import meanings
 
-MAX_ARTICLES = 5_000
-MAX_PASSAGES = 20_000
+MAX_ARTICLES = 2_000
+MAX_PASSAGES = 10_000
 MIN_SIMILARITY = 0.4
 """A passage whose meaning is farther from what a customer wrote is not cited, whatever words it shares."""
 ANSWERED_SIMILARITY = 0.5

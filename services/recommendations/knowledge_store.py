@@ -86,11 +86,11 @@ class Found:
 # Ranks beyond the 50th count for nothing, and what is said in another language than the one asked for counts half.
 _SEARCH = """
 WITH asked AS MATERIALIZED (
-    SELECT one AS config, to_tsquery(one::regconfig, $2) AS query
+    SELECT one AS config, to_tsquery(one::regconfig, $2) AS query, $3::text::public.halfvec AS vector
     FROM recommendations.knowledge, unnest(configs) AS one WHERE tenant_id = $1
 ), scored AS MATERIALIZED (
     SELECT p.article_id, p.number, p.language,
-        coalesce(1 - (p.vector <=> $3::text::public.halfvec), 0) AS similarity,
+        coalesce(1 - (p.vector <=> a.vector), 0) AS similarity,
         CASE WHEN p.words @@ a.query THEN ts_rank('{0.5, 0.5, 0.5, 1}'::real[], p.words, a.query) ELSE 0 END AS worded
     FROM recommendations.passages AS p JOIN asked AS a USING (config)
     WHERE p.tenant_id = $1 AND $5 IN ('', p.kind)

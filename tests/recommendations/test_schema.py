@@ -2,7 +2,7 @@
 
 from servicekit import migrate
 from servicekit.database import Database
-from services.recommendations.tables import metadata
+from services.recommendations.product_tables import metadata
 from tests.support.servers import DatabaseFor
 
 _COLUMNS = """

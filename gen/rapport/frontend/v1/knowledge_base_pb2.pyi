@@ -94,7 +94,7 @@ class ListBaseArticlesRequest(message.Message):
     limit: builtins.int
     """How many to return: 0 means 50, more than 200 means 200."""
     offset: builtins.int
-    """How many to leave out first, at most 5,000."""
+    """How many to leave out first, at most 2,000."""
     status: builtins.str
     """Only published ones or drafts; empty means both."""
     def __init__(

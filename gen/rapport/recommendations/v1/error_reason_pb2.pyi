@@ -124,10 +124,10 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
 
     Example: {"reason": "TOO_MANY_PRODUCTS", "domain": "rapport", "metadata": {"at_most": "100000"}}
     """
-    ERROR_REASON_ATTRIBUTION_TOKEN_INVALID: _ErrorReason.ValueType  # 50
-    """The token names no recommendation of the tenant that is still there; the violations name the events.
+    ERROR_REASON_RECOMMENDATION_NOT_FOUND: _ErrorReason.ValueType  # 50
+    """An attribution token names no recommendation of the tenant that is still there; the violations name the events.
 
-    Example: {"reason": "ATTRIBUTION_TOKEN_INVALID", "domain": "rapport", "metadata": {}}
+    Example: {"reason": "RECOMMENDATION_NOT_FOUND", "domain": "rapport", "metadata": {}}
     """
     ERROR_REASON_RECOMMENDATION_EVENT_INVALID: _ErrorReason.ValueType  # 51
     """An event names an action that the recommendation does not hold, or says too little or too much for its kind.
@@ -177,7 +177,7 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     ERROR_REASON_KNOWLEDGE_FULL: _ErrorReason.ValueType  # 74
     """The tenant keeps as many articles or passages as it may.
 
-    Example: {"reason": "KNOWLEDGE_FULL", "domain": "rapport", "metadata": {"what": "articles", "limit": "5000"}}
+    Example: {"reason": "KNOWLEDGE_FULL", "domain": "rapport", "metadata": {"what": "articles", "limit": "2000"}}
     """
     ERROR_REASON_CONVERSATION_MOVED_ON: _ErrorReason.ValueType  # 80
     """The conversation moved on again and again while it was being answered; try again.
@@ -290,10 +290,10 @@ ERROR_REASON_TOO_MANY_PRODUCTS: ErrorReason.ValueType  # 42
 
 Example: {"reason": "TOO_MANY_PRODUCTS", "domain": "rapport", "metadata": {"at_most": "100000"}}
 """
-ERROR_REASON_ATTRIBUTION_TOKEN_INVALID: ErrorReason.ValueType  # 50
-"""The token names no recommendation of the tenant that is still there; the violations name the events.
+ERROR_REASON_RECOMMENDATION_NOT_FOUND: ErrorReason.ValueType  # 50
+"""An attribution token names no recommendation of the tenant that is still there; the violations name the events.
 
-Example: {"reason": "ATTRIBUTION_TOKEN_INVALID", "domain": "rapport", "metadata": {}}
+Example: {"reason": "RECOMMENDATION_NOT_FOUND", "domain": "rapport", "metadata": {}}
 """
 ERROR_REASON_RECOMMENDATION_EVENT_INVALID: ErrorReason.ValueType  # 51
 """An event names an action that the recommendation does not hold, or says too little or too much for its kind.
@@ -343,7 +343,7 @@ Example: {"reason": "ARTICLE_EXISTS", "domain": "rapport", "metadata": {"source"
 ERROR_REASON_KNOWLEDGE_FULL: ErrorReason.ValueType  # 74
 """The tenant keeps as many articles or passages as it may.
 
-Example: {"reason": "KNOWLEDGE_FULL", "domain": "rapport", "metadata": {"what": "articles", "limit": "5000"}}
+Example: {"reason": "KNOWLEDGE_FULL", "domain": "rapport", "metadata": {"what": "articles", "limit": "2000"}}
 """
 ERROR_REASON_CONVERSATION_MOVED_ON: ErrorReason.ValueType  # 80
 """The conversation moved on again and again while it was being answered; try again.

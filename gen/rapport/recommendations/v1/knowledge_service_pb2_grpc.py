@@ -27,8 +27,8 @@ if _version_not_supported:
 
 
 class KnowledgeServiceStub:
-    """Keeps the articles and policies of the caller's tenant: what drafts may cite. A shop keeps at most 5,000 articles in at
-    most 20,000 passages.
+    """Keeps the articles and policies of the caller's tenant: what drafts may cite. A shop keeps at most 2,000 articles in at
+    most 10,000 passages.
     """
 
     def __init__(self, channel):
@@ -80,8 +80,8 @@ class KnowledgeServiceStub:
 
 
 class KnowledgeServiceServicer:
-    """Keeps the articles and policies of the caller's tenant: what drafts may cite. A shop keeps at most 5,000 articles in at
-    most 20,000 passages.
+    """Keeps the articles and policies of the caller's tenant: what drafts may cite. A shop keeps at most 2,000 articles in at
+    most 10,000 passages.
     """
 
     def CreateArticle(self, request, context):
@@ -210,8 +210,8 @@ def add_KnowledgeServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class KnowledgeService:
-    """Keeps the articles and policies of the caller's tenant: what drafts may cite. A shop keeps at most 5,000 articles in at
-    most 20,000 passages.
+    """Keeps the articles and policies of the caller's tenant: what drafts may cite. A shop keeps at most 2,000 articles in at
+    most 10,000 passages.
     """
 
     @staticmethod

@@ -14,8 +14,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class KnowledgeServiceStub:
-    """Keeps the articles and policies of the caller's tenant: what drafts may cite. A shop keeps at most 5,000 articles in at
-    most 20,000 passages.
+    """Keeps the articles and policies of the caller's tenant: what drafts may cite. A shop keeps at most 2,000 articles in at
+    most 10,000 passages.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -63,8 +63,8 @@ class KnowledgeServiceStub:
     """
 
 class KnowledgeServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Keeps the articles and policies of the caller's tenant: what drafts may cite. A shop keeps at most 5,000 articles in at
-    most 20,000 passages.
+    """Keeps the articles and policies of the caller's tenant: what drafts may cite. A shop keeps at most 2,000 articles in at
+    most 10,000 passages.
     """
 
     @_abc_1.abstractmethod

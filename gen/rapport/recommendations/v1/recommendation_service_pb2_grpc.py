@@ -70,7 +70,7 @@ class RecommendationServiceServicer:
         """Takes down what became of recommendations. Of events of one kind on one action the newest counts, whatever the order
         in which they come and however often; either all events are taken down or none.
 
-        Errors: ATTRIBUTION_TOKEN_INVALID, RECOMMENDATION_EVENT_INVALID, CONVERSATION_UNAVAILABLE, SCOPE_MISSING.
+        Errors: RECOMMENDATION_NOT_FOUND, RECOMMENDATION_EVENT_INVALID, CONVERSATION_UNAVAILABLE, SCOPE_MISSING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

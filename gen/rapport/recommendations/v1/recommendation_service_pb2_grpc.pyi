@@ -26,7 +26,7 @@ class RecommendationServiceStub:
     """Takes down what became of recommendations. Of events of one kind on one action the newest counts, whatever the order
     in which they come and however often; either all events are taken down or none.
 
-    Errors: ATTRIBUTION_TOKEN_INVALID, RECOMMENDATION_EVENT_INVALID, CONVERSATION_UNAVAILABLE, SCOPE_MISSING.
+    Errors: RECOMMENDATION_NOT_FOUND, RECOMMENDATION_EVENT_INVALID, CONVERSATION_UNAVAILABLE, SCOPE_MISSING.
     """
     GetRecommendationReport: _aio.UnaryUnaryMultiCallable[_recommendation_service_pb2.GetRecommendationReportRequest, _recommendation_service_pb2.RecommendationReport]
     """Reports what became of the recommendations of a time, by action and by version of the policy of actions. Shares come
@@ -57,7 +57,7 @@ class RecommendationServiceServicer(metaclass=_abc_1.ABCMeta):
         """Takes down what became of recommendations. Of events of one kind on one action the newest counts, whatever the order
         in which they come and however often; either all events are taken down or none.
 
-        Errors: ATTRIBUTION_TOKEN_INVALID, RECOMMENDATION_EVENT_INVALID, CONVERSATION_UNAVAILABLE, SCOPE_MISSING.
+        Errors: RECOMMENDATION_NOT_FOUND, RECOMMENDATION_EVENT_INVALID, CONVERSATION_UNAVAILABLE, SCOPE_MISSING.
         """
 
     @_abc_1.abstractmethod

@@ -1,7 +1,7 @@
 """Articles and their passages (expand).
 
 Passages are found by reading all of a shop's: row-level security lets no index of words or vectors be used before the
-tenant is known, an approximate index would lose a small shop among the large ones, and a shop has at most 20,000.
+tenant is known, an approximate index would lose a small shop among the large ones, and a shop has at most 10,000.
 """
 
 from alembic import op
@@ -62,8 +62,9 @@ CREATE TABLE recommendations.passages (
     text text NOT NULL,
     PRIMARY KEY (tenant_id, article_id, number)
 );
--- Every search reads every vector of the shop: they stand in the row itself, not beside it.
-ALTER TABLE recommendations.passages ALTER COLUMN vector SET STORAGE PLAIN;
+-- Every search reads all vectors and words of the shop: they stand in the row itself, and the text beside it.
+ALTER TABLE recommendations.passages
+    ALTER COLUMN vector SET STORAGE PLAIN, ALTER COLUMN words SET STORAGE MAIN;
 """
 
 _NAMES = ("knowledge", "articles", "passages")
