@@ -100,10 +100,12 @@ class Model:
 
     def purchase_probability(self, customers: Activity) -> Numbers:
         """Return the probability of a purchase within the horizon, a customer each."""
-        weeks = self.horizon_days / _WEEK
-        chance = bgnbd.probability_of_purchase(self.timing, weeks, customers.x, customers.tx, customers.age)
+        chance = _chance(self.timing, self.horizon_days, customers)
         if self.correction is not None and chance.size:
-            chance = (chance + self.correction.probability(customers, chance)) / 2.0
+            taught = chance
+            if self.correction.days != self.horizon_days:
+                taught = _chance(self.timing, self.correction.days, customers)
+            chance = (chance + self.correction.probability(customers, taught)) / 2.0
         return np.clip(chance, 0.0, 1.0)
 
     def expected_purchases(self, customers: Activity, days: float) -> Numbers:
@@ -192,12 +194,26 @@ def fit(
     return replace(plain, past_rate=rate)
 
 
-def corrected(plain: Model, earlier: Activity, bought: Numbers) -> Model:
-    """Return a model with what the last horizon teaches; without a correction where that is nothing.
+def corrected(plain: Model, now: Activity, earlier: Activity, bought: Numbers, days: int) -> Model:
+    """Return a model with what the newest time teaches; without a correction where that is nothing.
 
-    `earlier` is the shop as it was one horizon ago, and `bought` what each of its customers spent since.
+    `now` is the shop that the model was fitted to, `earlier` the shop as it was `days` ago, and `bought` what each
+    customer spent since.
     """
-    return replace(plain, correction=_correction(earlier, bought, plain.horizon_days))
+    if earlier.x.size < outlook.LEAST_CUSTOMERS:
+        return plain
+    chosen = _sample(earlier.x.size)
+    then = earlier.chosen(chosen)
+    try:
+        timing = bgnbd.fit(then.x, then.tx, then.age)
+    except ValueError:
+        return plain
+    correction = outlook.taught(then, _chance(timing, days, then), bought[chosen], days)
+    if correction is not None and days != plain.horizon_days:
+        sample = now.chosen(_sample(now.x.size))
+        mean = float(plain.purchase_probability(sample).mean())
+        correction = correction.shifted(sample, _chance(plain.timing, days, sample), mean)
+    return replace(plain, correction=correction)
 
 
 def rfm_bounds(customers: Activity) -> RfmBounds:
@@ -206,18 +222,8 @@ def rfm_bounds(customers: Activity) -> RfmBounds:
     return RfmBounds(*(tuple(np.quantile(column, _QUINTILES).tolist()) for column in columns))
 
 
-def _correction(earlier: Activity, bought: Numbers, horizon_days: int) -> Correction | None:
-    """Return what the last horizon teaches; None where it teaches nothing."""
-    if earlier.x.size < outlook.LEAST_CUSTOMERS:
-        return None
-    chosen = _sample(earlier.x.size)
-    then = earlier.chosen(chosen)
-    try:
-        timing = bgnbd.fit(then.x, then.tx, then.age)
-    except ValueError:
-        return None
-    chance = bgnbd.probability_of_purchase(timing, horizon_days / _WEEK, then.x, then.tx, then.age)
-    return outlook.taught(then, chance, bought[chosen])
+def _chance(timing: bgnbd.Parameters, days: float, customers: Activity) -> Numbers:
+    return bgnbd.probability_of_purchase(timing, days / _WEEK, customers.x, customers.tx, customers.age)
 
 
 def _fit_value(customers: Activity) -> tuple[gammagamma.Parameters | None, float]:

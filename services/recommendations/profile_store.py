@@ -85,7 +85,9 @@ FROM customers WHERE tenant_id = $1 AND customer_id > $2 ORDER BY customer_id LI
 
 _PURCHASES = """
 SELECT hashtextextended(customer_id, 0)::float8, (extract(epoch FROM order_time) / 86400)::float8,
-       (CASE WHEN orders.currency = shops.currency THEN orders.spent_minor ELSE 0 END)::float8
+       (CASE WHEN orders.currency = shops.currency THEN orders.spent_minor
+             ELSE coalesce(worth($1, orders.spent_minor, orders.currency, shops.currency,
+                                 (order_time AT TIME ZONE 'UTC')::date), 0) END)::float8
 FROM orders JOIN shops USING (tenant_id)
 WHERE orders.tenant_id = $1 AND purchased AND mod(hashtextextended(customer_id, 0), $2) = 0
 """

@@ -18,6 +18,7 @@ from services.recommendations.activity import Cut, Log, cut, spent_within
 from services.recommendations.bgnbd import Numbers
 from services.recommendations.evaluation import metrics
 from services.recommendations.model import HORIZON_DAYS, LEAST_REPEAT_CUSTOMERS, Model
+from services.recommendations.outlook import taught_days
 
 LEAST_HELD_BACK_DAYS = 14
 """Less time says nothing of who comes back."""
@@ -105,8 +106,7 @@ def _outcome(log: Log, end: float, newest: _Trial, older: _Trial | None, served:
     now = cut(log, end)
     fitted = model.fit(now.activity, version=version, until=_day(end - 1.0), horizon_days=HORIZON_DAYS)
     if corrects:
-        earlier = cut(log, end - HORIZON_DAYS)
-        fitted = model.corrected(fitted, earlier.activity, spent_within(earlier, log, end))
+        fitted = _corrected(fitted, now, log)
     expected = chosen.expected_spending(newest.before.activity)
     if newest.horizon == HORIZON_DAYS:
         fitted = replace(fitted, spread=spread.learnt(expected, newest.spent))
@@ -131,11 +131,15 @@ def _trial(log: Log, until: float, horizon: int) -> _Trial | None:
         return None
     spent = spent_within(before, log, until + horizon)
     plain = model.fit(before.activity, version=1, horizon_days=horizon)
-    full = None
-    if (np.floor(log.days) < until - horizon).any():
-        earlier = cut(log, until - horizon)
-        full = model.corrected(plain, earlier.activity, spent_within(earlier, log, until))
-    return _Trial(before, horizon, spent, plain, full if full and full.correction else None)
+    full = _corrected(plain, before, log)
+    return _Trial(before, horizon, spent, plain, full if full.correction else None)
+
+
+def _corrected(plain: Model, now: Cut, log: Log) -> Model:
+    """Return a model with what the time before its cut teaches."""
+    days = taught_days(plain.horizon_days, now.until - float(np.floor(log.days.min())))
+    earlier = cut(log, now.until - days)
+    return model.corrected(plain, now.activity, earlier.activity, spent_within(earlier, log, now.until), days)
 
 
 def _coverage(newest: _Trial, older: _Trial | None, expected: Numbers) -> float | None:

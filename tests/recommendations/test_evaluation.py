@@ -103,7 +103,7 @@ def test_the_correction_needs_enough_customers_and_an_earlier_horizon() -> None:
         log = shop(3, customers, 0.0, 120.0).purchased()
         now, then = cut(log, 120.0), cut(log, 100.0)
         found = model.fit(now.activity, version=1, horizon_days=20)
-        found = model.corrected(found, then.activity, spent_within(then, log, 120.0))
+        found = model.corrected(found, now.activity, then.activity, spent_within(then, log, 120.0), 20)
         assert found.kind == kind
         chance = found.purchase_probability(now.activity)
         assert ((chance >= 0) & (chance <= 1)).all()

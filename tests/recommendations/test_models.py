@@ -172,7 +172,8 @@ def test_a_model_survives_being_kept() -> None:
     customers = activity.of_histories(histories(1200), TODAY)
     fitted = model.fit(customers, version=3, until=TODAY)
     bought = np.where(np.arange(1200) % 3 == 0, 20.0, 0.0)
-    fitted = replace(model.corrected(fitted, customers, bought), spread=Spread((0.0, 5.0), (0.1, 0.2), (2.0, 3.0)))
+    fitted = model.corrected(fitted, customers, customers, bought, 60)
+    fitted = replace(fitted, spread=Spread((0.0, 5.0), (0.1, 0.2), (2.0, 3.0)))
     assert (fitted.name, fitted.fitted) == ("bgnbd+logistic:v3", True)
     again = model.Model.from_json(orjson.loads(orjson.dumps(fitted.to_json())))
     assert again == fitted

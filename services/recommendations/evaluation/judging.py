@@ -14,6 +14,7 @@ from services.recommendations.activity import Log as Purchased
 from services.recommendations.bgnbd import Numbers
 from services.recommendations.evaluation import metrics
 from services.recommendations.evaluation.metrics import Measured, mean_of, measured
+from services.recommendations.outlook import taught_days
 from services.recommendations.products.neighbours import as_floats, itemknn, neighbours
 from services.recommendations.products.purchases import Floats, Integers, Purchases, purchases
 from services.recommendations.products.quality import ndcg
@@ -78,9 +79,10 @@ def _customers(train: Log, now: Cut, spent: Numbers, horizon: float) -> dict[str
     log = train.purchased()
     try:
         fitted = model.fit(now.activity, version=1, horizon_days=int(horizon))
-        if float(np.floor(train.days.min())) < now.until - horizon:
-            before = cut(log, now.until - horizon)
-            fitted = model.corrected(fitted, before.activity, spent_within(before, log, now.until))
+        days = taught_days(int(horizon), now.until - float(np.floor(train.days.min())))
+        before = cut(log, now.until - days)
+        bought = spent_within(before, log, now.until)
+        fitted = model.corrected(fitted, now.activity, before.activity, bought, days)
     except ValueError as error:
         raise LogsUnfitError("Nobody in the training log bought on two days: there is nothing to learn.") from error
     left = (spent <= 0).astype(np.float64)
