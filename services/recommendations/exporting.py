@@ -41,7 +41,8 @@ class Exporting:
         held: list[bytes] = []
         size = 0
         async for kind, value in self._records(tenant_id, customer_id, tickets):
-            line = orjson.dumps({"kind": kind, "value": value}, default=str) + b"\n"
+            # The names of columns are a kind of text of their own, which counts as a key only when that is said.
+            line = orjson.dumps({"kind": kind, "value": value}, default=str, option=orjson.OPT_NON_STR_KEYS) + b"\n"
             held.append(line)
             size += len(line)
             if size > _PIECE:
