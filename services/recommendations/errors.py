@@ -137,8 +137,8 @@ class KnowledgeFullError(QuotaError):
         super().__init__(f"A shop keeps at most {limit:,} {what}.", metadata={"what": what, "limit": str(limit)})
 
 
-class AttributionTokenInvalidError(InvalidArgumentError):
-    """The token names no recommendation of the tenant that is still there."""
+class RecommendationNotFoundError(NotFoundError):
+    """An attribution token names no recommendation of the tenant that is still there."""
 
 
 class RecommendationEventInvalidError(InvalidArgumentError):

@@ -16,8 +16,8 @@ from services.recommendations.action_store import Recommended
 from services.recommendations.attribution import ACCEPTED, EDITED, REJECTED, SHOWN, WHOLE, WITHDRAWN, Event, Named
 from services.recommendations.customers import Clock, utc_now
 from services.recommendations.errors import (
-    AttributionTokenInvalidError,
     RecommendationEventInvalidError,
+    RecommendationNotFoundError,
     TicketNotFoundError,
 )
 from services.recommendations.gifts import Grant
@@ -64,7 +64,7 @@ class Outcomes:
         """Take down all events or none; return how many of them were news.
 
         Raises:
-            AttributionTokenInvalidError: a token names no recommendation that is still there.
+            RecommendationNotFoundError: a token names no recommendation that is still there.
             RecommendationEventInvalidError: an event does not fit its recommendation or its kind.
             ConversationUnavailableError: whom something was given cannot be found out at the moment.
         """
@@ -156,11 +156,11 @@ def _subjects(named: Sequence[Named], found: Mapping[UUID, Recommended]) -> list
     return subjects
 
 
-def _invalid(places: Sequence[int]) -> AttributionTokenInvalidError:
+def _invalid(places: Sequence[int]) -> RecommendationNotFoundError:
     violations = [
         FieldViolation(f"events[{place}].attribution_token", "This names no recommendation.") for place in places
     ]
-    return AttributionTokenInvalidError("A token names no recommendation of this shop.", violations=violations)
+    return RecommendationNotFoundError("A token names no recommendation of this shop.", violations=violations)
 
 
 def _check(told: Sequence[Told], subjects: Sequence[Recommended]) -> None:

@@ -145,7 +145,7 @@ async def test_a_token_of_another_shop_or_of_nobody_is_refused(shop: Caller, oth
     forged = attribution.token(UUID(ticket), UUID(recommendation["id"]), attribution.new_secret())
     tokens = [good, foreign, forged, good[:-4], "nonsense!", "\u00e9"]
     told, fields = await refusal(shop, *(event(token, Event.KIND_SHOWN) for token in tokens))
-    assert told == "ATTRIBUTION_TOKEN_INVALID"
+    assert told == "RECOMMENDATION_NOT_FOUND"
     assert fields == [f"events[{place}].attribution_token" for place in (3, 4, 5)]
     told, fields = await refusal(shop, *(event(token, Event.KIND_SHOWN) for token in tokens[:3]))
     assert fields == [f"events[{place}].attribution_token" for place in (1, 2)]
@@ -249,7 +249,7 @@ async def test_forgetting_a_customer_forgets_grants_and_tokens_but_not_the_count
             "SELECT count(*) FROM action_grants WHERE tenant_id = $1", (shop.tenant_id,)
         )
         assert left.scalar_one() == 0
-    assert (await refusal(shop, event(token, Event.KIND_SHOWN)))[0] == "ATTRIBUTION_TOKEN_INVALID"
+    assert (await refusal(shop, event(token, Event.KIND_SHOWN)))[0] == "RECOMMENDATION_NOT_FOUND"
     assert (await report(shop))["apologise_and_credit"].accepted_count == 1
 
 

@@ -335,7 +335,7 @@ OWN_REFUSALS = {
     "rapport.crm.v1.WriteService/GetWrite": grpc.StatusCode.NOT_FOUND,
     "rapport.crm.v1.WriteService/RetryWrite": grpc.StatusCode.NOT_FOUND,
     "rapport.frontend.v1.Assistant/GetRandomCustomer": grpc.StatusCode.NOT_FOUND,
-    "rapport.recommendations.v1.RecommendationService/RecordRecommendationEvents": grpc.StatusCode.INVALID_ARGUMENT,
+    "rapport.recommendations.v1.RecommendationService/RecordRecommendationEvents": grpc.StatusCode.NOT_FOUND,
     "rapport.recommendations.v1.OrderService/GetOrder": grpc.StatusCode.NOT_FOUND,
     "rapport.recommendations.v1.IdentityService/MergeCustomers": grpc.StatusCode.NOT_FOUND,
     "rapport.recommendations.v1.IdentityService/UndoMerge": grpc.StatusCode.NOT_FOUND,
