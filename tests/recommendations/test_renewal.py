@@ -18,7 +18,6 @@ from services.recommendations.writing_desk import WritingDesk
 from services.recommendations.writing_store import WritingSettings
 from tests.recommendations.conftest import NOW, Caller, line
 
-
 _POLICY = """
 currency: EUR
 actions:
