@@ -292,16 +292,9 @@ _CONTACT = [customers.c[name] for name in ("customer_id", "email", "display_name
 
 def _customer(row: Any, currency: str) -> StoredCustomer:
     customer_id, *sums, months, pairs, distinct, last_purchase, categories, facts, group, profile, day, moment = row
-    history = History(
-        customer_id,
-        currency,
-        *sums,
-        tuple(months),
-        pairs,
-        distinct,
-        orjson.loads(last_purchase) if last_purchase else None,
-        orjson.loads(categories) if categories else (),
-    )
+    last = orjson.loads(last_purchase) if last_purchase else None
+    rest = (tuple(months), pairs, distinct, last, orjson.loads(categories) if categories else ())
+    history = History(customer_id, currency, *[*sums, *rest])
     return StoredCustomer(history, facts, group, profile, day, moment)
 
 

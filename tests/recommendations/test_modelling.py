@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
+import asyncpg
 import grpc
 import numpy as np
 import orjson
@@ -23,11 +24,15 @@ from tests.recommendations.conftest import NOW, Caller, Running, line, reason
 from tests.recommendations.test_customers import cards, changes, get_customer, shop_history
 from tests.recommendations.test_profile import TODAY
 from tests.recommendations.test_profile import customers as some_customer
+from tests.support.servers import ServiceDatabase
 
 
 @pytest.fixture
-def modelling(running: Running) -> Modelling:
-    """What a process does in the background."""
+async def modelling(running: Running, recommendations_database: ServiceDatabase) -> Modelling:
+    """What a process does in the background; shops of other tests have nothing to be done for."""
+    root = await asyncpg.connect(recommendations_database.superuser_url)
+    await root.execute("DELETE FROM recommendations.profile_days")
+    await root.close()
     return Modelling(running.database, running.customers, running.doorbell)
 
 
@@ -205,10 +210,10 @@ async def test_days_pass_without_a_log_row_for_each_customer(shop: Caller, model
 
 
 async def test_what_is_shown_is_never_far_from_what_the_model_says(shop: Caller, modelling: Modelling) -> None:
-    """Forty days on, each stored figure is within its tolerance of the figure that the model gives on that day."""
+    """As days go on, each stored figure is within its tolerance of the figure that the model gives on that day."""
     await shop.import_whole(steady_shop(200))
     await settle(modelling)
-    for days in (1, 2, 5, 9, 23):
+    for days in (1, 4, 23):
         shop.running.clock.advance(days=days)
         await settle(modelling)
         known = await shop.running.customers.find(shop.tenant_id, [f"c-{number}" for number in range(200)])
