@@ -113,7 +113,7 @@ class AssistantServicer:
         """Returns the current draft (rapport.recommendations.v1.Draft); writes one when there is none for the present
         conversation.
 
-        Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE.
+        Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE, CONVERSATION_MOVED_ON.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,7 +123,7 @@ class AssistantServicer:
         """Writes the draft anew in the tone and length asked for (rapport.recommendations.v1.Draft). It stays the current one
         until a message is added.
 
-        Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE.
+        Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE, CONVERSATION_MOVED_ON.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,7 +133,7 @@ class AssistantServicer:
         """Returns the current recommendation (rapport.recommendations.v1.Recommendation); computes it when there is none for the
         present conversation and profile.
 
-        Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE.
+        Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE, CONVERSATION_MOVED_ON.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -143,7 +143,7 @@ class AssistantServicer:
         """Ticks an action of the current recommendation off, or takes the tick back: `{"action": {…}}`
         (rapport.recommendations.v1.RecommendedAction). The tick outlives a recomputation that recommends the same action.
 
-        Errors: TICKET_NOT_FOUND, ACTION_NOT_FOUND, CONVERSATION_UNAVAILABLE.
+        Errors: TICKET_NOT_FOUND, ACTION_NOT_FOUND, CONVERSATION_UNAVAILABLE, CONVERSATION_MOVED_ON.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

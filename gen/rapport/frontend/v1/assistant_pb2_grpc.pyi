@@ -23,25 +23,25 @@ class AssistantStub:
     """Returns the current draft (rapport.recommendations.v1.Draft); writes one when there is none for the present
     conversation.
 
-    Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE.
+    Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE, CONVERSATION_MOVED_ON.
     """
     RegenerateDraft: _aio.UnaryUnaryMultiCallable[_assistant_pb2.RegenerateDraftRequest, _httpbody_pb2.HttpBody]
     """Writes the draft anew in the tone and length asked for (rapport.recommendations.v1.Draft). It stays the current one
     until a message is added.
 
-    Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE.
+    Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE, CONVERSATION_MOVED_ON.
     """
     GetRecommendation: _aio.UnaryUnaryMultiCallable[_assistant_pb2.GetRecommendationRequest, _httpbody_pb2.HttpBody]
     """Returns the current recommendation (rapport.recommendations.v1.Recommendation); computes it when there is none for the
     present conversation and profile.
 
-    Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE.
+    Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE, CONVERSATION_MOVED_ON.
     """
     CompleteAction: _aio.UnaryUnaryMultiCallable[_assistant_pb2.CompleteActionRequest, _httpbody_pb2.HttpBody]
     """Ticks an action of the current recommendation off, or takes the tick back: `{"action": {…}}`
     (rapport.recommendations.v1.RecommendedAction). The tick outlives a recomputation that recommends the same action.
 
-    Errors: TICKET_NOT_FOUND, ACTION_NOT_FOUND, CONVERSATION_UNAVAILABLE.
+    Errors: TICKET_NOT_FOUND, ACTION_NOT_FOUND, CONVERSATION_UNAVAILABLE, CONVERSATION_MOVED_ON.
     """
     GetCustomerProfile: _aio.UnaryUnaryMultiCallable[_assistant_pb2.GetCustomerProfileRequest, _httpbody_pb2.HttpBody]
     """Returns a customer's profile (rapport.recommendations.v1.CustomerProfile).
@@ -101,7 +101,7 @@ class AssistantServicer(metaclass=_abc_1.ABCMeta):
         """Returns the current draft (rapport.recommendations.v1.Draft); writes one when there is none for the present
         conversation.
 
-        Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE.
+        Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE, CONVERSATION_MOVED_ON.
         """
 
     @_abc_1.abstractmethod
@@ -113,7 +113,7 @@ class AssistantServicer(metaclass=_abc_1.ABCMeta):
         """Writes the draft anew in the tone and length asked for (rapport.recommendations.v1.Draft). It stays the current one
         until a message is added.
 
-        Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE.
+        Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE, CONVERSATION_MOVED_ON.
         """
 
     @_abc_1.abstractmethod
@@ -125,7 +125,7 @@ class AssistantServicer(metaclass=_abc_1.ABCMeta):
         """Returns the current recommendation (rapport.recommendations.v1.Recommendation); computes it when there is none for the
         present conversation and profile.
 
-        Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE.
+        Errors: TICKET_NOT_FOUND, CONVERSATION_UNAVAILABLE, CONVERSATION_MOVED_ON.
         """
 
     @_abc_1.abstractmethod
@@ -137,7 +137,7 @@ class AssistantServicer(metaclass=_abc_1.ABCMeta):
         """Ticks an action of the current recommendation off, or takes the tick back: `{"action": {…}}`
         (rapport.recommendations.v1.RecommendedAction). The tick outlives a recomputation that recommends the same action.
 
-        Errors: TICKET_NOT_FOUND, ACTION_NOT_FOUND, CONVERSATION_UNAVAILABLE.
+        Errors: TICKET_NOT_FOUND, ACTION_NOT_FOUND, CONVERSATION_UNAVAILABLE, CONVERSATION_MOVED_ON.
         """
 
     @_abc_1.abstractmethod
