@@ -20,7 +20,7 @@ from bench.load import MARK, PRIORITIES, Load, Result, measure, render, write_re
 from bench.pages import ordered_anew, uncached
 from bench.report import Report
 from bench.running import Suite, limit, peer, suite, wait_until_answers
-from bench.stock import Stock, database_url, fill_peer_database, make_peer_database, open_shop, peer_settings
+from bench.stock import Stock, database_url, fill_peer_database, make_peer_database, open_shop, peer_settings, settle
 
 QUICK = "--quick" in sys.argv
 SMALL, MIDDLE, LARGE = (100, 900), (20_000, 0), (2_000, 18_000) if QUICK else (100_000, 900_000)
@@ -80,6 +80,7 @@ def main() -> None:
         }
         page = wait_until_answers(f"{measured.https_url}{PATH}", measured.ca_file, {"x-api-key": middle.api_key})
         settings = peer_settings(middle, database)
+        asyncio.run(settle(measured))
         url = database_url(measured, "tickets_app")
         costs = {shop.slug: asyncio.run(uncached(url, UUID(shop.tenant_id))) for shop in shops}
         with (

@@ -172,7 +172,14 @@ async def fill_peer_database(suite: Suite, stock: Stock, cards: list[dict[str, o
         "INSERT INTO profiles SELECT DISTINCT tenant_id, customer_id, 1000, 0.5 FROM tickets WHERE tenant_id = $1",
         stock.tenant_id,
     )
-    await database.execute("ANALYZE")
+    await database.execute("VACUUM ANALYZE")
+    await database.close()
+
+
+async def settle(suite: Suite) -> None:
+    """Have the server write down what was filled, for all contenders alike, so that it does not do so beside them."""
+    database = await asyncpg.connect(database_url(suite))
+    await database.execute("CHECKPOINT", timeout=600)
     await database.close()
 
 

@@ -132,7 +132,8 @@ class Explaining:
 
 def _in_order(policy: Policy, tickets: Sequence[tuple[Ticket, Facts]]) -> Sequence[tuple[Ticket, float, Sequence[str]]]:
     """Return tickets as a policy orders them, each with its key and its reasons."""
-    ranked = [(ticket, *scoring.standing(policy, facts)) for ticket, facts in tickets]
+    made = scoring.standings(policy, [facts for _, facts in tickets])
+    ranked = [(ticket, *one) for (ticket, _), one in zip(tickets, made, strict=True)]
     return sorted(ranked, key=lambda each: (-each[0].tier, -each[1], each[0].start_time, each[0].id))
 
 

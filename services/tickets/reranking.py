@@ -136,10 +136,11 @@ class Reranking:
         async with self._store.shop(tenant_id) as shop:
             policy = await shop.policies.policy(ranking.policy_version)
             waiting = await shop.rankings.waiting(ids)
-            standings = []
-            for one, facts in zip(waiting, await facts_of_many(shop, waiting), strict=True):
-                key, reasons = scoring.standing(policy, facts)
-                standings.append(Standing(one.ticket_id, facts.tier, key, reasons))
+            made = scoring.standings(policy, await facts_of_many(shop, waiting))
+            standings = [
+                Standing(one.ticket_id, one.tier, key, reasons)
+                for one, (key, reasons) in zip(waiting, made, strict=True)
+            ]
             await shop.rankings.add(ranking.number, standings)
             if long := [one.ticket_id for one in waiting if one.card_version == 1]:
                 await shop.rankings.shorten_cards(long)

@@ -19,10 +19,11 @@ alone, so the list (`key`), the cards (`rank`) and the explanation cannot tell d
 in words.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import itemgetter
 
 from services.tickets import predecessor, weighing, wording
 from services.tickets.facts import Facts, Tier
@@ -92,13 +93,15 @@ def key(policy: Policy, facts: Facts) -> float:
     return _key(policy, facts, _micros(policy, facts))
 
 
-def standing(policy: Policy, facts: Facts) -> tuple[float, list[str]]:
-    """Return the key and the reasons of `rank` without the rest of its words, for placing many tickets."""
-    micros = _micros(policy, facts)
-    lifts = zip(_NAMES, (own - usual for own, usual in zip(micros, _usual(policy), strict=True)), strict=True)
-    lifting = sorted((each for each in lifts if each[1] >= _WORTH_SAYING), key=lambda each: -each[1])[:_MAX_REASONS]
-    reasons = [wording.reason(policy, facts, name) for name, _ in lifting]
-    return _key(policy, facts, micros), _with_tier(facts.tier, reasons)
+def standings(policy: Policy, many: Iterable[Facts]) -> Iterator[tuple[float, list[str]]]:
+    """Return the keys and the reasons of `rank` without the rest of its words, for placing many tickets."""
+    usual = _usual(policy)
+    for facts in many:
+        micros = _micros(policy, facts)
+        lifts = [(plain - own, name) for own, plain, name in zip(micros, usual, _NAMES, strict=True)]
+        lifting = sorted([each for each in lifts if each[0] <= -_WORTH_SAYING], key=itemgetter(0))[:_MAX_REASONS]
+        reasons = [wording.reason(policy, facts, name) for _, name in lifting]
+        yield _key(policy, facts, micros), _with_tier(facts.tier, reasons)
 
 
 def score_micros(policy: Policy, key: float, now: datetime, bonus: float = 0.0) -> int:

@@ -125,7 +125,7 @@ def test_the_base_lies_in_its_range(policy: Policy, known: Facts) -> None:
 def test_many_tickets_are_placed_as_one_is(policy: Policy, known: Facts) -> None:
     """What re-ranking writes for many tickets is the key and the reasons that one ticket's explanation has."""
     placed = scoring.rank(policy, known)
-    assert scoring.standing(policy, known) == (placed.key, placed.reasons())
+    assert list(scoring.standings(policy, [known])) == [(placed.key, placed.reasons())]
     assert key(policy, known) == placed.key
 
 

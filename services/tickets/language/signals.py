@@ -1,7 +1,7 @@
 """What is read out of a customer's text, and the names of the twelve intents."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any
 
 UNKNOWN = "unknown"
@@ -79,11 +79,13 @@ class Signals:
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> "Signals":
         """Return signals as they were stored, by an earlier or a later version of the service as well."""
-        names = {field.name for field in fields(cls)}
-        values: dict[str, Any] = {name: value for name, value in stored.items() if name in names}
-        for name, value in values.items():
-            if isinstance(value, list):
-                values[name] = tuple(_EARLIER_NAMES.get(one, one) for one in value)
-        if "intent" in values:
-            values["intent"] = _EARLIER_NAMES.get(values["intent"], values["intent"])
-        return cls(**values)
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in stored.items()
+            if name in cls.__slots__
+        }
+        signals = cls(**values)
+        if signals.intent in _EARLIER_NAMES or not _EARLIER_NAMES.keys().isdisjoint(signals.intents):
+            now = tuple(_EARLIER_NAMES.get(one, one) for one in (signals.intent, *signals.intents))
+            return replace(signals, intent=now[0], intents=now[1:])
+        return signals
