@@ -237,6 +237,16 @@ async def _facts_changed(connection: AsyncConnection, tenant_id: UUID, customer_
     )
 
 
+async def granted(connection: AsyncConnection, tenant_id: UUID, customer_ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Return all that customers were given, as it is kept, the oldest first."""
+    columns = [column for column in action_grants.c if column.name != "tenant_id"]
+    chosen = select(*columns).where(
+        action_grants.c.tenant_id == tenant_id, action_grants.c.customer_id.in_(list(customer_ids))
+    )
+    found = await connection.execute(chosen.order_by(action_grants.c.grant_time))
+    return [dict(row) for row in found.mappings()]
+
+
 async def erase_grants(
     connection: AsyncConnection, tenant_id: UUID, customer_ids: Sequence[str], tickets: Sequence[UUID]
 ) -> None:

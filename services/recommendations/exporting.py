@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database import Database
-from services.recommendations import advice_store, order_listing
+from services.recommendations import action_store, advice_store, order_listing
 from services.recommendations.customers import Customers
 from services.recommendations.order_listing import OrderFilter
 from services.recommendations.people import People
@@ -65,6 +65,8 @@ class Exporting:
         async with self._database.tenant(tenant_id) as connection:
             for row in await _rows(connection, tenant_id, person.customer_ids):
                 yield "contact_and_history", row
+            for row in await action_store.granted(connection, tenant_id, person.customer_ids):
+                yield "action_grant", row
         async for order in self._orders(tenant_id, person.customer_id):
             yield "order", order
         async with self._database.tenant(tenant_id) as connection:

@@ -235,6 +235,23 @@ async def test_many_who_tell_at_once_do_not_wait_in_a_circle(shop: Caller) -> No
     assert sum(await asyncio.gather(*calls)) == 4
 
 
+async def test_what_a_customer_was_given_is_exported_with_them(shop: Caller) -> None:
+    """Ticket, action and amount stand in the customer's export."""
+    await set_policy(shop, CREDIT)
+    await shop.buy(line("o-1", "c-1", NOW - timedelta(days=4), unit_price="90.00"))
+    ticket = shop.ticket("c-1", LATE)
+    token = (await recommended(shop, ticket))["attribution_token"]
+    await record(shop, event(token, Event.KIND_ACCEPTED, "apologise_and_credit"))
+    request = customer_service_pb2.ExportCustomerRequest(customer_id="c-1")
+    text = b""
+    async for piece in shop.running.customer.ExportCustomer(request, metadata=shop.metadata):
+        text += piece.data
+    records = [orjson.loads(each) for each in text.splitlines()]
+    (given_away,) = [each["value"] for each in records if each["kind"] == "action_grant"]
+    assert (given_away["ticket_id"], given_away["action_code"]) == (ticket, "apologise_and_credit")
+    assert (given_away["amount_minor"], given_away["currency"]) == (1000, "EUR")
+
+
 async def test_forgetting_a_customer_forgets_grants_and_tokens_but_not_the_counts(shop: Caller) -> None:
     """After the erasure no grant is left, the token names nothing, and the report still has its figures."""
     await set_policy(shop, CREDIT)
