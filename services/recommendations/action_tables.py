@@ -1,4 +1,4 @@
-"""The tables of policies of actions and of what became of recommendations; only `action_store.py` and `outcome_store.py` know them."""
+"""The tables of policies of actions, and of what became of recommendations; only the stores know them."""
 
 from sqlalchemy import BigInteger, Column, DateTime, Integer, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
