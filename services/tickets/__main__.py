@@ -182,7 +182,7 @@ async def wired(settings: TicketsSettings) -> AsyncIterator[Parts]:
                 ),
                 registration(TenantData(database, cache), lambda: trust.refused_tenants),
             ),
-            components=(("database", database.ready), ("trust", trust.ready)),
+            components=(("database", database.ready), ("trust", trust.ready), ("background", background.ready)),
             trust=trust,
             audit=audit,
         )

@@ -1,15 +1,12 @@
 """Replays a shop's past under each policy; it only reads."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
-from weakref import WeakValueDictionary
 
 from services.tickets.desk import Caller, Clock, utc_now
-from services.tickets.errors import TooManyReplaysError
 from services.tickets.facts import Facts
 from services.tickets.policies import Policy
 from services.tickets.replay_store import Asked, ReplayStore
@@ -17,6 +14,7 @@ from services.tickets.simulation.replay import Question, Replayed, replay
 from services.tickets.store import Store
 from services.tickets.targets import SlaSettings
 from services.tickets.topics import TopicAlert
+from services.tickets.turns import Turns
 
 MAX_TICKETS, MAX_QUESTIONS = 5_000, 5_000
 """Of more than these, the newest count: as many as a processor replays within a second."""
@@ -43,8 +41,7 @@ class Replaying:
         self._store = store
         self._past = ReplayStore(store.database)
         self._clock = clock
-        self._alone: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
-        self._asked: Counter[UUID] = Counter()
+        self._turns = Turns(MAX_OF_TENANT, MAX_OVERALL)
         self._processor = asyncio.Lock()
 
     async def replay(self, caller: Caller, days: int) -> Replay:
@@ -53,17 +50,8 @@ class Replaying:
         Raises:
             TooManyReplaysError: as many as may are under way or wait already.
         """
-        tenant = caller.tenant_id
-        if self._asked[tenant] >= MAX_OF_TENANT or self._asked.total() >= MAX_OVERALL:
-            raise TooManyReplaysError
-        self._asked[tenant] += 1
-        try:
-            async with self._alone.setdefault(tenant, asyncio.Lock()):
-                return await self._replayed(tenant, self._clock() - timedelta(days=days))
-        finally:
-            self._asked[tenant] -= 1
-            # Tenants that ask for nothing leave nothing behind.
-            self._asked += Counter()
+        async with self._turns.turn(caller.tenant_id):
+            return await self._replayed(caller.tenant_id, self._clock() - timedelta(days=days))
 
     async def _replayed(self, tenant: UUID, begin: datetime) -> Replay:
         asked = await self._past.asked(tenant, begin, MAX_TICKETS + 1, MAX_QUESTIONS + 1)

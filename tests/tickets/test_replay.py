@@ -3,7 +3,6 @@
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from unittest.mock import Mock
 from uuid import UUID
 
 import grpc
@@ -19,8 +18,9 @@ from services.tickets.errors import TooManyReplaysError
 from services.tickets.facts import Customer, Facts
 from services.tickets.language import Signals
 from services.tickets.policies import DEFAULT, PRESETS
-from services.tickets.replaying import MAX_OF_TENANT, MAX_OVERALL, Replay, Replaying
+from services.tickets.replaying import MAX_OF_TENANT, MAX_OVERALL
 from services.tickets.simulation.replay import Question, Replayed, replay
+from services.tickets.turns import Turns
 from tests.tickets.calls import refusal
 from tests.tickets.conftest import Agent
 
@@ -140,24 +140,20 @@ async def test_a_shop_sees_its_own_past_only(agent: Agent) -> None:
     assert (nothing.questions, list(nothing.outcomes)) == (0, [])
 
 
-async def test_replays_queue_for_their_own_shop_and_are_refused_when_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_replays_queue_for_their_own_shop_and_are_refused_when_many_wait() -> None:
     """A shop's second replay waits for its first and for nobody else's; too many are refused at once."""
     running: list[UUID] = []
     go_on = asyncio.Event()
+    turns = Turns(MAX_OF_TENANT, MAX_OVERALL)
 
-    async def replayed(_self: Replaying, tenant: UUID, begin: datetime) -> Replay:
-        running.append(tenant)
-        await go_on.wait()
-        return Replay(begin, DEFAULT, 0, True, [])
-
-    monkeypatch.setattr(Replaying, "_replayed", replayed)
-    replaying = Replaying(Mock())
-
-    async def asks(tenant: UUID) -> Replay | TooManyReplaysError:
+    async def asks(tenant: UUID) -> str:
         try:
-            return await replaying.replay(Mock(tenant_id=tenant), 30)
+            async with turns.turn(tenant):
+                running.append(tenant)
+                await go_on.wait()
+                return "done"
         except TooManyReplaysError as error:
-            return error
+            return error.reason
 
     shops = [uuid7() for _ in range(MAX_OVERALL)]
     asked = [asyncio.create_task(asks(shops[0])) for _ in range(MAX_OF_TENANT + 1)]
@@ -165,15 +161,11 @@ async def test_replays_queue_for_their_own_shop_and_are_refused_when_many_wait(m
     await asyncio.sleep(0)
     refused = [task for task in asked if task.done()]
     assert refused == [asked[MAX_OF_TENANT], asked[-1]]
-    assert all(
-        isinstance(error := task.result(), TooManyReplaysError) and error.reason == "TOO_MANY_REPLAYS"
-        for task in refused
-    )
+    assert [task.result() for task in refused] == ["TOO_MANY_REPLAYS"] * 2
     assert running == shops[: MAX_OVERALL - 1]
     go_on.set()
-    outcomes = await asyncio.gather(*asked)
-    assert sum(isinstance(outcome, Replay) for outcome in outcomes) == MAX_OVERALL
-    assert isinstance(await asks(shops[-1]), Replay)
+    assert (await asyncio.gather(*asked)).count("done") == MAX_OVERALL
+    assert await asks(shops[-1]) == "done"
 
 
 async def test_days_are_between_none_and_a_year(agent: Agent) -> None:
