@@ -345,6 +345,21 @@ WITH named AS (
           FROM placed JOIN order_lines ON order_lines.tenant_id = $1::uuid AND order_lines.order_id = placed.order_id
           WHERE placed.purchased AND order_lines.quantity > 0) AS pairs
     GROUP BY 1
+), sorted AS (
+    SELECT DISTINCT placed.customer_id, placed.order_id, known.category
+    FROM placed JOIN order_lines ON order_lines.tenant_id = $1::uuid AND order_lines.order_id = placed.order_id
+    JOIN recommendations.products AS known
+      ON known.tenant_id = $1::uuid AND known.product_id = order_lines.product_id AND known.category <> ''
+    WHERE placed.purchased AND order_lines.quantity > 0
+), favourites AS (
+    SELECT customer_id, jsonb_agg(
+        jsonb_build_object('category', category, 'order_count', found, 'share', round(found::numeric / orders, 4))
+        ORDER BY place) AS categories
+    FROM (SELECT customer_id, category, count(*) AS found,
+                 row_number() OVER (PARTITION BY customer_id ORDER BY count(*) DESC, category) AS place
+          FROM sorted GROUP BY 1, 2) AS counted
+    JOIN (SELECT customer_id, count(DISTINCT order_id) AS orders FROM sorted GROUP BY 1) AS all_of USING (customer_id)
+    WHERE place <= 10 GROUP BY 1
 ), newest AS (
     SELECT DISTINCT ON (customer_id) customer_id, order_id, local_time, currency, spent_minor, returned_minor
     FROM placed WHERE purchased ORDER BY customer_id, order_time DESC, order_id DESC
@@ -370,18 +385,20 @@ WITH named AS (
 )
 INSERT INTO customers (tenant_id, customer_id, facts_version, order_count, priced_orders, purchase_days, first_at,
                        last_at, spent_minor, returned_minor, repeat_minor, return_count, weekend_orders, month_orders,
-                       product_pairs, distinct_products, last_purchase)
+                       product_pairs, distinct_products, last_purchase, categories)
 SELECT $1::uuid, customer_id, 1, coalesce(order_count, 0), coalesce(priced_orders, 0), coalesce(purchase_days, 0),
        first_at, last_at, coalesce(spent_minor, 0), coalesce(returned_minor, 0), coalesce(repeat_minor, 0),
        coalesce(return_count, 0), coalesce(weekend_orders, 0), coalesce(month_orders, array_fill(0, ARRAY[12])),
-       coalesce(product_pairs, 0), coalesce(distinct_products, 0), last_purchase
+       coalesce(product_pairs, 0), coalesce(distinct_products, 0), last_purchase, categories
 FROM named LEFT JOIN sums USING (customer_id) LEFT JOIN repeats USING (customer_id)
 LEFT JOIN products USING (customer_id) LEFT JOIN last_purchases USING (customer_id)
+LEFT JOIN favourites USING (customer_id)
 ON CONFLICT (tenant_id, customer_id) DO UPDATE SET facts_version = customers.facts_version + 1, profile_day = NULL,
     order_count = excluded.order_count, priced_orders = excluded.priced_orders, purchase_days = excluded.purchase_days,
     first_at = excluded.first_at, last_at = excluded.last_at, spent_minor = excluded.spent_minor,
     returned_minor = excluded.returned_minor, repeat_minor = excluded.repeat_minor,
     return_count = excluded.return_count, weekend_orders = excluded.weekend_orders,
     month_orders = excluded.month_orders, product_pairs = excluded.product_pairs,
-    distinct_products = excluded.distinct_products, last_purchase = excluded.last_purchase
+    distinct_products = excluded.distinct_products, last_purchase = excluded.last_purchase,
+    categories = excluded.categories
 """

@@ -308,3 +308,24 @@ def model_bounds() -> RfmBounds:
 
 def _day(day: date) -> int:
     return profile_store.day_number(day)
+
+
+async def test_a_profile_tells_the_categories_of_what_was_bought(shop: Caller) -> None:
+    """The most frequent category comes first, counted in orders; goods without a category are passed over."""
+    async with shop.running.database.driver_tenant(shop.tenant_id) as connection:
+        await connection.executemany(
+            """
+            INSERT INTO products (tenant_id, product_id, title, category, listed, vector, revision)
+            VALUES ($1, $2, $2, $3, true, '', 1)""",
+            [(shop.tenant_id, *each) for each in (("lamp", "Light"), ("bulb", "Light"), ("soap", "Bath"), ("box", ""))],
+        )
+    await shop.buy(
+        *(line("o-1", "c-1", NOW - timedelta(days=9), product_id=each) for each in ("lamp", "bulb", "box")),
+        *(line("o-2", "c-1", NOW - timedelta(days=5), product_id=each) for each in ("bulb", "soap")),
+        line("o-3", "c-1", NOW - timedelta(days=2), product_id="box"),
+    )
+    profile = orjson.loads(await get_customer(shop, "c-1"))
+    assert profile["categories"] == [
+        {"category": "Light", "order_count": 2, "share": 1.0},
+        {"category": "Bath", "order_count": 1, "share": 0.5},
+    ]
