@@ -347,6 +347,20 @@ async def with_rows(connection: AsyncConnection, tenant_id: UUID, customer_ids: 
     return list(result.scalars())
 
 
+async def drop_mere_names(connection: AsyncConnection, tenant_id: UUID, customer_ids: Collection[str]) -> list[str]:
+    """Drop the rows of ids that had a history only while they survived of others; return the archetypes they leave."""
+    result = await connection.exec_driver_sql(
+        """
+        DELETE FROM customers WHERE tenant_id = $1 AND customer_id = ANY ($2::text[]) AND contact_time IS NULL
+          AND NOT EXISTS (SELECT FROM orders WHERE orders.tenant_id = $1 AND orders.customer_id = customers.customer_id)
+          AND NOT EXISTS (SELECT FROM customer_links AS link WHERE link.tenant_id = $1
+                          AND customers.customer_id IN (link.survivor_id, link.customer_id))
+        RETURNING archetype_id""",
+        (tenant_id, list(customer_ids)),
+    )
+    return [group for group in result.scalars() if group is not None]
+
+
 async def make_known(connection: AsyncConnection, tenant_id: UUID, customer_ids: Collection[str]) -> list[str]:
     """Make the rows of customers who have orders of their own now; return the new ones of whom an id is stated."""
     result = await connection.exec_driver_sql(

@@ -87,11 +87,17 @@ class OrderImports:
         if task is None:
             task = asyncio.create_task(self._commit(tenant_id, import_id, expected_line_count))
             self._commits[key] = task
-            task.add_done_callback(lambda _: self._commits.pop(key, None))
+            task.add_done_callback(lambda ended: self._ended(key, ended))
         done, _ = await asyncio.wait({task}, timeout=_COMMIT_SECONDS)
         if done:
+            self._commits.pop(key, None)
             return task.result()
         return OrderImport(str(import_id), False, self._customers.now, committing=True)
+
+    def _ended(self, key: tuple[UUID, UUID], task: asyncio.Task[OrderImport]) -> None:
+        """Forget a commit that ended well; why another one failed is kept for whoever asks next."""
+        if task.cancelled() or task.exception() is None:
+            self._commits.pop(key, None)
 
     async def stop(self) -> None:
         """End commits that go on; nothing of them is applied."""

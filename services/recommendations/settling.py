@@ -42,7 +42,13 @@ async def settle(
     await identity_store.link(connection, tenant_id, changes)
     everybody = sorted({*changes, *(one for pair in changes.values() for one in pair)})
     await outbox.append_all(connection, tenant_id, [(store.KIND_CUSTOMER, one) for one in everybody])
-    return await identity_store.with_rows(connection, tenant_id, everybody)
+    left = await identity_store.drop_mere_names(connection, tenant_id, everybody)
+    if left:
+        await store.move_members(connection, tenant_id, [(group, None) for group in left])
+    known = set(await identity_store.with_rows(connection, tenant_id, everybody))
+    # Who survives of people with a history has one, though the id may have been but a helpdesk's so far.
+    known |= {after for customer, (before, after) in changes.items() if known & {customer, before}}
+    return sorted(known)
 
 
 async def _store_merges(

@@ -354,6 +354,20 @@ async def test_a_chain_of_merges_can_be_undone_in_any_order(shop: Caller) -> Non
     assert {one: await history(shop, one) for one in ("a", "b", "c")} == before
 
 
+async def test_an_id_without_a_history_takes_one_over_and_gives_it_back(shop: Caller) -> None:
+    """A helpdesk's id that survives answers for the shop's customer; afterwards it is as unknown as before."""
+    await record(shop, "zd-1", ("provider:zendesk", "1"))
+    await shop.buy(line("o-1", "a-1", NOW))
+    before = await profile(shop, "a-1")
+    done = await merge(shop, "zd-1", "a-1")
+    both = [await profile(shop, one) for one in ("zd-1", "a-1")]
+    assert both[0] == both[1]
+    assert (both[0]["customer_id"], both[0]["business_metrics"]["total_orders"]) == ("zd-1", 1)
+    await undo(shop, done.merge_id)
+    assert await profile(shop, "a-1") == before
+    assert await refused(profile(shop, "zd-1")) == "CUSTOMER_NOT_FOUND"
+
+
 async def test_forgetting_a_merged_customer_forgets_all_of_them(shop: Caller) -> None:
     """The person behind the ids is forgotten, with what was stated about them and every merge."""
     await shop.buy(line("o-1", "a", NOW), line("o-2", "b", NOW), line("o-3", "c", NOW))
