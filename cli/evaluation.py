@@ -19,6 +19,7 @@ class Orders:
     def __init__(self) -> None:
         self.customers: list[str] = []
         self.items: list[str] = []
+        self.titles: dict[str, str] = {}
         self.seconds: list[float] = []
         self.amounts: list[float] = []
         self.currencies: list[str] = []
@@ -59,6 +60,7 @@ def read_orders(file: OrderFile, watch: _Watch) -> Orders:
             continue
         orders.customers.append(row.customer_id)
         orders.items.append(row.product_id)
+        orders.titles[row.product_id] = row.product_name
         orders.seconds.append(row.seconds + row.nanos / _NANOS)
         orders.amounts.append(row.quantity * float(row.unit_price))
         orders.currencies.append(row.currency)

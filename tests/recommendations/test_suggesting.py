@@ -142,7 +142,7 @@ def test_a_cold_product_is_found_by_its_name() -> None:
         offer("i0", "Red wool socks"),
         offer("i1", "Garden hose"),
         offer("new-1", "Blue wool socks"),
-        offer("new-2", "Sprinkler for the garden"),
+        offer("new-2", "Long garden hose"),
     )
     bought = [Bought("i0", 1, 90), Bought("i1", 1, 10)]
     found = {one.product_id: one for one in suggest(model, assortment, bought, EVERYTHING, UNTIL)}

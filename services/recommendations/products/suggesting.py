@@ -20,6 +20,8 @@ from services.recommendations.products.ranking import FADES, FLOOR, SEEN
 
 CONTENT = 0.01
 """What a cold product's title is worth at most: below what few purchases in common are worth."""
+LEAST_ALIKE = 0.25
+"""Titles whose vectors have a smaller cosine than this are not alike."""
 _DIVERSE_AMONG = 100
 _SAME_CATEGORY = 0.5
 _LEAST_DRAWN = 0.05
@@ -114,7 +116,7 @@ def beside(model: ProductModel, assortment: Assortment, product_id: str, wish: W
     if assortment.buyers[place] < COLD:
         like = np.flatnonzero(assortment.offered & ~related)
         cosines = assortment.lengthened(like) @ assortment.lengthened(np.array([place]))[0]
-        score[like] = CONTENT * np.maximum(cosines, 0.0)
+        score[like] = CONTENT * _alike(cosines)
     allowed = _allowed(assortment, np.array([place]), wish)
     allowed[place] = False
     score[~allowed] = -np.inf
@@ -139,7 +141,7 @@ def _evidence(model: ProductModel, assortment: Assortment, bought: Sequence[Boug
     cosines = None
     if owned.size and assortment.cold.size:
         mean = assortment.lengthened(owned).mean(axis=0)
-        cosines = assortment.cold_vectors @ (mean / max(float(np.sqrt(mean @ mean)), 1e-9))
+        cosines = _alike(assortment.cold_vectors @ (mean / max(float(np.sqrt(mean @ mean)), 1e-9)))
     return _Evidence(
         owned,
         SEEN * np.log1p(days) * np.exp(-since / FADES),
@@ -157,7 +159,7 @@ def _scores(model: ProductModel, assortment: Assortment, evidence: _Evidence) ->
         score[:known] = np.bincount(evidence.targets, weights=evidence.weights, minlength=known)
     score[evidence.owned] += evidence.seen
     if evidence.cosines is not None:
-        score[assortment.cold] += CONTENT * np.maximum(evidence.cosines, 0.0)
+        score[assortment.cold] += CONTENT * evidence.cosines
     # A weight against an item is no evidence for it: the trend must not make it better.
     score[:known] *= np.where(score[:known] > 0, model.factors, np.float32(1.0))
     if known:
@@ -226,7 +228,7 @@ def _explored(assortment: Assortment, evidence: _Evidence, allowed: Flags, wish:
     if not count:
         return []
     cosines = evidence.cosines[candidates] if evidence.cosines is not None else np.zeros(candidates.size)
-    chance = np.maximum(cosines, 0.0).astype(np.float64) + _LEAST_DRAWN
+    chance = cosines.astype(np.float64) + _LEAST_DRAWN
     drawn = draw.choice(candidates, count, replace=False, p=chance / chance.sum())
     return [int(place) for place in assortment.cold[drawn]]
 
@@ -243,19 +245,26 @@ def _explained(assortment: Assortment, evidence: _Evidence, score: Floats, chose
             for weight, speaker in zip(weights[mine], speakers[mine], strict=True)
         ]
         terms += [(float(seen), "bought_before", place) for seen in evidence.seen[evidence.owned == place]]
-        terms.append(_alike(assortment, evidence, place))
+        terms.append(_by_title(assortment, evidence, place))
         found.append(_suggestion(assortment, place, float(score[place]), terms))
     return found
 
 
-def _alike(assortment: Assortment, evidence: _Evidence, place: int) -> _Term:
-    """Return what a cold product's title counts, and the bought product with the closest one."""
+def _by_title(assortment: Assortment, evidence: _Evidence, place: int) -> _Term:
+    """Return what a cold product's title counts, and the bought product with a like one, if any single one has it."""
     at = int(np.searchsorted(assortment.cold, place))
     if evidence.cosines is None or at >= assortment.cold.size or assortment.cold[at] != place:
-        return 0.0, "similar", place
+        return 0.0, "new", place
     worth = CONTENT * float(evidence.cosines[at])
-    own = assortment.lengthened(evidence.owned) @ assortment.lengthened(np.array([place]))[0]
-    return worth, "similar", int(evidence.owned[int(np.argmax(own))])
+    own = _alike(assortment.lengthened(evidence.owned) @ assortment.lengthened(np.array([place]))[0])
+    closest = int(np.argmax(own))
+    return (worth, "similar", int(evidence.owned[closest])) if own[closest] else (worth, "new", place)
+
+
+def _alike(cosines: Singles) -> Singles:
+    """Return the cosines with 0 in the place of those of titles that are not alike."""
+    found: Singles = np.where(cosines >= LEAST_ALIKE, cosines, np.float32(0.0))
+    return found
 
 
 def _suggestion(
@@ -272,7 +281,8 @@ def _suggestion(
     # Of equal terms the first product by its place: the answer is the same each time.
     best = max(speaking, key=lambda term: (term[0], -term[2]))
     share = best[0] / sum(term[0] for term in speaking)
-    return Suggestion(assortment.ids[place], score, best[1], assortment.ids[best[2]], share, explored)
+    because = "" if best[1] == "new" else assortment.ids[best[2]]
+    return Suggestion(assortment.ids[place], score, best[1], because, share, explored)
 
 
 def _with_explored(
@@ -280,7 +290,7 @@ def _with_explored(
 ) -> list[Suggestion]:
     """Return the suggestions with the explored products spread among them, never in the first place of several."""
     for number, place in enumerate(explored, start=1):
-        term = _alike(assortment, evidence, place)
-        one = _suggestion(assortment, place, max(term[0], 0.0), [term], explored=True)
+        term = _by_title(assortment, evidence, place)
+        one = _suggestion(assortment, place, term[0], [term], explored=True)
         found.insert(min(len(found), limit * number // len(explored) - 1), one)
     return found

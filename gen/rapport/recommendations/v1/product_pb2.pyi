@@ -97,7 +97,9 @@ class SuggestionReason(message.Message):
         KIND_POPULAR: SuggestionReason._Kind.ValueType  # 4
         """Many bought it in the last 30 days; nothing speaks for it in this customer's own purchases."""
         KIND_NEW: SuggestionReason._Kind.ValueType  # 5
-        """Few have bought it yet, and it takes a place that is kept for such products."""
+        """Few have bought it yet; its name suits the customer's purchases as a whole, or it takes a place that is kept for
+        such products.
+        """
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What kind of reason it is."""
@@ -113,7 +115,9 @@ class SuggestionReason(message.Message):
     KIND_POPULAR: SuggestionReason.Kind.ValueType  # 4
     """Many bought it in the last 30 days; nothing speaks for it in this customer's own purchases."""
     KIND_NEW: SuggestionReason.Kind.ValueType  # 5
-    """Few have bought it yet, and it takes a place that is kept for such products."""
+    """Few have bought it yet; its name suits the customer's purchases as a whole, or it takes a place that is kept for
+    such products.
+    """
 
     KIND_FIELD_NUMBER: builtins.int
     PRODUCT_ID_FIELD_NUMBER: builtins.int
