@@ -15,12 +15,15 @@ from uuid import UUID
 from servicekit.cache import Cache
 from servicekit.shared_read import SharedRead
 
-MAX_AGE = 1.0
+MAX_AGE = 5.0
 """Seconds for which a profile may be shown again: so long one is seen whose change lost its process before it told."""
 MAX_PROFILES = 10_000
 """How many profiles a process keeps, of some two kilobytes each."""
-SPACING = 0.001
-"""Seconds between two reads of a tenant's version in a process; the longest that a profile can be held up by it."""
+SPACING = 0.005
+"""Seconds between two reads of a tenant's version in a process: the longest that one of a crowd can be held up by it.
+
+A reader who comes alone never waits for it; of a crowd each pays for a small part of a read.
+"""
 _MAX_TENANTS = 1_000
 _VERSION = "profiles"
 
