@@ -199,6 +199,8 @@ class _Clause:
 
     @classmethod
     def of(cls, text: str, known: Vocabulary, hedges: frozenset[str]) -> "_Clause":
+        for turn, meaning in known.phrases.items():
+            text = re.sub(rf"\b{turn}\b", meaning, text, flags=re.IGNORECASE)
         taken = atoms.read(text, known.language)
         found = tuple(words(taken.rest.replace(_MARK, " ")))
         english = vocabulary("en").negators

@@ -55,6 +55,7 @@ class Vocabulary:
     sorry: Words
     warm: Words
     numbers: Mapping[str, str]
+    phrases: Mapping[str, str]
     months: Mapping[str, int]
 
 
@@ -77,6 +78,7 @@ def vocabulary(language: str) -> Vocabulary:
         language=language,
         known=frozenset(words(_SLOT.sub(" ", sentences))) | frozenset(Words(lists["extra"])),
         numbers=lists["numbers"],
+        phrases=lists["phrases"],
         months={name.lower(): place for place, name in enumerate(catalogue["months"], start=1)},
         **sets,
     )
