@@ -84,7 +84,7 @@ class ArticleIdeas:
             CredentialInvalidError, ScopeMissingError, ConversationUnavailableError: as `Conversations.get`.
         """
         asked = await self._tickets.newest()
-        vectors = meanings([topics.plain_subject(one.subject) for one in asked])
+        vectors = meanings([one.matter for one in asked])
         found = topics.group(asked, vectors, least or LEAST_TICKETS)
         middles = np.stack([topic.vector for topic in found]) if found else np.zeros((0, vectors.shape[1]), np.float32)
         nearest = await self._knowledge.nearest(tenant_id, middles)
@@ -106,7 +106,7 @@ class ArticleIdeas:
         """
         asked = await self._tickets.newest()
         wanted = meanings([topic])[0]
-        nearness = meanings([topics.plain_subject(one.subject) for one in asked]) @ wanted
+        nearness = meanings([one.matter for one in asked]) @ wanted
         near = [asked[place] for place in np.argsort(-nearness, kind="stable") if nearness[place] >= _NEAR_TICKET]
         answers = await self._tickets.answers(near[:_READ_TICKETS])
         sentences = general_sentences(answers)
@@ -136,7 +136,7 @@ def general_sentences(answers: Iterable[tuple[str, Sequence[str]]]) -> list[str]
 
 def _outline(topic: str, asked: Sequence[Asked], sentences: Sequence[str], related: Sequence[Found]) -> Outline:
     title = topics.plain_subject(topic) or "Untitled"
-    subjects = list(dict.fromkeys(plain for one in asked if (plain := topics.plain_subject(one.subject))))[:5]
+    subjects = list(dict.fromkeys(plain for one in asked if (plain := one.matter)))[:5]
     missing = "- (No answer of the shop's was found that says it in general: write it here.)"
     parts = [f"# {title}"]
     if subjects:

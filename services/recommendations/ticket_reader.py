@@ -1,6 +1,8 @@
 """The newest tickets of a shop, as the tickets service lists them to the caller of the call that is being served."""
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import grpc
 from rapport.tickets.v1 import (
@@ -13,10 +15,14 @@ from rapport.tickets.v1 import (
 
 from servicekit.identity import forwarded_metadata
 from services.recommendations.conversations import refusal
-from services.recommendations.topics import Asked
+from services.recommendations.topics import Asked, says_little
 
 NEWEST = 600
 """How many tickets are looked at."""
+_OPENED = 60
+"""Of how many of the newest tickets whose subject says too little the first message is read."""
+_OPENED_AT_ONCE = 6
+_QUESTION = 200
 _PAGE = 200
 _CALL_SECONDS = 5.0
 
@@ -48,6 +54,20 @@ class TicketReader:
             token = page.next_page_token
             if not token:
                 break
+        return await self._with_questions(found)
+
+    async def _with_questions(self, found: list[Asked]) -> list[Asked]:
+        """Return tickets with their first message where the subject says too little."""
+        room = asyncio.Semaphore(_OPENED_AT_ONCE)
+
+        async def opened(place: int) -> None:
+            async with room:
+                conversation = await self._conversation(found[place])
+            texts = [message.content for message in conversation.messages if not message.from_agent]
+            found[place] = replace(found[place], question=" ".join(texts[0].split())[:_QUESTION] if texts else "")
+
+        silent = [place for place, asked in enumerate(found) if says_little(asked.subject)]
+        await asyncio.gather(*(opened(place) for place in silent[:_OPENED]))
         return found
 
     async def answers(self, asked: Sequence[Asked]) -> list[tuple[str, tuple[str, ...]]]:
@@ -58,18 +78,22 @@ class TicketReader:
         """
         found = []
         for ticket in asked:
-            request = conversation_service_pb2.GetConversationRequest(ticket=ticket.ticket_id)
-            try:
-                conversation = await self._conversations.GetConversation(
-                    request, timeout=_CALL_SECONDS, metadata=forwarded_metadata()
-                )
-            except grpc.aio.AioRpcError as error:
-                if error.code() is grpc.StatusCode.NOT_FOUND:
-                    continue
-                raise refusal(error, ticket.ticket_id) or error from error
+            conversation = await self._conversation(ticket)
             names = tuple({message.author_name for message in conversation.messages if message.author_name})
             found += [(message.content, names) for message in conversation.messages if message.from_agent]
         return found
+
+    async def _conversation(self, ticket: Asked) -> conversation_service_pb2.Conversation:
+        """Return a ticket's conversation; an empty one where it is gone meanwhile."""
+        request = conversation_service_pb2.GetConversationRequest(ticket=ticket.ticket_id)
+        try:
+            return await self._conversations.GetConversation(
+                request, timeout=_CALL_SECONDS, metadata=forwarded_metadata()
+            )
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                return conversation_service_pb2.Conversation()
+            raise refusal(error, ticket.ticket_id) or error from error
 
 
 def _asked(ticket: ticket_pb2.Ticket) -> Asked:

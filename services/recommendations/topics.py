@@ -9,11 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 
+from services.recommendations.meaning import subject_words
+
 SAME_TOPIC = 0.65
 """How similar the subjects of a topic are on average (cosine)."""
 SIMPLE_MESSAGES = 3
 """A ticket of no more messages than this took at most one answer: a question, the answer, and thanks."""
 _SAMPLES = 5
+_LEAST_WORDS = 2
 _NAME_LENGTH = 120
 
 _PREFIX = re.compile(r"^\s*(?:(?:re|aw|fwd?|wg|sv|antw)\s*:\s*)+", re.IGNORECASE)
@@ -24,7 +27,12 @@ _LETTER = re.compile(r"[^\W\d_]{2,}")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A ticket as far as topics need it; `hours` is how long it was open, None while it is."""
+    """A ticket as far as topics need it.
+
+    Attributes:
+        hours: how long it was open, None while it is.
+        question: how its first message begins; empty where the subject says enough.
+    """
 
     ticket_id: str
     number: str
@@ -32,6 +40,12 @@ class Asked:
     subject: str
     message_count: int
     hours: float | None = None
+    question: str = ""
+
+    @property
+    def matter(self) -> str:
+        """What it is about: the plain subject, or the plain question where the subject says too little."""
+        return plain_subject(self.question) or plain_subject(self.subject)
 
     @property
     def simple(self) -> bool:
@@ -49,7 +63,7 @@ class Topic:
     @property
     def name(self) -> str:
         """The subject in the middle, without addresses and numbers."""
-        plain = plain_subject(self.tickets[0].subject)
+        plain = self.tickets[0].matter
         return plain[:1].upper() + plain[1:]
 
     @cached_property
@@ -70,8 +84,13 @@ class Topic:
 
     @property
     def sample_subjects(self) -> list[str]:
-        """Some different subjects as customers wrote them."""
-        return list(dict.fromkeys(ticket.subject for ticket in self.tickets))[:_SAMPLES]
+        """Some different subjects as customers wrote them, or questions where there is none."""
+        return list(dict.fromkeys(ticket.subject or ticket.question for ticket in self.tickets))[:_SAMPLES]
+
+
+def says_little(subject: str) -> bool:
+    """Tell whether a subject names no matter: it is empty, or one word like "Help" or "Question"."""
+    return len(subject_words(plain_subject(subject)).split()) < _LEAST_WORDS
 
 
 def plain_subject(subject: str) -> str:
@@ -84,7 +103,7 @@ def plain_subject(subject: str) -> str:
 def group(asked: Sequence[Asked], vectors: NDArray[np.float32], least: int) -> list[Topic]:
     """Return the topics that at least `least` tickets share, the largest first.
 
-    `vectors` are those of the tickets' subjects, one a row; a ticket whose vector is all zeros belongs to no topic.
+    `vectors` are those of the tickets' matters, one a row; a ticket whose vector is all zeros belongs to no topic.
     """
     chosen = np.flatnonzero(vectors.any(axis=1))
     if not len(chosen):

@@ -61,8 +61,9 @@ class Desk(ticket_service_pb2_grpc.TicketServiceServicer, conversation_service_p
         hours: float | None = None,
         messages: int = 2,
         agent: str = "Agnes",
+        question: str = "Please help me with this.",
     ) -> None:
-        """Open a ticket; with `hours` it was closed after as many."""
+        """Open a ticket with a question and answers; with `hours` it was closed after as many."""
         mine = self.tickets.setdefault(tenant_id, [])
         ticket = ticket_pb2.Ticket(
             id=str(uuid7()),
@@ -75,6 +76,9 @@ class Desk(ticket_service_pb2_grpc.TicketServiceServicer, conversation_service_p
         )
         mine.insert(0, ticket)
         self.messages[ticket.id] = [
+            conversation_service_pb2.ConversationMessage(content=question, author_name="Someone"),
+        ]
+        self.messages[ticket.id] += [
             conversation_service_pb2.ConversationMessage(content=answer, from_agent=True, author_name=agent)
             for answer in answers
         ]

@@ -263,6 +263,17 @@ async def test_what_many_ask_and_no_article_answers_is_suggested(shop: Librarian
     assert [one.topic for one in plain.suggestions] == [suggestion["article_title"]]
 
 
+async def test_where_a_subject_says_nothing_the_first_message_counts(shop: Librarian) -> None:
+    """Tickets called "Help" are no topic; what their customers write is."""
+    for question in ("How do I clean the lamp shade?", "Hello, how can I clean my lamp shade? Order 4711", "Password?"):
+        shop.desk.ask(shop.tenant_id, "Help", question=question)
+    shop.desk.ask(shop.tenant_id, "", question="Cleaning the lamp shade")
+    (suggestion,) = (await shop.call("ListArticleSuggestions")).suggestions
+    assert "lamp shade" in suggestion.topic.lower()
+    assert suggestion.ticket_count == 3
+    assert set(suggestion.sample_subjects) == {"Help", "Cleaning the lamp shade"}
+
+
 async def test_the_most_frequent_topics_say_whether_an_article_answers_them(shop: Librarian) -> None:
     """All topics of enough tickets, answered ones too."""
     asked_by_many(shop)
