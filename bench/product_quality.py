@@ -30,9 +30,9 @@ from services.recommendations.products.suggesting import Bought, Wish, suggest
 _DAY = 86_400
 _MANY = 100
 SETTINGS = {
-    "plain": Wish(seed="bench"),
-    **{f"diversity_{share}": Wish(diversity=share, seed="bench") for share in (0.1, 0.2, 0.3)},
-    **{f"exploration_{share}": Wish(exploration=share, seed="bench") for share in (0.1, 0.2)},
+    "plain": Wish(),
+    **{f"diversity_{share}": Wish(diversity=share) for share in (0.1, 0.2, 0.3)},
+    **{f"exploration_{share}": Wish(exploration=share) for share in (0.1, 0.2)},
 }
 
 
@@ -74,7 +74,8 @@ class Judged:
     def ask(self, customer: str, wish: Wish, *, cold: bool = False) -> list[str]:
         """Return what is suggested to a customer, of all products or of the cold ones."""
         among = self.cold if cold else self.assortment
-        found = suggest(self.model, among, self.bought[customer], wish, self.model.until)
+        drawn = replace(wish, seed=customer)
+        found = suggest(self.model, among, self.bought[customer], drawn, self.model.until)
         return [one.product_id for one in found]
 
     def owned(self, customer: str) -> set[str]:

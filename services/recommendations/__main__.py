@@ -140,7 +140,9 @@ async def wired(settings: RecommendationsSettings) -> AsyncIterator[Parts]:
         stack.push_async_callback(imports.stop)
         modelling = Modelling(database, customers, doorbell)
         background.start("models", modelling.run())
-        background.start("product_models", ProductFitting(database, doorbell).run())
+        background.start(
+            "product_models", ProductFitting(database, doorbell, refused=lambda: trust.refused_tenants).run()
+        )
         shelf = ProductShelf(database, settings.product_memory_bytes)
         writing = Writing(
             database,

@@ -5,7 +5,8 @@ A shop is thought of once a day, and at once when somebody asked; without change
 
 import asyncio
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -39,8 +40,15 @@ class FitFailedError(Exception):
 class ProductFitting:
     """Fits what is due."""
 
-    def __init__(self, database: Database, doorbell: Doorbell, clock: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        database: Database,
+        doorbell: Doorbell,
+        clock: Clock = utc_now,
+        refused: Callable[[], Collection[UUID]] = frozenset,
+    ) -> None:
         self._database = database
+        self._refused = refused
         self._doorbell = doorbell
         self._clock = clock
 
@@ -49,31 +57,38 @@ class ProductFitting:
         while True:
             try:
                 async with self._database.alone(_LEASE) as still_alone:
-                    if still_alone is not None:
-                        await self.fit_due(still_alone)
+                    while still_alone is not None and await self.fit_due(still_alone):
+                        pass
             except Exception as error:  # noqa: BLE001 - the next round may work
                 _log.warning("product_fits_failed", error=type(error).__name__)
             await self._doorbell.wait(BELL, _LOOK_SECONDS)
 
     async def fit_due(self, still_alone: Callable[[], Any] | None = None) -> int:
-        """Fit the models of the shops that are due; return how many got a new version."""
+        """Fit the models of some shops that are due; return how many were looked at, whether they needed it or not."""
         async with self._database.spanning() as connection:
-            due = await product_model_store.tenants_due(connection, self._clock() - EVERY, _TENANTS_AT_ONCE)
-        fitted = 0
+            due = await product_model_store.tenants_due(
+                connection, self._clock() - EVERY, _TENANTS_AT_ONCE + len(self._refused())
+            )
+        seen = 0
         for tenant_id in due:
+            if tenant_id in self._refused():
+                continue
             if still_alone is not None and not await still_alone():
                 break
             try:
-                fitted += await self.fit(tenant_id)
+                await self.fit(tenant_id)
+                seen += 1
             except Exception as error:  # noqa: BLE001 - the other shops must not wait for this one
                 _log.warning("product_fit_failed", tenant_id=str(tenant_id), error=type(error).__name__)
-        return fitted
+        return seen
 
     async def fit(self, tenant_id: UUID) -> bool:
         """Fit a shop's model if its orders have changed or somebody asked; tell whether there is a new version."""
         now = self._clock()
         async with self._database.driver_tenant(tenant_id) as connection:
             attempt = await product_model_store.begin(connection, tenant_id, now)
+        if attempt is None:
+            return False
         async with self._database.driver_tenant(tenant_id) as connection:
             log = await product_model_store.log(connection, tenant_id, now)
             if log.digest == attempt.digest and not attempt.wanted:
@@ -102,12 +117,23 @@ class ProductFitting:
         for start in range(0, len(fresh), _TITLES_AT_ONCE):
             part = fresh[start : start + _TITLES_AT_ONCE]
             vectors = await vectors_of([item.title for item in part])
-            async with self._database.driver_tenant(tenant_id) as connection:
-                revision = await product_store.next_revision(connection, tenant_id)
+            async with self._revising(tenant_id) as (connection, revision):
                 await product_model_store.note_ordered(connection, tenant_id, revision, part, vectors)
-        async with self._database.driver_tenant(tenant_id) as connection:
-            revision = await product_store.next_revision(connection, tenant_id)
+        async with self._revising(tenant_id) as (connection, revision):
             await product_model_store.forget_ordered(connection, tenant_id, revision, items)
+
+    @asynccontextmanager
+    async def _revising(self, tenant_id: UUID) -> AsyncIterator[tuple[product_model_store.Connection, int]]:
+        """Give a transaction and its new revision of the shop's products.
+
+        Raises:
+            FitFailedError: the shop was erased meanwhile; nothing of it may come back.
+        """
+        async with self._database.driver_tenant(tenant_id) as connection:
+            revision = await product_model_store.next_revision(connection, tenant_id)
+            if revision is None:
+                raise FitFailedError
+            yield connection, revision
 
     async def _fit_apart(
         self, tenant_id: UUID, items: Sequence[Item], in_service: bytes, newest: datetime

@@ -67,10 +67,20 @@ async def tenants_due(connection: AsyncConnection, before: datetime, at_most: in
     return list(result.scalars())
 
 
-async def begin(connection: Connection, tenant_id: UUID, now: datetime) -> Attempt:
-    """Note that a fit is thought of now, and return what it begins with."""
-    (row,) = await connection.fetch(_BEGIN, tenant_id, now)
+async def begin(connection: Connection, tenant_id: UUID, now: datetime) -> Attempt | None:
+    """Note that a fit is thought of now, and return what it begins with; None for a shop without customers."""
+    row = await connection.fetchrow(_BEGIN, tenant_id, now)
+    if row is None:
+        return None
     return Attempt(row["wanted"], row["forgetting"], row["serving_version"], row["orders_digest"])
+
+
+async def next_revision(connection: Connection, tenant_id: UUID) -> int | None:
+    """Return a new revision of the shop's products; None where the shop was erased since the fit began."""
+    revision: int | None = await connection.fetchval(
+        "UPDATE product_states SET revision = revision + 1 WHERE tenant_id = $1 RETURNING revision", tenant_id
+    )
+    return revision
 
 
 async def log(connection: Connection, tenant_id: UUID, now: datetime) -> Log:
@@ -246,7 +256,8 @@ def _version(row: Any) -> ModelVersion:
 
 
 _BEGIN = """
-INSERT INTO product_states AS state (tenant_id, attempt_time) VALUES ($1, $2)
+INSERT INTO product_states AS state (tenant_id, attempt_time)
+SELECT tenant_id, $2 FROM profile_days WHERE tenant_id = $1
 ON CONFLICT (tenant_id) DO UPDATE SET attempt_time = excluded.attempt_time, wanted = false
 RETURNING coalesce(old.wanted, false) AS wanted, new.forgetting, new.serving_version, new.orders_digest
 """
