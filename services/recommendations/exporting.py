@@ -7,21 +7,17 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database import Database
-from services.recommendations import action_store, advice_store, order_listing
+from services.recommendations import action_store, export_store, order_listing
 from services.recommendations.customers import Customers
 from services.recommendations.order_listing import OrderFilter
 from services.recommendations.people import People
-from services.recommendations.tables import advice_history, completed_actions, customers
 
 _ORDERS_AT_ONCE = 200
+_TICKETS_AT_ONCE = 20
 _PIECE = 256 * 1024
 """About how many bytes are sent at once."""
-
-_NOT_EXPORTED = {"tenant_id", "profile"}
 
 
 class Exporting:
@@ -62,15 +58,20 @@ class Exporting:
             yield "merge", asdict(merge)
         for known in (await self._customers.find(tenant_id, [person.customer_id])).values():
             yield "profile", known.profile
+        # Whoever reads slowly must not keep a transaction waiting: what is yielded was read before.
         async with self._database.tenant(tenant_id) as connection:
-            for row in await _rows(connection, tenant_id, person.customer_ids):
-                yield "contact_and_history", row
-            for row in await action_store.granted(connection, tenant_id, person.customer_ids):
-                yield "action_grant", row
+            rows = await export_store.customer_rows(connection, tenant_id, person.customer_ids)
+            grants = await action_store.granted(connection, tenant_id, person.customer_ids)
+        for row in rows:
+            yield "contact_and_history", row
+        for row in grants:
+            yield "action_grant", row
         async for order in self._orders(tenant_id, person.customer_id):
             yield "order", order
-        async with self._database.tenant(tenant_id) as connection:
-            async for kind, value in _advice(connection, tenant_id, tickets):
+        for start in range(0, len(tickets), _TICKETS_AT_ONCE):
+            async with self._database.tenant(tenant_id) as connection:
+                advice = await export_store.advice(connection, tenant_id, tickets[start : start + _TICKETS_AT_ONCE])
+            for kind, value in advice:
                 yield kind, value
 
     async def _orders(self, tenant_id: UUID, customer_id: str) -> AsyncIterator[dict[str, Any]]:
@@ -86,21 +87,3 @@ class Exporting:
             if len(page) < _ORDERS_AT_ONCE:
                 return
             after = page[-1].order_time, page[-1].order_id
-
-
-async def _rows(connection: AsyncConnection, tenant_id: UUID, ids: Sequence[str]) -> list[dict[str, Any]]:
-    columns = [column for column in customers.c if column.name not in _NOT_EXPORTED]
-    chosen = select(*columns).where(customers.c.tenant_id == tenant_id, customers.c.customer_id.in_(list(ids)))
-    return [dict(row) for row in (await connection.execute(chosen)).mappings()]
-
-
-async def _advice(
-    connection: AsyncConnection, tenant_id: UUID, tickets: Sequence[UUID]
-) -> AsyncIterator[tuple[str, Any]]:
-    for one in await advice_store.load(connection, tenant_id, tickets):
-        yield "advice", asdict(one)
-    for kind, table in (("advice_history", advice_history), ("completed_action", completed_actions)):
-        columns = [column for column in table.c if column.name != "tenant_id"]
-        chosen = select(*columns).where(table.c.tenant_id == tenant_id, table.c.ticket_id.in_(list(tickets)))
-        for row in (await connection.execute(chosen)).mappings():
-            yield kind, dict(row)

@@ -17,7 +17,8 @@ from servicekit.identity import caller_tenant
 from servicekit.pages import PageTokens, page_size
 from servicekit.server import Registration
 from services.recommendations import money
-from services.recommendations.currencies import Currencies, Overview, Rate
+from services.recommendations.currencies import Currencies
+from services.recommendations.currency_store import Overview, Rate
 from services.recommendations.customers import Customers
 from services.recommendations.imports import OrderImports
 from services.recommendations.order_listing import StoredOrder

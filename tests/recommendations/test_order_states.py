@@ -20,7 +20,7 @@ from rapport.recommendations.v1 import (
 
 from servicekit.ids import uuid7
 from services.recommendations import money
-from services.recommendations.currencies import minor_rate
+from services.recommendations.currency_store import minor_rate
 from tests.recommendations.conftest import NOW, Caller, line, reason
 
 
