@@ -18,12 +18,12 @@ from servicekit import outbox
 from servicekit.database import Database
 from servicekit.ids import uuid7
 from services.recommendations import (
-    action_store,
     actions,
     advice_store,
     attribution,
     drafts,
     grounds,
+    outcome_store,
     outcomes,
     sentences,
     store,
@@ -40,13 +40,10 @@ from services.recommendations.phrases import Length, Tone
 from services.recommendations.situations import Situation, Situations
 from services.recommendations.writers.composing import Told
 from services.recommendations.writers.exchange import Task
-from services.recommendations.writers.writing import Writing
+from services.recommendations.writers.writing import Writing, again_after
 
 _LOOK_AGAIN = timedelta(days=1)
 """After so long the figures of a recommendation are computed again."""
-
-_TRY_AGAIN = timedelta(minutes=1)
-"""After so long a model that failed is asked again for a draft that fell back."""
 
 _SEAL = "seal"
 """The field of a recommendation's content that makes its token; it differs though all else says the same."""
@@ -183,7 +180,7 @@ class Advising:
             else:
                 await advice_store.reopen(connection, tenant_id, asked.ticket_id, code)
             ticks = await advice_store.completed(connection, tenant_id, [asked.ticket_id])
-            made = action_store.Recommended(recommendation.id, asked.ticket_id, recommendation.content)
+            made = outcome_store.Recommended(recommendation.id, asked.ticket_id, recommendation.content)
             await outcomes.tick(
                 connection, tenant_id, asked.conversation.customer_id, made, code, self._clock(), completed=completed
             )
@@ -303,7 +300,8 @@ class Advising:
             "facts": [fact.to_json() for fact in draft.facts],
             "wish": {**asdict(wish), "actions": list(places)},
         }
-        check = self._clock() + _TRY_AGAIN if fell_back(draft) else None
+        wait = again_after(draft)
+        check = self._clock() + wait if wait else None
         made = self._stored(asked, situation, DRAFT, content, check)
         return replace(made, tone=draft.tone, length=draft.length)
 
@@ -341,11 +339,6 @@ class Advising:
             grounds=asked.grounds,
             check_time=check,
         )
-
-
-def fell_back(draft: Draft) -> bool:
-    """Tell whether a draft only stands in for one that a model should have written."""
-    return any(label.startswith("fallback") for label in draft.labels)
 
 
 def wish_of(tone: str, length: str, language: str = "", template: str = "", *, include_offer: bool = False) -> Wish:

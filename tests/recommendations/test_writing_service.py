@@ -130,6 +130,29 @@ async def test_the_frontends_draft_is_the_models_where_it_may(
 
 
 @pytest.mark.parametrize(
+    ("reply", "minutes"),
+    [(Reply(status=400), 2), (Reply(lines(("You get a refund.", []))), 61)],
+    ids=["silent", "lying"],
+)
+async def test_a_draft_that_fell_back_is_not_the_last_word(
+    with_models: Any, shop: Caller, server: ModelServer, reply: Reply, minutes: int
+) -> None:
+    """It stays for a while, so that a lying model costs no money at each look; then the model is asked again."""
+    await shop.buy(line("A-1001", "c-1", NOW))
+    ticket = shop.ticket("c-1", "I like your shop, thank you!")
+    await call(with_models, shop, "SetWritingSettings", allowed=True, model="large", monthly_budget="1")
+    server.script(reply)
+    fallen = await _draft(with_models, shop, ticket)
+    assert (fallen["source"], fallen["labels"][0][:8]) == ("rules", "fallback")
+    server.script(Reply(lines(("Thank you so much for your kind words.", []), ("I am glad that you told us.", []))))
+    shop.running.clock.advance(seconds=30)
+    assert (await _draft(with_models, shop, ticket))["source"] == "rules"
+    assert server.asked == []
+    shop.running.clock.advance(minutes=minutes)
+    assert (await _draft(with_models, shop, ticket))["source"].startswith("model:")
+
+
+@pytest.mark.parametrize(
     ("text", "names"),
     [
         ("currency: usd\nmodels: []", ["currency", "models"]),

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from functools import partial
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from services.recommendations.customers import Clock, utc_now
 from services.recommendations.drafts import Draft
 from services.recommendations.writers.budgets import Budgets, Reservation
 from services.recommendations.writers.calling import Calls
-from services.recommendations.writers.composing import NotWrittenError, Told, compose
+from services.recommendations.writers.composing import CHECKS, NotWrittenError, Told, compose
 from services.recommendations.writers.exchange import Task
 from services.recommendations.writers.models import Model, Models
 from services.recommendations.writers.prices import Usage, month_of
@@ -31,6 +31,11 @@ CROWDED = "fallback: too many drafts are being written by models"
 
 _CHARACTERS = 20_000
 """Characters of an answer that are read: far more than the longest draft with all its citations."""
+
+_SOON, _LATER = timedelta(minutes=1), timedelta(hours=1)
+_AGAIN = {BUDGET: _SOON, SILENT: _SOON, CROWDED: _SOON, REFUSED: _LATER, CHECKS: _LATER}
+"""After which time a model is asked again for a draft that fell back: what may be over in a minute costs nothing to
+try, what was answered and not taken costs money each time. The other reasons stay until something changes."""
 
 _log = structlog.get_logger(__name__)
 _CALLS = Counter("rapport_model_calls", "Calls of language models, by how they ended.", ("model", "outcome"))
@@ -157,6 +162,11 @@ class Writing:
 
     def _month(self) -> date:
         return month_of(self._clock())
+
+
+def again_after(draft: Draft) -> timedelta | None:
+    """Return after which time it is worth asking a model again for this draft; None if it is not."""
+    return next((_AGAIN[label] for label in draft.labels if label in _AGAIN), None)
 
 
 class _Call:
