@@ -6,6 +6,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import httpx
+import pytest
 
 from tests.support.contents import dump, logs, valkey_content
 from tests.support.suite import rapport
@@ -113,6 +114,7 @@ async def sealed_contents(suite: SuiteUnderTest, shop: Shop, folder: Path) -> by
     return await asyncio.to_thread(lambda: b"".join(path.read_bytes() for path in folder.rglob("*.jsonl")))
 
 
+@pytest.mark.timeout(300)
 async def test_a_planted_marker_is_nowhere_after_the_erasure(suite: SuiteUnderTest, tmp_path: Path) -> None:
     """Orders, profile, tickets, cards, copies, advice and deliveries forget one customer and keep the other one."""
     shop = await new_shop(suite, "forgetful")
@@ -123,6 +125,12 @@ async def test_a_planted_marker_is_nowhere_after_the_erasure(suite: SuiteUnderTe
         merged = await ticket_of_the_merged_id(client, f"{customer}-merged", gone)
     kept = await told_about(suite, shop, f"customer-{uuid4().hex}", stays)
     assert gone.encode() in await sealed_contents(suite, shop, tmp_path / "before")
+    exported = tmp_path / "customer.jsonl"
+    export = ("customer", "export", customer, "--tenant", shop.slug, "--data", suite.data)
+    assert (await asyncio.to_thread(rapport, *export, "--to", str(exported))).code == 0
+    known = exported.read_text(encoding="utf-8")
+    assert all(text in known for text in (ticket, merged, f"o-{gone}", f"o-{gone}-merged", f"shopify-{gone}", "draft"))
+    assert stays not in known
     command = ("customer", "erase", customer, "--tenant", shop.slug, "--json", "--data", suite.data)
     assert (await asyncio.to_thread(rapport, *command)).code == 2
     told = (await asyncio.to_thread(rapport, *command, "--dry-run")).value
@@ -148,6 +156,7 @@ async def test_a_planted_marker_is_nowhere_after_the_erasure(suite: SuiteUnderTe
             or customer.encode() in cached
         )
 
+    assert (await asyncio.to_thread(rapport, *export, "--to", str(tmp_path / "none.jsonl"))).code != 0
     # Copies follow by the log of changes, and a cached page lives for seconds.
     await eventually(nowhere, within=30)
     after = await sealed_contents(suite, shop, tmp_path / "after")
