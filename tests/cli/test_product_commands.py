@@ -1,6 +1,7 @@
 """`rapport product …` on a suite that runs: a catalogue comes in, a model is fitted, and suggestions say why."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,13 @@ mat,Mat,,,,many,
 def run(suite: SuiteUnderTest, shop: Shop, *arguments: str) -> Ran:
     """Run a command about the shop's products."""
     return rapport("product", *arguments, "--tenant", shop.slug, "--json", "--data", suite.data)
+
+
+def told(suite: SuiteUnderTest, shop: Shop, *arguments: str) -> Any:
+    """Run a command that must succeed and return its value."""
+    ran = run(suite, shop, *arguments)
+    assert ran.code == 0, ran.messages
+    return ran.value
 
 
 @pytest.fixture
@@ -52,41 +60,42 @@ async def test_products_are_imported_suggested_and_steered(suite: SuiteUnderTest
     """From the file to the suggestion: wrong lines are named, the rest is there, and the model has a version."""
     file = tmp_path / "products.csv"
     file.write_text(CATALOGUE)
-    imported = run(suite, shop, "import", str(file)).value
+    imported = told(suite, shop, "import", str(file))
     assert (imported["products"], imported["new"], imported["changed"]) == (3, 3, 0)
     assert [(each["line"], each["problem"]) for each in imported["left_out"]] == [
         (5, "product_id is empty"),
         (6, "price and currency come together"),
         (7, "stock is not a whole number from 0"),
     ]
-    assert run(suite, shop, "import", str(file)).value["changed"] == 0
-    listed = run(suite, shop, "list", "--category", "Light").value["products"]
+    assert told(suite, shop, "import", str(file))["changed"] == 0
+    listed = told(suite, shop, "list", "--category", "Light")["products"]
     assert [each["product_id"] for each in listed] == ["bulb", "lamp"]
-    assert run(suite, shop, "show", "lamp").value["price"] == "30.00"
+    assert told(suite, shop, "show", "lamp")["price"] == "30.00"
 
-    fitted = run(suite, shop, "fit").value
+    fitted = told(suite, shop, "fit")
     assert (fitted["in_service"], fitted["recipe"]) == (True, "RECIPE_POPULARITY")
-    suggested = run(suite, shop, "recommend", "kim-1").value["suggestions"]
+    suggested = told(suite, shop, "recommend", "kim-1")["suggestions"]
     assert [each["product"]["product_id"] for each in suggested] == ["lamp"]
     assert suggested[0]["reason"]["sentence"] == "Bought before."
-    both = run(suite, shop, "recommend", "kim-1", "--out-of-stock", "--category", "Light").value["suggestions"]
+    both = told(suite, shop, "recommend", "kim-1", "--out-of-stock", "--category", "Light")["suggestions"]
     assert {each["product"]["product_id"] for each in both} == {"lamp", "bulb"}
-    assert run(suite, shop, "similar", "lamp").value["model_version"] == fitted["version"]
+    assert told(suite, shop, "similar", "lamp")["model_version"] == fitted["version"]
 
-    changed = run(suite, shop, "settings", "--diversity", "0.25").value
+    changed = told(suite, shop, "settings", "--diversity", "0.25")
     assert (changed["diversity"], changed["exploration"]) == (0.25, 0.0)
-    again = run(suite, shop, "fit").value
-    back = run(suite, shop, "rollback", str(fitted["version"])).value
+    again = told(suite, shop, "fit")
+    back = told(suite, shop, "rollback", str(fitted["version"]))
     assert (back["version"], back["fixed"]) == (fitted["version"], True)
-    versions = run(suite, shop, "models").value["product_models"]
-    assert [each["version"] for each in versions] == [again["version"], fitted["version"]]
-    run(suite, shop, "delete", "soap")
+    versions = told(suite, shop, "models")["product_models"]
+    # The background may have fitted one of its own as well.
+    assert {again["version"], fitted["version"]} <= {each["version"] for each in versions}
+    told(suite, shop, "delete", "soap")
     assert run(suite, shop, "show", "soap").value["error"]["reason"] == "PRODUCT_NOT_FOUND"
 
 
 async def test_people_read_tables(suite: SuiteUnderTest, shop: Shop) -> None:
     """Without --json suggestions and versions come as tables."""
-    run(suite, shop, "fit")
+    told(suite, shop, "fit")
     shown = rapport("product", "recommend", "kim-1", "--tenant", shop.slug, "--data", suite.data)
     assert "Bought before." in shown.output
     assert (
