@@ -10,6 +10,7 @@ from datetime import date, timedelta
 from uuid import UUID
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database import Database
 from servicekit.doorbell import Doorbell
@@ -32,7 +33,7 @@ _log = structlog.get_logger(__name__)
 
 
 class LeaseLostError(Exception):
-    """Another process has taken the tenant over; this one stops where it is."""
+    """Another process has taken the tenant over, or it was erased; this one stops where it is."""
 
 
 class Modelling:
@@ -134,7 +135,7 @@ class Modelling:
         # Seconds of work: not on the loop that answers everybody.
         outcome = await asyncio.to_thread(trials.make, log, shop.model, version)
         async with self._database.tenant(tenant_id) as connection:
-            await self._hold(tenant_id)
+            await self._hold(connection, tenant_id)
             state = await model_store.fitting(connection, tenant_id) or _NOTHING
             await model_store.finish_fit(
                 connection,
@@ -157,10 +158,12 @@ class Modelling:
             waiting += due
             heads += counted
         async with self._database.tenant(tenant_id) as connection:
+            await self._hold(connection, tenant_id)
             await store.save_archetypes(connection, tenant_id, renewal.archetypes(heads))
         saving: asyncio.Task[None] | None = None
         for start in range(0, len(waiting), _AT_ONCE):
-            await self._hold(tenant_id)
+            async with self._database.tenant(tenant_id) as connection:
+                await self._hold(connection, tenant_id)
             fresh = await self._customers.judge_anew(tenant_id, waiting[start : start + _AT_ONCE])
             # While the database stores these, the next ones are judged.
             if saving is not None:
@@ -172,13 +175,18 @@ class Modelling:
 
     async def _finish_day(self, tenant_id: UUID, today: date) -> None:
         async with self._database.tenant(tenant_id) as connection:
+            await self._hold(connection, tenant_id)
             await profile_store.mark_day(connection, tenant_id, today)
         await self._customers.announce(tenant_id)
 
-    async def _hold(self, tenant_id: UUID) -> None:
-        async with self._database.tenant(tenant_id) as connection:
-            if not await model_store.keep_lease(connection, tenant_id, self._holder, _LEASE_SECONDS):
-                raise LeaseLostError
+    async def _hold(self, connection: AsyncConnection, tenant_id: UUID) -> None:
+        """Go on holding the tenant: a shop that was erased meanwhile is not written to, nor is another's work.
+
+        Raises:
+            LeaseLostError: the tenant is not this process's any more, or is gone.
+        """
+        if not await model_store.keep_lease(connection, tenant_id, self._holder, _LEASE_SECONDS):
+            raise LeaseLostError
 
 
 def _look(part: renewal.Figures, model: Model, currency: str, today: int) -> tuple[list[str], renewal.Heads]:

@@ -6,7 +6,7 @@ vocabulary fits, an axis has no dominant segment and is left out. The rules stan
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 from services.recommendations.history import History
@@ -22,11 +22,12 @@ class Ladder:
 
     steps: Steps
     lowest: str | None = None
+    names: tuple[str | None, ...] = field(init=False)
+    """The segments best first, the lowest last."""
 
-    @property
-    def names(self) -> tuple[str | None, ...]:
-        """The segments best first, the lowest last."""
-        return (*(name for name, _ in self.steps), self.lowest)
+    def __post_init__(self) -> None:
+        """Name the segments once."""
+        object.__setattr__(self, "names", (*(name for name, _ in self.steps), self.lowest))
 
 
 LADDERS: Mapping[str, Ladder] = {

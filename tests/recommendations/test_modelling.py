@@ -1,5 +1,6 @@
 """Models in the background: fitted for one tenant alone, promoted when better, gone back from, and profiles renewed."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -16,7 +17,8 @@ from rapport.recommendations.v1 import model_pb2, model_service_pb2, model_servi
 
 from servicekit import customer_profile
 from servicekit.ids import uuid7
-from services.recommendations import model_store, population, profile_store, renewal
+from services.recommendations import model_store, population, profile_store, renewal, trials
+from services.recommendations.activity import Log
 from services.recommendations.history import History
 from services.recommendations.model import Model, RfmBounds
 from services.recommendations.modelling import Modelling
@@ -329,3 +331,26 @@ async def test_a_profile_tells_the_categories_of_what_was_bought(shop: Caller) -
         {"category": "Light", "order_count": 2, "share": 1.0},
         {"category": "Bath", "order_count": 1, "share": 0.5},
     ]
+
+
+async def test_nothing_is_written_for_a_shop_that_was_erased_meanwhile(
+    shop: Caller, modelling: Modelling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fit that was under way when the shop was erased leaves no row behind."""
+    await shop.import_whole(steady_shop(150))
+    make = trials.make
+
+    def erased_meanwhile(log: Log, served: Model, version: int) -> trials.Outcome:
+        found = make(log, served, version)
+        asyncio.run_coroutine_threadsafe(erase(), loop).result(30)
+        return found
+
+    async def erase() -> None:
+        async with shop.running.database.driver_tenant(shop.tenant_id) as connection:
+            for table in ("customers", "models", "shops", "archetypes", "profile_days"):
+                await connection.execute(f"DELETE FROM {table} WHERE tenant_id = $1", shop.tenant_id)  # noqa: S608 - a name
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr("services.recommendations.modelling.trials.make", erased_meanwhile)
+    await settle(modelling)
+    assert await rows_of(shop.running, shop.tenant_id) == []
