@@ -1,22 +1,20 @@
-"""The SQL of actions: versions of a tenant's policy, what customers were given, and what became of recommendations."""
+"""The SQL of policies of actions: their versions, and what customers were given under them."""
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, delete, func, or_, select, text, tuple_, update
+from sqlalchemy import ColumnElement, RowMapping, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recommendations.action_policy import DEFAULT, ActionPolicy, policy_of, settings_of
-from services.recommendations.action_tables import action_grants, action_policies, recommendation_events
-from services.recommendations.attribution import Event
+from services.recommendations.action_tables import action_grants, action_policies
 from services.recommendations.gifts import Grant
-from services.recommendations.reporting import Line
-from services.recommendations.tables import advice, advice_history, customer_links, customers
+from services.recommendations.tables import advice, customer_links, customers
 
 _RECOMMENDATION = "recommendation"
 _KEPT = 1_000
@@ -24,36 +22,6 @@ _MOST_GRANTS = 500
 
 _known: OrderedDict[tuple[UUID, int], ActionPolicy] = OrderedDict()
 """Versions that the process has read; a version never changes, so what is kept is never out of date."""
-
-_REPORT = """
-SELECT made.action_code AS action, made.policy_version,
-       count(*) AS made,
-       count(shown.value) AS shown,
-       count(*) FILTER (WHERE decision.value = 'accepted') AS accepted,
-       count(*) FILTER (WHERE decision.value = 'edited') AS edited,
-       count(*) FILTER (WHERE decision.value = 'rejected') AS rejected,
-       count(*) FILTER (WHERE decision.value IN ('accepted', 'edited') AND matter.value = 'resolved') AS resolved,
-       count(*) FILTER (WHERE decision.value IN ('accepted', 'edited') AND matter.value = 'unresolved') AS unresolved,
-       count(*) FILTER (WHERE decision.value IN ('accepted', 'edited') AND customer.value = 'returned') AS returned,
-       count(*) FILTER (WHERE decision.value IN ('accepted', 'edited') AND customer.value = 'lost') AS lost
-FROM recommendations.recommendation_events AS made
-LEFT JOIN recommendations.recommendation_events AS shown
-    ON shown.tenant_id = :tenant AND shown.recommendation_id = made.recommendation_id
-    AND shown.action_code = made.action_code AND shown.slot = 'shown'
-LEFT JOIN recommendations.recommendation_events AS decision
-    ON decision.tenant_id = :tenant AND decision.recommendation_id = made.recommendation_id
-    AND decision.action_code = made.action_code AND decision.slot = 'decision'
-LEFT JOIN recommendations.recommendation_events AS matter
-    ON matter.tenant_id = :tenant AND matter.recommendation_id = made.recommendation_id
-    AND matter.action_code = '' AND matter.slot = 'matter'
-LEFT JOIN recommendations.recommendation_events AS customer
-    ON customer.tenant_id = :tenant AND customer.recommendation_id = made.recommendation_id
-    AND customer.action_code = '' AND customer.slot = 'customer'
-WHERE made.tenant_id = :tenant AND made.slot = 'made' AND made.event_time >= :since AND made.event_time < :until
-  AND (:version = 0 OR made.policy_version = :version)
-GROUP BY made.action_code, made.policy_version
-ORDER BY made.policy_version DESC, made.action_code
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +33,6 @@ class Version:
     principal: str = ""
     reason: str = ""
     create_time: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Recommended:
-    """A recommendation as it was kept: its content, and when it was made."""
-
-    recommendation_id: UUID
-    ticket_id: UUID
-    content: Mapping[str, Any]
 
 
 async def policy(connection: AsyncConnection, tenant_id: UUID) -> ActionPolicy:
@@ -95,19 +54,8 @@ def _keep(tenant_id: UUID, policy: ActionPolicy) -> ActionPolicy:
 
 async def lock_versions(connection: AsyncConnection, tenant_id: UUID) -> None:
     """Let nobody else add a version until the transaction ends."""
-    await _lock(connection, f"recommendations.action_policies:{tenant_id}")
-
-
-async def lock_events(connection: AsyncConnection, tenant_id: UUID) -> None:
-    """Let nobody else take down what became of recommendations until the transaction ends.
-
-    Whoever takes down many would else wait for each other's rows in a circle.
-    """
-    await _lock(connection, f"recommendations.events:{tenant_id}")
-
-
-async def _lock(connection: AsyncConnection, name: str) -> None:
-    await connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+    key = func.hashtextextended(f"recommendations.action_policies:{tenant_id}", 0)
+    await connection.execute(select(func.pg_advisory_xact_lock(key)))
 
 
 async def version(connection: AsyncConnection, tenant_id: UUID, number: int) -> Version | None:
@@ -260,64 +208,6 @@ async def erase_grants(
     )
 
 
-async def made(
-    connection: AsyncConnection, tenant_id: UUID, recommendation_id: UUID, content: Mapping[str, Any], when: datetime
-) -> None:
-    """Note that a recommendation was made, with its actions."""
-    version_number = content.get("policy_version", DEFAULT.version)
-    events = [Event(recommendation_id, action["code"], "made", version_number, when) for action in content["actions"]]
-    await record(connection, tenant_id, events)
-
-
-async def record(connection: AsyncConnection, tenant_id: UUID, events: Sequence[Event]) -> int:
-    """Take down events; return how many of them were news.
-
-    Of several in one slot the newest counts, and of several at one moment the one whose value sorts last, so that the
-    order in which they come makes no difference.
-    """
-    newest: dict[tuple[UUID, str, str], Event] = {}
-    for event in events:
-        key = (event.recommendation_id, event.action, event.slot)
-        newest[key] = max(newest.get(key, event), event, key=lambda one: (one.when, one.value))
-    if not newest:
-        return 0
-    values = [
-        {
-            "tenant_id": tenant_id,
-            "recommendation_id": event.recommendation_id,
-            "action_code": event.action,
-            "slot": event.slot,
-            "value": event.value,
-            "policy_version": event.policy_version,
-            "event_time": event.when,
-        }
-        for event in sorted(newest.values(), key=lambda one: (one.recommendation_id, one.action, one.slot))
-    ]
-    given = insert(recommendation_events).values(values)
-    old, new = recommendation_events.c, given.excluded
-    kept = await connection.execute(
-        given.on_conflict_do_update(
-            index_elements=["tenant_id", "recommendation_id", "action_code", "slot"],
-            set_={"value": new.value, "event_time": new.event_time},
-            where=tuple_(old.event_time, old.value) < tuple_(new.event_time, new.value),
-        ).returning(old.slot)
-    )
-    return len(kept.all())
-
-
-async def recommended(
-    connection: AsyncConnection, tenant_id: UUID, named: Sequence[tuple[UUID, UUID]]
-) -> dict[UUID, Recommended]:
-    """Return the recommendations of these tickets and ids that are still there."""
-    columns = advice_history.c
-    wanted = select(columns.id, columns.ticket_id, columns.content).where(
-        columns.tenant_id == tenant_id,
-        columns.kind == _RECOMMENDATION,
-        tuple_(columns.ticket_id, columns.id).in_(list(named)),
-    )
-    return {row.id: Recommended(row.id, row.ticket_id, row.content) for row in await connection.execute(wanted)}
-
-
 async def newest_tickets(connection: AsyncConnection, tenant_id: UUID, limit: int) -> list[UUID]:
     """Return the newest tickets that were given a recommendation (their ids rise with time)."""
     columns = advice.c
@@ -328,11 +218,3 @@ async def newest_tickets(connection: AsyncConnection, tenant_id: UUID, limit: in
         .limit(limit)
     )
     return list((await connection.execute(wanted)).scalars())
-
-
-async def report(
-    connection: AsyncConnection, tenant_id: UUID, since: datetime, until: datetime, version_number: int
-) -> list[Line]:
-    """Return what became of the recommendations of a time, by action and version; version 0 for all."""
-    values = {"tenant": tenant_id, "since": since, "until": until, "version": version_number}
-    return [Line.of(dict(row)) for row in (await connection.execute(text(_REPORT), values)).mappings()]

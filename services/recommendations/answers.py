@@ -19,7 +19,7 @@ from servicekit.database import Database
 from servicekit.doorbell import Doorbell
 from servicekit.errors import UnavailableError
 from servicekit.ids import uuid7
-from services.recommendations import action_store, advice_store, customers, store
+from services.recommendations import advice_store, customers, outcome_store, store
 from services.recommendations.advice_store import RECOMMENDATION, Standing, StoredAdvice
 
 BELL = "recommendations.answers"
@@ -137,5 +137,5 @@ class Answers:
 
 async def _log(connection: AsyncConnection, tenant_id: UUID, advice: StoredAdvice) -> None:
     if advice.kind == RECOMMENDATION:
-        await action_store.made(connection, tenant_id, advice.id, advice.content, advice.create_time)
+        await outcome_store.made(connection, tenant_id, advice.id, advice.content, advice.create_time)
     await outbox.append(connection, tenant_id, store.KIND_ADVICE, str(advice.ticket_id))

@@ -111,7 +111,7 @@ def _of_the_order(kind: str, case: Case, policy: ActionPolicy, standing: Standin
     left = _left(kind, limit, currency, standing)
     if left is not None:
         bounds.append(left)
-    if still is None or currency != worth.currency(case):
+    if still is None or not currency or currency != worth.currency(case):
         if bounds:
             return _withheld(f"What the order is worth is not known, and the policy limits a {kind}.")
         return Gift(cost=_cost(kind, worth.average_order(case), policy))

@@ -10,9 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database import Database
 from servicekit.errors import FieldViolation
-from services.recommendations import action_store, attribution, money
+from services.recommendations import action_store, attribution, money, outcome_store
 from services.recommendations.action_policy import DEFAULT
-from services.recommendations.action_store import Recommended
 from services.recommendations.attribution import ACCEPTED, EDITED, REJECTED, SHOWN, WHOLE, WITHDRAWN, Event, Named
 from services.recommendations.customers import Clock, utc_now
 from services.recommendations.errors import (
@@ -21,6 +20,7 @@ from services.recommendations.errors import (
     TicketNotFoundError,
 )
 from services.recommendations.gifts import Grant
+from services.recommendations.outcome_store import Recommended
 from services.recommendations.reporting import Line
 from services.recommendations.situations import Situations
 
@@ -71,7 +71,7 @@ class Outcomes:
         named = _named(told)
         async with self._database.tenant(tenant_id) as connection:
             wanted = {(one.ticket_id, one.recommendation_id) for one in named}
-            found = await action_store.recommended(connection, tenant_id, sorted(wanted))
+            found = await outcome_store.recommended(connection, tenant_id, sorted(wanted))
         subjects = _subjects(named, found)
         _check(told, subjects)
         customers = await self._customers(
@@ -79,10 +79,10 @@ class Outcomes:
         )
         now, recorded = self._clock(), 0
         async with self._database.tenant(tenant_id) as connection:
-            await action_store.lock_events(connection, tenant_id)
+            await outcome_store.lock_events(connection, tenant_id)
             for one, subject in zip(told, subjects, strict=True):
                 when = min(one.when or now, now)
-                news = await action_store.record(connection, tenant_id, _events(one, subject, when))
+                news = await outcome_store.record(connection, tenant_id, _events(one, subject, when))
                 recorded += bool(news)
                 customer_id = customers.get(subject.ticket_id, "")
                 if news and customer_id and _concerns_gift(one, subject):
@@ -107,7 +107,7 @@ class Outcomes:
         end = until or self._clock()
         start = since or end - _REPORTED
         async with self._database.tenant(tenant_id) as connection:
-            lines = await action_store.report(connection, tenant_id, start, end, policy_version)
+            lines = await outcome_store.report(connection, tenant_id, start, end, policy_version)
         return Report(lines, start, end)
 
 
@@ -122,9 +122,9 @@ async def tick(
     completed: bool,
 ) -> None:
     """Take down that an agent ticked an action of a recommendation off, or took the tick back."""
-    await action_store.lock_events(connection, tenant_id)
+    await outcome_store.lock_events(connection, tenant_id)
     told = Told("", ACCEPTED if completed else WITHDRAWN, code)
-    news = await action_store.record(connection, tenant_id, _events(told, made, when))
+    news = await outcome_store.record(connection, tenant_id, _events(told, made, when))
     if news and customer_id and _concerns_gift(replace(told, value=ACCEPTED), made):
         await _grant(connection, tenant_id, customer_id, made, told, when)
 

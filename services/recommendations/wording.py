@@ -52,7 +52,7 @@ def words(case: Case, policy: ActionPolicy) -> Words:
     places = enumerate(order.products, start=1) if order else ()
     items = tuple(f"product.{about.removeprefix('order.')}.{place}" for place, one in places if one in case.products)
     state = (f"parcel.{parcel.tracking_number}.state",) if parcel else ()
-    still = worth.open_minor(case)
+    still = worth.open_minor(case) if order and order.currency else None
     said = {
         "order": facts.order_for_agent(case),
         "customer_order": facts.order_for_customer(case),

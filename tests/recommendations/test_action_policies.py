@@ -134,7 +134,10 @@ async def test_versions_that_are_not_there_are_not_found(shop: Caller, other_sho
 
 
 async def test_a_dry_run_shows_what_would_change_and_changes_nothing(shop: Caller) -> None:
-    """Past tickets under both policies: what is recommended now and would be, and what it would give away."""
+    """Past tickets under both policies: what is recommended now and would be, and what it would give away.
+
+    Once the policy is set, what was shown is what comes.
+    """
     tickets = [await broken_lantern(shop, number=f"T-{place}") for place in range(3)]
     thanks = shop.ticket("c-1", "Thank you!", number="T-9")
     for ticket in (*tickets, thanks):
@@ -151,6 +154,9 @@ async def test_a_dry_run_shows_what_would_change_and_changes_nothing(shop: Calle
     assert list(by_name["refund"].new_amounts) == ["135.00 EUR"]
     assert (await ask(shop, "GetActionPolicy")).version == 1
     assert (await ask(shop, "PreviewActionPolicy", version=1)).changed_count == 0
+    await ask(shop, "SetActionPolicy", document=NO_REPLACEMENT)
+    for one in preview.tickets:
+        assert codes(await recommended(shop, one.ticket_id)) == list(one.new_actions)
 
 
 async def test_a_dry_run_leaves_out_tickets_that_are_gone(shop: Caller) -> None:

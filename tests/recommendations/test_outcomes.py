@@ -12,7 +12,12 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
-from rapport.recommendations.v1 import action_policy_service_pb2, customer_service_pb2
+from rapport.recommendations.v1 import (
+    action_policy_service_pb2,
+    customer_service_pb2,
+    identity_service_pb2,
+    identity_service_pb2_grpc,
+)
 from rapport.recommendations.v1 import recommendation_service_pb2 as service
 
 from services.recommendations import attribution, reporting
@@ -207,6 +212,21 @@ async def test_a_credit_that_was_given_counts_on_the_customers_other_tickets_at_
     shop.running.clock.advance(minutes=2)
     await record(shop, event(here["attribution_token"], Event.KIND_REJECTED, "apologise_and_credit", later))
     assert "apologise_and_credit" in codes(await recommended(shop, second))
+
+
+async def test_a_credit_counts_for_the_customer_who_was_merged_as_well(shop: Caller) -> None:
+    """What was given under an id that is merged into another counts against that customer, and not before."""
+    await set_policy(shop, CREDIT)
+    for customer in ("c-1", "c-2"):
+        await shop.buy(line(f"o-{customer}", customer, NOW - timedelta(days=4), unit_price="90.00"))
+    mine, other = shop.ticket("c-1", LATE, number="T-1"), shop.ticket("c-2", LATE, number="T-2")
+    token = (await recommended(shop, other))["attribution_token"]
+    await record(shop, event(token, Event.KIND_ACCEPTED, "apologise_and_credit"))
+    assert "apologise_and_credit" in codes(await recommended(shop, mine))
+    identities = identity_service_pb2_grpc.IdentityServiceStub(shop.running.channel)
+    merge = identity_service_pb2.MergeCustomersRequest(survivor_id="c-1", customer_id="c-2")
+    await identities.MergeCustomers(merge, metadata=shop.metadata)
+    assert "apologise_and_credit" not in codes(await recommended(shop, mine))
 
 
 async def test_what_was_really_given_is_what_counts(shop: Caller) -> None:
