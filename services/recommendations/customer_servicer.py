@@ -19,7 +19,7 @@ from servicekit.identity import caller, caller_tenant
 from servicekit.server import Registration
 from services.recommendations.customers import Customers
 from services.recommendations.exporting import Exporting
-from services.recommendations.identity_store import PERSON, Merge
+from services.recommendations.merge_store import PERSON, Merge
 from services.recommendations.people import People, Person
 from services.recommendations.service import Context, json_body, timestamp
 

@@ -15,6 +15,7 @@ from services.recommendations import (
     advice_store,
     identities,
     identity_store,
+    merge_store,
     order_store,
     product_model_store,
     store,
@@ -22,7 +23,8 @@ from services.recommendations import (
 from services.recommendations.customers import Customers, no_customer
 from services.recommendations.errors import CustomerMergedError, IdentityInvalidError, MergeNotFoundError
 from services.recommendations.identities import EMAIL, PHONE, PROVIDER, Identity, Match
-from services.recommendations.identity_store import PERSON, Merge, StoredIdentity
+from services.recommendations.identity_store import StoredIdentity
+from services.recommendations.merge_store import PERSON, Merge
 from services.recommendations.settling import settle
 from services.recommendations.store import Contact
 
@@ -146,7 +148,7 @@ class People:
                 raise _merged(customer_id, survivors[customer_id])
             await identity_store.keep_apart(connection, tenant_id, customer_id, apart=False)
             merge = Merge(uuid7(), customer_id, survivor_id, PERSON, (), principal, self._customers.now)
-            await identity_store.add_merge(connection, tenant_id, merge)
+            await merge_store.add_merge(connection, tenant_id, merge)
             await self._settle(connection, tenant_id, [survivor_id, customer_id])
         await self._customers.announce(tenant_id)
         return merge
@@ -159,11 +161,11 @@ class People:
         """
         async with self._database.tenant(tenant_id) as connection:
             await order_store.lock_tenant(connection, tenant_id)
-            merge = await identity_store.find_merge(connection, tenant_id, merge_id)
+            merge = await merge_store.find_merge(connection, tenant_id, merge_id)
             if merge is None:
                 raise MergeNotFoundError("There is no such merge.", metadata={"merge_id": str(merge_id)})
             if merge.undo_time is None:
-                await identity_store.end_merge(connection, tenant_id, merge_id, BY_A_PERSON, self._customers.now)
+                await merge_store.end_merge(connection, tenant_id, merge_id, BY_A_PERSON, self._customers.now)
                 pair = [merge.customer_id, merge.survivor_id]
                 # Whom evidence joins, or would join at once, it must leave alone from now on.
                 if merge.origin == PERSON:
@@ -172,7 +174,7 @@ class People:
                 if merge.origin != PERSON or len(set(together.values())) == 1:
                     await identity_store.keep_apart(connection, tenant_id, merge.customer_id, apart=True)
                     await self._settle(connection, tenant_id, pair)
-                merge = await identity_store.find_merge(connection, tenant_id, merge_id) or merge
+                merge = await merge_store.find_merge(connection, tenant_id, merge_id) or merge
         await self._customers.announce(tenant_id)
         return merge
 
@@ -230,7 +232,7 @@ async def _person(connection: AsyncConnection, tenant_id: UUID, customer_id: str
         ids[0],
         ids,
         await identity_store.list_identities(connection, tenant_id, ids, _MOST_IDENTITIES),
-        await identity_store.list_merges(connection, tenant_id, ids, limit=_MOST_MERGES),
+        await merge_store.list_merges(connection, tenant_id, ids, limit=_MOST_MERGES),
         matches[:_MOST_MATCHES],
     )
 
@@ -249,7 +251,7 @@ async def _known(connection: AsyncConnection, tenant_id: UUID, customer_id: str,
 
 
 async def _standing(connection: AsyncConnection, tenant_id: UUID, customer_id: str) -> Merge | None:
-    merges = await identity_store.list_merges(connection, tenant_id, [customer_id], standing=True)
+    merges = await merge_store.list_merges(connection, tenant_id, [customer_id], standing=True)
     return next((merge for merge in merges if merge.customer_id == customer_id), None)
 
 

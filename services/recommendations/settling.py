@@ -8,9 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit import outbox
 from servicekit.ids import uuid7
-from services.recommendations import identities, identity_store, store
+from services.recommendations import identities, identity_store, merge_store, store
 from services.recommendations.identities import Identity, Resolved
-from services.recommendations.identity_store import EVIDENCE, Connected, Merge
+from services.recommendations.identity_store import Connected
+from services.recommendations.merge_store import EVIDENCE, Merge
 
 NO_LONGER = "the evidence no longer holds"
 
@@ -63,7 +64,7 @@ async def _store_merges(
         if joined and (joined.survivor_id, joined.evidence) == (merge.survivor_id, merge.evidence):
             del wanted[customer]
         else:
-            await identity_store.end_merge(connection, tenant_id, merge.merge_id, NO_LONGER, now)
+            await merge_store.end_merge(connection, tenant_id, merge.merge_id, NO_LONGER, now)
     for joined in wanted.values():
         merge = Merge(uuid7(), joined.customer_id, joined.survivor_id, EVIDENCE, joined.evidence, "", now)
-        await identity_store.add_merge(connection, tenant_id, merge)
+        await merge_store.add_merge(connection, tenant_id, merge)

@@ -146,7 +146,15 @@ async def test_a_shop_is_heard_with_its_secret_alone_and_in_any_order(
         profile = (await client.get("/api/mcp/customer/71")).json()
         found = (await client.get("/api/mcp/customer/search", params={"email": "anna@example.com"})).json()
     assert profile["business_metrics"]["lifetime_value"] == 12.0
-    assert found["customer_id"] == "71"
+    assert (profile["business_metrics"]["total_orders"], found["customer_id"]) == (1, "71")
+    listed = {order["order_id"]: bool(order["cancelled_at"]) for order in await shop.orders("71") or ()}
+    assert listed == {"1001": True, "1002": False}
+    vendor.pay_back("1002", "2.50")
+    await told("orders/updated", vendor.order_body("1002"))
+    await shop.settled()
+    async with suite.client(**{"x-api-key": shop.api_key}) as client:
+        profile = (await client.get("/api/mcp/customer/71")).json()
+    assert profile["business_metrics"]["lifetime_value"] == 9.5
     await told("customers/redact", vendor.redact_body("71"))
 
     async def forgotten() -> bool:
