@@ -59,6 +59,11 @@ class GatedTickets(Tickets):
         """Answer what was kept back."""
         self._gate.set()
 
+    def forget(self, tenant_id: UUID, ticket: str) -> None:
+        """Erase a ticket."""
+        for key in [key for key, found in self._tickets.items() if found.ticket_id == ticket and key[0] == tenant_id]:
+            del self._tickets[key]
+
     async def GetConversation(  # noqa: N802 - the contract's name
         self, request: conversation_service_pb2.GetConversationRequest, context: Any
     ) -> conversation_service_pb2.Conversation:
@@ -248,6 +253,26 @@ async def test_a_draft_is_dropped_when_a_message_comes_while_it_is_written(four:
     four.tickets.release()
     assert "cancel" in (await asked)["draft"].lower()
     assert await four.count("advice_history", ticket) == 1
+
+
+@pytest.mark.parametrize("method", ["GetDraft", "RegenerateDraft", "GetRecommendation"])
+async def test_what_is_computed_while_a_customer_is_forgotten_is_not_kept(four: Four, method: str) -> None:
+    """Neither the advice nor its history is there afterwards, though it was on its way when the erasure came."""
+    ticket = four.open("My mug is broken!")
+    four.tickets.hold(2)
+    asked = asyncio.create_task(four.ask(0, method, ticket=ticket))
+    await four.tickets.held.wait()
+    erase = customer_service_pb2.EraseCustomerRequest(customer_id="c-1", tickets=[ticket])
+    customers = customer_service_pb2_grpc.CustomerServiceStub(four.channels[1])
+    await customers.EraseCustomer(erase, metadata=four.metadata)
+    four.tickets.forget(four.tenant_id, ticket)
+    four.tickets.release()
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await asked
+    assert reason(refused.value) == "TICKET_NOT_FOUND"
+    for table in ("advice", "advice_history", "advice_leases"):
+        assert await four.count(table, ticket) == 0
+        assert await four.count(table, ticket, "recommendation") == 0
 
 
 async def test_asking_anew_wins_over_what_is_being_computed(four: Four) -> None:
