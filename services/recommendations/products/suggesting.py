@@ -177,11 +177,16 @@ def _allowed(assortment: Assortment, owned: Integers, wish: Wish) -> Flags:
     if wish.owned == "excluded":
         allowed[owned] = False
     elif wish.owned == "only":
-        mine = np.zeros_like(allowed)
-        mine[owned] = True
-        allowed &= mine
+        allowed &= _marked(allowed.size, owned)
     allowed[[assortment.places[one] for one in wish.excluded if one in assortment.places]] = False
     return allowed
+
+
+def _marked(count: int, places: Integers | Sequence[int]) -> Flags:
+    """Return for each of so many places whether it is among these."""
+    marked = np.zeros(count, np.bool_)
+    marked[places] = True
+    return marked
 
 
 def _best(assortment: Assortment, score: Floats, limit: int, diversity: float) -> list[int]:
@@ -220,9 +225,7 @@ def _explored(assortment: Assortment, evidence: _Evidence, allowed: Flags, wish:
     """Return the cold products that take the places kept for them, drawn by the seed, alike ones more often."""
     if not wish.exploration:
         return []
-    free = allowed[assortment.cold]
-    free[np.isin(assortment.cold, evidence.owned)] = False
-    candidates = np.flatnonzero(free)
+    candidates = np.flatnonzero(allowed[assortment.cold] & ~_marked(allowed.size, evidence.owned)[assortment.cold])
     draw = np.random.default_rng(int.from_bytes(blake2b(wish.seed.encode(), digest_size=8).digest(), "big"))
     count = min(int(wish.exploration * wish.limit + draw.random()), candidates.size, wish.limit)
     if not count:
@@ -235,7 +238,7 @@ def _explored(assortment: Assortment, evidence: _Evidence, allowed: Flags, wish:
 
 def _explained(assortment: Assortment, evidence: _Evidence, score: Floats, chosen: Sequence[int]) -> list[Suggestion]:
     """Return the chosen with what counted most for each: of all terms of its score the largest."""
-    among = np.isin(evidence.targets, chosen)
+    among = _marked(score.size, chosen)[evidence.targets]
     targets, weights, speakers = evidence.targets[among], evidence.weights[among], evidence.speakers[among]
     found = []
     for place in chosen:
