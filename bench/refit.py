@@ -166,6 +166,7 @@ async def measured(url: str, tenant_id: UUID) -> dict[str, float | str]:
 
 
 def _named(prefix: str, figures: dict[str, float]) -> dict[str, float]:
+    print(prefix, figures, file=sys.stderr, flush=True)
     return {f"{prefix}_{name}": value for name, value in figures.items()}
 
 
@@ -234,12 +235,12 @@ def main() -> None:
         done = subprocess.run(
             [sys.executable, "-m", "bench.refit", "--work", str(tenant_id)],
             env={**os.environ, "REFIT_DATABASE_URL": url},
-            capture_output=True,
+            stdout=subprocess.PIPE,
             text=True,
             check=False,
         )
     if done.returncode:
-        sys.exit(done.stderr)
+        sys.exit(done.returncode)
     figures = {
         "name": "refit",
         "customers": asked.customers,

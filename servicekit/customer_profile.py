@@ -19,24 +19,26 @@ _HEAD = 4096
 
 
 def has_day(profile: str) -> bool:
-    """Tell whether a profile says on which day it was judged, as those of earlier releases do not."""
-    return '"judged_on":"' in profile[:_HEAD]
+    """Tell whether a profile says as of which day it is, as those of earlier releases do not."""
+    return '"as_of":"' in profile[:_HEAD]
 
 
 def as_of(profile: str, today: date) -> str:
-    """Return a profile as of today; one without the day that it was judged on is returned as it is."""
+    """Return a profile as of today; one that does not say as of which day it is is returned as it is."""
     # The day stands near the beginning, and the text holds this sequence nowhere else: quotes in values are escaped.
-    if not profile or f'"judged_on":"{today.isoformat()}"' in profile[:_HEAD]:
+    if not profile or f'"as_of":"{today.isoformat()}"' in profile[:_HEAD]:
         return profile
     values = orjson.loads(profile)
     try:
-        passed = (today - date.fromisoformat(values["judged_on"])).days
+        passed = (today - date.fromisoformat(values["as_of"])).days
     except (KeyError, TypeError, ValueError):
         return profile
-    # Before the first purchase nothing is counted from.
-    if passed <= 0 or values["business_metrics"]["days_since_last_purchase"] is None:
+    if passed <= 0:
         return profile
-    for group, name in DAY_COUNTS:
-        if values[group] is not None and values[group][name] is not None:
-            values[group][name] += passed
+    values["as_of"] = today.isoformat()
+    # Before the first purchase nothing is counted from.
+    if values["business_metrics"]["days_since_last_purchase"] is not None:
+        for group, name in DAY_COUNTS:
+            if values[group] is not None and values[group][name] is not None:
+                values[group][name] += passed
     return orjson.dumps(values).decode()

@@ -33,6 +33,7 @@ def build(
     return {
         "customer_id": history.customer_id,
         "judged_on": today.isoformat(),
+        "as_of": today.isoformat(),
         "business_metrics": {
             "lifetime_value": round(history.lifetime_value, 2),
             "avg_order_value": round(history.average_order_value, 2),

@@ -42,6 +42,7 @@ def check_profile(found: Any) -> None:
     assert set(found) == {
         "customer_id",
         "judged_on",
+        "as_of",
         "business_metrics",
         "value",
         "rfm",
@@ -108,7 +109,7 @@ def check_value(value: Any) -> None:
 
 def check_behaviour(found: Any) -> None:
     """Check scores, rhythm, returns and categories."""
-    text(found["judged_on"])
+    text(found["judged_on"], found["as_of"])
     if found["rfm"] is not None:
         assert set(found["rfm"]) == {"recency", "frequency", "monetary"}
         assert set(found["rfm"].values()) <= {1, 2, 3, 4, 5}

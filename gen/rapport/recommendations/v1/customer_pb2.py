@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)rapport/recommendations/v1/customer.proto\x12\x1arapport.recommendations.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe4\x08\n\x0f\x43ustomerProfile\x12\x1f\n\x0b\x63ustomer_id\x18\x01 \x01(\tR\ncustomerId\x12V\n\x10\x62usiness_metrics\x18\x02 \x01(\x0b\x32+.rapport.recommendations.v1.BusinessMetricsR\x0f\x62usinessMetrics\x12\x44\n\nchurn_risk\x18\x03 \x01(\x0b\x32%.rapport.recommendations.v1.ChurnRiskR\tchurnRisk\x12\x43\n\tarchetype\x18\x04 \x01(\x0b\x32%.rapport.recommendations.v1.ArchetypeR\tarchetype\x12n\n\x11\x64ominant_segments\x18\x05 \x03(\x0b\x32\x41.rapport.recommendations.v1.CustomerProfile.DominantSegmentsEntryR\x10\x64ominantSegments\x12t\n\x13segment_memberships\x18\x06 \x03(\x0b\x32\x43.rapport.recommendations.v1.CustomerProfile.SegmentMembershipsEntryR\x12segmentMemberships\x12M\n\rlast_purchase\x18\x07 \x01(\x0b\x32(.rapport.recommendations.v1.LastPurchaseR\x0clastPurchase\x12\x1b\n\tjudged_on\x18\x08 \x01(\tR\x08judgedOn\x12?\n\x05value\x18\t \x01(\x0b\x32).rapport.recommendations.v1.CustomerValueR\x05value\x12\x37\n\x03rfm\x18\n \x01(\x0b\x32%.rapport.recommendations.v1.RfmScoresR\x03rfm\x12=\n\x07\x63\x61\x64\x65nce\x18\x0b \x01(\x0b\x32#.rapport.recommendations.v1.CadenceR\x07\x63\x61\x64\x65nce\x12=\n\x07returns\x18\x0c \x01(\x0b\x32#.rapport.recommendations.v1.ReturnsR\x07returns\x12I\n\ncategories\x18\r \x03(\x0b\x32).rapport.recommendations.v1.CategoryShareR\ncategories\x1a\x43\n\x15\x44ominantSegmentsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x1as\n\x17SegmentMembershipsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x42\n\x05value\x18\x02 \x01(\x0b\x32,.rapport.recommendations.v1.SegmentStrengthsR\x05value:\x02\x38\x01\"\x86\x01\n\rCustomerValue\x12\x1a\n\x08\x63urrency\x18\x01 \x01(\tR\x08\x63urrency\x12\x12\n\x04tier\x18\x02 \x01(\tR\x04tier\x12\x45\n\x08\x65xpected\x18\x03 \x01(\x0b\x32).rapport.recommendations.v1.ExpectedValueR\x08\x65xpected\"\xa8\x01\n\rExpectedValue\x12\x16\n\x06\x61mount\x18\x01 \x01(\x01R\x06\x61mount\x12\x10\n\x03low\x18\x02 \x01(\x01R\x03low\x12\x12\n\x04high\x18\x03 \x01(\x01R\x04high\x12\x1a\n\x08\x63overage\x18\x04 \x01(\x01R\x08\x63overage\x12!\n\x0chorizon_days\x18\x05 \x01(\x05R\x0bhorizonDays\x12\x1a\n\x08\x65vidence\x18\x06 \x01(\tR\x08\x65vidence\"_\n\tRfmScores\x12\x18\n\x07recency\x18\x01 \x01(\x05R\x07recency\x12\x1c\n\tfrequency\x18\x02 \x01(\x05R\tfrequency\x12\x1a\n\x08monetary\x18\x03 \x01(\x05R\x08monetary\"\x92\x01\n\x07\x43\x61\x64\x65nce\x12#\n\rpurchase_days\x18\x01 \x01(\x05R\x0cpurchaseDays\x12\"\n\rmean_gap_days\x18\x02 \x01(\x01R\x0bmeanGapDays\x12(\n\x10next_expected_on\x18\x03 \x01(\tR\x0enextExpectedOn\x12\x14\n\x05state\x18\x04 \x01(\tR\x05state\"X\n\x07Returns\x12\x1f\n\x0border_count\x18\x01 \x01(\x05R\norderCount\x12\x14\n\x05share\x18\x02 \x01(\x01R\x05share\x12\x16\n\x06\x61mount\x18\x03 \x01(\x01R\x06\x61mount\"b\n\rCategoryShare\x12\x1a\n\x08\x63\x61tegory\x18\x01 \x01(\tR\x08\x63\x61tegory\x12\x1f\n\x0border_count\x18\x02 \x01(\x05R\norderCount\x12\x14\n\x05share\x18\x03 \x01(\x01R\x05share\"\x90\x02\n\x0f\x42usinessMetrics\x12%\n\x0elifetime_value\x18\x01 \x01(\x01R\rlifetimeValue\x12&\n\x0f\x61vg_order_value\x18\x02 \x01(\x01R\ravgOrderValue\x12!\n\x0ctotal_orders\x18\x03 \x01(\x05R\x0btotalOrders\x12\x30\n\x14\x63ustomer_tenure_days\x18\x04 \x01(\x05R\x12\x63ustomerTenureDays\x12<\n\x18\x64\x61ys_since_last_purchase\x18\x05 \x01(\x05H\x00R\x15\x64\x61ysSinceLastPurchase\x88\x01\x01\x42\x1b\n\x19_days_since_last_purchase\"\xb1\x02\n\tChurnRisk\x12(\n\x10\x63hurn_risk_score\x18\x01 \x01(\x01R\x0e\x63hurnRiskScore\x12\x1d\n\nrisk_level\x18\x02 \x01(\tR\triskLevel\x12&\n\x0erecommendation\x18\x03 \x01(\tR\x0erecommendation\x12%\n\x0bprobability\x18\x04 \x01(\x01H\x00R\x0bprobability\x88\x01\x01\x12!\n\x0chorizon_days\x18\x05 \x01(\x05R\x0bhorizonDays\x12\x1a\n\x08\x65vidence\x18\x06 \x01(\tR\x08\x65vidence\x12\x18\n\x07reasons\x18\x07 \x03(\tR\x07reasons\x12#\n\rmodel_version\x18\x08 \x01(\tR\x0cmodelVersionB\x0e\n\x0c_probability\"\xdb\x02\n\tArchetype\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12!\n\x0c\x61rchetype_id\x18\x02 \x01(\tR\x0b\x61rchetypeId\x12\x14\n\x05level\x18\x03 \x01(\tR\x05level\x12!\n\x0cmember_count\x18\x04 \x01(\x05R\x0bmemberCount\x12\x33\n\x15population_percentage\x18\x05 \x01(\x01R\x14populationPercentage\x12h\n\x11\x64ominant_segments\x18\x06 \x03(\x0b\x32;.rapport.recommendations.v1.Archetype.DominantSegmentsEntryR\x10\x64ominantSegments\x1a\x43\n\x15\x44ominantSegmentsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xab\x01\n\x10SegmentStrengths\x12Y\n\tstrengths\x18\x01 \x03(\x0b\x32;.rapport.recommendations.v1.SegmentStrengths.StrengthsEntryR\tstrengths\x1a<\n\x0eStrengthsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\x01R\x05value:\x02\x38\x01\"\x8d\x03\n\x0cLastPurchase\x12!\n\x0corder_number\x18\x01 \x01(\tR\x0borderNumber\x12\x14\n\x05total\x18\x02 \x01(\tR\x05total\x12\x1d\n\norder_date\x18\x03 \x01(\tR\torderDate\x12\x19\n\x08\x64\x61ys_ago\x18\x04 \x01(\x05R\x07\x64\x61ysAgo\x12\x16\n\x06status\x18\x05 \x01(\tR\x06status\x12-\n\x12\x66ulfillment_status\x18\x06 \x01(\tR\x11\x66ulfillmentStatus\x12H\n\x08products\x18\x07 \x03(\x0b\x32,.rapport.recommendations.v1.PurchasedProductR\x08products\x12)\n\x10tracking_numbers\x18\x08 \x03(\tR\x0ftrackingNumbers\x12#\n\rtracking_urls\x18\t \x03(\tR\x0ctrackingUrls\x12)\n\x10shipping_carrier\x18\n \x01(\tR\x0fshippingCarrier\"Z\n\x10PurchasedProduct\x12\x14\n\x05title\x18\x01 \x01(\tR\x05title\x12\x1a\n\x08quantity\x18\x02 \x01(\x05R\x08quantity\x12\x14\n\x05price\x18\x03 \x01(\tR\x05price\"\xbe\x01\n\x0f\x43ustomerContact\x12\x1f\n\x0b\x63ustomer_id\x18\x01 \x01(\tR\ncustomerId\x12\x14\n\x05\x65mail\x18\x02 \x01(\tR\x05\x65mail\x12!\n\x0c\x64isplay_name\x18\x03 \x01(\tR\x0b\x64isplayName\x12;\n\x0bupdate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x14\n\x05phone\x18\x05 \x01(\tR\x05phoneb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)rapport/recommendations/v1/customer.proto\x12\x1arapport.recommendations.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf9\x08\n\x0f\x43ustomerProfile\x12\x1f\n\x0b\x63ustomer_id\x18\x01 \x01(\tR\ncustomerId\x12V\n\x10\x62usiness_metrics\x18\x02 \x01(\x0b\x32+.rapport.recommendations.v1.BusinessMetricsR\x0f\x62usinessMetrics\x12\x44\n\nchurn_risk\x18\x03 \x01(\x0b\x32%.rapport.recommendations.v1.ChurnRiskR\tchurnRisk\x12\x43\n\tarchetype\x18\x04 \x01(\x0b\x32%.rapport.recommendations.v1.ArchetypeR\tarchetype\x12n\n\x11\x64ominant_segments\x18\x05 \x03(\x0b\x32\x41.rapport.recommendations.v1.CustomerProfile.DominantSegmentsEntryR\x10\x64ominantSegments\x12t\n\x13segment_memberships\x18\x06 \x03(\x0b\x32\x43.rapport.recommendations.v1.CustomerProfile.SegmentMembershipsEntryR\x12segmentMemberships\x12M\n\rlast_purchase\x18\x07 \x01(\x0b\x32(.rapport.recommendations.v1.LastPurchaseR\x0clastPurchase\x12\x1b\n\tjudged_on\x18\x08 \x01(\tR\x08judgedOn\x12?\n\x05value\x18\t \x01(\x0b\x32).rapport.recommendations.v1.CustomerValueR\x05value\x12\x37\n\x03rfm\x18\n \x01(\x0b\x32%.rapport.recommendations.v1.RfmScoresR\x03rfm\x12=\n\x07\x63\x61\x64\x65nce\x18\x0b \x01(\x0b\x32#.rapport.recommendations.v1.CadenceR\x07\x63\x61\x64\x65nce\x12=\n\x07returns\x18\x0c \x01(\x0b\x32#.rapport.recommendations.v1.ReturnsR\x07returns\x12I\n\ncategories\x18\r \x03(\x0b\x32).rapport.recommendations.v1.CategoryShareR\ncategories\x12\x13\n\x05\x61s_of\x18\x0e \x01(\tR\x04\x61sOf\x1a\x43\n\x15\x44ominantSegmentsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x1as\n\x17SegmentMembershipsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x42\n\x05value\x18\x02 \x01(\x0b\x32,.rapport.recommendations.v1.SegmentStrengthsR\x05value:\x02\x38\x01\"\x86\x01\n\rCustomerValue\x12\x1a\n\x08\x63urrency\x18\x01 \x01(\tR\x08\x63urrency\x12\x12\n\x04tier\x18\x02 \x01(\tR\x04tier\x12\x45\n\x08\x65xpected\x18\x03 \x01(\x0b\x32).rapport.recommendations.v1.ExpectedValueR\x08\x65xpected\"\xa8\x01\n\rExpectedValue\x12\x16\n\x06\x61mount\x18\x01 \x01(\x01R\x06\x61mount\x12\x10\n\x03low\x18\x02 \x01(\x01R\x03low\x12\x12\n\x04high\x18\x03 \x01(\x01R\x04high\x12\x1a\n\x08\x63overage\x18\x04 \x01(\x01R\x08\x63overage\x12!\n\x0chorizon_days\x18\x05 \x01(\x05R\x0bhorizonDays\x12\x1a\n\x08\x65vidence\x18\x06 \x01(\tR\x08\x65vidence\"_\n\tRfmScores\x12\x18\n\x07recency\x18\x01 \x01(\x05R\x07recency\x12\x1c\n\tfrequency\x18\x02 \x01(\x05R\tfrequency\x12\x1a\n\x08monetary\x18\x03 \x01(\x05R\x08monetary\"\x92\x01\n\x07\x43\x61\x64\x65nce\x12#\n\rpurchase_days\x18\x01 \x01(\x05R\x0cpurchaseDays\x12\"\n\rmean_gap_days\x18\x02 \x01(\x01R\x0bmeanGapDays\x12(\n\x10next_expected_on\x18\x03 \x01(\tR\x0enextExpectedOn\x12\x14\n\x05state\x18\x04 \x01(\tR\x05state\"X\n\x07Returns\x12\x1f\n\x0border_count\x18\x01 \x01(\x05R\norderCount\x12\x14\n\x05share\x18\x02 \x01(\x01R\x05share\x12\x16\n\x06\x61mount\x18\x03 \x01(\x01R\x06\x61mount\"b\n\rCategoryShare\x12\x1a\n\x08\x63\x61tegory\x18\x01 \x01(\tR\x08\x63\x61tegory\x12\x1f\n\x0border_count\x18\x02 \x01(\x05R\norderCount\x12\x14\n\x05share\x18\x03 \x01(\x01R\x05share\"\x90\x02\n\x0f\x42usinessMetrics\x12%\n\x0elifetime_value\x18\x01 \x01(\x01R\rlifetimeValue\x12&\n\x0f\x61vg_order_value\x18\x02 \x01(\x01R\ravgOrderValue\x12!\n\x0ctotal_orders\x18\x03 \x01(\x05R\x0btotalOrders\x12\x30\n\x14\x63ustomer_tenure_days\x18\x04 \x01(\x05R\x12\x63ustomerTenureDays\x12<\n\x18\x64\x61ys_since_last_purchase\x18\x05 \x01(\x05H\x00R\x15\x64\x61ysSinceLastPurchase\x88\x01\x01\x42\x1b\n\x19_days_since_last_purchase\"\xb1\x02\n\tChurnRisk\x12(\n\x10\x63hurn_risk_score\x18\x01 \x01(\x01R\x0e\x63hurnRiskScore\x12\x1d\n\nrisk_level\x18\x02 \x01(\tR\triskLevel\x12&\n\x0erecommendation\x18\x03 \x01(\tR\x0erecommendation\x12%\n\x0bprobability\x18\x04 \x01(\x01H\x00R\x0bprobability\x88\x01\x01\x12!\n\x0chorizon_days\x18\x05 \x01(\x05R\x0bhorizonDays\x12\x1a\n\x08\x65vidence\x18\x06 \x01(\tR\x08\x65vidence\x12\x18\n\x07reasons\x18\x07 \x03(\tR\x07reasons\x12#\n\rmodel_version\x18\x08 \x01(\tR\x0cmodelVersionB\x0e\n\x0c_probability\"\xdb\x02\n\tArchetype\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12!\n\x0c\x61rchetype_id\x18\x02 \x01(\tR\x0b\x61rchetypeId\x12\x14\n\x05level\x18\x03 \x01(\tR\x05level\x12!\n\x0cmember_count\x18\x04 \x01(\x05R\x0bmemberCount\x12\x33\n\x15population_percentage\x18\x05 \x01(\x01R\x14populationPercentage\x12h\n\x11\x64ominant_segments\x18\x06 \x03(\x0b\x32;.rapport.recommendations.v1.Archetype.DominantSegmentsEntryR\x10\x64ominantSegments\x1a\x43\n\x15\x44ominantSegmentsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xab\x01\n\x10SegmentStrengths\x12Y\n\tstrengths\x18\x01 \x03(\x0b\x32;.rapport.recommendations.v1.SegmentStrengths.StrengthsEntryR\tstrengths\x1a<\n\x0eStrengthsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\x01R\x05value:\x02\x38\x01\"\x8d\x03\n\x0cLastPurchase\x12!\n\x0corder_number\x18\x01 \x01(\tR\x0borderNumber\x12\x14\n\x05total\x18\x02 \x01(\tR\x05total\x12\x1d\n\norder_date\x18\x03 \x01(\tR\torderDate\x12\x19\n\x08\x64\x61ys_ago\x18\x04 \x01(\x05R\x07\x64\x61ysAgo\x12\x16\n\x06status\x18\x05 \x01(\tR\x06status\x12-\n\x12\x66ulfillment_status\x18\x06 \x01(\tR\x11\x66ulfillmentStatus\x12H\n\x08products\x18\x07 \x03(\x0b\x32,.rapport.recommendations.v1.PurchasedProductR\x08products\x12)\n\x10tracking_numbers\x18\x08 \x03(\tR\x0ftrackingNumbers\x12#\n\rtracking_urls\x18\t \x03(\tR\x0ctrackingUrls\x12)\n\x10shipping_carrier\x18\n \x01(\tR\x0fshippingCarrier\"Z\n\x10PurchasedProduct\x12\x14\n\x05title\x18\x01 \x01(\tR\x05title\x12\x1a\n\x08quantity\x18\x02 \x01(\x05R\x08quantity\x12\x14\n\x05price\x18\x03 \x01(\tR\x05price\"\xbe\x01\n\x0f\x43ustomerContact\x12\x1f\n\x0b\x63ustomer_id\x18\x01 \x01(\tR\ncustomerId\x12\x14\n\x05\x65mail\x18\x02 \x01(\tR\x05\x65mail\x12!\n\x0c\x64isplay_name\x18\x03 \x01(\tR\x0b\x64isplayName\x12;\n\x0bupdate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x14\n\x05phone\x18\x05 \x01(\tR\x05phoneb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,39 +41,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEGMENTSTRENGTHS_STRENGTHSENTRY']._loaded_options = None
   _globals['_SEGMENTSTRENGTHS_STRENGTHSENTRY']._serialized_options = b'8\001'
   _globals['_CUSTOMERPROFILE']._serialized_start=107
-  _globals['_CUSTOMERPROFILE']._serialized_end=1231
-  _globals['_CUSTOMERPROFILE_DOMINANTSEGMENTSENTRY']._serialized_start=1047
-  _globals['_CUSTOMERPROFILE_DOMINANTSEGMENTSENTRY']._serialized_end=1114
-  _globals['_CUSTOMERPROFILE_SEGMENTMEMBERSHIPSENTRY']._serialized_start=1116
-  _globals['_CUSTOMERPROFILE_SEGMENTMEMBERSHIPSENTRY']._serialized_end=1231
-  _globals['_CUSTOMERVALUE']._serialized_start=1234
-  _globals['_CUSTOMERVALUE']._serialized_end=1368
-  _globals['_EXPECTEDVALUE']._serialized_start=1371
-  _globals['_EXPECTEDVALUE']._serialized_end=1539
-  _globals['_RFMSCORES']._serialized_start=1541
-  _globals['_RFMSCORES']._serialized_end=1636
-  _globals['_CADENCE']._serialized_start=1639
-  _globals['_CADENCE']._serialized_end=1785
-  _globals['_RETURNS']._serialized_start=1787
-  _globals['_RETURNS']._serialized_end=1875
-  _globals['_CATEGORYSHARE']._serialized_start=1877
-  _globals['_CATEGORYSHARE']._serialized_end=1975
-  _globals['_BUSINESSMETRICS']._serialized_start=1978
-  _globals['_BUSINESSMETRICS']._serialized_end=2250
-  _globals['_CHURNRISK']._serialized_start=2253
-  _globals['_CHURNRISK']._serialized_end=2558
-  _globals['_ARCHETYPE']._serialized_start=2561
-  _globals['_ARCHETYPE']._serialized_end=2908
-  _globals['_ARCHETYPE_DOMINANTSEGMENTSENTRY']._serialized_start=1047
-  _globals['_ARCHETYPE_DOMINANTSEGMENTSENTRY']._serialized_end=1114
-  _globals['_SEGMENTSTRENGTHS']._serialized_start=2911
-  _globals['_SEGMENTSTRENGTHS']._serialized_end=3082
-  _globals['_SEGMENTSTRENGTHS_STRENGTHSENTRY']._serialized_start=3022
-  _globals['_SEGMENTSTRENGTHS_STRENGTHSENTRY']._serialized_end=3082
-  _globals['_LASTPURCHASE']._serialized_start=3085
-  _globals['_LASTPURCHASE']._serialized_end=3482
-  _globals['_PURCHASEDPRODUCT']._serialized_start=3484
-  _globals['_PURCHASEDPRODUCT']._serialized_end=3574
-  _globals['_CUSTOMERCONTACT']._serialized_start=3577
-  _globals['_CUSTOMERCONTACT']._serialized_end=3767
+  _globals['_CUSTOMERPROFILE']._serialized_end=1252
+  _globals['_CUSTOMERPROFILE_DOMINANTSEGMENTSENTRY']._serialized_start=1068
+  _globals['_CUSTOMERPROFILE_DOMINANTSEGMENTSENTRY']._serialized_end=1135
+  _globals['_CUSTOMERPROFILE_SEGMENTMEMBERSHIPSENTRY']._serialized_start=1137
+  _globals['_CUSTOMERPROFILE_SEGMENTMEMBERSHIPSENTRY']._serialized_end=1252
+  _globals['_CUSTOMERVALUE']._serialized_start=1255
+  _globals['_CUSTOMERVALUE']._serialized_end=1389
+  _globals['_EXPECTEDVALUE']._serialized_start=1392
+  _globals['_EXPECTEDVALUE']._serialized_end=1560
+  _globals['_RFMSCORES']._serialized_start=1562
+  _globals['_RFMSCORES']._serialized_end=1657
+  _globals['_CADENCE']._serialized_start=1660
+  _globals['_CADENCE']._serialized_end=1806
+  _globals['_RETURNS']._serialized_start=1808
+  _globals['_RETURNS']._serialized_end=1896
+  _globals['_CATEGORYSHARE']._serialized_start=1898
+  _globals['_CATEGORYSHARE']._serialized_end=1996
+  _globals['_BUSINESSMETRICS']._serialized_start=1999
+  _globals['_BUSINESSMETRICS']._serialized_end=2271
+  _globals['_CHURNRISK']._serialized_start=2274
+  _globals['_CHURNRISK']._serialized_end=2579
+  _globals['_ARCHETYPE']._serialized_start=2582
+  _globals['_ARCHETYPE']._serialized_end=2929
+  _globals['_ARCHETYPE_DOMINANTSEGMENTSENTRY']._serialized_start=1068
+  _globals['_ARCHETYPE_DOMINANTSEGMENTSENTRY']._serialized_end=1135
+  _globals['_SEGMENTSTRENGTHS']._serialized_start=2932
+  _globals['_SEGMENTSTRENGTHS']._serialized_end=3103
+  _globals['_SEGMENTSTRENGTHS_STRENGTHSENTRY']._serialized_start=3043
+  _globals['_SEGMENTSTRENGTHS_STRENGTHSENTRY']._serialized_end=3103
+  _globals['_LASTPURCHASE']._serialized_start=3106
+  _globals['_LASTPURCHASE']._serialized_end=3503
+  _globals['_PURCHASEDPRODUCT']._serialized_start=3505
+  _globals['_PURCHASEDPRODUCT']._serialized_end=3595
+  _globals['_CUSTOMERCONTACT']._serialized_start=3598
+  _globals['_CUSTOMERCONTACT']._serialized_end=3788
 # @@protoc_insertion_point(module_scope)

@@ -82,13 +82,16 @@ class CustomerProfile(message.Message):
     CADENCE_FIELD_NUMBER: builtins.int
     RETURNS_FIELD_NUMBER: builtins.int
     CATEGORIES_FIELD_NUMBER: builtins.int
+    AS_OF_FIELD_NUMBER: builtins.int
     customer_id: builtins.str
     """The customer's id in the shop's own words."""
     judged_on: builtins.str
-    """The day (YYYY-MM-DD, UTC) that the customer was judged on: what counts days is as of today, all else as of then. A
+    """The day (YYYY-MM-DD, UTC) that the customer was judged on: what counts days is as of `as_of`, all else as of then. A
     customer is judged anew when an order changes, when the churn has moved by a hundredth or to another level, what is
     expected by a twentieth, or a segment or score to the next, and after a month in any case.
     """
+    as_of: builtins.str
+    """The day (YYYY-MM-DD, UTC) as of which days are counted: today."""
     @builtins.property
     def business_metrics(self) -> BusinessMetrics:
         """What the customer did so far."""
@@ -149,10 +152,11 @@ class CustomerProfile(message.Message):
         cadence: Cadence | None = ...,
         returns: Returns | None = ...,
         categories: abc.Iterable[CategoryShare] | None = ...,
+        as_of: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["archetype", b"archetype", "business_metrics", b"business_metrics", "cadence", b"cadence", "churn_risk", b"churn_risk", "last_purchase", b"last_purchase", "returns", b"returns", "rfm", b"rfm", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["archetype", b"archetype", "business_metrics", b"business_metrics", "cadence", b"cadence", "categories", b"categories", "churn_risk", b"churn_risk", "customer_id", b"customer_id", "dominant_segments", b"dominant_segments", "judged_on", b"judged_on", "last_purchase", b"last_purchase", "returns", b"returns", "rfm", b"rfm", "segment_memberships", b"segment_memberships", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["archetype", b"archetype", "as_of", b"as_of", "business_metrics", b"business_metrics", "cadence", b"cadence", "categories", b"categories", "churn_risk", b"churn_risk", "customer_id", b"customer_id", "dominant_segments", b"dominant_segments", "judged_on", b"judged_on", "last_purchase", b"last_purchase", "returns", b"returns", "rfm", b"rfm", "segment_memberships", b"segment_memberships", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
