@@ -86,6 +86,10 @@ def import_(
             result = run(import_batches(folder, tenant, to_batches(rows), progress, memory))
             # An import that was committed before the interruption asks for no lines, but the rejects are told again.
             deque(rows, maxlen=0)
+        except CommandError as error:
+            if error.reason == "NOTHING_TO_IMPORT" and findings.bad_row_count:
+                raise _refusal(file, findings) from error
+            raise
         finally:
             left_out.close()
     _tell(file, findings, sent.count, result, left_out, as_json=as_json)

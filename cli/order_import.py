@@ -92,6 +92,8 @@ async def import_batches(
                 await _again(operator, tenant, service.AppendOrderLines, request, 60)
             progress.update(task, completed=total)
         if not total:
+            if memory is not None:
+                memory.forget()
             raise CommandError("There is no order line to import.", reason="NOTHING_TO_IMPORT")
         progress.add_task("computing profiles", total=None)
         return _told(memory, await _committed(operator, tenant, service, opened.import_id, total))

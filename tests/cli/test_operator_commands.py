@@ -118,6 +118,10 @@ def test_a_bad_row_goes_to_the_rejects_and_the_others_go_in(suite: SuiteUnderTes
     assert (ran.code, ran.value["import"]["new_order_count"]) == (0, 1)
     assert (ran.value["rejected"]["lines"], ran.value["rejected"]["bad_rows"][0]["line"]) == (1, 3)
     assert "yesterday" in Path(ran.value["rejected"]["file"]).read_text(encoding="utf-8")
+    path.write_text(f"{HEADER}o2,c1,yesterday,p1,Wool,1,2.50,EUR\n", encoding="utf-8")
+    assert run(suite, "orders", "import", "--tenant", shop, str(path)).value["error"]["reason"] == "ROWS_INVALID"
+    path.write_text(HEADER, encoding="utf-8")
+    assert run(suite, "orders", "import", "--tenant", shop, str(path)).value["error"]["reason"] == "NOTHING_TO_IMPORT"
 
 
 async def test_the_audit_log_tells_acts_and_refusals_apart(suite: SuiteUnderTest, shop: str) -> None:
