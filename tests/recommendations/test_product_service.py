@@ -25,6 +25,7 @@ from servicekit.channel import open_channel
 from servicekit.ids import uuid7
 from servicekit.pages import PageTokens
 from servicekit.server import start_server
+from servicekit.tenant_data import TenantData
 from services.recommendations import product_servicer, product_store
 from services.recommendations.product_fitting import ProductFitting
 from services.recommendations.product_shelf import ProductShelf
@@ -358,6 +359,30 @@ async def test_a_customer_that_is_forgotten_leaves_the_models(shop: Caller, prod
     assert await products.fitting.fit(shop.tenant_id)
     kept = (await products.ask(shop.tenant_id, "ListProductModels")).product_models
     assert [(one.version, one.in_service) for one in kept if one.in_service] == [(3, True)]
+
+
+async def test_nothing_of_an_erased_shop_comes_back(shop: Caller, products: Products) -> None:
+    """A shop that was erased is fitted no model, and has no row of products left or made anew."""
+    await bought(shop, products)
+    data = TenantData(products.running.database, None)
+    while not (await data.erase(shop.tenant_id)).complete:
+        pass
+    assert not await products.fitting.fit(shop.tenant_id)
+    assert await rows_of(products, shop.tenant_id) == []
+
+
+async def test_a_refused_shop_waits(shop: Caller, products: Products) -> None:
+    """A suspended shop's model is not fitted; it is once the shop is welcome again."""
+    await shop.buy(*pairs(60))
+    refused = {shop.tenant_id}
+    running = products.running
+    fitting = ProductFitting(running.database, running.doorbell, running.clock, lambda: refused)
+    while await fitting.fit_due():
+        pass
+    assert await rows_of(products, shop.tenant_id) == []
+    refused.clear()
+    assert await fitting.fit_due() == 1
+    assert await rows_of(products, shop.tenant_id) != []
 
 
 async def test_what_one_customer_alone_bought_is_in_no_model(shop: Caller, products: Products) -> None:
