@@ -34,15 +34,22 @@ PATIENCE_SECONDS = 300
 
 _TABLES = """
 CREATE TABLE known_customers (
-    tenant_id uuid, customer_id text, facts_version int NOT NULL, profile jsonb NOT NULL, bought jsonb NOT NULL,
+    tenant_id uuid, customer_id text, facts_version int NOT NULL, bought jsonb NOT NULL,
+    business_metrics jsonb NOT NULL, churn_risk jsonb NOT NULL, archetype jsonb, purchase jsonb, profile text NOT NULL,
     PRIMARY KEY (tenant_id, customer_id));
+CREATE TABLE memberships (
+    tenant_id uuid, customer_id text, axis text, segment text, strength float8 NOT NULL, dominant boolean NOT NULL,
+    PRIMARY KEY (tenant_id, customer_id, axis, segment));
+CREATE TABLE last_products (
+    tenant_id uuid, customer_id text, position int, title text NOT NULL, quantity int NOT NULL, price text NOT NULL,
+    PRIMARY KEY (tenant_id, customer_id, position));
 CREATE TABLE advice (
     tenant_id uuid, ticket_id uuid, kind text, conversation_version int NOT NULL, facts_version int NOT NULL,
     content jsonb NOT NULL, PRIMARY KEY (tenant_id, ticket_id, kind));
 CREATE TABLE neighbours (
     tenant_id uuid, product_id text, other_id text, weight float8 NOT NULL,
     PRIMARY KEY (tenant_id, product_id, other_id));
-GRANT SELECT ON known_customers, advice, neighbours TO peer;
+GRANT SELECT ON known_customers, memberships, last_products, advice, neighbours TO peer;
 """
 _PROFILES = """
 SELECT customer_id, facts_version, profile,
@@ -106,6 +113,27 @@ async def fill(measured: Suite, stock: Stock) -> None:
     await until(fitted, database_url(measured), stock.tenant_id)
 
 
+def peer_rows(tenant_id: str, customers: list[asyncpg.Record]) -> dict[str, list[tuple[object, ...]]]:
+    """Return our profiles as rows of the peer's tables."""
+    rows: dict[str, list[tuple[object, ...]]] = {"known_customers": [], "memberships": [], "last_products": []}
+    for customer_id, facts_version, text, bought in customers:
+        profile, key = json.loads(text), (tenant_id, customer_id)
+        purchase = profile["last_purchase"] or {"products": []}
+        products = purchase.pop("products")
+        parts = [json.dumps(profile[name]) for name in ("business_metrics", "churn_risk", "archetype")]
+        rows["known_customers"].append((*key, facts_version, bought, *parts, json.dumps(purchase), text))
+        main = profile["dominant_segments"]
+        rows["memberships"] += [
+            (*key, axis, segment, float(strength), main.get(axis) == segment)
+            for axis, strengths in profile["segment_memberships"].items()
+            for segment, strength in strengths.items()
+        ]
+        rows["last_products"] += [
+            (*key, place, one["title"], one["quantity"], one["price"]) for place, one in enumerate(products)
+        ]
+    return rows
+
+
 async def fill_peer(measured: Suite, stock: Stock, advice: dict[str, dict[str, Any]]) -> None:
     """Give the peer the same profiles, the same advice, and the products that go together."""
     ours = await asyncpg.connect(database_url(measured))
@@ -114,8 +142,8 @@ async def fill_peer(measured: Suite, stock: Stock, advice: dict[str, dict[str, A
     theirs = await asyncpg.connect(database_url(measured, database="peer"))
     await theirs.execute(_TABLES)
     known = {row["customer_id"]: row["facts_version"] for row in customers}
-    rows = [(stock.tenant_id, *row.values()) for row in customers]
-    await theirs.copy_records_to_table("known_customers", records=rows)
+    for table, records in peer_rows(stock.tenant_id, customers).items():
+        await theirs.copy_records_to_table(table, records=records)
     tickets = await theirs.fetch("SELECT id, customer_id, message_count FROM tickets")
     given = [
         (
@@ -133,7 +161,7 @@ async def fill_peer(measured: Suite, stock: Stock, advice: dict[str, dict[str, A
         if other != one
     ]
     await theirs.copy_records_to_table("neighbours", records=near)
-    for table in ("known_customers", "advice", "neighbours"):
+    for table in ("known_customers", "memberships", "last_products", "advice", "neighbours"):
         await theirs.execute(PEER_POLICY.format(table=table))
     await theirs.execute("ANALYZE")
     await theirs.close()
@@ -150,6 +178,7 @@ def prepare(measured: Suite, stock: Stock, tickets: list[str]) -> dict[str, Path
         "recommendation": [f"/api/ai/tickets/{ticket}/recommendation" for ticket in tickets],
         "draft": [f"/api/ai/tickets/{ticket}/draft-response" for ticket in tickets],
     }
+    gets["tuned"] = [f"/tuned{path}" for path in gets["profile_cold"]]
     requests = {name: [render("GET", path, headers) for path in paths] for name, paths in gets.items()}
     paths = [f"/v1/customers/customer-{number}/products:recommend" for number in order[:2000]]
     requests["products"] = [render("POST", path, posted, b'{"limit": 10}') for path in paths]
@@ -195,6 +224,7 @@ def measure_all(measured: Suite) -> dict[str, Report]:
         def run(port: int, file: Path, seconds: float = SECONDS) -> Result:
             return measure(Load("localhost", port, measured.ca_file, str(file), seconds=seconds))
 
+        tuned = files.pop("tuned")
         for subject, file in files.items():
             ports = {"ours": measured.port, "peer": theirs}
             # The limit answers every call with the bytes of a profile; a typed answer cannot be made of them.
@@ -204,6 +234,8 @@ def measure_all(measured: Suite) -> dict[str, Report]:
             for name, port in ports.items():
                 run(port, file, min(SECONDS, 1.0))
                 contenders[name] = functools.partial(run, port, file)
+            if subject.startswith("profile"):
+                contenders["peer_tuned"] = functools.partial(run, theirs, tuned)
             print(subject, file=sys.stderr, flush=True)
             reports[subject] = Report(subject)
             reports[subject].measure(contenders)
