@@ -365,6 +365,8 @@ OWN_REFUSALS = {
 LAST = (
     *("CloseTicket", "ReopenTicket", "SnoozeTicket", "WakeTicket", "SetCalendar"),
     *("CommitOrderImport", "RevokeApiKey", "DeleteConnection", "DeleteDomain"),
+    # Advice is given up when messages keep being added while it is computed, as other rows do.
+    *("GetDraft", "RegenerateDraft", "StreamDraft", "StreamDraftEvents", "GetRecommendation", "CompleteAction"),
 )
 MAY_ANSWER = ("BatchGet", "BulkChange", "GetArchetype")
 """What another shop may ask with a name of the first one's and be answered: it is not told anything of the first."""
