@@ -2,11 +2,12 @@
 
 Catalogues and purchases are drawn at random with a fixed seed: as many neighbours as a model keeps, as many purchases
 as a loyal customer has. Processor time, so that a busy machine does not count; no database, no gRPC.
-`python -m bench.products [--json]`
+`python -m bench.products [--fit PRODUCTS,LINES,CUSTOMERS] [--json]`
 """
 
 import argparse
 import json
+import resource
 import statistics
 import time
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from services.recommendations.products.assortment import COLD, VECTOR, Offer, of_model
+from services.recommendations.products.learning import Lines, learn
 from services.recommendations.products.model import ProductModel, unpack
 from services.recommendations.products.neighbours import KEPT
 from services.recommendations.products.suggesting import Bought, Wish, suggest
@@ -79,13 +81,36 @@ def measured(size: int) -> dict[str, float]:
     return found
 
 
+def fitted(items: int, lines: int, customers: int) -> dict[str, float]:
+    """Return seconds of a fit with its judging, and the megabytes that this process has needed at most so far."""
+    draw = np.random.default_rng(1)
+    chance = 1 / np.arange(1, items + 1) ** 0.9
+    bought = Lines(
+        draw.integers(0, customers, lines),
+        draw.choice(items, lines, p=chance / chance.sum()).astype(np.int64),
+        np.floor(draw.random(lines) * 700),
+        np.array([f"item-{number}" for number in range(items)]),
+        700,
+    )
+    started = time.perf_counter()
+    learn(bought, None)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"fit_seconds": time.perf_counter() - started, "peak_megabytes": peak}
+
+
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON value on one line")
-    as_json = parser.parse_args().json
+    parser.add_argument("--fit", metavar="PRODUCTS,LINES,CUSTOMERS", help="measure a fit of that size instead")
+    asked = parser.parse_args()
+    as_json = asked.json
+    if asked.fit:
+        found = {asked.fit.partition(",")[0]: fitted(*(int(number) for number in asked.fit.split(",")))}
+    else:
+        found = {str(size): measured(size) for size in SIZES}
     results: dict[str, Any] = {
-        f"products_{size}.{name}": round(value, 3) for size in SIZES for name, value in measured(size).items()
+        f"products_{size}.{name}": round(value, 3) for size, values in found.items() for name, value in values.items()
     }
     if as_json:
         print(json.dumps(results))
