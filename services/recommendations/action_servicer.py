@@ -22,9 +22,10 @@ from services.recommendations import action_desk, attribution
 from services.recommendations.action_desk import ActionDesk, Compared, Shown
 from services.recommendations.action_policy import ActionPolicy
 from services.recommendations.advising import Advising
-from services.recommendations.catalogue import ENTRIES, Entry
+from services.recommendations.catalogue import ENTRIES
 from services.recommendations.conversations import Conversations
 from services.recommendations.customers import Clock, Customers, utc_now
+from services.recommendations.entry import Entry
 from services.recommendations.outcomes import Outcomes, Told
 from services.recommendations.reporting import Line, Share
 from services.recommendations.service import Context

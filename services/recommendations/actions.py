@@ -19,7 +19,8 @@ from dataclasses import dataclass, replace
 from services.recommendations import facts, gifts, intents, talking, wording, worth
 from services.recommendations.action_policy import DEFAULT, OFFER, REFUND, REPLACEMENT, ActionPolicy
 from services.recommendations.case import Case
-from services.recommendations.catalogue import ALWAYS, ENTRIES, REMEDY, Action, Entry
+from services.recommendations.catalogue import ALWAYS, ENTRIES, Action
+from services.recommendations.entry import REMEDY, Entry
 from services.recommendations.gifts import Gift, Standing
 from services.recommendations.grounds import Fact
 from services.recommendations.intents import Intent

@@ -4,50 +4,17 @@ Sentences are templates over the facts of a case (`wording.py`); the facts that 
 that it rests on. `said` is what the customer may be told of it; internal actions say nothing.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from services.recommendations import facts, intents, worth
-from services.recommendations.action_policy import CREDIT, OFFER, REFUND, REPLACEMENT
+from services.recommendations import facts, intents
 from services.recommendations.case import Case
+from services.recommendations.entry import Entry, known, stuck, unsent
 from services.recommendations.intents import Intent
-
-Condition = Callable[[Case], bool]
+from services.recommendations.remedies import REMEDIES
 
 ALWAYS = frozenset({"answer_fully", "nothing"})
 """Actions that no policy can take away, so that there always is something to recommend."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """An action of the catalogue.
-
-    Attributes:
-        code: a name that stays the same.
-        intents: what it is for; empty for anything.
-        effect: the share of what is endangered that it saves, 0 to 1; an assumption.
-        minutes: an agent's minutes that it takes.
-        text, reason, said: templates: what to do, why, and what the customer may be told.
-        when: the precondition on the case's facts.
-        whom: "valuable" or "leaving" where it is only for customers whom the policy counts as such.
-        gives: what it gives away: refund, replacement, credit or offer; empty for nothing.
-        shipments: how many shipments the shop pays for.
-        group: of a group only the one that is worth most is recommended.
-    """
-
-    code: str
-    intents: frozenset[Intent]
-    effect: float
-    minutes: float
-    text: str
-    reason: str
-    said: str = ""
-    when: Condition = lambda _: True
-    whom: str = ""
-    gives: str = ""
-    shipments: int = 0
-    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,26 +60,6 @@ class Action:
         }
 
 
-def known(case: Case) -> bool:
-    """Tell whether the order is known and was not cancelled as a whole."""
-    return case.order is not None and not case.order.cancelled
-
-
-def refundable(case: Case) -> bool:
-    """Tell whether the order is known and something of it is left to pay back."""
-    return known(case) and worth.open_minor(case) != 0
-
-
-def unsent(case: Case) -> bool:
-    """Tell whether the order is known and has not left yet."""
-    return known(case) and (case.parcel is None or case.parcel.status == "pending")
-
-
-def stuck(case: Case) -> bool:
-    """Tell whether the carrier says that the parcel was delivered, or could not be."""
-    return case.parcel is not None and case.parcel.status in {"delivered", "failed"}
-
-
 def _of(*names: Intent) -> frozenset[Intent]:
     return frozenset(names)
 
@@ -122,86 +69,6 @@ _MISSING, _DAMAGED, _WRONG = _of(Intent.MISSING_ITEM), _of(Intent.DAMAGED_ITEM),
 _DELIVERY = _of(Intent.NOT_RECEIVED, Intent.ORDER_STATUS)
 _ABOUT_AN_ORDER = (
     intents.CRITICAL | intents.TIMED | _DELIVERY | {Intent.BILLING_PROBLEM, Intent.REFUND, Intent.RETURN_OR_EXCHANGE}
-)
-
-REMEDY, GESTURE = "remedy", "gesture"
-"""Groups: what puts the matter right, and what makes up for it."""
-
-_REMEDIES = (
-    Entry(
-        "send_replacement",
-        _MISSING | _DAMAGED,
-        0.75,
-        5,
-        "Arrange a replacement shipment for {item} of {order}",
-        "The customer reports {problem}; the goods are of {order}.",
-        "I will arrange a replacement shipment for {item}.",
-        when=known,
-        gives=REPLACEMENT,
-        shipments=1,
-        group=REMEDY,
-    ),
-    Entry(
-        "ship_correct_item",
-        _WRONG,
-        0.75,
-        5,
-        "Ship the correct item for {order}",
-        "The customer received something else than ordered in {order}.",
-        "I will arrange for the correct item to be sent.",
-        when=known,
-        gives=REPLACEMENT,
-        shipments=1,
-        group=REMEDY,
-    ),
-    Entry(
-        "refund",
-        intents.CRITICAL | {Intent.REFUND, Intent.BILLING_PROBLEM},
-        0.8,
-        4,
-        "Refund {amount}{item} of {order}",
-        "The customer reports {problem}; {open} of {order} can be paid back.",
-        "I will arrange the refund for {item}.",
-        when=refundable,
-        gives=REFUND,
-        group=REMEDY,
-    ),
-    Entry(
-        "reship_lost",
-        _of(Intent.NOT_RECEIVED),
-        0.6,
-        5,
-        "Send {item} of {order} again once the carrier has confirmed the loss",
-        "{parcel_state} The customer does not have it.",
-        when=lambda case: known(case) and stuck(case),
-        gives=REPLACEMENT,
-        shipments=1,
-        group=REMEDY,
-    ),
-    Entry(
-        "apologise_and_credit",
-        intents.COMPLAINTS - _LEGAL,
-        0.3,
-        2,
-        "Apologise and add a credit of {amount}",
-        "The customer reports {problem}, and the shop's policy gives a credit of {amount} for that.",
-        "As an apology I will add a credit of {amount} to your account.",
-        when=lambda case: case.customer is not None,
-        gives=CREDIT,
-        group=GESTURE,
-    ),
-    Entry(
-        "retention_offer",
-        intents.COMPLAINTS - _LEGAL | {Intent.CANCEL_ACCOUNT, Intent.DISCOUNT},
-        0.35,
-        2,
-        "Offer {percent}% off the next order",
-        "The probability of no purchase within the horizon is {churn}; the shop's policy has an offer for that.",
-        "I can offer you {percent}% off your next order.",
-        when=lambda case: case.customer is not None,
-        gives=OFFER,
-        group=GESTURE,
-    ),
 )
 
 _ENQUIRIES = (
@@ -554,7 +421,7 @@ _FOR_THE_CUSTOMER = (
     ),
 )
 
-ENTRIES: tuple[Entry, ...] = (*_REMEDIES, *_ENQUIRIES, *_DELIVERIES, *_CHANGES, *_ANSWERS, *_FOR_THE_CUSTOMER)
+ENTRIES: tuple[Entry, ...] = (*REMEDIES, *_ENQUIRIES, *_DELIVERIES, *_CHANGES, *_ANSWERS, *_FOR_THE_CUSTOMER)
 """Every action there is."""
 
 BY_CODE = {entry.code: entry for entry in ENTRIES}
