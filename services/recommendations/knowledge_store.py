@@ -114,12 +114,16 @@ JOIN recommendations.articles AS a ON a.tenant_id = $1 AND a.article_id = b.arti
 ORDER BY b.score DESC, b.similarity DESC, b.article_id, b.number
 """
 
+# Each vector is read once from its text, not once more for every passage that it is compared with.
 _NEAREST = """
+WITH asked AS MATERIALIZED (
+    SELECT given.vector::public.halfvec AS vector, given.place
+    FROM unnest($2::text[]) WITH ORDINALITY AS given (vector, place)
+)
 SELECT coalesce((
-    SELECT max(1 - (p.vector <=> asked.vector::public.halfvec))
-    FROM recommendations.passages AS p WHERE p.tenant_id = $1
+    SELECT max(1 - (p.vector <=> asked.vector)) FROM recommendations.passages AS p WHERE p.tenant_id = $1
 ), 0)::float8 AS similarity
-FROM unnest($2::text[]) WITH ORDINALITY AS asked (vector, place) ORDER BY place
+FROM asked ORDER BY place
 """
 
 _ADD_PASSAGES = text("""
