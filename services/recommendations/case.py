@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
 
-from services.recommendations import intents, languages, plain, reading
+from services.recommendations import intents, languages, plain, reading, references
 from services.recommendations.intents import Intent
 
 _MOST_REFERENCES = 20
@@ -16,11 +16,6 @@ _MOST_TEXT = 10_000
 """Characters of a message that are read: a pasted log must not keep everybody else waiting."""
 
 _ANY_REFERENCE = re.compile(r"#?\b[A-Za-z]{0,4}-?\d[A-Za-z0-9-]{2,40}\b")
-_SAID_REFERENCE = re.compile(
-    r"(?:#\s?|\b(?:order|bestellung|bestellnummer|auftrag|commande)\s(?:(?:number|nummer|numéro|no\.?|n°|id|nr\.?)\s?)?"
-    r"(?:is\s|:\s?)?#?)((?:[A-Za-z]{0,4}-?)\d[A-Za-z0-9-]{2,40})\b",
-    re.IGNORECASE,
-)
 _WORD = re.compile(r"[^\W_]{4,}")
 _COMMON = frozenset(
     re.findall(
@@ -145,7 +140,8 @@ class Case:
         customer: None when the shop has no profile.
         order: the order that it is about, as far as that is known.
         order_named: True when the customer named that order, False when it is the newest one.
-        unknown_reference: an order number that the customer named and the shop does not know; else empty.
+        unknown_reference: an order number that the customer named and the shop does not know; else empty. Beside it
+            the newest order is assumed only where it is unsure that the number names an order at all.
         products: the products of the order that the customer mentions, or its only one.
         language: what the customer writes in (ISO 639-1), "en" when unsure.
         customer_name: the name as the shop knows it; may be empty.
@@ -253,8 +249,8 @@ def assemble(
     if detected == (Intent.GENERAL,):
         detected = reading.detect(f"{conversation.subject}\n{text}", language)
     unanswered = waiting(conversation)
-    said = _SAID_REFERENCE.search(text) if named is None else None
-    order = named or (None if said else newest)
+    said = references.named(text) if named is None else None
+    order = named or (None if said and said.certain else newest)
     return Case(
         intents=detected,
         answered=bool(conversation.messages) and unanswered == 0,
@@ -262,7 +258,7 @@ def assemble(
         customer=customer,
         order=order,
         order_named=named is not None,
-        unknown_reference=said.group(1) if said else "",
+        unknown_reference=said.number if said else "",
         products=_mentioned(text, order.products) if order else (),
         language=language,
         customer_name=customer_name if plain.is_name(customer_name) else "",

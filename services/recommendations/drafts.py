@@ -116,8 +116,9 @@ def _written(case: Case, wish: Wish, steps: Sequence[Step], language: Language) 
     named = [telling.step(step) for step in steps if step.gives not in {REFUND, REPLACEMENT}]
     replies = [_filled(reply(intent, case, telling), remedies, quotes) for intent in _subjects(case)]
     said = [one.answer for one in replies]
-    # A remedy says what is done, but not for which order.
-    order = telling.say("known.order") if case.order and any(one in remedies for one in said) else NOTHING
+    # A remedy says what is done, but not for which order; and who gave another number is told which one is meant.
+    unsaid = case.unknown_reference or any(one in remedies for one in said)
+    order = telling.say("known.order") if case.order and unsaid else NOTHING
     details = [
         unknown_order(case, telling),
         order,

@@ -63,7 +63,7 @@ def order_for_agent(case: Case) -> str:
         if case.unknown_reference:
             return f"order {case.unknown_reference} (not found for this customer)"
         return "the order in question"
-    which = "" if case.order_named else " (the newest; none was named)"
+    which = "" if case.order_named else " (the newest; none that is known was named)"
     return f"order {case.order.order_id} of {day(case.order.placed_on)}{which}"
 
 

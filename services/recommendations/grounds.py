@@ -72,7 +72,7 @@ def _order(case: Case) -> Iterator[Fact]:
     about = f"order.{order.order_id}"
     yield Fact(f"{about}.placed_on", "order", f"Order {order.order_id} was placed on {facts.day(order.placed_on)}.")
     if not case.order_named:
-        newest = f"Order {order.order_id} is the customer's newest; the customer did not name one."
+        newest = f"Order {order.order_id} is the customer's newest; the customer named none that is known."
         yield Fact(f"{about}.newest", "order", newest)
     yield from _money(order, about)
     for place, title in enumerate(order.products, start=1):

@@ -102,7 +102,7 @@ def cases(draw: st.DrawFn) -> Case:
         ),
         order=order,
         order_named=named,
-        unknown_reference="" if order else draw(st.sampled_from(["", "999111", "50OFF-FREE"])),
+        unknown_reference="" if named else draw(st.sampled_from(["", "999111", "50OFF-FREE"])),
         products=tuple(plain[:1]),
         language=draw(st.sampled_from(["en", "de", "fr", "es"])),
         customer_name=draw(st.sampled_from(["", "Maria Silva"])),
