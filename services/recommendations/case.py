@@ -119,7 +119,10 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A piece of one of the shop's own articles or policies that fits what the customer wrote; `url` may be empty."""
+    """A piece of one of the shop's own articles or policies that fits what the customer wrote.
+
+    `url` may be empty; `language` is that of the whole article, ISO 639-1.
+    """
 
     article_id: str
     title: str
@@ -127,6 +130,7 @@ class Passage:
     text: str
     score: float
     kind: Literal["article", "policy"]
+    language: str = languages.DEFAULT
 
 
 @dataclass(frozen=True, slots=True)

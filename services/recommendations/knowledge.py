@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from uuid import UUID
 
 import numpy as np
@@ -34,6 +34,9 @@ MIN_SIMILARITY = 0.4
 ANSWERED_SIMILARITY = 0.5
 """From here on an article counts as answering a topic."""
 
+MAX_SHOWN_BYTES = 1_000_000
+"""A list with bodies ends with the article with which they amount to as much: an answer has a limit."""
+
 _MAX_READ = 4_000
 _MAX_WORDS = 64
 _WORD = re.compile(r"\w{2,40}")
@@ -53,7 +56,12 @@ _CONFIGS = {
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What an article is to be; `language` may be empty, which means that it is guessed."""
+    """What an article is to be.
+
+    Attributes:
+        language: may be empty, which means that it is guessed.
+        status: may be empty: a new article is published then, and one that is imported again keeps what it has.
+    """
 
     body: str
     form: Format = "text"
@@ -61,7 +69,7 @@ class Content:
     title: str = ""
     language: str = ""
     url: str = ""
-    status: str = "published"
+    status: str = ""
     source: str = ""
 
 
@@ -129,8 +137,9 @@ class Knowledge:
         """Return for each vector how similar the nearest passage is; 0 where there is none."""
         if not len(vectors):
             return []
+        texts = await asyncio.to_thread(lambda: [_as_text(vector) for vector in vectors])
         async with self._database.driver_tenant(tenant_id) as driver:
-            return await knowledge_store.nearest(driver, tenant_id, [_as_text(vector) for vector in vectors])
+            return await knowledge_store.nearest(driver, tenant_id, texts)
 
     async def get(self, tenant_id: UUID, article_id: UUID) -> Article:
         """Return an article.
@@ -142,12 +151,19 @@ class Knowledge:
             return await _find(connection, tenant_id, article_id)
 
     async def listed(
-        self, tenant_id: UUID, *, kind: str = "", status: str = "", before: UUID | None, limit: int, offset: int = 0
+        self, tenant_id: UUID, *, kind: str = "", status: str = "", before: UUID | None, limit: int
     ) -> list[Article]:
-        """Return articles, newest first, older than the one with the id `before`."""
+        """Return articles without their bodies, newest first, older than the one with the id `before`."""
         async with self._database.tenant(tenant_id) as connection:
             return await knowledge_store.listed(
-                connection, tenant_id, kind=kind, status=status, before=before, limit=limit, offset=offset
+                connection, tenant_id, kind=kind, status=status, before=before, limit=limit
+            )
+
+    async def shown(self, tenant_id: UUID, *, status: str = "", limit: int, offset: int = 0) -> list[Article]:
+        """Return articles with their bodies, newest first; fewer than `limit` where the bodies are long."""
+        async with self._database.tenant(tenant_id) as connection:
+            return await knowledge_store.listed(
+                connection, tenant_id, status=status, limit=limit, offset=offset, body_bytes=MAX_SHOWN_BYTES
             )
 
     async def count(self, tenant_id: UUID, status: str = "") -> int:
@@ -166,7 +182,7 @@ class Knowledge:
             totals = await knowledge_store.hold(connection, tenant_id)
             if content.source and await knowledge_store.by_sources(connection, tenant_id, [content.source]):
                 raise ArticleExistsError(content.source)
-            await self._save(connection, tenant_id, totals, [prepared])
+            await self._save(connection, tenant_id, totals, [(None, prepared)])
         return prepared.article
 
     async def change(self, tenant_id: UUID, article_id: UUID, edit: Edit, expected: str = "") -> Article:
@@ -176,28 +192,20 @@ class Knowledge:
             ArticleNotFoundError, ArticleInvalidError, ArticleTooLongError, KnowledgeFullError, EtagMismatchError: see
                 there.
         """
-        async with self._database.tenant(tenant_id) as connection:
-            totals = await knowledge_store.hold(connection, tenant_id)
-            current = await _find(connection, tenant_id, article_id)
+        while True:
+            current = await self.get(tenant_id, article_id)
             require(expected, etag_of(current))
-            form: Format = "text" if edit.body is None else edit.form
-            body, title = edit.body or current.body, edit.title or current.title
-            written = await asyncio.to_thread(article_text.read, body, form, title)
-            changed = replace(
-                current,
-                title=written.title,
-                body=written.text,
-                kind=edit.kind or current.kind,
-                language=edit.language or current.language,
-                url=current.url if edit.url is None else edit.url,
-                status=edit.status or current.status,
-            )
+            # Pages are read before the lock is taken: one that takes long holds nobody else up.
+            changed = await asyncio.to_thread(_edited, current, edit)
             if changed == current:
                 return current
             changed = replace(changed, revision=current.revision + 1, update_time=self._clock())
             prepared = _Prepared(changed, await asyncio.to_thread(_pieces, changed))
-            await self._save(connection, tenant_id, totals, [prepared])
-        return changed
+            async with self._database.tenant(tenant_id) as connection:
+                totals = await knowledge_store.hold(connection, tenant_id)
+                if await _find(connection, tenant_id, article_id) == current:
+                    await self._save(connection, tenant_id, totals, [(current, prepared)])
+                    return changed
 
     async def delete(self, tenant_id: UUID, article_id: UUID, expected: str = "") -> None:
         """Delete an article.
@@ -207,14 +215,19 @@ class Knowledge:
             EtagMismatchError: it was changed in between.
         """
         async with self._database.tenant(tenant_id) as connection:
-            totals = await knowledge_store.hold(connection, tenant_id)
-            require(expected, etag_of(await _find(connection, tenant_id, article_id)))
+            await knowledge_store.hold(connection, tenant_id)
+            current = await _find(connection, tenant_id, article_id)
+            require(expected, etag_of(current))
             await knowledge_store.remove(connection, tenant_id, article_id)
-            await knowledge_store.count_anew(connection, tenant_id, totals.configs)
-            await advice_store.outdate(connection, tenant_id)
+            await knowledge_store.count_anew(connection, tenant_id)
+            if _cited(current) is not None:
+                await advice_store.outdate(connection, tenant_id)
 
     async def bring_in(self, tenant_id: UUID, contents: Sequence[Content]) -> Imported:
-        """Bring in pages, each known by its source; what is the same as before changes nothing.
+        """Bring in pages, each known by its source.
+
+        A page that is the same as in the import before changes nothing, also where the article was edited since. One
+        that changed wins over such edits; without a status it leaves the article's own.
 
         Raises:
             KnowledgeFullError: there is no room for them; none is taken.
@@ -223,9 +236,9 @@ class Knowledge:
         async with self._database.tenant(tenant_id) as connection:
             totals = await knowledge_store.hold(connection, tenant_id)
             known = await knowledge_store.by_sources(connection, tenant_id, list(read))
-            created = [one for source, one in read.items() if source not in known]
+            created = [(None, one) for source, one in read.items() if source not in known]
             changed = [
-                _Prepared(_after(known[source], one.article), one.pieces)
+                (known[source], _after(known[source], one))
                 for source, one in read.items()
                 if source in known and not _same(known[source], one.article)
             ]
@@ -262,36 +275,42 @@ class Knowledge:
             written.text,
             language,
             content.url,
-            content.status,
+            content.status or "published",
             content.source,
             revision=1,
             create_time=now,
             update_time=now,
+            imported=etag(*astuple(content)) if content.source else "",
         )
-        return _Prepared(article, _pieces(article))
+        return _Prepared(article, _pieces(article), says_status=bool(content.status))
 
     async def _save(
-        self, connection: AsyncConnection, tenant_id: UUID, totals: Totals, prepared: Sequence["_Prepared"]
+        self,
+        connection: AsyncConnection,
+        tenant_id: UUID,
+        totals: Totals,
+        changes: Sequence[tuple[Article | None, "_Prepared"]],
     ) -> None:
-        """Keep articles within the limits, and make advice that may cite them out of date."""
-        for one in prepared:
-            await knowledge_store.save(connection, tenant_id, one.article, one.pieces)
-        used = {piece.config for one in prepared for piece in one.pieces}
-        after = await knowledge_store.count_anew(connection, tenant_id, totals.configs | used)
+        """Keep articles, each given with what it was before, within the limits; advice that may cite one is renewed."""
+        for _, after in changes:
+            await knowledge_store.save(connection, tenant_id, after.article, after.pieces)
+        amount = await knowledge_store.count_anew(connection, tenant_id)
         # What was over a limit before may still be changed as long as it does not grow.
-        if after.article_count > max(MAX_ARTICLES, totals.article_count):
+        if amount.article_count > max(MAX_ARTICLES, totals.article_count):
             raise KnowledgeFullError("articles", MAX_ARTICLES)
-        if after.passage_count > max(MAX_PASSAGES, totals.passage_count):
+        if amount.passage_count > max(MAX_PASSAGES, totals.passage_count):
             raise KnowledgeFullError("passages", MAX_PASSAGES)
-        await advice_store.outdate(connection, tenant_id)
+        if any(_cited(before) != _cited(after.article) for before, after in changes):
+            await advice_store.outdate(connection, tenant_id)
 
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """An article that is ready to be stored."""
+    """An article that is ready to be stored, and whether its page says which status it has."""
 
     article: Article
     pieces: tuple[NewPassage, ...]
+    says_status: bool = True
 
 
 def etag_of(article: Article) -> str:
@@ -300,7 +319,8 @@ def etag_of(article: Article) -> str:
 
 
 def _passage(found: Found) -> Passage:
-    return Passage(str(found.article_id), found.title, found.url, found.text, round(found.score, 6), found.kind)
+    score = round(found.score, 6)
+    return Passage(str(found.article_id), found.title, found.url, found.text, score, found.kind, found.language)
 
 
 async def _find(connection: AsyncConnection, tenant_id: UUID, article_id: UUID) -> Article:
@@ -308,6 +328,30 @@ async def _find(connection: AsyncConnection, tenant_id: UUID, article_id: UUID) 
     if found is None:
         raise ArticleNotFoundError(str(article_id))
     return found
+
+
+def _edited(current: Article, edit: Edit) -> Article:
+    """Return an article as it is after an edit; a text that is the article's own is none, whatever its form."""
+    body, form = edit.body, edit.form
+    if body is None or body.replace("\r\n", "\n").strip() == current.body:
+        body, form = current.body, "text"
+    written = article_text.read(body, form, edit.title or current.title)
+    return replace(
+        current,
+        title=written.title,
+        body=written.text,
+        kind=edit.kind or current.kind,
+        language=edit.language or current.language,
+        url=current.url if edit.url is None else edit.url,
+        status=edit.status or current.status,
+    )
+
+
+def _cited(article: Article | None) -> tuple[str, ...] | None:
+    """Return what advice may rest on of an article; None where it may not rest on it."""
+    if article is None or article.status != "published":
+        return None
+    return article.kind, article.title, article.body, article.language, article.url
 
 
 def _pieces(article: Article) -> tuple[NewPassage, ...]:
@@ -322,24 +366,25 @@ def _pieces(article: Article) -> tuple[NewPassage, ...]:
     )
 
 
-def _after(known: Article, given: Article) -> Article:
+def _after(known: Article, given: _Prepared) -> _Prepared:
     """Return a known article as the import has it now."""
-    return replace(
-        given,
+    status = given.article.status if given.says_status else known.status
+    article = replace(
+        given.article,
         article_id=known.article_id,
+        status=status,
         revision=known.revision + 1,
         create_time=known.create_time,
     )
+    return replace(given, article=article, pieces=given.pieces if status == "published" else ())
 
 
 def _same(known: Article, given: Article) -> bool:
-    return known == replace(
-        given,
-        article_id=known.article_id,
-        revision=known.revision,
-        create_time=known.create_time,
-        update_time=known.update_time,
-    )
+    """Tell whether the page is the one that the last import brought, or one without an import is as it says."""
+    if known.imported:
+        return known.imported == given.imported
+    given = replace(given, imported="", article_id=known.article_id, revision=known.revision)
+    return known == replace(given, create_time=known.create_time, update_time=known.update_time)
 
 
 def _vectors(texts: Sequence[str]) -> list[str | None]:

@@ -41,6 +41,7 @@ RETURNS_DE = Passage(
     "Sie können unbenutzte Ware innerhalb von 30 Tagen nach der Lieferung zurücksenden. Das Etikett ist im Konto.",
     0.5,
     "policy",
+    "de",
 )
 CARE = Passage("care", "Care of lanterns", "", "The lantern can be washed by hand in warm water.", 0.4, "article")
 OFFER = Passage(

@@ -253,6 +253,56 @@ def test_an_offer_is_named_only_where_a_policy_makes_it_and_it_is_wished_for() -
     assert "SPRING10" not in as_article.text
 
 
+NO_OFFERS = [
+    "We never give any discount of 10 % on goods that are reduced.",
+    "Opened lanterns are taken back with a restocking fee of 15 %.",
+    "The shade of the lantern is made of 100 % organic cotton.",
+    "Enter your postal code to see when the lantern can be delivered.",
+]
+
+
+@pytest.mark.parametrize("sentence", NO_OFFERS, ids=["denial", "fee", "material", "postal code"])
+def test_a_fee_a_material_a_denial_and_a_postal_code_are_no_offer(sentence: str) -> None:
+    """They answer questions as any other sentence does."""
+    policy = replace(OFFER, text=sentence)
+    wished = drafts.write(asked("My mug is late", passages=(policy,)), Wish(include_offer=True))
+    assert (sentence in wished.text, wished.labels) == (False, (drafts.NO_OFFER,))
+    one = asked(
+        "Tell me of goods, reduced, opened, taken, shade, organic, enter, delivered lantern", passages=(policy,)
+    )
+    assert [quote.sentence for quote in quoting.quotes(one, "en", most=2)] == [sentence]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "language"),
+    [
+        ("The code SPRING10 takes 10 % off the first order that is placed in April.", "en"),
+        ("Use the code WELCOME-BACK for your next order.", "en"),
+        ("New customers get a voucher worth 5 EUR with the newsletter.", "en"),
+        ("Get $5 off your next order in April.", "en"),
+        ("Im April gibt es 10 % Rabatt auf alle Lampen.", "de"),
+        ("En avril, une remise de 10 % est faite sur les lampes.", "fr"),
+    ],
+)
+def test_an_offer_is_told_by_its_word_and_its_value(sentence: str, language: str) -> None:
+    """In each language, and never quoted as an answer to something else."""
+    policy = replace(OFFER, text=sentence, language=language)
+    one = asked("placed april order newsletter lampen lampes", passages=(policy,))
+    found = quoting.offer(one, language)
+    assert found is not None
+    assert found.sentence == sentence
+    assert quoting.quotes(one, language, most=2) == ()
+
+
+def test_the_language_of_a_passage_is_its_articles() -> None:
+    """Few words tell none; a draft in English quotes no German one, however short."""
+    text = "Lampenschirme bürsten oder saugen, keinesfalls waschen."
+    care = replace(CARE, text=text, language="de")
+    one = asked("Lampenschirme bürsten saugen waschen", passages=(care,))
+    assert quoting.quotes(one, "en", most=2) == ()
+    assert [quote.sentence for quote in quoting.quotes(one, "de", most=2)] == [text]
+
+
 def test_a_template_answers_another_subject() -> None:
     """A name that there is none of leaves the customer's own, and the labels say so."""
     one = asked("My white lantern arrived broken")
