@@ -151,7 +151,7 @@ def _content(given: knowledge_service_pb2.ArticleContent) -> Content:
         given.title,
         given.language,
         given.url,
-        given.status or "published",
+        given.status,
         given.source,
     )
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import RowMapping, and_, delete, func, select, text, update
+from sqlalchemy import RowMapping, and_, delete, func, literal, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,7 +21,13 @@ Kind = Literal["article", "policy"]
 
 @dataclass(frozen=True, slots=True)
 class Article:
-    """An article as it is kept; `revision` rises with every change."""
+    """An article as it is kept.
+
+    Attributes:
+        body: its text; empty where it was not asked for.
+        revision: rises with every change.
+        imported: a digest of the page that an import last brought; empty where none did.
+    """
 
     article_id: UUID
     kind: Kind
@@ -34,6 +40,7 @@ class Article:
     revision: int
     create_time: datetime
     update_time: datetime
+    imported: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,6 @@ class Totals:
 
     article_count: int
     passage_count: int
-    configs: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,22 +163,23 @@ async def hold(connection: AsyncConnection, tenant_id: UUID) -> Totals:
     await connection.execute(given.on_conflict_do_nothing())
     chosen = select(knowledge).where(knowledge.c.tenant_id == tenant_id).with_for_update()
     row = (await connection.execute(chosen)).one()
-    return Totals(row.article_count, row.passage_count, frozenset(row.configs))
+    return Totals(row.article_count, row.passage_count)
 
 
-async def count_anew(connection: AsyncConnection, tenant_id: UUID, configs: frozenset[str]) -> Totals:
-    """Count articles and passages again, and keep that; the caller holds the row."""
+async def count_anew(connection: AsyncConnection, tenant_id: UUID) -> Totals:
+    """Count articles and passages again, and keep that and how words are compared; the caller holds the row."""
+    configs = select(func.array_agg(passages.c.config.distinct())).where(passages.c.tenant_id == tenant_id)
     changed = (
         update(knowledge)
         .where(knowledge.c.tenant_id == tenant_id)
         .values(
             article_count=select(func.count()).where(articles.c.tenant_id == tenant_id).scalar_subquery(),
             passage_count=select(func.count()).where(passages.c.tenant_id == tenant_id).scalar_subquery(),
-            configs=sorted(configs),
+            configs=func.coalesce(configs.scalar_subquery(), []),
         )
     )
     row = (await connection.execute(changed.returning(knowledge))).one()
-    return Totals(row.article_count, row.passage_count, frozenset(row.configs))
+    return Totals(row.article_count, row.passage_count)
 
 
 async def get(connection: AsyncConnection, tenant_id: UUID, article_id: UUID) -> Article | None:
@@ -198,8 +205,12 @@ async def listed(
     before: UUID | None = None,
     limit: int,
     offset: int = 0,
+    body_bytes: int = 0,
 ) -> list[Article]:
-    """Return articles, newest first; their ids rise with the time."""
+    """Return articles, newest first; their ids rise with the time.
+
+    Bodies come along only with `body_bytes`: articles then end behind the one with which they amount to as much.
+    """
     wanted = articles.c.tenant_id == tenant_id
     if kind:
         wanted = and_(wanted, articles.c.kind == kind)
@@ -207,7 +218,19 @@ async def listed(
         wanted = and_(wanted, articles.c.status == status)
     if before is not None:
         wanted = and_(wanted, articles.c.article_id < before)
-    chosen = select(articles).where(wanted).order_by(articles.c.article_id.desc()).limit(limit).offset(offset)
+    length = func.octet_length(articles.c.body) if body_bytes else literal(0)
+    rows = select(articles.c.article_id, length.label("length")).where(wanted)
+    page = rows.order_by(articles.c.article_id.desc()).limit(limit).offset(offset).subquery()
+    newest_first = page.c.article_id.desc()
+    passed = func.sum(page.c.length).over(order_by=newest_first) - page.c.length
+    sums = select(page.c.article_id, passed.label("passed")).subquery()
+    columns = [column for column in articles.c if column.name != "body"]
+    chosen = (
+        select(*columns, articles.c.body if body_bytes else literal("").label("body"))
+        .join(sums, and_(articles.c.tenant_id == tenant_id, articles.c.article_id == sums.c.article_id))
+        .where(sums.c.passed <= max(body_bytes - 1, 0))
+        .order_by(articles.c.article_id.desc())
+    )
     return [_article(row) for row in (await connection.execute(chosen)).mappings()]
 
 

@@ -22,6 +22,7 @@ articles = Table(
     *(Column(name, Text, nullable=False) for name in ("kind", "title", "body", "language", "url", "status", "source")),
     Column("revision", Integer, nullable=False),
     *(Column(name, DateTime(timezone=True), nullable=False) for name in ("create_time", "update_time")),
+    Column("imported", Text, nullable=False),
 )
 
 passages = Table(

@@ -113,6 +113,7 @@ class Librarian:
     desk: Desk
     channel: grpc.aio.Channel
     issuer: Issuer
+    database: Database
     scopes: Sequence[str] = SCOPES
     tenant_id: UUID = field(default_factory=uuid7)
 
@@ -170,7 +171,7 @@ async def library(url: str, issuer: Issuer) -> AsyncIterator[Librarian]:
         served = knowledge_servicer.registrations(database, to_tickets, PageTokens(bytes(32)), clock)
         server = await start_server(served, trust=issuer.trust, audit=kept_trail()[0])
         async with open_channel(server.address) as channel:
-            yield Librarian(Knowledge(database, clock), desk, channel, issuer)
+            yield Librarian(Knowledge(database, clock), desk, channel, issuer, database)
         await server.stop()
     await tickets.stop()
     await database.close()

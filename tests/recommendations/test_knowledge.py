@@ -1,7 +1,10 @@
 """Articles and policies over the wire, on a real Postgres: kept, imported, found, and which are missing."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
+from uuid import UUID
 
 import grpc
 import pytest
@@ -9,6 +12,7 @@ from rapport.recommendations.v1 import knowledge_service_pb2
 
 from servicekit.ids import uuid7
 from services.recommendations import knowledge
+from services.recommendations.knowledge import Edit
 from tests.recommendations.conftest import reason
 from tests.recommendations.knowing import Librarian, library
 from tests.support.servers import ServiceDatabase
@@ -17,6 +21,8 @@ from tests.support.tokens import Issuer
 RETURNS = (
     "You can send anything back within 30 days. The parcel back is free.\n\n## Refunds\n\nWe refund within 5 days."
 )
+CONFIGS = "SELECT configs FROM recommendations.knowledge"
+EPOCHS = "SELECT epoch FROM recommendations.advice_epochs"
 SHIPPING = "Parcels leave our house the same day. Delivery takes three working days within the country."
 
 
@@ -25,6 +31,12 @@ async def shop(recommendations_database: ServiceDatabase, issuer: Issuer) -> Asy
     """Somebody of a new tenant."""
     async with library(recommendations_database.app_url, issuer) as librarian:
         yield librarian
+
+
+async def rows(shop: Librarian, query: str) -> list[tuple[Any, ...]]:
+    """Return what the shop's tables hold."""
+    async with shop.database.driver_tenant(shop.tenant_id) as driver:
+        return [tuple(row) for row in await driver.fetch(query)]
 
 
 async def refused(call: object) -> str:
@@ -93,6 +105,76 @@ async def test_an_import_may_be_repeated(shop: Librarian) -> None:
     assert await refused(shop.call("CreateArticle", article=taken)) == "ARTICLE_EXISTS"
 
 
+async def test_an_import_leaves_what_was_unpublished_or_edited_until_its_page_changes(shop: Librarian) -> None:
+    """The same pages again publish nothing and undo no edit; a page that changed wins, and keeps the status."""
+    page = {"returns.md": f"# Returns\n\n{RETURNS}"}
+    await shop.bring(**page)
+    (made,) = (await shop.call("ListArticles")).articles
+    await shop.call("UpdateArticle", article=made.id, body="Forty days.", status="draft")
+    assert (await shop.bring(**page)).unchanged_count == 1
+    kept = await shop.call("GetArticle", article=made.id)
+    assert (kept.body, kept.status) == ("Forty days.", "draft")
+    page["returns.md"] = "# Returns\n\nFifty days."
+    assert (await shop.bring(**page)).changed_count == 1
+    changed = await shop.call("GetArticle", article=made.id)
+    assert (changed.body, changed.status, changed.id) == ("Fifty days.", "draft", made.id)
+    assert not (await shop.call("SearchArticles", query="fifty days")).passages
+    content = knowledge_service_pb2.ArticleContent(
+        source="returns.md", title="Returns", body="Fifty days.", status="published"
+    )
+    await shop.call("ImportArticles", articles=[content])
+    assert (await shop.call("SearchArticles", query="fifty days")).passages
+
+
+async def test_a_source_may_have_as_many_bytes_as_the_contract_says(shop: Librarian) -> None:
+    """The longest one is kept, in letters of several bytes and random ones too."""
+    source = "".join(chr(0x4E00 + (place * 7919) % 20_000) for place in range(333))
+    assert (await shop.bring(**{source: "# T\n\nText"})).created_count == 1
+    assert (await shop.bring(**{source: "# T\n\nText"})).unchanged_count == 1
+
+
+async def test_edits_of_an_article_at_the_same_time_are_all_kept(shop: Librarian) -> None:
+    """None undoes another one, and none is refused that names no etag."""
+    made = await shop.write("Returns", RETURNS)
+    edits = [
+        Edit(title="Sending back"),
+        Edit(body="Forty days."),
+        Edit(url="https://shop.example/r"),
+        Edit(kind="policy"),
+    ]
+    await asyncio.gather(*(shop.knowledge.change(shop.tenant_id, UUID(made.id), edit) for edit in edits))
+    kept = await shop.call("GetArticle", article=made.id)
+    assert (kept.title, kept.body, kept.url, kept.kind) == (
+        "Sending back",
+        "Forty days.",
+        "https://shop.example/r",
+        "policy",
+    )
+
+
+async def test_languages_that_no_article_has_any_more_are_not_compared(shop: Librarian) -> None:
+    """Deleting the only German article ends comparing words as in German."""
+    german = await shop.write("Versand", "Wir verschicken alle Lampen am selben Tag.", language="de")
+    await shop.write("Shipping", SHIPPING, language="en")
+    assert await rows(shop, CONFIGS) == [(["english", "german"],)]
+    await shop.call("DeleteArticle", article=german.id)
+    assert await rows(shop, CONFIGS) == [(["english"],)]
+
+
+async def test_only_a_change_of_what_is_cited_makes_advice_out_of_date(shop: Librarian) -> None:
+    """Drafts are written, edited and deleted without a word to the advice; publishing and unpublishing count."""
+    draft = await shop.write("Secret", RETURNS, status="draft")
+    await shop.call("UpdateArticle", article=draft.id, body="Forty days.")
+    assert await rows(shop, EPOCHS) == []
+    await shop.call("UpdateArticle", article=draft.id, status="published")
+    assert await rows(shop, EPOCHS) == [(1,)]
+    await shop.call("UpdateArticle", article=draft.id, status="draft", title="Open")
+    assert await rows(shop, EPOCHS) == [(2,)]
+    await shop.call("DeleteArticle", article=draft.id)
+    await shop.bring(**{"empty.md": "<!-- nothing -->"})
+    assert await rows(shop, EPOCHS) == [(2,)]
+
+
 async def test_html_is_kept_as_what_a_reader_sees_of_it(shop: Librarian) -> None:
     """Scripts, styles and tags are gone, also those that were written as entities."""
     page = (
@@ -116,6 +198,7 @@ async def test_html_is_kept_as_what_a_reader_sees_of_it(shop: Librarian) -> None
         ({"body": "x", "kind": "advice"}, "REQUEST_INVALID"),
         ({"body": "x", "language": "english"}, "REQUEST_INVALID"),
         ({"body": "x", "title": ""}, "ARTICLE_INVALID"),
+        ({"body": "x", "source": "\u4e2d" * 334}, "REQUEST_INVALID"),
     ],
 )
 async def test_what_is_no_article_is_refused(shop: Librarian, fields: dict[str, str], expected: str) -> None:
@@ -335,3 +418,15 @@ async def test_the_frontends_page_reads_changes_and_deletes_articles(shop: Libra
     assert (changed["content"], changed["status"]) == ("Forty days.", "draft")
     assert (await shop.ask("DeleteBaseArticle", article=made.id))["data"] == {"id": made.id, "deleted": True}
     assert await refused(shop.ask("GetBaseArticle", article=made.id)) == "ARTICLE_NOT_FOUND"
+
+
+async def test_an_article_that_is_sent_back_as_it_was_read_is_unchanged(shop: Librarian) -> None:
+    """The page sends the whole text with a change of the title; what Markdown would eat of it stays."""
+    body = "Write * and _ as they are, snake_case_names too.\n\nPress [Enter] \\* twice."
+    made = await shop.write("Marks", body)
+    read = (await shop.ask("GetBaseArticle", article=made.id))["data"]
+    assert read["content"] == made.body
+    kept = (await shop.ask("UpdateBaseArticle", article=made.id, title="Signs", content=read["content"]))["data"]
+    assert (kept["title"], kept["content"]) == ("Signs", made.body)
+    same = (await shop.ask("UpdateBaseArticle", article=made.id, content=read["content"].replace("\n", "\r\n")))["data"]
+    assert (same["content"], same["updated_at"]) == (made.body, kept["updated_at"])

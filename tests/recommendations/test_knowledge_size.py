@@ -55,3 +55,23 @@ async def test_many_topics_are_compared_with_many_passages_within_seconds(shop: 
     assert len(nearest) == 300
     assert all(0.2 < near <= 1.001 for near in nearest)
     assert await shop.knowledge.nearest(shop.tenant_id, np.zeros((2, 256), np.float32)) == [0.0, 0.0]
+
+
+async def test_a_page_of_long_articles_ends_where_an_answer_would_grow_too_long(shop: Librarian) -> None:
+    """Whoever goes on behind what came sees each article once; the list without texts shows all of them at once."""
+    titles = [f"T{number:02}" for number in range(14)]
+    for title in titles:
+        await shop.write(title, 'a "quoted" line\n\n' * 10_000, status="draft")
+    listed = (await shop.call("ListArticles", page_size=50)).articles
+    assert [one.title for one in listed] == titles[::-1]
+    assert not any(one.body for one in listed)
+    seen: list[str] = []
+    pages = 0
+    while len(seen) < len(titles):
+        page = (await shop.ask("ListBaseArticles", limit=50, offset=len(seen)))["data"]
+        assert page["total"] == len(titles)
+        assert all(len(one["content"]) > 150_000 for one in page["articles"])
+        seen += [one["title"] for one in page["articles"]]
+        pages += 1
+    assert seen == titles[::-1]
+    assert pages == 3

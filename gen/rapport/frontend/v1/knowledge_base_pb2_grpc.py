@@ -110,7 +110,8 @@ class KnowledgeBaseServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListBaseArticles(self, request, context):
-        """Returns articles, newest first. The body is rapport.frontend.v1.BaseArticles.
+        """Returns articles, newest first. Where their texts are long it returns fewer than `limit`: the next ones begin at
+        `offset` plus as many as came. The body is rapport.frontend.v1.BaseArticles.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

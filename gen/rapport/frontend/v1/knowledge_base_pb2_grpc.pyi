@@ -38,7 +38,9 @@ class KnowledgeBaseStub:
     Errors: CONVERSATION_UNAVAILABLE.
     """
     ListBaseArticles: _aio.UnaryUnaryMultiCallable[_knowledge_base_pb2.ListBaseArticlesRequest, _httpbody_pb2.HttpBody]
-    """Returns articles, newest first. The body is rapport.frontend.v1.BaseArticles."""
+    """Returns articles, newest first. Where their texts are long it returns fewer than `limit`: the next ones begin at
+    `offset` plus as many as came. The body is rapport.frontend.v1.BaseArticles.
+    """
     GetBaseArticle: _aio.UnaryUnaryMultiCallable[_knowledge_base_pb2.GetBaseArticleRequest, _httpbody_pb2.HttpBody]
     """Returns an article. The body is rapport.frontend.v1.BaseArticle.
 
@@ -102,7 +104,9 @@ class KnowledgeBaseServicer(metaclass=_abc_1.ABCMeta):
         request: _knowledge_base_pb2.ListBaseArticlesRequest,
         context: _aio.ServicerContext[_knowledge_base_pb2.ListBaseArticlesRequest, _abc.Awaitable[_httpbody_pb2.HttpBody]],
     ) -> _abc.Awaitable[_httpbody_pb2.HttpBody]:
-        """Returns articles, newest first. The body is rapport.frontend.v1.BaseArticles."""
+        """Returns articles, newest first. Where their texts are long it returns fewer than `limit`: the next ones begin at
+        `offset` plus as many as came. The body is rapport.frontend.v1.BaseArticles.
+        """
 
     @_abc_1.abstractmethod
     def GetBaseArticle(

@@ -74,9 +74,11 @@ class ArticleContent(message.Message):
     url: builtins.str
     """Where customers can read it: an address of http or https; may be empty."""
     status: builtins.str
-    """Whether it is used: published or draft; empty means published."""
+    """Whether it is used: published or draft; empty means published, or what it is already where it is imported again."""
     source: builtins.str
-    """What it is called where it comes from, for example "shipping/returns.md"; empty when it comes from nowhere."""
+    """What it is called where it comes from, for example "shipping/returns.md"; empty when it comes from nowhere. It has
+    at most 1,000 bytes.
+    """
     def __init__(
         self,
         *,

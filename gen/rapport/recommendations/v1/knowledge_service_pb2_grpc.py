@@ -130,9 +130,9 @@ class KnowledgeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ImportArticles(self, request, context):
-        """Brings in some pages, each known by its source: one that is new becomes an article, one that changed changes it, one
-        that is the same changes nothing. A page that cannot be taken is told and keeps no other one away, and may be sent
-        again.
+        """Brings in some pages, each known by its source: one that is new becomes an article, one that differs from what the
+        last import brought changes it, one that is the same changes nothing, also where the article was edited since. A
+        page that cannot be taken is told and keeps no other one away, and may be sent again.
 
         Errors: KNOWLEDGE_FULL.
         """

@@ -45,9 +45,9 @@ class KnowledgeServiceStub:
     Errors: ARTICLE_NOT_FOUND, ETAG_MISMATCH.
     """
     ImportArticles: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.ImportArticlesRequest, _knowledge_service_pb2.ImportArticlesResponse]
-    """Brings in some pages, each known by its source: one that is new becomes an article, one that changed changes it, one
-    that is the same changes nothing. A page that cannot be taken is told and keeps no other one away, and may be sent
-    again.
+    """Brings in some pages, each known by its source: one that is new becomes an article, one that differs from what the
+    last import brought changes it, one that is the same changes nothing, also where the article was edited since. A
+    page that cannot be taken is told and keeps no other one away, and may be sent again.
 
     Errors: KNOWLEDGE_FULL.
     """
@@ -128,9 +128,9 @@ class KnowledgeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _knowledge_service_pb2.ImportArticlesRequest,
         context: _aio.ServicerContext[_knowledge_service_pb2.ImportArticlesRequest, _abc.Awaitable[_knowledge_service_pb2.ImportArticlesResponse]],
     ) -> _abc.Awaitable[_knowledge_service_pb2.ImportArticlesResponse]:
-        """Brings in some pages, each known by its source: one that is new becomes an article, one that changed changes it, one
-        that is the same changes nothing. A page that cannot be taken is told and keeps no other one away, and may be sent
-        again.
+        """Brings in some pages, each known by its source: one that is new becomes an article, one that differs from what the
+        last import brought changes it, one that is the same changes nothing, also where the article was edited since. A
+        page that cannot be taken is told and keeps no other one away, and may be sent again.
 
         Errors: KNOWLEDGE_FULL.
         """
