@@ -112,9 +112,10 @@ class Advising:
             ConversationUnavailableError: the conversation is not known at the moment.
             ConversationMovedOnError: the conversation moves on faster than it is answered.
         """
+        wish = await self._with_actions(tenant_id, ticket, wish, include_actions)
         for _ in range(_MOST_ATTEMPTS):
             asked = await self._ask(tenant_id, ticket)
-            made = await self._write(tenant_id, asked, wish, include_actions)
+            made = await self._write(tenant_id, asked, wish)
             if await self._moved_on(asked):
                 continue
             if await self._answers.replace(tenant_id, made):
@@ -131,11 +132,12 @@ class Advising:
             ConversationUnavailableError: the conversation is not known at the moment.
             ConversationMovedOnError: the conversation moves on faster than it is answered.
         """
+        wish = await self._with_actions(tenant_id, ticket, wish, include_actions)
         for attempt in range(_MOST_ATTEMPTS):
             if attempt:
                 yield None
             asked = await self._ask(tenant_id, ticket)
-            situation, task = await self._task(tenant_id, asked, wish, include_actions)
+            situation, task = await self._task(tenant_id, asked, wish)
             draft = task.fallback
             async with aclosing(self._tell(tenant_id, task)) as tellings:
                 async for told in tellings:
@@ -143,7 +145,7 @@ class Advising:
                         draft = told
                     else:
                         yield told
-            made = self._written(asked, situation, draft, wish, include_actions)
+            made = self._written(asked, situation, draft, wish)
             if not await self._moved_on(asked) and await self._answers.replace(tenant_id, made):
                 yield draft_json(made)
                 return
@@ -256,18 +258,33 @@ class Advising:
         if lease.kind == RECOMMENDATION:
             made = await self._recommend(lease.tenant_id, asked)
         else:
-            wish, places = _wished(current, asked)
-            made = await self._write(lease.tenant_id, asked, wish, places)
+            made = await self._write(lease.tenant_id, asked, _wished(current, asked))
         if await self._moved_on(asked):
             return False
         if current is not None and _same(current, made):
             return await self._answers.confirm(lease, replace(made, id=current.id))
         return await self._answers.keep(lease, made)
 
-    async def _write(self, tenant_id: UUID, asked: _Asked, wish: Wish, places: Sequence[int]) -> StoredAdvice:
-        situation, task = await self._task(tenant_id, asked, wish, places)
+    async def _with_actions(self, tenant_id: UUID, ticket: str, wish: Wish, places: Sequence[int]) -> Wish:
+        """Return a wish for the actions at places of the recommendation that is current now, which the caller has seen.
+
+        They are kept by their codes: at the same places another recommendation has other actions. A place without an
+        action wishes for one that is not there, and the draft says so.
+        """
+        if not places:
+            return wish
+        asked = await self._ask(tenant_id, ticket)
+        seen = asked.standing.advice.get(RECOMMENDATION)
+        if seen is None:
+            _, seen = await self._current(tenant_id, ticket, RECOMMENDATION)
+        offered = [action["code"] for action in seen.content["actions"]]
+        codes = (offered[place] if 0 <= place < len(offered) else "" for place in places)
+        return replace(wish, actions=tuple(dict.fromkeys(codes)))
+
+    async def _write(self, tenant_id: UUID, asked: _Asked, wish: Wish) -> StoredAdvice:
+        situation, task = await self._task(tenant_id, asked, wish)
         draft = task.fallback if self._writing is None else await self._writing.write(tenant_id, task)
-        return self._written(asked, situation, draft, wish, places)
+        return self._written(asked, situation, draft, wish)
 
     async def _tell(self, tenant_id: UUID, task: Task) -> AsyncGenerator[Told, None]:
         """Yield a draft's text by pieces, None where all is taken back, and last the draft."""
@@ -280,17 +297,17 @@ class Advising:
             yield piece
         yield task.fallback
 
-    async def _task(self, tenant_id: UUID, asked: _Asked, wish: Wish, places: Sequence[int]) -> tuple[Situation, Task]:
+    async def _task(self, tenant_id: UUID, asked: _Asked, wish: Wish) -> tuple[Situation, Task]:
         """Return what is to be written, with the rules' own draft in it."""
-        situation = await self._situations.of(tenant_id, asked.ticket_id, asked.conversation, offers=wish.include_offer)
+        situation = await self._situations.of(
+            tenant_id, asked.ticket_id, asked.conversation, language=wish.language, offers=wish.include_offer
+        )
         offered = actions.decide(situation.case, situation.policy, situation.given).actions
-        draft = drafts.write(situation.case, wish, drafts.steps_for(situation.case, offered, places, wish))
+        draft = drafts.write(situation.case, wish, drafts.steps_for(situation.case, offered, wish))
         known = {fact.id: fact for fact in (*grounds.facts_of(situation.case), *draft.facts)}
         return situation, Task(situation.case, tuple(known.values()), asked.conversation, draft)
 
-    def _written(
-        self, asked: _Asked, situation: Situation, draft: Draft, wish: Wish, places: Sequence[int]
-    ) -> StoredAdvice:
+    def _written(self, asked: _Asked, situation: Situation, draft: Draft, wish: Wish) -> StoredAdvice:
         content = {
             "draft": draft.text,
             "personalization": list(draft.personalization),
@@ -298,7 +315,7 @@ class Advising:
             "source": draft.source,
             "labels": list(draft.labels),
             "facts": [fact.to_json() for fact in draft.facts],
-            "wish": {**asdict(wish), "actions": list(places)},
+            "wish": {**asdict(wish), "actions": list(wish.actions)},
         }
         wait = again_after(draft)
         check = self._clock() + wait if wait else None
@@ -346,18 +363,19 @@ def wish_of(tone: str, length: str, language: str = "", template: str = "", *, i
     return Wish(_tone(tone), _length(length), language, include_offer, template)
 
 
-def _wished(current: StoredAdvice | None, asked: _Asked) -> tuple[Wish, Sequence[int]]:
+def _wished(current: StoredAdvice | None, asked: _Asked) -> Wish:
     """Return what was wished of a draft on this very conversation, or the default."""
     if current is None or current.conversation_version != asked.conversation.version:
-        return Wish(), ()
+        return Wish()
     wish = current.content.get("wish", {})
-    return wish_of(
+    same = wish_of(
         current.tone,
         current.length,
         wish.get("language", ""),
         wish.get("template", ""),
         include_offer=wish.get("include_offer", False),
-    ), wish.get("actions", ())
+    )
+    return replace(same, actions=tuple(wish.get("actions", ())))
 
 
 def _same(one: StoredAdvice, other: StoredAdvice) -> bool:

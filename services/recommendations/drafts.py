@@ -26,6 +26,7 @@ SOURCE = "rules"
 """Where these drafts come from, as every answer says it."""
 
 NO_OFFER = "no offer: no policy of the shop that fits makes one"
+NO_ACTION = "an action that was asked for is not among those recommended now; it is left out"
 NO_TEMPLATE = "no template of this name; the customer's own subject is answered"
 OTHER_LANGUAGE = "written in English: there are not all sentences for this in the language"
 
@@ -40,6 +41,7 @@ class Wish:
         language: ISO 639-1; empty means the customer's own.
         include_offer: whether to name an offer, if a policy of the shop has one.
         template: the intent whose answer is wanted; empty means what the customer wrote about.
+        actions: codes of recommended actions that the draft names as next steps.
     """
 
     tone: Tone = DEFAULT_TONE
@@ -47,6 +49,7 @@ class Wish:
     language: str = ""
     include_offer: bool = False
     template: str = ""
+    actions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,8 @@ def write(case: Case, wish: Wish, steps: Sequence[Step] = ()) -> Draft:
         case = replace(case, intents=(Intent(wish.template),))
     elif wish.template:
         labels.append(NO_TEMPLATE)
+    if not set(wish.actions) <= {step.code for step in steps}:
+        labels.append(NO_ACTION)
     language = LANGUAGES.get(wish.language or case.language)
     try:
         draft = _written(case, wish, steps, language) if language else None
@@ -86,14 +91,15 @@ def write(case: Case, wish: Wish, steps: Sequence[Step] = ()) -> Draft:
     return replace(draft, labels=(*labels, *draft.labels))
 
 
-def steps_for(case: Case, actions: Sequence[Step], places: Iterable[int], wish: Wish) -> list[Step]:
-    """Return which of the recommended actions a draft names: those at the places that were asked for.
+def steps_for(case: Case, actions: Sequence[Step], wish: Wish) -> list[Step]:
+    """Return which of the recommended actions a draft names: those that were asked for and still are recommended.
 
-    Without any, where something is wrong with the goods, it is the best remedy that the shop's policy allows (a refund
-    or a replacement); and with an offer wished for, the best offer.
+    Where none was asked for and something is wrong with the goods, it is the best remedy that the shop's policy allows
+    (a refund or a replacement); and with an offer wished for, the best offer.
     """
-    chosen = [actions[place] for place in dict.fromkeys(places) if 0 <= place < len(actions)]
-    if not chosen and case.critical:
+    by_code = {action.code: action for action in actions}
+    chosen = [by_code[code] for code in dict.fromkeys(wish.actions) if code in by_code]
+    if not wish.actions and case.critical:
         chosen = [action for action in actions if action.gives in {REFUND, REPLACEMENT}][:1]
     if wish.include_offer and not any(action.gives == OFFER for action in chosen):
         chosen += [action for action in actions if action.gives == OFFER][:1]

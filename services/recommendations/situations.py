@@ -54,16 +54,19 @@ class Situations:
             raise TicketNotFoundError("There is no such ticket.", metadata={"ticket": ticket}) from error
 
     async def of(
-        self, tenant_id: UUID, ticket_id: UUID, conversation: Conversation, *, offers: bool = False
+        self, tenant_id: UUID, ticket_id: UUID, conversation: Conversation, *, language: str = "", offers: bool = False
     ) -> Situation:
-        """Return everything that advice on a conversation rests on; with `offers` what policies say of offers too."""
+        """Return everything that advice on a conversation rests on.
+
+        Articles are looked for in `language`, or else in the customer's; with `offers` what policies say of offers too.
+        """
         found = await self._customers.find(tenant_id, [conversation.customer_id]) if conversation.customer_id else {}
         known = found.get(conversation.customer_id)
         named, newest = await self._orders(tenant_id, conversation, known) if known else (None, None)
-        text, language = case.question(conversation)
-        passages = await self._knowledge.passages(tenant_id, text, language)
+        text, own = case.question(conversation)
+        passages = await self._knowledge.passages(tenant_id, text, language or own)
         if offers:
-            passages += await self._knowledge.offers(tenant_id, language)
+            passages += await self._knowledge.offers(tenant_id, language or own)
         customer_id = known.judged.history.customer_id if known else conversation.customer_id
         async with self._database.tenant(tenant_id) as connection:
             policy = await action_store.policy(connection, tenant_id)

@@ -10,6 +10,7 @@ from rapport.frontend.v1 import assistant_pb2
 from rapport.recommendations.v1 import change_service_pb2, order_pb2, order_service_pb2
 
 from servicekit.ids import uuid7
+from services.recommendations import drafts
 from tests.recommendations.conftest import NOW, Caller, line, reason
 from tests.recommendations.shapes import check_action, check_draft, check_recommendation
 
@@ -175,7 +176,7 @@ async def test_an_action_outside_the_list_is_not_found(shop: Caller, index: int)
 
 
 async def test_actions_can_be_included_in_a_draft(shop: Caller) -> None:
-    """Places that exist become steps; others are passed over."""
+    """Places that exist become steps; others are passed over, and the draft says so."""
     await shop.buy(line("o-1", "c-1", NOW - timedelta(days=4)))
     ticket = shop.ticket("c-1", "An item is missing.")
     offered = (await shop.ask("GetRecommendation", ticket=ticket))["actions"]
@@ -186,7 +187,7 @@ async def test_actions_can_be_included_in_a_draft(shop: Caller) -> None:
     )
     assert "was packed" not in plain["draft"]
     assert fuller["draft"].count("was packed") == 1
-    assert fuller["labels"] == ["no offer: no policy of the shop that fits makes one"]
+    assert fuller["labels"] == [drafts.NO_ACTION, drafts.NO_OFFER]
 
 
 @pytest.mark.parametrize("method", ["GetDraft", "RegenerateDraft", "GetRecommendation", "CompleteAction"])

@@ -9,7 +9,9 @@ from rapport.recommendations.v1 import draft_service_pb2 as contract
 from rapport.recommendations.v1 import draft_service_pb2_grpc, recommendation_pb2
 
 from services.recommendations import draft_servicer
+from services.recommendations import drafts as rules
 from services.recommendations.knowledge import Content, Edit, Knowledge
+from tests.recommendations import test_action_policies as policies
 from tests.recommendations.conftest import Caller, reason
 from tests.support.events import parsed
 
@@ -81,6 +83,43 @@ async def test_an_offer_of_a_policy_is_named_where_it_is_wished_for(shop: Caller
     await knowledge.create(shop.tenant_id, Content(spring, kind="policy", title="Spring weeks"))
     made = await drafts.RegenerateDraft(request, metadata=shop.metadata)
     assert ("SPRING10" in made.draft, "BLOG50" in made.draft, list(made.labels)) == (True, False, [])
+
+
+async def test_an_action_that_is_wished_for_is_never_another_one(shop: Caller, drafts: Any) -> None:
+    """When the policy takes it away, the draft promises nothing in its place and says that it is left out."""
+    ticket = await policies.broken_lantern(shop)
+    place = policies.codes(await policies.recommended(shop, ticket)).index("send_replacement")
+    wish = contract.DraftWish(include_actions=[place])
+    request = contract.RegenerateDraftRequest(ticket=ticket, wish=wish)
+    made = await drafts.RegenerateDraft(request, metadata=shop.metadata)
+    assert ("replacement shipment" in made.draft, list(made.labels)) == (True, [])
+    await policies.ask(shop, "SetActionPolicy", document=policies.NO_REPLACEMENT, reason="The stock is gone")
+    renewed = await drafts.GetDraft(contract.GetDraftRequest(ticket=ticket), metadata=shop.metadata)
+    assert list(renewed.labels) == [rules.NO_ACTION]
+    assert not any(word in renewed.draft for word in ("replacement", "refund"))
+    # Nobody has read the new recommendation: the place still means what stood there when it was read.
+    assert (await drafts.RegenerateDraft(request, metadata=shop.metadata)).draft == renewed.draft
+    after = policies.codes(await policies.recommended(shop, ticket))
+    wish = contract.DraftWish(include_actions=[after.index("refund")])
+    request = contract.RegenerateDraftRequest(ticket=ticket, wish=wish)
+    chosen = await drafts.RegenerateDraft(request, metadata=shop.metadata)
+    assert ("refund" in chosen.draft, list(chosen.labels)) == (True, [])
+
+
+async def test_articles_are_looked_for_in_the_language_that_is_wished_for(shop: Caller, drafts: Any) -> None:
+    """A draft in German quotes the German article, also to a customer who writes in English."""
+    knowledge = Knowledge(shop.running.database)
+    english = "The shades of a lantern are brushed, never washed."
+    for number in range(6):
+        await knowledge.create(shop.tenant_id, Content(english, title=f"Lantern shades {number}"))
+    german = "Die Shades der Lantern bitte nur bürsten und nicht waschen."
+    await knowledge.create(shop.tenant_id, Content(german, title="Lantern Shades"))
+    ticket = shop.ticket("c-1", "How do I clean the shades of my lantern?", subject="Lantern shades")
+    for language, told, untold in (("en", english, german), ("de", german, english)):
+        wish = contract.DraftWish(language=language)
+        request = contract.RegenerateDraftRequest(ticket=ticket, wish=wish)
+        made = await drafts.RegenerateDraft(request, metadata=shop.metadata)
+        assert (told in made.draft, untold in made.draft) == (True, False)
 
 
 async def test_a_stream_tells_the_text_and_ends_with_the_draft(shop: Caller, drafts: Any) -> None:

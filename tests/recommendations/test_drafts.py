@@ -182,10 +182,23 @@ def test_a_remedy_is_promised_only_where_an_action_gives_it() -> None:
     one = asked("My white lantern arrived broken")
     assert "replacement" not in drafts.write(one, Wish()).text
     offered = actions.decide(one).actions
-    chosen = drafts.steps_for(one, offered, (), Wish())
+    chosen = drafts.steps_for(one, offered, Wish())
     assert [step.gives for step in chosen] == ["replacement"]
     assert "I will arrange a replacement shipment for White Lantern." in drafts.write(one, Wish(), chosen).text
-    assert drafts.steps_for(asked("Where is my refund?"), offered, (), Wish()) == []
+    assert drafts.steps_for(asked("Where is my refund?"), offered, Wish()) == []
+
+
+def test_actions_are_picked_by_their_codes() -> None:
+    """In the order in which they were asked for; what is not recommended now is left out, and the draft says so."""
+    one = asked("My white lantern arrived broken")
+    offered = [Given("refund", "I will arrange the refund.", "refund"), Given("find_parcel", "I will find it.")]
+    wish = Wish(actions=("find_parcel", "send_replacement", "refund", "find_parcel"))
+    chosen = drafts.steps_for(one, offered, wish)
+    assert [step.code for step in chosen] == ["find_parcel", "refund"]
+    assert drafts.write(one, wish, chosen).labels == (drafts.NO_ACTION,)
+    gone = Wish(actions=("send_replacement",))
+    assert drafts.steps_for(one, offered, gone) == []
+    assert "arrange" not in drafts.write(one, gone).text
 
 
 def test_what_is_known_of_the_money_is_said() -> None:
