@@ -202,7 +202,8 @@ class People:
             await self._settle(connection, tenant_id, [], gone)
             await advice_store.erase_advice(connection, tenant_id, tickets)
             await action_store.erase_grants(connection, tenant_id, ids, tickets)
-            await product_model_store.forget_customer(connection, tenant_id)
+            if orders:
+                await product_model_store.forget_customer(connection, tenant_id)
             await outbox.append_all(connection, tenant_id, [(store.KIND_CUSTOMER, one) for one in ids])
         await self._customers.announce(tenant_id)
         return Forgotten(known.known, known.email, orders, ids)

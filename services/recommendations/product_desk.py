@@ -130,8 +130,9 @@ class ProductDesk:
             ProductNotFoundError: the shop has no such product.
         """
         async with self._database.driver_tenant(tenant_id) as connection:
-            state = await product_store.state(connection, tenant_id)
             own = await product_store.find(connection, tenant_id, [product_id])
+            # Read after the product, so that the shop is not seen as of before it came.
+            state = await product_store.state(connection, tenant_id)
         if product_id not in own:
             raise _no_product(product_id)
         stocked = await self._shelf.get(tenant_id, state)

@@ -17,17 +17,13 @@ from services.recommendations.products.model import NOTHING, ProductModel, unpac
 
 @dataclass(frozen=True, slots=True)
 class Stocked:
-    """A shop's model and its assortment, of which version and revision they are."""
+    """A shop's model and its assortment, of which version and revision they are, and about how many bytes they take."""
 
     model: ProductModel
     assortment: Assortment
     version: int
     revision: int
-
-    @property
-    def size(self) -> int:
-        """About how many bytes it takes."""
-        return self.model.size + self.assortment.size
+    size: int
 
 
 class ProductShelf:
@@ -78,8 +74,9 @@ class ProductShelf:
 
         def build() -> Stocked:
             model = same.model if same is not None else unpack(packed) if packed is not None else NOTHING
-            assortment = same.assortment if same is not None else of_model(model)
-            return Stocked(model, assortment.changed(offers, revision), state.serving_version, revision)
+            earlier = same.assortment if same is not None else of_model(model)
+            assortment = earlier.changed(offers, revision)
+            return Stocked(model, assortment, state.serving_version, revision, model.size + assortment.size)
 
         # Unpacking a large model takes long enough for others to notice.
         loaded = await asyncio.to_thread(build)

@@ -217,6 +217,26 @@ async def test_what_goes_with_a_product_is_listed(shop: Caller, products: Produc
     assert reason(missing.value) == "PRODUCT_NOT_FOUND"
 
 
+async def test_a_product_that_came_a_moment_ago_has_others_beside_it(
+    shop: Caller, products: Products, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A product that comes into the catalogue while it is asked about is answered, not an internal error."""
+    await bought(shop, products)
+    await products.ask(shop.tenant_id, "ListSimilarProducts", product_id=LAMP)
+    find, came = product_store.find, False
+
+    async def found(connection: product_store.Connection, tenant_id: UUID, ids: Any) -> Any:
+        nonlocal came
+        if not came:
+            came = True
+            await products.offer(shop.tenant_id, product("lamp-2", "Lamp"), product(LAMP, "Lamp"))
+        return await find(connection, tenant_id, ids)
+
+    monkeypatch.setattr(product_store, "find", found)
+    answer = await products.ask(shop.tenant_id, "ListSimilarProducts", product_id="lamp-2")
+    assert [one.product.product_id for one in answer.suggestions] == [LAMP]
+
+
 async def test_products_are_listed_page_by_page(shop: Caller, products: Products) -> None:
     """The catalogue in the order of ids; equal products are no change; a deleted one is not found any more."""
     told = await products.offer(shop.tenant_id, *(product(f"p-{number}") for number in range(5)), product("p-0"))
@@ -359,6 +379,19 @@ async def test_a_customer_that_is_forgotten_leaves_the_models(shop: Caller, prod
     assert await products.fitting.fit(shop.tenant_id)
     kept = (await products.ask(shop.tenant_id, "ListProductModels")).product_models
     assert [(one.version, one.in_service) for one in kept if one.in_service] == [(3, True)]
+
+
+async def test_who_bought_nothing_leaves_the_models_as_they_were(shop: Caller, products: Products) -> None:
+    """To forget somebody without orders, or an id that nobody has, drops no version and ends no rollback."""
+    await bought(shop, products)
+    await shop.buy(line("o-new", "ada", NOW, product_id=LAMP))
+    await products.fitting.fit(shop.tenant_id)
+    await products.ask(shop.tenant_id, "RollbackProductModel", version=1)
+    before = await rows_of(products, shop.tenant_id)
+    await shop.running.customer.EraseCustomer(
+        customer_service_pb2.EraseCustomerRequest(customer_id="nobody"), metadata=shop.metadata
+    )
+    assert await rows_of(products, shop.tenant_id) == before
 
 
 async def test_nothing_of_an_erased_shop_comes_back(shop: Caller, products: Products) -> None:

@@ -1,12 +1,15 @@
 """Suggestions: the scores are those that were evaluated, each reason is what counted most, and filters hold."""
 
+import gc
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from servicekit.embedding import embed
-from services.recommendations.products.assortment import Assortment, Offer, of_model, packed_vectors
+from services.recommendations.products.assortment import VECTOR, Assortment, Offer, of_model, packed_vectors
 from services.recommendations.products.model import NOTHING, ProductModel, of_weights, unpack
 from services.recommendations.products.neighbours import neighbours
 from services.recommendations.products.purchases import Purchases, purchases
@@ -200,6 +203,7 @@ def test_what_goes_with_a_product_is_what_its_buyers_buy() -> None:
     assert [(one.product_id, one.kind) for one in beside(model, assortment, "i0", Wish())] == [("i1", "bought_with")]
     cold = beside(model, assortment, "new", Wish())
     assert (cold[0].product_id, cold[0].kind, cold[0].because) == ("i2", "similar", "new")
+    assert beside(model, assortment, "gone", Wish()) == []
 
 
 @given(LOG, st.floats(0, 1), st.floats(0, 1), st.integers(1, 12))
@@ -221,3 +225,33 @@ def test_an_assortment_that_changes_leaves_the_earlier_one_as_it_was() -> None:
     assert before.stocked.tolist() == [True]
     assert after.stocked.tolist() == [False, True]
     assert "more" not in before.places
+
+
+@pytest.mark.parametrize(("count", "categories"), [(100, 3), (500, 500), (2_000, 10), (6_000, 20)])
+def test_an_assortment_says_what_it_takes_in_memory(count: int, categories: int) -> None:
+    """With all that answering makes it keep, the arrays of cold products among it, it takes what it says or less."""
+    vectors = np.random.default_rng(1).integers(-127, 127, (count, VECTOR), dtype=np.int8)
+    kinds = [f"category {number}" for number in range(categories)]
+
+    def used() -> Assortment:
+        found = of_model(NOTHING).changed(
+            [
+                Offer(f"product-{number}", True, False, kinds[number % categories], True, vectors[number].tobytes())
+                for number in range(count)
+            ],
+            1,
+        )
+        suggest(NOTHING, found, [Bought("product-1", 1, 99)], Wish(exploration=0.5), UNTIL)
+        return found
+
+    used()
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        kept = used()
+        gc.collect()
+        held = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert 0.95 * held <= kept.size <= 1.3 * held

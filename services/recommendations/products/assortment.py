@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from sys import getsizeof
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,9 @@ MOST_COLD = 2_000
 """How many cold products are looked at; of more, those that were changed last."""
 VECTOR = 256
 _STEPS = 127.0
-_OF_AN_ID = 160
-"""About how many bytes Python needs for an id and its place."""
+_SINGLE = np.dtype(np.float32).itemsize
+_OF_AN_ID = 100
+"""About how many bytes Python needs to hold an id and its place, beside the id's text."""
 
 Flags = npt.NDArray[np.bool_]
 
@@ -72,11 +74,14 @@ class Assortment:
     touched: npt.NDArray[np.int32]
     buyers: npt.NDArray[np.int32]
 
-    @property
+    @cached_property
     def size(self) -> int:
-        """About how many bytes it takes."""
+        """About how many bytes it takes, with what is reckoned when it is first asked (the cold products' vectors)."""
         arrays = (self.listed, self.ordered, self.stocked, self.category, self.vectors, self.touched, self.buyers)
-        return sum(array.nbytes for array in arrays) + _OF_AN_ID * len(self.ids) + sum(map(len, self.ids))
+        named = [*self.ids, *self.categories]
+        texts = sum(map(getsizeof, named)) + _OF_AN_ID * len(named)
+        reckoned = self.offered.nbytes + self.cold.size * (self.cold.itemsize + VECTOR * _SINGLE)
+        return sum(array.nbytes for array in arrays) + texts + reckoned
 
     @cached_property
     def offered(self) -> Flags:

@@ -106,8 +106,13 @@ def suggest(
 
 
 def beside(model: ProductModel, assortment: Assortment, product_id: str, wish: Wish) -> list[Suggestion]:
-    """Return what goes with a product, the closest first; of a cold one also what has a name like its."""
-    place = assortment.places[product_id]
+    """Return what goes with a product, the closest first; of a cold one also what has a name like its.
+
+    With one that the shop does not have (any more) nothing goes.
+    """
+    place = assortment.places.get(product_id)
+    if place is None:
+        return []
     score = np.zeros(len(assortment.ids))
     if place < assortment.known:
         found = slice(model.starts[place], model.starts[place + 1])
