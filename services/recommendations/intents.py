@@ -183,6 +183,8 @@ _NEGATION = re.compile(rf"\b(?:{_NOT}|no|nothing|none|nobody|without|neither|nor
 _CLAUSE = re.compile(r"[.!?;:,\n]|\b(?:but|however|although|because|so)\b")
 _REACH = 5
 """How many words before a phrase a negation may stand and still mean it."""
+_LOOK_BACK = 200
+"""How many characters before a phrase are looked at for that: a long message must not be read again at each phrase."""
 
 _EXCLAMATIONS = re.compile(
     r"\b(?:can't|cannot|can not|couldn't) (?:believe|wait)\b|\bnot only\b|\bno (?:idea|wonder|doubt)\b"
@@ -211,7 +213,9 @@ def _holds(rule: _Rule, plain: str, match: re.Match[str]) -> bool:
     """Tell whether a phrase is meant and not denied."""
     if not rule.negatable:
         return True
-    clause = _CLAUSE.split(plain[: match.start()])[-1]
-    # Without the regex split's None entries; the last words of the clause are what a negation must stand in.
-    before = " ".join(clause.split()[-_REACH:])
-    return _NEGATION.search(before) is None
+    return _NEGATION.search(words_before(plain, match.start(), _CLAUSE)) is None
+
+
+def words_before(plain: str, start: int, clause: re.Pattern[str]) -> str:
+    """Return the last words before a place, within its clause: those that a negation must stand in to deny it."""
+    return " ".join(clause.split(plain[max(0, start - _LOOK_BACK) : start])[-1].split()[-_REACH:])

@@ -12,8 +12,6 @@ from services.recommendations.intents import Intent
 from services.recommendations.phrases import LANGUAGES
 
 _CLAUSE = re.compile(r"[.!?;:,\n]|\b(?:aber|sondern|jedoch|mais|pourtant|cependant)\b")
-_REACH = 5
-"""How many words before a phrase a negation may stand and still mean it."""
 
 
 def detect(text: str, language: str) -> tuple[Intent, ...]:
@@ -46,8 +44,7 @@ def _phrases(language: str) -> tuple[tuple[Intent, re.Pattern[str], bool], ...]:
 
 def _denied(plain: str, match: re.Match[str], language: str) -> bool:
     """Tell whether a negation stands shortly before a phrase in its clause."""
-    before = _CLAUSE.split(plain[: match.start()])[-1].split()[-_REACH:]
-    return _negation(language).search(" ".join(before)) is not None
+    return _negation(language).search(intents.words_before(plain, match.start(), _CLAUSE)) is not None
 
 
 @cache

@@ -105,15 +105,30 @@ def _timed(intent: Intent) -> Callable[[Case, Telling], Reply]:
     key = f"answers.{intent}"
 
     def answer(case: Case, telling: Telling) -> Reply:
-        steps = (telling.say(f"{key}.ask"), telling.say(f"{key}.next"))
+        ask, following = (telling.say(f"{key}.ask"),), (telling.say(f"{key}.next"),)
         if case.order is not None and case.order.cancelled:
-            return Reply(_money(case, telling, refunds=False)[0], _money(case, telling, refunds=True)[1:], steps[1:])
-        if case.parcel is not None and case.parcel.status != "pending":
+            return Reply(_money(case, telling, refunds=False)[0], _money(case, telling, refunds=True)[1:], following)
+        status = case.parcel.status if case.parcel is not None else "pending"
+        if status == "delivered":
+            return _arrived(intent, case, telling)
+        if case.parcel is not None and status != "pending":
             left = telling.say(f"{key}.sent", f"parcel.{case.parcel.tracking_number}.state")
-            return Reply(left, _where(case, telling), steps)
+            return Reply(left, _where(case, telling), (*ask, *following))
+        # Before it has left there is nothing yet that could be refused at the door.
+        steps = following if intent is Intent.CANCEL_ORDER else (*ask, *following)
         return Reply(telling.say(f"{key}.unsent"), _ask_order(case, telling), steps)
 
     return answer
+
+
+def _arrived(intent: Intent, case: Case, telling: Telling) -> Reply:
+    """Answer what comes too late: goods that arrived can be sent back, and a wrong address explains a parcel's way."""
+    where = _where(case, telling)[0]
+    if intent is Intent.ADDRESS_CHANGE:
+        key = "answers.not_received"
+        return Reply(where, steps=(telling.say(f"{key}.delivered"), telling.say(f"{key}.next")))
+    back = _return(case, telling)
+    return Reply(where, (back.answer, *back.details), back.steps)
 
 
 def _billing(case: Case, telling: Telling) -> Reply:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import date
 from itertools import product
 from string import Formatter
+from time import process_time
 from types import MappingProxyType
 
 import pytest
@@ -177,6 +178,23 @@ def test_german_and_french_messages_are_read(text: str, language: str, expected:
     assert reading.detect(text, language) == expected
 
 
+@pytest.mark.parametrize(
+    ("said", "language"), [("no refund ", "en"), ("nicht kaputt ", "de"), ("pas cassé ", "fr")], ids=["en", "de", "fr"]
+)
+def test_the_time_to_read_a_message_grows_with_its_length_and_no_faster(said: str, language: str) -> None:
+    """A message full of denied phrases, eight times as long, takes nowhere near eight times eight as long."""
+
+    def seconds(times: int) -> float:
+        text, taken = said * times, []
+        for _ in range(3):
+            begun = process_time()
+            reading.detect(text, language)
+            taken.append(process_time() - begun)
+        return min(taken)
+
+    assert seconds(8_000) < 24 * seconds(1_000)
+
+
 def test_a_remedy_is_promised_only_where_an_action_gives_it() -> None:
     """Without one the draft looks into the matter; with one it says what will be done."""
     one = asked("My white lantern arrived broken")
@@ -222,6 +240,29 @@ def test_a_cancelled_order_is_not_cancelled_again() -> None:
     text = drafts.write(one, Wish()).text
     assert "was cancelled" in text
     assert "until then" not in text
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("intent", [Intent.CANCEL_ORDER, Intent.ADDRESS_CHANGE, Intent.ORDER_CHANGE])
+def test_what_was_delivered_is_neither_stopped_nor_refused(intent: Intent, length: phrases.Length) -> None:
+    """Who comes too late is told where the parcel is, and how goods come back."""
+    one = Case(intents=(intent,), order=replace(ORDER, parcels=(PARCELS[1],)), products=("White Lantern",))
+    text = drafts.write(one, Wish(length=length)).text
+    assert "is marked as delivered" in text
+    assert not any(words in text for words in ("still", "refuse", "until then", "left already", "full new address"))
+    if intent is not Intent.ADDRESS_CHANGE and length != "short":
+        assert "White Lantern from your most recent order 536365 of 20 February 2026 can be returned" in text
+
+
+def test_a_parcel_is_to_be_accepted_only_while_it_is_under_way() -> None:
+    """Nobody can refuse what was not sent, or is not known to be."""
+    said = {
+        parcel.status: "refuse" in drafts.write(Case(intents=(Intent.CANCEL_ORDER,), order=order), Wish()).text
+        for parcel in PARCELS
+        for order in (replace(ORDER, parcels=(parcel,)),)
+    }
+    assert said == {"in_transit": True, "failed": True, "delivered": False, "pending": False}
+    assert "refuse" not in drafts.write(Case(intents=(Intent.CANCEL_ORDER,)), Wish()).text
 
 
 def test_an_article_that_answers_is_quoted_with_its_source() -> None:
