@@ -16,6 +16,8 @@ _WRITTEN = re.compile(
     re.ASCII,
 )
 _YEAR_DIGITS = 4
+_YEAR_2200 = 7_258_118_400
+"""When that year begins, in seconds since 1970: later times are refused, as are those before 1970."""
 _MONTHS = 12
 _NOON = 12
 
@@ -30,10 +32,10 @@ def moment(text: str, order: Order) -> tuple[int, int]:
     found = _iso(text) or _written(text, order)
     if found.tzinfo is None:
         found = found.replace(tzinfo=UTC)
-    try:
-        return int(found.replace(microsecond=0).timestamp()), found.microsecond * 1000
-    except OverflowError as error:
-        raise ValueError("is out of range") from error
+    seconds = int(found.replace(microsecond=0).timestamp())
+    if not 0 <= seconds < _YEAR_2200:
+        raise ValueError("is not between the years 1970 and 2199")
+    return seconds, found.microsecond * 1000
 
 
 def _iso(text: str) -> datetime | None:

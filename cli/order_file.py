@@ -4,8 +4,9 @@ An order goes in whole or not at all: where one of its lines is wrong, the other
 sent again replaces the one that is stored.
 """
 
+import csv
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -138,7 +139,8 @@ class OrderFile:
                 row = self._agreeing(self._row(record), heads)
             except RowError as error:
                 findings.add(record.line, str(error))
-                heads.mark_bad(self._order_of(record), record.line)
+                for order_id in self._orders_of(record):
+                    heads.mark_bad(order_id, record.line)
             except RowSkippedError as error:
                 findings.skipped[str(error)] += 1
             yield record, row
@@ -177,11 +179,28 @@ class OrderFile:
             raise RowError(f"order {shown(row.order_id)} has another {what} in an earlier line")
         return row
 
-    def _order_of(self, record: Record) -> str:
-        """Return the order that a bad line is most likely about; empty when that is not to be seen."""
+    def _orders_of(self, record: Record) -> Iterable[str]:
+        """Return the order that a bad line is about, or all that it may be about where fields are not in their places.
+
+        An order that is held back without need is told of; one that goes in without one of its lines is not.
+        """
         place = self._columns["InvoiceNo" if self.retail else "order_id"]
-        values = record.values or record.text.split(self._text.delimiter)
-        return values[place].strip().strip('"') if place < len(values) else ""
+        if record.values is None:
+            fields = record.text.rstrip("\r\n").split(self._text.delimiter)
+            # What stands before the first quote is cut rightly.
+            sure = record.text.partition('"')[0].count(self._text.delimiter) > place
+            found = fields[place : place + 1] if sure else [*fields, *self._leniently(record.text)]
+        else:
+            shift = len(record.values) - len(self._text.header) if place else 0
+            found = list(record.values[max(place + min(shift, 0), 0) : place + max(shift, 0) + 1])
+        return {field.strip().strip('"').strip() for field in found}
+
+    def _leniently(self, text: str) -> Sequence[str]:
+        """Return the fields of a line as they may be meant."""
+        try:
+            return next(csv.reader([text], delimiter=self._text.delimiter), [])
+        except csv.Error:
+            return []
 
     def _find_columns(self) -> Mapping[str, int]:
         """Return at which place each column that counts stands."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from cli.order_row import OrderRow
+from cli.order_row import LONGEST_ID, OrderRow
 
 _MOST_REMEMBERED = 50_000
 _CACHE_KIB = 32_768
@@ -29,8 +29,8 @@ class OrderHeads:
         self._base = sqlite3.connect("", isolation_level=None)
         for setting in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{_CACHE_KIB}"):
             self._base.execute(f"PRAGMA {setting}")
-        self._base.execute("CREATE TABLE heads (id TEXT PRIMARY KEY, customer, currency, seconds, nanos) WITHOUT ROWID")
-        self._base.execute("CREATE TABLE bad (id TEXT PRIMARY KEY, line) WITHOUT ROWID")
+        self._base.execute("CREATE TABLE heads (id BLOB PRIMARY KEY, customer, currency, seconds, nanos) WITHOUT ROWID")
+        self._base.execute("CREATE TABLE bad (id BLOB PRIMARY KEY, line) WITHOUT ROWID")
         self._base.execute("BEGIN")
         self._recent: dict[str, Head] = {}
         self._any_bad = False
@@ -50,11 +50,11 @@ class OrderHeads:
             head = Head(row.customer_id, row.currency, row.seconds, row.nanos)
             added = self._base.execute(
                 "INSERT OR IGNORE INTO heads VALUES (?, ?, ?, ?, ?)",
-                (row.order_id, head.customer_id, head.currency, head.seconds, head.nanos),
+                (_key(row.order_id), head.customer_id, head.currency, head.seconds, head.nanos),
             )
             if not added.rowcount:
                 query = "SELECT customer, currency, seconds, nanos FROM heads WHERE id = ?"
-                head = Head(*self._base.execute(query, (row.order_id,)).fetchone())
+                head = Head(*self._base.execute(query, (_key(row.order_id),)).fetchone())
             if len(self._recent) == _MOST_REMEMBERED:
                 self._recent.clear()
             self._recent[row.order_id] = head
@@ -62,13 +62,18 @@ class OrderHeads:
 
     def mark_bad(self, order_id: str, line: int) -> None:
         """Note that a line of an order is wrong; the first one is remembered."""
-        if order_id and order_id.isprintable():
-            self._base.execute("INSERT OR IGNORE INTO bad VALUES (?, ?)", (order_id, line))
+        if 0 < len(order_id) <= LONGEST_ID:
+            self._base.execute("INSERT OR IGNORE INTO bad VALUES (?, ?)", (_key(order_id), line))
             self._any_bad = True
 
     def bad_line(self, order_id: str) -> int:
         """Return the first bad line of an order; 0 when it has none."""
         if not self._any_bad:
             return 0
-        found = self._base.execute("SELECT line FROM bad WHERE id = ?", (order_id,)).fetchone()
+        found = self._base.execute("SELECT line FROM bad WHERE id = ?", (_key(order_id),)).fetchone()
         return found[0] if found else 0
+
+
+def _key(order_id: str) -> bytes:
+    """Return an id as it is kept; SQLite takes no text with bytes that could not be decoded."""
+    return order_id.encode("utf-8", "surrogatepass")

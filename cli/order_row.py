@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 
 from cli import order_dates
 from cli.order_dates import Order
@@ -20,9 +21,14 @@ OUR_COLUMNS = (
 OPTIONAL_COLUMNS = ("refunded_amount", "cancelled_at", "changed_at")
 RETAIL_COLUMNS = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID")
 
-_LONGEST_ID = 255
+LONGEST_ID = 255
+"""Characters of an id, at most; a longer one is no good order's."""
+
 _LONGEST_NAME = 500
 _LARGEST_QUANTITY = 1_000_000
+_LARGEST_AMOUNT = 10**12
+_SURELY_BELOW = 100
+"""So many pieces come to less than the largest amount at any price that is accepted."""
 _PRICE = re.compile(r"[0-9]{1,10}([.][0-9]{1,6})?", re.ASCII)
 _COMMA_PRICE = re.compile(r"-?[0-9]{1,10},[0-9]{1,6}", re.ASCII)
 _QUANTITY = re.compile(r"[+-]?[0-9]{1,7}(?:[.]0{1,3})?", re.ASCII)
@@ -106,7 +112,7 @@ def our_row(text: Mapping[str, str], reading: Reading) -> OrderRow:
         product_id=_identifier(text["product_id"], "product_id"),
         product_name=_name(text["product_name"], "product_name"),
         quantity=quantity,
-        unit_price=_price(price, "unit_price"),
+        unit_price=_line_price(price, "unit_price", quantity),
         currency=currency,
         refunded=_price(refunded, "refunded_amount") if refunded else "",
         cancelled=_optional_moment(text, "cancelled_at", reading),
@@ -128,6 +134,7 @@ def retail_row(text: Mapping[str, str], reading: Reading) -> OrderRow:
     if text["UnitPrice"].startswith("-"):
         raise RowSkippedError("negative price")
     seconds, nanos = _moment(text["InvoiceDate"], "InvoiceDate", reading)
+    quantity = _quantity(text["Quantity"], "Quantity")
     return OrderRow(
         order_id=_identifier(text["InvoiceNo"], "InvoiceNo"),
         customer_id=_identifier(text["CustomerID"].removesuffix(".0"), "CustomerID"),
@@ -135,8 +142,8 @@ def retail_row(text: Mapping[str, str], reading: Reading) -> OrderRow:
         nanos=nanos,
         product_id=_identifier(text["StockCode"], "StockCode"),
         product_name=_name(text["Description"], "Description"),
-        quantity=_quantity(text["Quantity"], "Quantity"),
-        unit_price=_price(text["UnitPrice"], "UnitPrice"),
+        quantity=quantity,
+        unit_price=_line_price(text["UnitPrice"], "UnitPrice", quantity),
         currency="GBP",
     )
 
@@ -149,8 +156,8 @@ def shown(text: str) -> str:
 def _identifier(text: str, column: str) -> str:
     if not text:
         raise RowError(f"{column} is empty")
-    if len(text) > _LONGEST_ID:
-        raise RowError(f"{column} is longer than {_LONGEST_ID} characters")
+    if len(text) > LONGEST_ID:
+        raise RowError(f"{column} is longer than {LONGEST_ID} characters")
     if "\x00" in text:
         raise RowError(f"{column} holds the character NUL")
     return text
@@ -186,6 +193,13 @@ def _price(text: str, column: str) -> str:
     if not _PRICE.fullmatch(text):
         raise RowError(f"{column} {shown(text)} is not a decimal number with at most 6 decimals")
     return text
+
+
+def _line_price(text: str, column: str, quantity: int) -> str:
+    price = _price(text, column)
+    if abs(quantity) > _SURELY_BELOW and Decimal(price) * abs(quantity) > _LARGEST_AMOUNT:
+        raise RowError(f"{column} {shown(text)} times {abs(quantity)} is beyond {_LARGEST_AMOUNT}")
+    return price
 
 
 def _moment(text: str, column: str, reading: Reading) -> Moment:

@@ -65,6 +65,9 @@ def test_our_columns_are_read_in_any_order_and_packing(tmp_path: Path) -> None:
         pytest.param("o1,c1,yesterday,p1,Wool,1,2.5,EUR", "is not a time", id="time"),
         pytest.param("o1,c1,02/03/2026,p1,Wool,1,2.5,EUR", "say how days are written", id="ambiguous-day"),
         pytest.param("o1,c1,31.02.2026,p1,Wool,1,2.5,EUR", "no time of the calendar", id="no-such-day"),
+        pytest.param("o1,c1,9999-12-31T23:59:59-12:00,p1,Wool,1,2.5,EUR", "1970 and 2199", id="far-future"),
+        pytest.param("o1,c1,1969-12-31T23:59:59Z,p1,Wool,1,2.5,EUR", "1970 and 2199", id="long-past"),
+        pytest.param("o1,c1,2026-01-01,p1,Wool,1000000,1000000.01,EUR", "beyond 1000000000000", id="huge-line"),
         pytest.param("o1,c1,2026-01-01,p1,Wool,-1,-2.5,EUR", "both negative", id="twice-negative"),
         pytest.param('o1,c1,2026-01-01,p1,Wool,1,"2,50",EUR', "say --decimal-comma", id="decimal-comma"),
         pytest.param("o1,c1,2026-01-01,p1,Wool,1,1e3,EUR", "is not a decimal number", id="price-exponent"),
@@ -181,6 +184,28 @@ def test_an_order_with_a_bad_line_waits_as_a_whole(tmp_path: Path) -> None:
     rows, rejects = sift(out, tmp_path / "again.csv")
     assert [(row.order_id, row.quantity) for row in rows] == [("o1", 1), ("o1", 3)]
     assert rejects == []
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pytest.param("c1,o\u00a01,2026-01-31,p1,Wool,x,2.50,EUR", id="id-not-printable"),
+        pytest.param("c1,o\u00a01,2026-01-31", id="another-column-lacking"),
+        pytest.param("o\u00a01,2026-01-31,p1,Wool,x,2.50,EUR", id="lacking-before-the-id"),
+        pytest.param("c,1,o\u00a01,2026-01-31,p1,Wool,1,2.50,EUR", id="comma-before-the-id"),
+        pytest.param('"Berg, ""A"" 1"x,o\u00a01,2026-01-31,p1,Wool,1,2.50,EUR', id="uncuttable-before-the-id"),
+        pytest.param('c1,o\u00a01,2026-01-31,p1,"Wool,1,2.50,EUR', id="uncuttable-behind-the-id"),
+    ],
+)
+def test_whatever_is_wrong_in_a_line_its_order_waits(tmp_path: Path, bad: str) -> None:
+    """Neither an id that is not printed nor fields that are not in their places let half an order in."""
+    header = "customer_id,order_id,ordered_at,product_id,product_name,quantity,unit_price,currency\n"
+    good = "c1,o\u00a01,2026-01-31,p2,Silk,1,2.50,EUR\nc1,o2,2026-01-31,p2,Silk,1,2.50,EUR\n"
+    path = tmp_path / "orders.csv"
+    path.write_text(f"{header}{bad}\n{good}")
+    rows, rejects = sift(path, tmp_path / "rejects.csv")
+    assert [row.order_id for row in rows] == ["o2"]
+    assert [one["rejected_line"] for one in rejects] == ["2", "3"]
 
 
 def test_a_quote_that_nothing_closes_takes_only_its_own_line_along(tmp_path: Path) -> None:
