@@ -116,8 +116,7 @@ def _lines(order: OrderEvent) -> Iterator[order_pb2.OrderLine]:
         )
         if place == 0:
             # What is said of the whole order stands in one of its lines.
-            if order.refunded:
-                sent.refunded_amount = f"{order.refunded:f}"
+            sent.refunded_amount = f"{order.refunded:f}"
             if order.cancelled is not None:
                 sent.cancel_time.CopyFrom(_timestamp(order.cancelled))
         yield sent

@@ -81,6 +81,43 @@ def test_an_order_is_the_same_by_webhook_and_by_the_api(vendor: ShopifySimulator
     assert means(vendor.customer_body("71"), "customers/update") == fetched(account, "customer/71")
 
 
+def test_a_refund_counts_without_postage_and_taxes(vendor: ShopifySimulator, account: Walk) -> None:
+    """Paid back are 50.00 of goods and 5.00 of postage with 20 % of taxes: 50.00 are told, by both ways."""
+    vendor.add_tax("1001", "126.00", "21.00")
+    vendor.pay_back("1001", "66.00", postage="5.00")
+    (event,) = fetched(account, "order/1001")
+    assert [event] == means(vendor.order_body("1001"), "orders/updated")
+    assert isinstance(event, OrderEvent)
+    assert event.refunded == Decimal("50.00")
+
+
+@pytest.mark.parametrize(
+    ("paid", "more", "told"),
+    [("9999999999.99", "9.00", "9999999999"), ("1E-30", "0", "0"), ("0.12345678901", "1E-9", "0.123457")],
+)
+def test_a_refund_is_told_in_the_words_of_the_contract(
+    vendor: ShopifySimulator, paid: str, more: str, told: str
+) -> None:
+    """Sums beyond any price and decimals without end are cut: the order itself is not held up by them."""
+    body = orjson.loads(vendor.order_body("1001"))
+    refund = {"kind": "refund", "status": "success"}
+    body["refunds"][0]["transactions"] = [refund | {"amount": paid}, refund | {"amount": more}]
+    (event,) = means(orjson.dumps(body), "orders/updated")
+    assert isinstance(event, OrderEvent)
+    assert event.refunded == Decimal(told)
+    assert len(f"{event.refunded:f}") <= len("1234567890.123456")
+
+
+@pytest.mark.parametrize(
+    "odd", [{"created_at": "0001-01-01T00:00:00Z"}, {"quantity": 1_000_000, "price": "9999999999"}]
+)
+def test_an_order_that_cannot_be_is_left_out(vendor: ShopifySimulator, odd: dict[str, str | int]) -> None:
+    """Recommendations would refuse it, and whatever came with it."""
+    body = orjson.loads(vendor.order_body("1001")) | odd
+    body["line_items"][0] |= odd
+    assert means(orjson.dumps(body), "orders/updated") == []
+
+
 def test_the_sum_is_what_was_paid_for_what_was_kept(vendor: ShopifySimulator, account: Walk) -> None:
     """A discount of ten on three pieces is not lost in rounding; what came back counts negative, at last all of it."""
     (event,) = fetched(account, "order/1001")

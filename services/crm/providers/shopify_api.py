@@ -59,7 +59,9 @@ _CLIENT = CredentialShape(
 )
 
 _ORDER_FIELDS = """
-  id createdAt updatedAt cancelledAt currencyCode customer { id } totalRefundedSet { shopMoney { amount } }
+  id createdAt updatedAt cancelledAt currencyCode customer { id } taxesIncluded
+  totalPriceSet { shopMoney { amount } } totalTaxSet { shopMoney { amount } }
+  totalRefundedSet { shopMoney { amount } } totalRefundedShippingSet { shopMoney { amount } }
   lineItems(first: $lines, after: $after) {
     pageInfo { hasNextPage endCursor }
     nodes {

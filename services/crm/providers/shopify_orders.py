@@ -1,12 +1,13 @@
 """Orders and customers as Shopify writes them: in webhooks as its REST resources, in its API as GraphQL objects.
 
 Both come to the same events, so that a state that arrives both ways is one. An order is its lines, and what came back,
-was removed or was cancelled once more with a negative quantity, and what was paid back for it. All money is in the
-shop's own currency.
+was removed or was cancelled once more with a negative quantity, and what was paid back for the goods: as the prices of
+lines, without postage, and without taxes where the shop's prices are. All money is in the shop's own currency.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -18,6 +19,10 @@ _MOST_DECIMALS = 6
 _MOST_TITLE = 500
 _MOST_QUANTITY = 1_000_000
 _MOST_PHONE = 50
+_MOST_MONEY = Decimal(10) ** 10
+_MOST_OF_LINE = Decimal(10) ** 12
+_FIRST_TIME, _END_OF_TIME = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+"""Between these lie the times that recommendations takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,12 @@ def order_of_webhook(order: Mapping[str, Any]) -> OrderEvent | None:
         order.get("currency"),
         items,
         cancelled=order.get("cancelled_at"),
-        refunded=_paid_back(order),
+        refunded=goods_of_refund(
+            _paid_back(order),
+            _postage_paid_back(order),
+            _amount(order.get("total_price")),
+            Decimal(0) if order.get("taxes_included") else _amount(order.get("total_tax")),
+        ),
     )
 
 
@@ -121,7 +131,12 @@ def order_of_api(order: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -
         order.get("currencyCode"),
         items,
         cancelled=order.get("cancelledAt"),
-        refunded=_shop_money(order.get("totalRefundedSet")),
+        refunded=goods_of_refund(
+            _shop_money(order.get("totalRefundedSet")),
+            _shop_money(order.get("totalRefundedShippingSet")),
+            _shop_money(order.get("totalPriceSet")),
+            Decimal(0) if order.get("taxesIncluded") else _shop_money(order.get("totalTaxSet")),
+        ),
     )
 
 
@@ -158,18 +173,37 @@ def _order(
     refunded: Decimal,
 ) -> OrderEvent | None:
     order, buyer, code = text_of(number, MOST_ID), text_of(customer, MOST_ID), text_of(currency)
-    placed, changed = map(time_of, times)
+    placed, changed = map(_time, times)
     lines = order_lines((item for item in items if item.quantity), cancelled=bool(cancelled))
     if not (order and buyer and placed and len(code) == len("EUR") and lines):
         return None
-    ended = (time_of(cancelled) or changed or placed) if cancelled else None
+    if any(abs(line.quantity) * line.unit_price > _MOST_OF_LINE for line in lines):
+        return None
+    ended = (_time(cancelled) or changed or placed) if cancelled else None
     return OrderEvent(order, buyer, placed, changed or placed, code, lines, refunded, ended)
+
+
+def goods_of_refund(paid: Decimal, postage: Decimal, total: Decimal, tax: Decimal) -> Decimal:
+    """Return what of a refund is for goods: less the taxes that the order's total holds, and less postage.
+
+    `total` is the order's with postage and taxes; `tax` is what of it comes on top of the prices, taken to be spread
+    evenly. `postage` is what was paid back for it, without taxes.
+    """
+    share = 1 - min(tax, total) / total if total else Decimal(1)
+    goods = min(max(paid * share - postage, Decimal(0)), _MOST_MONEY - 1)
+    return goods.quantize(Decimal(1).scaleb(-_MOST_DECIMALS)).normalize() + 0
+
+
+def _time(value: object) -> datetime | None:
+    """Return a time that recommendations takes; None for what is none."""
+    found = time_of(value)
+    return found if found is not None and _FIRST_TIME <= found < _END_OF_TIME else None
 
 
 def _customer(
     number: object, changed: object, email: object, names: Iterable[object], phone: object
 ) -> CustomerEvent | None:
-    customer, time = text_of(number, MOST_ID), time_of(changed)
+    customer, time = text_of(number, MOST_ID), _time(changed)
     if not customer or time is None:
         return None
     name = " ".join(text for text in (text_of(each).strip() for each in names) if text)
@@ -201,6 +235,17 @@ def _paid_back(order: Mapping[str, Any]) -> Decimal:
     return sum(paid, Decimal(0))
 
 
+def _postage_paid_back(order: Mapping[str, Any]) -> Decimal:
+    """Return what of the refunds of an order was for postage; they say it as a negative adjustment."""
+    paid = [
+        _amount(text_of(adjustment.get("amount")).removeprefix("-"))
+        for refund in map(object_of, list_of(order.get("refunds")))
+        for adjustment in map(object_of, list_of(refund.get("order_adjustments")))
+        if adjustment.get("kind") == "shipping_refund"
+    ]
+    return sum(paid, Decimal(0))
+
+
 def _product(product: object, line: object) -> str:
     """Return the product's number; an item that is none of the catalogue is known by its line."""
     return text_of(product, MOST_ID) or f"line-{text_of(line, MOST_ID - 5)}"
@@ -220,4 +265,4 @@ def _amount(value: object) -> Decimal:
         amount = Decimal(text_of(value))
     except InvalidOperation:
         return Decimal(0)
-    return amount if amount.is_finite() and 0 <= amount < Decimal(10) ** 10 else Decimal(0)
+    return amount if amount.is_finite() and 0 <= amount < _MOST_MONEY else Decimal(0)

@@ -91,7 +91,11 @@ class ShopifySimulator:
             "createdAt": time,
             "updatedAt": time,
             "cancelledAt": None,
-            "totalRefundedSet": {"shopMoney": {"amount": "0.0"}},
+            "taxesIncluded": True,
+            "totalPriceSet": _money("0.0"),
+            "totalTaxSet": _money("0.0"),
+            "totalRefundedSet": _money("0.0"),
+            "totalRefundedShippingSet": _money("0.0"),
             "currencyCode": currency,
             "customer": {"id": f"gid://shopify/Customer/{customer}"} if customer else None,
             "lines": [_line(f"{number}{place}", line) for place, line in enumerate(lines)],
@@ -103,11 +107,16 @@ class ShopifySimulator:
         order["lines"][place]["currentQuantity"] -= count
         order["updatedAt"] = self._tick()
 
-    def pay_back(self, number: str, amount: str) -> None:
-        """Pay some of an order back; no goods come back for it."""
+    def add_tax(self, number: str, total: str, tax: str) -> None:
+        """Let an order's total have taxes on top of its prices."""
+        self.orders[number] |= {"taxesIncluded": False, "totalPriceSet": _money(total), "totalTaxSet": _money(tax)}
+
+    def pay_back(self, number: str, amount: str, *, postage: str = "0.0") -> None:
+        """Pay some of an order back, some of it for postage; no goods come back for it."""
         order = self.orders[number]
+        order["totalRefundedShippingSet"] = _money(postage)
         paid = Decimal(order["totalRefundedSet"]["shopMoney"]["amount"]) + Decimal(amount)
-        order["totalRefundedSet"] = {"shopMoney": {"amount": str(paid)}}
+        order["totalRefundedSet"] = _money(str(paid))
         order["updatedAt"] = self._tick()
 
     def cancel(self, number: str) -> None:
@@ -129,7 +138,16 @@ class ShopifySimulator:
                 "currency": order["currencyCode"],
                 "customer": customer,
                 "line_items": [_rest_line(line) for line in order["lines"]],
-                "refunds": [{"refund_line_items": [], "transactions": _transactions(order)}],
+                "taxes_included": order["taxesIncluded"],
+                "total_price": order["totalPriceSet"]["shopMoney"]["amount"],
+                "total_tax": order["totalTaxSet"]["shopMoney"]["amount"],
+                "refunds": [
+                    {
+                        "refund_line_items": [],
+                        "transactions": _transactions(order),
+                        "order_adjustments": _adjustments(order),
+                    }
+                ],
             }
         )
 
@@ -161,7 +179,7 @@ class ShopifySimulator:
 
     def deleted_body(self, number: str) -> bytes:
         """Return what is sent of a customer who is gone: ids, and fields that are empty."""
-        gone = {"phone": None, "addresses": [], "tax_exemptions": []}
+        gone: dict[str, object] = {"phone": None, "addresses": [], "tax_exemptions": []}
         return orjson.dumps({"id": int(number), **gone, "admin_graphql_api_id": f"gid://shopify/Customer/{number}"})
 
     def data_request_body(self, customer: str) -> bytes:
@@ -271,6 +289,19 @@ def _transactions(order: Mapping[str, Any]) -> list[dict[str, Any]]:
         refund | {"amount": "999.00", "status": "failure"},
         refund | {"amount": "999.00", "kind": "sale"},
     ]
+
+
+def _adjustments(order: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what of the refunds was for no goods, as webhooks tell it."""
+    postage = order["totalRefundedShippingSet"]["shopMoney"]["amount"]
+    return [
+        {"kind": "shipping_refund", "amount": f"-{postage}", "tax_amount": "-0.95"},
+        {"kind": "refund_discrepancy", "amount": "-999.00", "tax_amount": "0.00"},
+    ]
+
+
+def _money(amount: str) -> dict[str, Any]:
+    return {"shopMoney": {"amount": amount}}
 
 
 def _rest_line(line: Mapping[str, Any]) -> dict[str, Any]:
