@@ -5,15 +5,19 @@ of what its articles say already. Sentences of answers that hold a number, an ad
 and so are greetings: what is left is true of more than one customer, or it is for a person to strike out.
 """
 
+import asyncio
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Literal
 from uuid import UUID
 
 import numpy as np
 
-from services.recommendations import intents, topics
+from servicekit.database import Database
+from servicekit.embedding import SIZE
+from services.recommendations import intents, store, topics
 from services.recommendations.intents import Intent
 from services.recommendations.knowledge import ANSWERED_SIMILARITY, Knowledge
 from services.recommendations.knowledge_store import Found
@@ -35,6 +39,7 @@ _NEAR_SENTENCE = 0.35
 _MOST_SENTENCES = 8
 _MOST_ARTICLES = 3
 _LONGEST_ANSWER = 10_000
+_READ_SENTENCES = 2_000
 _POLICIES = frozenset(
     {Intent.REFUND, Intent.RETURN_OR_EXCHANGE, Intent.CANCEL_ORDER, Intent.DISCOUNT, Intent.BILLING_PROBLEM}
 )
@@ -73,7 +78,8 @@ class Outline:
 class ArticleIdeas:
     """Looks through the newest tickets of a shop, in the caller's name."""
 
-    def __init__(self, knowledge: Knowledge, tickets: TicketReader) -> None:
+    def __init__(self, database: Database, knowledge: Knowledge, tickets: TicketReader) -> None:
+        self._database = database
         self._knowledge = knowledge
         self._tickets = tickets
 
@@ -83,10 +89,9 @@ class ArticleIdeas:
         Raises:
             CredentialInvalidError, ScopeMissingError, ConversationUnavailableError: as `Conversations.get`.
         """
-        asked = await self._tickets.newest()
-        vectors = meanings([one.matter for one in asked])
-        found = topics.group(asked, vectors, least or LEAST_TICKETS)
-        middles = np.stack([topic.vector for topic in found]) if found else np.zeros((0, vectors.shape[1]), np.float32)
+        asked = await self._asked(tenant_id)
+        found = await asyncio.to_thread(_grouped, asked, least or LEAST_TICKETS)
+        middles = np.stack([topic.vector for topic in found]) if found else np.zeros((0, SIZE), np.float32)
         nearest = await self._knowledge.nearest(tenant_id, middles)
         return [
             Idea(topic, _priority(topic, len(asked)), _article_type(topic.name), near)
@@ -104,23 +109,51 @@ class ArticleIdeas:
         Raises:
             CredentialInvalidError, ScopeMissingError, ConversationUnavailableError: as `Conversations.get`.
         """
-        asked = await self._tickets.newest()
-        wanted = meanings([topic])[0]
-        nearness = meanings([one.matter for one in asked]) @ wanted
-        near = [asked[place] for place in np.argsort(-nearness, kind="stable") if nearness[place] >= _NEAR_TICKET]
+        asked = await self._asked(tenant_id)
+        near = await asyncio.to_thread(_near, topic, asked)
         answers = await self._tickets.answers(near[:_READ_TICKETS])
-        sentences = general_sentences(answers)
-        closeness = meanings(sentences) @ wanted
-        best = [place for place in np.argsort(-closeness, kind="stable") if closeness[place] >= _NEAR_SENTENCE]
-        chosen = [sentences[place] for place in sorted(best[:_MOST_SENTENCES])]
+        taking_part = [*(one.names for one in near), *(one.names for one in answers)]
+        names = tuple({name for some in taking_part for name in some})
+        texts = [(text, names) for one in answers for text in one.texts]
+        chosen = await asyncio.to_thread(_telling, topic, texts)
         known = await self._knowledge.search(tenant_id, topic, limit=10)
         related = list({one.article_id: one for one in reversed(known) if one.similarity >= _NEAR_TICKET}.values())
-        return _outline(topic, near, chosen, related[::-1][:_MOST_ARTICLES])
+        near = [replace(one, names=names) for one in near]
+        title = topics.plain_subject(topic, names)
+        return _outline(title or "Untitled", near, chosen, related[::-1][:_MOST_ARTICLES])
+
+    async def _asked(self, tenant_id: UUID) -> list[Asked]:
+        """Return the newest tickets with the names of their customers."""
+        asked = await self._tickets.newest()
+        async with self._database.tenant(tenant_id) as connection:
+            names = await store.names_of(connection, tenant_id, {one.customer_id for one in asked})
+        return [
+            replace(one, names=(*one.names, names[one.customer_id])) if one.customer_id in names else one
+            for one in asked
+        ]
 
 
-def general_sentences(answers: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
-    """Return sentences of answers that are about no one in particular, each once, in order."""
-    found: dict[str, None] = {}
+def _grouped(asked: Sequence[Asked], least: int) -> list[Topic]:
+    return topics.group(asked, meanings([one.matter for one in asked]), least)
+
+
+def _near(topic: str, asked: Sequence[Asked]) -> list[Asked]:
+    """Return the tickets that are about a topic, the nearest first."""
+    nearness = meanings([one.matter for one in asked]) @ meanings([topic])[0]
+    return [asked[place] for place in np.argsort(-nearness, kind="stable") if nearness[place] >= _NEAR_TICKET]
+
+
+def _telling(topic: str, answers: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
+    """Return the sentences of answers that say most of a topic, in their order."""
+    sentences = list(islice(general_sentences(answers), _READ_SENTENCES))
+    closeness = meanings(sentences) @ meanings([topic])[0]
+    best = [place for place in np.argsort(-closeness, kind="stable") if closeness[place] >= _NEAR_SENTENCE]
+    return [sentences[place] for place in sorted(best[:_MOST_SENTENCES])]
+
+
+def general_sentences(answers: Iterable[tuple[str, Sequence[str]]]) -> Iterator[str]:
+    """Yield sentences of answers that are about no one in particular, each once, in order."""
+    found: set[str] = set()
     for text, names in answers:
         known = {part.casefold() for name in names for part in name.split() if len(part) > 1}
         for match in _SENTENCE_END.split(text[:_LONGEST_ANSWER]):
@@ -128,14 +161,16 @@ def general_sentences(answers: Iterable[tuple[str, Sequence[str]]]) -> list[str]
             words = sentence.split()
             if len(words) < _LEAST_WORDS or _PARTICULAR.search(sentence) or _COURTESY.match(sentence):
                 continue
+            if topics.introduces(sentence):
+                continue
             if known & {word.strip(",.;:!?()'\"").casefold() for word in words}:
                 continue
-            found.setdefault(sentence)
-    return list(found)
+            if sentence not in found:
+                found.add(sentence)
+                yield sentence
 
 
-def _outline(topic: str, asked: Sequence[Asked], sentences: Sequence[str], related: Sequence[Found]) -> Outline:
-    title = topics.plain_subject(topic) or "Untitled"
+def _outline(title: str, asked: Sequence[Asked], sentences: Sequence[str], related: Sequence[Found]) -> Outline:
     subjects = list(dict.fromkeys(plain for one in asked if (plain := one.matter)))[:5]
     missing = "- (No answer of the shop's was found that says it in general: write it here.)"
     parts = [f"# {title}"]

@@ -1,4 +1,6 @@
-"""The plain text of an article, whatever it was written in: headings with "#", items with "-", addresses in brackets.
+"""The plain text of an article, whatever it was written in.
+
+Headings stand behind "#", items behind "-" or their number, addresses in brackets.
 
 What comes out holds nothing that a browser could take for a tag, no control character and nothing that turns the
 direction of writing; taken in once more, it stays what it is.
@@ -7,7 +9,7 @@ direction of writing; taken in once more, it stays what it is.
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from markdown_it import MarkdownIt
@@ -28,7 +30,8 @@ MAX_TITLE = 300
 # A tag begins with one of these behind its "<"; as a quotation mark it is the same to a reader.
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _HEADING = re.compile(r"(#{1,6})\s+(\S.*)")
-_ITEM = re.compile(r"[-*+]\s+(\S.*)")
+_ITEM = re.compile(r"([-*+]|[0-9]{1,6}[.)])\s+(\S.*)")
+_BULLETS = "-*+"
 _BLANK_LINES = re.compile(r"\n\s*\n")
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n.*?\n---[ \t]*(?:\n|\Z)", re.DOTALL)
 _MARKDOWN = MarkdownIt("commonmark").enable("table")
@@ -54,9 +57,9 @@ def read(body: str, form: Format, title: str = "") -> Written:
     if form != "html" and len(body) > MAX_WRITTEN:
         raise ArticleTooLongError(len(body), MAX_WRITTEN)
     named, blocks = _READERS[form](_clean(body))
-    blocks = [Block(text, block.level, block.item) for block in blocks if (text := _plain(block.text))]
+    blocks = [_settled(replace(block, text=text)) for block in blocks if (text := plain(block.text))]
     heading = next((block.text for block in blocks if block.level), "")
-    chosen = _plain(_clean(title)) or heading or _plain(named)
+    chosen = plain(_clean(title)) or heading or plain(named)
     while blocks and blocks[0].level and blocks[0].text == chosen:
         del blocks[0]
     text = _joined(blocks)
@@ -76,6 +79,9 @@ def blocks_of(text: str) -> list[Block]:
         lines: list[str] = []
         for line in chunk.splitlines():
             heading, item = _HEADING.fullmatch(line.strip()), _ITEM.fullmatch(line.strip())
+            # A number within a paragraph begins a list only with the first one, as in Markdown: it may be a date.
+            if item is not None and lines and item[1] not in {*_BULLETS, "1.", "1)"}:
+                item = None
             if heading is None and item is None:
                 lines.append(line)
                 continue
@@ -84,7 +90,7 @@ def blocks_of(text: str) -> list[Block]:
             if heading is not None:
                 found.append(Block(heading[2], level=len(heading[1])))
             elif item is not None:
-                found.append(Block(item[1], item=True))
+                found.append(Block(item[2], mark="-" if item[1] in _BULLETS else item[1]))
         found.append(Block(" ".join(" ".join(lines).split())))
     return [block for block in found if block.text]
 
@@ -107,20 +113,20 @@ _READERS = {"text": _text, "html": _html, "markdown": _markdown}
 
 def _blocks(tokens: Sequence[Token]) -> Iterator[Block]:
     """Yield the blocks of Markdown."""
-    level, item, cells = 0, False, list[str]()
+    level, mark, cells = 0, "", list[str]()
     for token in tokens:
         match token.type:
             case "heading_open":
                 level = int(token.tag[1])
             case "list_item_open":
-                item = True
+                mark = f"{token.info}{token.markup}" if token.info else "-"
             case "inline":
                 text = _inline(token.children or [])
                 if cells:
                     cells.append(text)
                 else:
-                    yield Block(text, level, item)
-                    level, item = 0, False
+                    yield Block(text, level, mark)
+                    level, mark = 0, ""
             case "tr_open":
                 cells = [""]
             case "tr_close":
@@ -166,7 +172,8 @@ def _clean(text: str) -> str:
     return "".join(kept)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Return a line of text without anything that a browser takes for a tag."""
     return _TAG.sub("\u2039", " ".join(_clean(text).split()))
 
 
@@ -176,16 +183,27 @@ def _joined(blocks: Sequence[Block]) -> str:
     last_item = False
     for block in blocks:
         if line := _line(block):
-            parts.append(("\n" if block.item and last_item else "\n\n") + line)
-            last_item = block.item
+            parts.append(("\n" if block.mark and last_item else "\n\n") + line)
+            last_item = bool(block.mark)
     return "".join(parts).strip()
 
 
 def _line(block: Block) -> str:
     if block.level:
         return f"{'#' * max(2, block.level)} {block.text}"
-    if block.item:
-        return f"- {block.text}"
-    # A paragraph that looks like a heading or an item is none, and shall be none when it is read again.
-    looks_so = _HEADING.fullmatch(block.text) or _ITEM.fullmatch(block.text)
-    return block.text.lstrip("#-*+ ") if looks_so else block.text
+    return f"{block.mark} {block.text}" if block.mark else block.text
+
+
+def _settled(block: Block) -> Block:
+    """Return a block as it is read again.
+
+    A paragraph that looks like a heading or an item with a dash is none, and loses what looks so; one that begins with
+    a number is an item, whose number stands before it either way.
+    """
+    if block.level or block.mark:
+        return block
+    text, item = block.text, _ITEM.fullmatch(block.text)
+    if _HEADING.fullmatch(text) or (item and item[1] in _BULLETS):
+        text = text.lstrip("#-*+ ")
+        item = _ITEM.fullmatch(text)
+    return replace(block, text=item[2], mark=item[1]) if item else replace(block, text=text)

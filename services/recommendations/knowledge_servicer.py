@@ -127,7 +127,7 @@ def registrations(
 ) -> Sequence[Registration]:
     """Return the servicers of articles: the public API's and the frontend's."""
     knowledge = Knowledge(database, clock)
-    ideas = ArticleIdeas(knowledge, TicketReader(tickets))
+    ideas = ArticleIdeas(database, knowledge, TicketReader(tickets))
     return (
         Registration(
             knowledge_service_pb2_grpc.add_KnowledgeServiceServicer_to_server,

@@ -25,11 +25,13 @@ _BLOCKS = frozenset(
         footer form header hr html li main nav ol option p pre section summary table tbody tfoot thead tr ul"""
     )
 ) | frozenset(_HEADINGS)
+_LISTS = frozenset(("ol", "ul"))
 _CELLS = frozenset(("td", "th"))
 _VOID = frozenset(_WORD.findall("area base br col embed hr img input link meta source track wbr"))
 _NAME = re.compile(r"[A-Za-z][^\s/>]*")
 _TAG_MARK = re.compile(r"[>\"']")
 _HREF = re.compile(r"""\bhref\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""", re.IGNORECASE)
+_START = re.compile(r"""\bstart\s*=\s*["']?([0-9]{1,6})\b""", re.IGNORECASE)
 _LINK = re.compile(r"https?://[^\s<>\"]+", re.IGNORECASE)
 _LONGEST_TAG = 10_000
 """Characters of a tag whose attributes are read."""
@@ -37,11 +39,15 @@ _LONGEST_TAG = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A piece of a page: a heading of a level from 1 on, an item of a list, or a paragraph (level 0)."""
+    """A piece of a page: a heading of a level from 1 on, or a paragraph (level 0), or an item of a list.
+
+    Attributes:
+        mark: what stands before an item: "-", or its number with a full stop or a bracket; empty where it is none.
+    """
 
     text: str
     level: int = 0
-    item: bool = False
+    mark: str = ""
 
 
 @dataclass(slots=True)
@@ -52,7 +58,8 @@ class Reading:
     _open: Counter[str] = field(default_factory=Counter)
     _unseen: int = 0
     _level: int = 0
-    _item: bool = False
+    _mark: str = ""
+    _numbers: list[int | None] = field(default_factory=list)
     _parts: list[str] = field(default_factory=list)
     _links: list[tuple[int, str]] = field(default_factory=list)
     _found: list[tuple[Block, bool, bool]] = field(default_factory=list)
@@ -80,10 +87,17 @@ class Reading:
             self._end_block()
         if name in _VOID:
             return
+        if name == "a":
+            # As browsers do it: a link within a link ends that one.
+            self.end("a")
         self._open[name] += 1
         self._unseen += name in _UNSEEN
         self._level = _HEADINGS.get(name, self._level)
-        self._item = self._item or name == "li"
+        if name in _LISTS:
+            first = _START.search(tag[:_LONGEST_TAG]) if name == "ol" else None
+            self._numbers.append((int(first[1]) if first else 1) if name == "ol" else None)
+        if name == "li":
+            self._mark = self._next_mark()
         if name == "a":
             found = _HREF.search(tag[:_LONGEST_TAG])
             target = html.unescape(next(filter(None, found.groups()), "")) if found else ""
@@ -102,9 +116,19 @@ class Reading:
         if name in _HEADINGS:
             self._level = 0
         if name == "li":
-            self._item = False
+            self._mark = ""
+        if name in _LISTS and self._numbers:
+            self._numbers.pop()
         self._open[name] -= 1
         self._unseen -= name in _UNSEEN
+
+    def _next_mark(self) -> str:
+        """Return what stands before the next item of the list that is open."""
+        number = self._numbers[-1] if self._numbers else None
+        if number is None:
+            return "-"
+        self._numbers[-1] = number + 1
+        return f"{number}."
 
     def _end_link(self) -> None:
         """Put the address of a link behind its words, unless they are the address."""
@@ -120,8 +144,8 @@ class Reading:
         if text:
             in_main = any(self._open[name] for name in _MAIN)
             around = any(self._open[name] for name in _AROUND)
-            self._found.append((Block(text, self._level, self._item), in_main, around))
-            self._level, self._item = 0, False
+            self._found.append((Block(text, self._level, self._mark), in_main, around))
+            self._level, self._mark = 0, ""
 
 
 def read(page: str) -> Reading:

@@ -40,7 +40,7 @@ def cut(text: str) -> list[Piece]:
             open_headings = {level: each for level, each in open_headings.items() if level < block.level}
             open_headings[block.level] = block.text
         else:
-            lines.append(f"- {block.text}" if block.item else block.text)
+            lines.append(f"{block.mark} {block.text}" if block.mark else block.text)
     close()
     return found or [Piece("", piece) for piece in _packed([block.text for block in article_text.blocks_of(text)])]
 

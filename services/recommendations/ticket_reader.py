@@ -1,8 +1,9 @@
 """The newest tickets of a shop, as the tickets service lists them to the caller of the call that is being served."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import replace
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import grpc
 from rapport.tickets.v1 import (
@@ -13,7 +14,7 @@ from rapport.tickets.v1 import (
     ticket_service_pb2_grpc,
 )
 
-from servicekit.identity import forwarded_metadata
+from servicekit.identity import Principal, caller, forwarded_metadata
 from services.recommendations.conversations import refusal
 from services.recommendations.topics import Asked, says_little
 
@@ -25,21 +26,47 @@ _OPENED_AT_ONCE = 6
 _QUESTION = 200
 _PAGE = 200
 _CALL_SECONDS = 5.0
+KEPT_SECONDS = 60.0
+"""How long the newest tickets of a caller are kept: reading them takes up to 63 calls."""
+_KEPT_CALLERS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What the shop wrote in a ticket, and the names of all who took part."""
+
+    texts: tuple[str, ...]
+    names: tuple[str, ...]
 
 
 class TicketReader:
     """Asks in the caller's own name, so that nobody sees more by asking here."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._kept: dict[Principal, tuple[float, tuple[Asked, ...]]] = {}
         self._tickets = ticket_service_pb2_grpc.TicketServiceStub(channel)
         self._conversations = conversation_service_pb2_grpc.ConversationServiceStub(channel)
 
-    async def newest(self) -> list[Asked]:
-        """Return the newest tickets, without those that go on in another one.
+    async def newest(self) -> tuple[Asked, ...]:
+        """Return the newest tickets, without those that go on in another one, as they were at most a minute ago.
 
         Raises:
             CredentialInvalidError, ScopeMissingError, ConversationUnavailableError: as `Conversations.get`.
         """
+        # Another token of the same caller shows the same tickets, one with other scopes may not.
+        asking = replace(caller(), token="", signed_by="", expires=0.0)
+        now = self._clock()
+        self._kept = {one: kept for one, kept in self._kept.items() if now < kept[0] + KEPT_SECONDS}
+        if asking not in self._kept:
+            found = tuple(await self._read())
+            if len(self._kept) >= _KEPT_CALLERS:
+                self._kept.clear()
+            self._kept[asking] = now, found
+            return found
+        return self._kept[asking][1]
+
+    async def _read(self) -> list[Asked]:
         found: list[Asked] = []
         token = ""
         for _ in range(NEWEST // _PAGE):
@@ -64,14 +91,20 @@ class TicketReader:
             async with room:
                 conversation = await self._conversation(found[place])
             texts = [message.content for message in conversation.messages if not message.from_agent]
-            found[place] = replace(found[place], question=" ".join(texts[0].split())[:_QUESTION] if texts else "")
+            question = " ".join(texts[0].split())[:_QUESTION] if texts else ""
+            found[place] = replace(found[place], question=question, names=_names(conversation))
 
         silent = [place for place, asked in enumerate(found) if says_little(asked.subject)]
-        await asyncio.gather(*(opened(place) for place in silent[:_OPENED]))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for place in silent[:_OPENED]:
+                    group.create_task(opened(place))
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from failures
         return found
 
-    async def answers(self, asked: Sequence[Asked]) -> list[tuple[str, tuple[str, ...]]]:
-        """Return what the shop wrote in these tickets, and who took part: (text, names) by message.
+    async def answers(self, asked: Sequence[Asked]) -> list[Answered]:
+        """Return what the shop wrote in each of these tickets, and who took part.
 
         Raises:
             CredentialInvalidError, ScopeMissingError, ConversationUnavailableError: as `Conversations.get`.
@@ -79,8 +112,8 @@ class TicketReader:
         found = []
         for ticket in asked:
             conversation = await self._conversation(ticket)
-            names = tuple({message.author_name for message in conversation.messages if message.author_name})
-            found += [(message.content, names) for message in conversation.messages if message.from_agent]
+            texts = tuple(message.content for message in conversation.messages if message.from_agent)
+            found.append(Answered(texts, _names(conversation)))
         return found
 
     async def _conversation(self, ticket: Asked) -> conversation_service_pb2.Conversation:
@@ -94,6 +127,10 @@ class TicketReader:
             if error.code() is grpc.StatusCode.NOT_FOUND:
                 return conversation_service_pb2.Conversation()
             raise refusal(error, ticket.ticket_id) or error from error
+
+
+def _names(conversation: conversation_service_pb2.Conversation) -> tuple[str, ...]:
+    return tuple(sorted({message.author_name for message in conversation.messages if message.author_name}))
 
 
 def _asked(ticket: ticket_pb2.Ticket) -> Asked:

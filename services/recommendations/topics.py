@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 
+from services.recommendations import article_text
 from services.recommendations.meaning import subject_words
 
 SAME_TOPIC = 0.65
@@ -22,6 +23,20 @@ _NAME_LENGTH = 120
 _PREFIX = re.compile(r"^\s*(?:(?:re|aw|fwd?|wg|sv|antw)\s*:\s*)+", re.IGNORECASE)
 _ADDRESS = re.compile(r"\S*@\S+|https?://\S+|www\.\S+", re.IGNORECASE)
 _NUMBERED = re.compile(r"[#(\[]*\b(?:[^\W\d_]{0,6}[-#]?)?\d[\w.:/-]*[)\]]*")
+_MARKUP = re.compile(r"[<>{}\[\]`|\\@]+")
+_DOTS = re.compile(r"\u2026(?:\s*\u2026)+")
+_NAME_PART = re.compile(r"[^\W\d_]{2,}")
+_GREETING = re.compile(
+    r"^\s*(?:hi|hello|hey|dear|good (?:morning|day|afternoon|evening)|hallo|guten (?:tag|morgen|abend)|bonjour)\b"
+    r"(?:\s+(?:there|all|team|sir|madam|together|zusammen))?[\s,!.]*",
+    re.IGNORECASE,
+)
+_CAPITAL = r"[A-Z\u00c0-\u00de][\w'\u2019-]*"
+_INTRODUCTION = re.compile(
+    r"\b(?i:i am|i['\u2019]m|my name is|this is|ich bin|ich hei\u00dfe|mein name ist|je suis|je m['\u2019]appelle)\s+"
+    rf"{_CAPITAL}(?:\s+{_CAPITAL})*(?:\s+(?:of|from|in|at|aus|von|vom|de)\s+{_CAPITAL}(?:\s+{_CAPITAL})*)?"
+)
+"""Who somebody says to be, and where from."""
 _LETTER = re.compile(r"[^\W\d_]{2,}")
 
 
@@ -32,6 +47,7 @@ class Asked:
     Attributes:
         hours: how long it was open, None while it is.
         question: how its first message begins; empty where the subject says enough.
+        names: of people who take part in it, as far as they are known; they stand in nothing that is shown.
     """
 
     ticket_id: str
@@ -41,11 +57,18 @@ class Asked:
     message_count: int
     hours: float | None = None
     question: str = ""
+    names: tuple[str, ...] = ()
 
     @property
     def matter(self) -> str:
         """What it is about: the plain subject, or the plain question where the subject says too little."""
-        return plain_subject(self.question) or plain_subject(self.subject)
+        return plain_subject(self.question, self.names) or plain_subject(self.subject, self.names)
+
+    @property
+    def wording(self) -> str:
+        """What the customer wrote, on one line: without markup, and with dots where people and addresses are named."""
+        text = article_text.plain(_ADDRESS.sub("\u2026", self.subject or self.question))
+        return _DOTS.sub("\u2026", _without_people(text, self.names, "\u2026"))
 
     @property
     def simple(self) -> bool:
@@ -84,8 +107,8 @@ class Topic:
 
     @property
     def sample_subjects(self) -> list[str]:
-        """Some different subjects as customers wrote them, or questions where there is none."""
-        return list(dict.fromkeys(ticket.subject or ticket.question for ticket in self.tickets))[:_SAMPLES]
+        """Some different subjects as customers wrote them, or questions where there is none; nobody is named."""
+        return list(dict.fromkeys(ticket.wording for ticket in self.tickets))[:_SAMPLES]
 
 
 def says_little(subject: str) -> bool:
@@ -93,11 +116,24 @@ def says_little(subject: str) -> bool:
     return len(subject_words(plain_subject(subject)).split()) < _LEAST_WORDS
 
 
-def plain_subject(subject: str) -> str:
-    """Return a subject without prefixes of answers, addresses, and whatever has digits in it."""
+def plain_subject(subject: str, names: Sequence[str] = ()) -> str:
+    """Return a subject without prefixes of answers, greetings, addresses, names, markup, and what has digits in it."""
     text = _ADDRESS.sub(" ", _PREFIX.sub("", subject))
-    text = " ".join(_NUMBERED.sub(" ", text).split()).strip(" -:;,.#/|")
+    text = _without_people(_GREETING.sub("", text), names, " ")
+    text = " ".join(_NUMBERED.sub(" ", _MARKUP.sub(" ", text)).split()).strip(" -:;,.#/|!")
     return text[:_NAME_LENGTH].rstrip() if _LETTER.search(text) else ""
+
+
+def introduces(text: str) -> bool:
+    """Tell whether somebody says in a text who they are."""
+    return _INTRODUCTION.search(text) is not None
+
+
+def _without_people(text: str, names: Sequence[str], instead: str) -> str:
+    """Return a text with something else where somebody says who they are, and for each word of the names."""
+    known = {part.casefold() for name in names for part in _NAME_PART.findall(name)}
+    text = _INTRODUCTION.sub(instead, text)
+    return _NAME_PART.sub(lambda found: instead if found[0].casefold() in known else found[0], text) if known else text
 
 
 def group(asked: Sequence[Asked], vectors: NDArray[np.float32], least: int) -> list[Topic]:

@@ -51,6 +51,8 @@ class Desk(ticket_service_pb2_grpc.TicketServiceServicer, conversation_service_p
         self.tickets: dict[UUID, list[ticket_pb2.Ticket]] = {}
         self.messages: dict[str, list[conversation_service_pb2.ConversationMessage]] = {}
         self.status: grpc.StatusCode | None = None
+        self.conversation_status: grpc.StatusCode | None = None
+        self.lists = 0
 
     def ask(
         self,
@@ -87,6 +89,7 @@ class Desk(ticket_service_pb2_grpc.TicketServiceServicer, conversation_service_p
         self, request: ticket_service_pb2.ListTicketsRequest, context: "grpc.aio.ServicerContext[Any, Any]"
     ) -> ticket_service_pb2.ListTicketsResponse:
         """Return a page of tickets."""
+        self.lists += 1
         if self.status is not None:
             await context.abort(self.status, "not now")
         start = int(request.page_token or 0)
@@ -99,9 +102,11 @@ class Desk(ticket_service_pb2_grpc.TicketServiceServicer, conversation_service_p
     async def GetConversation(  # noqa: N802 - the contract's name
         self,
         request: conversation_service_pb2.GetConversationRequest,
-        _context: "grpc.aio.ServicerContext[Any, Any]",
+        context: "grpc.aio.ServicerContext[Any, Any]",
     ) -> conversation_service_pb2.Conversation:
         """Return a conversation."""
+        if self.conversation_status is not None:
+            await context.abort(self.conversation_status, "not now")
         return conversation_service_pb2.Conversation(ticket_id=request.ticket, messages=self.messages[request.ticket])
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import grpc
+import orjson
 import pytest
 from rapport.recommendations.v1 import knowledge_service_pb2
 
@@ -383,6 +384,52 @@ async def test_an_outline_is_made_of_what_the_shop_said(shop: Librarian) -> None
     assert answer["source"] == "rules"
     assert answer["labels"]
     assert not (await shop.ask("ListBaseArticles"))["data"]["articles"][1:]
+
+
+async def test_suggestions_and_outlines_name_no_customer_and_hold_no_tag(shop: Librarian) -> None:
+    """Names from the shop's own customers, from who takes part, and from who says so; markup is plain text."""
+    async with shop.database.driver_tenant(shop.tenant_id) as driver:
+        await driver.execute(
+            "INSERT INTO recommendations.customers (tenant_id, customer_id, display_name) VALUES ($1, 'c-1', $2)",
+            shop.tenant_id,
+            "Anna Schmidt",
+        )
+    for subject in ("Clean the lamp shade for Anna Schmidt", "<script>alert(1)</script> clean the lamp shade"):
+        shop.desk.ask(shop.tenant_id, subject, "Anna, wipe the lamp shade with a dry cloth.", customer="c-1")
+    shop.desk.ask(shop.tenant_id, "Help", question="Hi, I am Anna Schmidt of Lindenweg. How to clean the lamp shade?")
+    answers = [
+        await shop.ask("SuggestArticles"),
+        await shop.ask("ListDeflectableIssues"),
+        await shop.ask("GenerateArticle", topic="<img src=x> Clean the lamp shade"),
+    ]
+    assert answers[0]["suggestions"][0]["source_data"]["ticket_count"] == 3
+    assert answers[2]["made_of"]["tickets"] == 3
+    for answer in answers:
+        text = orjson.dumps(answer).decode()
+        assert "lamp shade" in text
+        assert not any(part in text for part in ("<script", "<img", "Anna", "Schmidt", "Lindenweg"))
+
+
+async def test_the_newest_tickets_are_read_once_a_minute_for_each_caller(shop: Librarian) -> None:
+    """Another caller with other scopes sees what it may see, not what was kept for somebody else."""
+    shop.desk.ask(shop.tenant_id, "How do I clean the lamp shade?")
+    for _ in range(3):
+        assert (await shop.call("ListArticleSuggestions")).ticket_count == 1
+    assert shop.desk.lists == 1
+    page = replace(shop, scopes=("recommendations.read",))
+    assert await refused(page.call("ListArticleSuggestions")) == "SCOPE_MISSING"
+    other = replace(shop, tenant_id=uuid7())
+    assert (await other.call("ListArticleSuggestions")).ticket_count == 0
+
+
+async def test_one_conversation_that_cannot_be_read_ends_the_others_too(shop: Librarian) -> None:
+    """The refusal is its own, and the next call asks again."""
+    for _ in range(20):
+        shop.desk.ask(shop.tenant_id, "Help")
+    shop.desk.conversation_status = grpc.StatusCode.UNAVAILABLE
+    assert await refused(shop.call("ListArticleSuggestions")) == "CONVERSATION_UNAVAILABLE"
+    shop.desk.conversation_status = None
+    assert (await shop.call("ListArticleSuggestions")).ticket_count == 20
 
 
 async def test_a_topic_that_nobody_asked_about_makes_an_honest_outline(shop: Librarian) -> None:

@@ -68,12 +68,38 @@ def test_a_plain_subject_has_no_digit_and_no_address(subject: str) -> None:
     assert "@" not in plain
 
 
+@pytest.mark.parametrize(
+    ("subject", "names", "expected"),
+    [
+        ("<script>alert('x')</script>", (), "script alert('x') /script"),
+        ("[click](javascript:x) `now`", (), "click (javascript:x) now"),
+        ("Hi, I am Anna Schmidt of Lindenweg. Where is my lamp?", (), "Where is my lamp?"),
+        ("Hallo, ich bin Anna Schmidt aus Bad Ems und suche die Lampe", (), "und suche die Lampe"),
+        ("Refund for anna schmidt", ("Anna Schmidt",), "Refund for"),
+        ("Hello Kim", ("Kim Doe",), ""),
+        ("I am happy with the lamp", (), "I am happy with the lamp"),
+    ],
+)
+def test_a_plain_subject_names_nobody_and_has_no_markup(subject: str, names: tuple[str, ...], expected: str) -> None:
+    """Whoever is known to take part, and whoever says who they are."""
+    assert topics.plain_subject(subject, names) == expected
+
+
+def test_the_wording_of_a_ticket_names_nobody_and_has_no_tag() -> None:
+    """It is the subject with dots in their places, or the question."""
+    subject = "<b>Order 4711</b> of Anna Schmidt, anna@example.com"
+    assert Asked("i", "T-1", "c", subject, 2, names=("Anna Schmidt",)).wording == (
+        "\u2039b>Order 4711\u2039/b> of \u2026, \u2026"
+    )
+    assert Asked("i", "T-1", "c", "", 2, question="I'm Anna Schmidt. Where is it?").wording == "\u2026. Where is it?"
+
+
 def test_only_general_sentences_of_answers_are_kept() -> None:
     """No greeting, no number, no address, nobody's name, nothing twice."""
     kim = "Hello Kim,\nwe clean every shade with a dry cloth. Your order 4711 left us. Kim should look at it again!"
     other = "We clean every shade by hand here. Write to help@shop.example if it does not work. Best wishes from Agnes"
     answers = [(kim, ("Kim Doe",)), (other, ()), ("we clean every shade with a dry cloth.", ())]
-    assert general_sentences(answers) == [
+    assert list(general_sentences(answers)) == [
         "we clean every shade with a dry cloth.",
         "We clean every shade by hand here.",
     ]
