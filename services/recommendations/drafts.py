@@ -7,7 +7,7 @@ policy allows, an offer only where a policy of the shop makes it. Short drafts h
 two paragraphs, long ones three or four. The same case and wish give the same draft.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from services.recommendations import grounds, quoting
@@ -142,7 +142,7 @@ def _written(case: Case, wish: Wish, steps: Sequence[Step], language: Language) 
     text = "\n\n".join(" ".join(one.text for one in paragraph) for paragraph in paragraphs if paragraph)
     used = {fact for paragraph in paragraphs for one in paragraph for fact in one.facts}
     known = tuple(fact for fact in grounds.facts_of(case) if fact.id in used)
-    return Draft(text, wish.tone, wish.length, language.code, _personalization(case, text), known, labels=labels)
+    return Draft(text, wish.tone, wish.length, language.code, _personalization(case, text, used), known, labels=labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,17 +208,19 @@ def _subjects(case: Case) -> list[Intent]:
     return [one for one in case.intents if not (waiting and one is Intent.ORDER_STATUS)][:_MOST_INTENTS]
 
 
-def _personalization(case: Case, text: str) -> tuple[str, ...]:
-    """Return which facts of the case the text really holds."""
+def _personalization(case: Case, text: str, used: Container[str]) -> tuple[str, ...]:
+    """Return which facts of the case a text rests on and names; a title of an article may stand in it by chance."""
     found = [f"Topic: {intent.value.replace('_', ' ')}" for intent in _subjects(case)]
-    if case.order is not None and case.order.order_id in text:
-        found.append(f"Order {case.order.order_id}")
-    found += [f"Product: {product}" for product in case.products if product in text]
-    if case.parcel is not None and case.parcel.tracking_number in text:
-        found.append(f"Tracking {case.parcel.tracking_number}")
-    found += [
-        f"{passage.kind.capitalize()}: {passage.title}" for passage in case.passages if f"{passage.title}" in text
-    ]
+    order, parcel = case.order, case.parcel
+    if order is not None:
+        if f"order.{order.order_id}.placed_on" in used and order.order_id in text:
+            found.append(f"Order {order.order_id}")
+        places = {title: f"product.{order.order_id}.{place}" for place, title in enumerate(order.products, start=1)}
+        found += [f"Product: {one}" for one in case.products if places.get(one, "") in used and one in text]
+    if parcel is not None and f"parcel.{parcel.tracking_number}.state" in used and parcel.tracking_number in text:
+        found.append(f"Tracking {parcel.tracking_number}")
+    quoted = (passage for passage in case.passages if grounds.passage_fact(passage).id in used)
+    found += [f"{passage.kind.capitalize()}: {passage.title}" for passage in quoted]
     if case.answered:
         found.append("Follow-up after our last answer")
     return tuple(dict.fromkeys(found))

@@ -276,6 +276,23 @@ def test_an_article_that_answers_is_quoted_with_its_source() -> None:
     assert "washed" not in draft.text
 
 
+def test_a_draft_claims_no_article_or_product_that_it_does_not_use() -> None:
+    """A title that stands in the text by chance, as a word of our own or of another title, is not claimed."""
+    titled = replace(CARE, title="order")
+    short = Order("77", date(2026, 1, 5), ("Mug", "Mug With Lid"), (), "EUR", 2450)
+    one = Case(intents=(Intent.ORDER_STATUS,), order=short, products=("Mug",), passages=(titled,))
+    draft = drafts.write(one, Wish())
+    assert "order" in draft.text
+    assert draft.personalization == ("Topic: order status", "Order 77")
+    quoted = asked(
+        "How is the lantern washed by hand?", passages=(CARE, replace(CARE, article_id="2", text="Lantern."))
+    )
+    assert drafts.write(quoted, Wish()).personalization.count("Article: Care of lanterns") == 1
+    other = Passage("care-2", "Care", "", "Nothing that is asked for.", 0.4, "article")
+    both = drafts.write(replace(quoted, passages=(CARE, other)), Wish())
+    assert [each for each in both.personalization if each.startswith("Article")] == ["Article: Care of lanterns"]
+
+
 def test_an_article_in_another_language_is_not_quoted() -> None:
     """No draft mixes languages."""
     one = asked("How can I return goods (Ware) after the Lieferung?", passages=(RETURNS_DE,))
