@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from servicekit import outbox
 from servicekit.database import Database
 from servicekit.doorbell import Doorbell
-from servicekit.errors import UnavailableError
+from servicekit.errors import DomainError, UnavailableError
 from servicekit.ids import uuid7
 from services.recommendations import advice_store, customers, outcome_store, store
 from services.recommendations.advice_store import RECOMMENDATION, Standing, StoredAdvice
@@ -42,6 +42,7 @@ class Lease:
         self.kind = kind
         self.holder = uuid7()
         self.ended = False
+        self.released = asyncio.Event()
 
 
 class Answers:
@@ -68,7 +69,9 @@ class Answers:
         try:
             yield lease
         finally:
-            extending.cancel()
+            # Not cancelled: that could cut a connection in the middle of a statement.
+            lease.released.set()
+            await asyncio.shield(extending)
             if not lease.ended:
                 # A caller that went away must not leave the others waiting until the lease runs out.
                 await asyncio.shield(self._give_up(lease))
@@ -118,9 +121,12 @@ class Answers:
     async def _extend(self, lease: Lease) -> None:
         """Extend a lease for as long as its holder lives."""
         while True:
-            await asyncio.sleep(_EXTEND_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_EXTEND_SECONDS):
+                    await lease.released.wait()
+                    return
             # With the database away for a while the lease runs out, and then its holder may not store.
-            with contextlib.suppress(UnavailableError):
+            with contextlib.suppress(DomainError):
                 async with self._database.tenant(lease.tenant_id) as connection:
                     await advice_store.extend_lease(connection, lease.tenant_id, lease.holder, LEASE_SECONDS)
 

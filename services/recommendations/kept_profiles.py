@@ -7,9 +7,10 @@ change is shown what was before it, whichever process answers. Without Valkey no
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 from uuid import UUID
 
 from servicekit.cache import Cache
@@ -43,8 +44,11 @@ class KeptProfiles:
         self._cache = cache
         self._profiles: OrderedDict[tuple[UUID, str], _Kept] = OrderedDict()
         self._versions: OrderedDict[UUID, SharedRead] = OrderedDict()
+        self._reading: dict[tuple[UUID, str, str], asyncio.Task[bytes]] = {}
 
-    async def get(self, tenant_id: UUID, customer_id: str, today: date, read: Callable[[], Awaitable[bytes]]) -> bytes:
+    async def get(
+        self, tenant_id: UUID, customer_id: str, today: date, read: Callable[[], Coroutine[Any, Any, bytes]]
+    ) -> bytes:
         """Return a customer's profile as of a day: the one that is kept, or what `read` gives."""
         version = await self._version(tenant_id)
         if version is None:
@@ -52,13 +56,22 @@ class KeptProfiles:
         key, now = (tenant_id, customer_id), asyncio.get_running_loop().time()
         kept = self._profiles.get(key)
         if kept is not None and (kept.version, kept.day) == (version, today) and now - kept.made <= MAX_AGE:
+            self._profiles.move_to_end(key)
             return kept.body
-        body = await read()
+        body = await self._read((tenant_id, customer_id, version), read)
         self._profiles[key] = _Kept(version, today, now, body)
         self._profiles.move_to_end(key)
         if len(self._profiles) > MAX_PROFILES:
             self._profiles.popitem(last=False)
         return body
+
+    async def _read(self, key: tuple[UUID, str, str], read: Callable[[], Coroutine[Any, Any, bytes]]) -> bytes:
+        """Read a profile once for all who want it under the same version at the moment."""
+        reading = self._reading.get(key)
+        if reading is None:
+            reading = self._reading[key] = asyncio.create_task(read(), name="profile")
+            reading.add_done_callback(lambda _: self._reading.pop(key, None))
+        return await asyncio.shield(reading)
 
     async def changed(self, tenant_id: UUID) -> None:
         """Let no kept profile of a tenant be shown again, in any process; call it after the commit."""

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from servicekit.shared_read import SharedRead
 from services.tickets.cards import PageRequest
 from services.tickets.facts import Customer
 from services.tickets.inbox import Inbox
@@ -235,28 +234,6 @@ async def test_valkey_killed_costs_little_and_loses_nothing(
     own_valkey.start()
     await fragile.open(subject="after")
     assert len((await fragile.inbox())["tickets"]) == 7
-
-
-async def test_a_shared_read_begins_after_everybody_who_shares_it_asked() -> None:
-    """Whoever asks while a read is on its way waits for the next one, together with all the others."""
-    began: list[int] = []
-    gate = asyncio.Event()
-
-    async def read() -> str:
-        began.append(len(began))
-        number = len(began)
-        await gate.wait()
-        return str(number)
-
-    shared = SharedRead(read)
-    first = asyncio.create_task(shared.get())
-    await eventually(lambda: asyncio.sleep(0, began))
-    later = [asyncio.create_task(shared.get()) for _ in range(50)]
-    await asyncio.sleep(0)
-    gate.set()
-    assert await first == "1"
-    assert await asyncio.gather(*later) == ["2"] * 50
-    assert len(began) == 2
 
 
 async def test_a_failed_page_is_not_kept(agent: Agent) -> None:

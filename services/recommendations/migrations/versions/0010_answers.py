@@ -26,11 +26,11 @@ CREATE TABLE recommendations.advice_epochs (
 """
 
 _FUNCTIONS = {
-    # Everything that a read of a ticket's advice needs, in one round trip and one snapshot.
+    # Everything that a read of a ticket's advice needs, in one round trip; being stable it sees one snapshot.
     "standing_advice(uuid, uuid, text)": """
 CREATE FUNCTION recommendations.standing_advice(tenant uuid, ticket uuid, customer text)
 RETURNS TABLE (survivor text, facts_version bigint, epoch bigint, advice jsonb, ticks jsonb)
-LANGUAGE plpgsql SET search_path = '' AS $$
+LANGUAGE plpgsql STABLE SET search_path = '' AS $$
 DECLARE
     person text;
 BEGIN
@@ -51,7 +51,7 @@ END $$""",
     "stored_profile(uuid, text)": """
 CREATE FUNCTION recommendations.stored_profile(tenant uuid, customer text)
 RETURNS TABLE (profile text, profile_day date)
-LANGUAGE plpgsql SET search_path = '' AS $$
+LANGUAGE plpgsql STABLE SET search_path = '' AS $$
 DECLARE
     person text;
 BEGIN
