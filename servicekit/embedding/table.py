@@ -29,7 +29,7 @@ class Table:
 
     def vector(self, text: str) -> NDArray[np.float32]:
         """Return the vector of a text; all zeros where no piece of it is known."""
-        numbers = self._tokenizer.numbers(text.translate(_STRAIGHT))[:MAX_PIECES]
+        numbers = self._tokenizer.numbers(text.translate(_STRAIGHT), MAX_PIECES)
         if not numbers:
             return np.zeros(SIZE, np.float32)
         total = self._scales[numbers] @ self._vectors[numbers].astype(np.float32)

@@ -6,6 +6,7 @@ from pieces is left out, which the model would read as "unknown".
 """
 
 import re
+import sys
 import unicodedata
 from collections.abc import Mapping
 
@@ -28,11 +29,14 @@ class Tokenizer:
         self._pieces = pieces
         self._words: dict[str, tuple[int, ...]] = {}
 
-    def numbers(self, text: str) -> list[int]:
-        """Return the numbers of the pieces of a text, in order."""
+    def numbers(self, text: str, most: int = sys.maxsize) -> list[int]:
+        """Return the numbers of the first pieces of a text, in order."""
         found: list[int] = []
         known = self._words
         for word in plain_words(text):
+            # Left out before it is remembered: only words of a bounded length are.
+            if len(word) > MAX_WORD:
+                continue
             pieces = known.get(word)
             if pieces is None:
                 pieces = self._split(word)
@@ -41,12 +45,12 @@ class Tokenizer:
                     known.clear()
                 known[word] = pieces
             found.extend(pieces)
-        return found
+            if len(found) >= most:
+                break
+        return found[:most]
 
     def _split(self, word: str) -> tuple[int, ...]:
         """Return the longest pieces that a word is made of; none where a part of it is in no piece."""
-        if len(word) > MAX_WORD:
-            return ()
         numbers, start = [], 0
         while start < len(word):
             prefix = "##" if start else ""

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from servicekit.embedding import MAX_PIECES, SIZE, Tokenizer, embed, plain_words, shipped
+from servicekit.embedding.tokenizer import MAX_WORD
 
 # Split by the reference implementation of the model's tokenizer; what it reads as unknown is left out here.
 GOLDEN_PIECES = {
@@ -94,3 +95,12 @@ def test_the_table_is_small_and_says_whose_work_it_is() -> None:
     assert sum(len(each.read_bytes()) for each in data.iterdir() if each.is_file()) < 8_000_000
     assert "Apache-2.0" in data.joinpath("NOTICE").read_text("utf-8")
     assert "Apache License" in data.joinpath("LICENSE").read_text("utf-8")
+
+
+def test_words_that_are_too_long_are_not_remembered_and_pieces_are_bounded() -> None:
+    """A text of a few enormous words, each another one, leaves nothing behind."""
+    table = Tokenizer({"a": 0, "##a": 1})
+    assert table.numbers(" ".join("a" * length for length in range(MAX_WORD + 1, MAX_WORD + 50))) == []
+    assert not table._words
+    assert table.numbers("a " * 1000, MAX_PIECES) == [0] * MAX_PIECES
+    assert table.numbers("aaa " * 2, 4) == [0, 1, 1, 0]
