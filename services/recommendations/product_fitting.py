@@ -16,13 +16,15 @@ import structlog
 
 from servicekit.database import Database
 from servicekit.doorbell import Doorbell
-from services.recommendations import product_model_store, product_store
+from services.recommendations import product_model_store
 from services.recommendations.customers import Clock, utc_now
 from services.recommendations.product_desk import vectors_of
-from services.recommendations.product_model_store import Item
+from services.recommendations.product_model_store import Attempt, Item, Made
 from services.recommendations.product_models import BELL
 
 EVERY = timedelta(days=1)
+AGAIN = timedelta(minutes=15)
+"""After how long a fit is tried again that failed, or whose process died."""
 _LEASE = "recommendations.product_models"
 _LOOK_SECONDS = 60.0
 _TENANTS_AT_ONCE = 20
@@ -64,7 +66,10 @@ class ProductFitting:
             await self._doorbell.wait(BELL, _LOOK_SECONDS)
 
     async def fit_due(self, still_alone: Callable[[], Any] | None = None) -> int:
-        """Fit the models of some shops that are due; return how many were looked at, whether they needed it or not."""
+        """Look at some shops that are due until one had to be fitted; return how many were looked at.
+
+        A shop that asks while others are fitted so waits for one of them at most: who asked comes first.
+        """
         async with self._database.spanning() as connection:
             due = await product_model_store.tenants_due(
                 connection, self._clock() - EVERY, _TENANTS_AT_ONCE + len(self._refused())
@@ -76,37 +81,48 @@ class ProductFitting:
             if still_alone is not None and not await still_alone():
                 break
             try:
-                await self.fit(tenant_id)
-                seen += 1
+                fitted = await self.fit(tenant_id)
             except Exception as error:  # noqa: BLE001 - the other shops must not wait for this one
                 _log.warning("product_fit_failed", tenant_id=str(tenant_id), error=type(error).__name__)
+                continue
+            seen += 1
+            if fitted:
+                break
         return seen
 
     async def fit(self, tenant_id: UUID) -> bool:
         """Fit a shop's model if its orders have changed or somebody asked; tell whether there is a new version."""
         now = self._clock()
         async with self._database.driver_tenant(tenant_id) as connection:
-            attempt = await product_model_store.begin(connection, tenant_id, now)
+            attempt = await product_model_store.begin(connection, tenant_id, now - EVERY + AGAIN)
         if attempt is None:
             return False
+        fitted = await self._attempt(tenant_id, attempt, now)
+        async with self._database.driver_tenant(tenant_id) as connection:
+            await product_model_store.finish(connection, tenant_id, now)
+        return fitted
+
+    async def _attempt(self, tenant_id: UUID, attempt: Attempt, now: datetime) -> bool:
         async with self._database.driver_tenant(tenant_id) as connection:
             log = await product_model_store.log(connection, tenant_id, now)
-            if log.digest == attempt.digest and not attempt.wanted:
+            if log.digest == attempt.digest and not attempt.forgetting:
                 return False
             items = await product_model_store.items(connection, tenant_id, log.newest) if log.newest else []
-            packed = await product_store.packed_model(connection, tenant_id, attempt.serving_version) or b""
+            trial = await product_model_store.trial(connection, tenant_id, attempt.serving_version)
         await self._note(tenant_id, items)
         if log.newest is None or not items:
             async with self._database.driver_tenant(tenant_id) as connection:
                 await product_model_store.drop_all(connection, tenant_id)
             return False
-        said, model = await self._fit_apart(tenant_id, items, packed, log.newest)
-        serve = said["better"] or not packed or attempt.forgetting
+        made = await self._fit_apart(tenant_id, items, trial, log.newest)
+        serve = made.said["better"] or attempt.forgetting
         async with self._database.driver_tenant(tenant_id) as connection:
             version = await product_model_store.save(
-                connection, tenant_id, said, log.newest, model, serve=serve, digest=log.digest
+                connection, tenant_id, made, log.newest, serve=serve, digest=log.digest
             )
-        _log.info("product_model_fitted", tenant_id=str(tenant_id), version=version, in_service=serve)
+        if version is None:
+            raise FitFailedError
+        _log.info("product_model_fitted", tenant_id=str(tenant_id), version=version, better=serve)
         return True
 
     async def _note(self, tenant_id: UUID, items: Sequence[Item]) -> None:
@@ -135,10 +151,8 @@ class ProductFitting:
                 raise FitFailedError
             yield connection, revision
 
-    async def _fit_apart(
-        self, tenant_id: UUID, items: Sequence[Item], in_service: bytes, newest: datetime
-    ) -> tuple[dict[str, Any], bytes]:
-        """Return what a child process says of a new model, and the model.
+    async def _fit_apart(self, tenant_id: UUID, items: Sequence[Item], trial: bytes, newest: datetime) -> Made:
+        """Return what a child process makes of the purchases, and of the trial of the version in service.
 
         Raises:
             FitFailedError: it failed or took too long.
@@ -147,7 +161,7 @@ class ProductFitting:
             "items": [item.product_id for item in items],
             "hashes": [item.hash for item in items],
             "until": (newest.astimezone(UTC) - datetime.fromtimestamp(0, UTC)) // _DAY + 1,
-            "in_service": len(in_service),
+            "in_service": len(trial),
         }
         child = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -158,7 +172,7 @@ class ProductFitting:
         )
         try:
             async with asyncio.timeout(_FIT_SECONDS):
-                await self._feed(child, tenant_id, orjson.dumps(asked) + b"\n" + in_service, newest)
+                await self._feed(child, tenant_id, orjson.dumps(asked) + b"\n" + trial, newest)
                 answer, _ = await child.communicate()
         except (TimeoutError, BrokenPipeError, ConnectionResetError) as error:
             raise FitFailedError from error
@@ -168,8 +182,9 @@ class ProductFitting:
                 await child.wait()
         if child.returncode:
             raise FitFailedError
-        said, _, model = answer.partition(b"\n")
-        return orjson.loads(said), model
+        line, _, models = answer.partition(b"\n")
+        said = orjson.loads(line)
+        return Made(said, models[: said["model"]], models[said["model"] :])
 
     async def _feed(self, child: asyncio.subprocess.Process, tenant_id: UUID, asked: bytes, newest: datetime) -> None:
         """Give a child process the question, and the shop's purchases as they come from the database."""

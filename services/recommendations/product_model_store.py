@@ -39,13 +39,11 @@ class Attempt:
     """What a fit begins with.
 
     Attributes:
-        wanted: whether somebody asked for it.
         forgetting: whether the versions that are kept know of somebody who was forgotten.
         serving_version: the version in service; 0 for none.
-        digest: what the orders came to when the newest version was fitted.
+        digest: what the orders came to when the newest version was fitted; empty where somebody asked since.
     """
 
-    wanted: bool
     forgetting: bool
     serving_version: int
     digest: str
@@ -59,6 +57,15 @@ class Log:
     newest: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A new version: what is said of it, its model, and by what it was judged, both packed; the latter may be empty."""
+
+    said: dict[str, Any]
+    model: bytes
+    trial: bytes
+
+
 async def tenants_due(connection: AsyncConnection, before: datetime, at_most: int) -> list[UUID]:
     """Return shops for which a fit was asked, or was last thought of before a moment."""
     result = await connection.exec_driver_sql(
@@ -67,12 +74,19 @@ async def tenants_due(connection: AsyncConnection, before: datetime, at_most: in
     return list(result.scalars())
 
 
-async def begin(connection: Connection, tenant_id: UUID, now: datetime) -> Attempt | None:
-    """Note that a fit is thought of now, and return what it begins with; None for a shop without customers."""
-    row = await connection.fetchrow(_BEGIN, tenant_id, now)
-    if row is None:
-        return None
-    return Attempt(row["wanted"], row["forgetting"], row["serving_version"], row["orders_digest"])
+async def begin(connection: Connection, tenant_id: UUID, counts_as: datetime) -> Attempt | None:
+    """Note that a fit is thought of, and return what it begins with; None for a shop without customers.
+
+    Until `finish` it counts as one of an earlier moment, so that it is due again soon if it fails or its process dies.
+    That somebody asked for it is kept as well: as orders of which nothing is known.
+    """
+    row = await connection.fetchrow(_BEGIN, tenant_id, counts_as)
+    return None if row is None else Attempt(*row)
+
+
+async def finish(connection: Connection, tenant_id: UUID, begun: datetime) -> None:
+    """Note that a fit that was begun at a moment has come to its end."""
+    await connection.execute("UPDATE product_states SET attempt_time = $2 WHERE tenant_id = $1", tenant_id, begun)
 
 
 async def next_revision(connection: Connection, tenant_id: UUID) -> int | None:
@@ -112,26 +126,33 @@ async def copy_lines(
     )
 
 
+async def trial(connection: Connection, tenant_id: UUID, version: int) -> bytes:
+    """Return by what a version was judged, packed; empty where it could not be judged or is not kept."""
+    found: bytes | None = await connection.fetchval(
+        "SELECT trial FROM product_models WHERE tenant_id = $1 AND version = $2", tenant_id, version
+    )
+    return found or b""
+
+
 async def save(
-    connection: Connection,
-    tenant_id: UUID,
-    said: dict[str, Any],
-    until: datetime,
-    packed: bytes,
-    *,
-    serve: bool,
-    digest: str,
-) -> int:
+    connection: Connection, tenant_id: UUID, made: Made, until: datetime, *, serve: bool, digest: str
+) -> int | None:
     """Keep a new version, in service if wanted; drop versions of which there are too many; return its number.
 
-    A version that is fixed stays in service, unless it knows of somebody who was forgotten.
+    None where the shop was erased since the fit began.
+
+    A version that is fixed stays in service, unless it knows of somebody who was forgotten: then it goes, and all
+    others with it. Whoever is forgotten while a version is made may be known to it, and is forgotten by the next one.
     """
-    version = int(await connection.fetchval(_NEXT_VERSION, tenant_id, serve, digest))
+    row = await connection.fetchrow(_NEXT_VERSION, tenant_id, serve, digest)
+    if row is None:
+        return None
+    (version, forgot), said = row, made.said
     await connection.execute(
         """
         INSERT INTO product_models (tenant_id, version, neighbours, until, customer_count, item_count, purchase_count,
-                                    judgement, content)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8::jsonb, $9)""",
+                                    judgement, content, trial)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8::jsonb, $9, $10)""",
         tenant_id,
         version,
         said["neighbours"],
@@ -140,10 +161,11 @@ async def save(
         said["item_count"],
         said["purchase_count"],
         orjson.dumps({name: said[name] for name in ("held_back_days", "customers", "ndcg10")}).decode(),
-        packed,
+        made.model,
+        made.trial,
     )
-    await connection.execute(_PRUNE, tenant_id, KEPT)
-    return version
+    await connection.execute(_PRUNE, tenant_id, 0 if forgot else KEPT)
+    return int(version)
 
 
 async def note_ordered(
@@ -204,7 +226,7 @@ async def serve(connection: Connection, tenant_id: UUID, version: int) -> bool:
     """Put a version that is kept in service and fix it; tell whether it is kept."""
     found = await connection.fetchval(
         """
-        UPDATE product_states SET serving_version = $2, fixed = true, wanted = false
+        UPDATE product_states SET serving_version = $2, fixed = true, wanted = wanted AND forgetting
         WHERE tenant_id = $1
           AND EXISTS (SELECT FROM product_models AS one WHERE one.tenant_id = $1 AND one.version = $2)
         RETURNING true""",
@@ -217,7 +239,7 @@ async def serve(connection: Connection, tenant_id: UUID, version: int) -> bool:
 async def forget_customer(connection: AsyncConnection, tenant_id: UUID) -> None:
     """After a customer's orders are gone: ask for a fit without them, and drop the versions that are not in service."""
     await connection.exec_driver_sql(
-        "UPDATE product_states SET wanted = true, forgetting = true WHERE tenant_id = $1 AND serving_version > 0",
+        "UPDATE product_states SET wanted = true, forgetting = true WHERE tenant_id = $1",
         (tenant_id,),
     )
     await connection.exec_driver_sql(
@@ -258,8 +280,9 @@ def _version(row: Any) -> ModelVersion:
 _BEGIN = """
 INSERT INTO product_states AS state (tenant_id, attempt_time)
 SELECT tenant_id, $2 FROM profile_days WHERE tenant_id = $1
-ON CONFLICT (tenant_id) DO UPDATE SET attempt_time = excluded.attempt_time, wanted = false
-RETURNING coalesce(old.wanted, false) AS wanted, new.forgetting, new.serving_version, new.orders_digest
+ON CONFLICT (tenant_id) DO UPDATE SET attempt_time = excluded.attempt_time, wanted = false,
+    orders_digest = CASE WHEN state.wanted THEN '' ELSE state.orders_digest END
+RETURNING state.forgetting, state.serving_version, state.orders_digest
 """
 
 _BOUGHT = """
@@ -284,8 +307,8 @@ SELECT hashtextextended(placed.customer_id, 0), hashtextextended(line.product_id
 _NEXT_VERSION = """
 UPDATE product_states SET newest_version = newest_version + 1, orders_digest = $3,
     serving_version = CASE WHEN $2 AND NOT fixed OR forgetting THEN newest_version + 1 ELSE serving_version END,
-    fixed = fixed AND NOT forgetting, forgetting = false
-WHERE tenant_id = $1 RETURNING newest_version
+    fixed = fixed AND NOT forgetting, forgetting = forgetting AND wanted
+WHERE tenant_id = $1 RETURNING new.newest_version, old.forgetting
 """
 
 _PRUNE = """

@@ -35,6 +35,7 @@ product_models = Table(
     Column("purchase_count", BigInteger, nullable=False),
     Column("judgement", JSONB, nullable=False),
     Column("content", LargeBinary, nullable=False),
+    Column("trial", LargeBinary, nullable=False),
     Column("create_time", DateTime(timezone=True), nullable=False),
 )
 

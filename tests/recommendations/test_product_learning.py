@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from services.recommendations.products.__main__ import lines_of
-from services.recommendations.products.learning import LEAST_JUDGED, Lines, learn
+from services.recommendations.products.learning import HELD_BACK_DAYS, LEAST_JUDGED, Lines, learn
 from services.recommendations.products.model import ProductModel
 
 DAYS = 200
@@ -26,6 +26,12 @@ def shop(customers: int, *, pairs: bool, seed: int = 1) -> Lines:
     return Lines(table[:, 0], table[:, 1], table[:, 2].astype(np.float64), names, DAYS)
 
 
+def before(lines: Lines, until: int) -> Lines:
+    """Return the lines before a day, as they were known then."""
+    early = lines.days < until
+    return Lines(lines.customers[early], lines.items[early], lines.days[early], lines.names, until)
+
+
 def test_neighbours_are_kept_where_they_are_better() -> None:
     """Where each product has a companion, the neighbours beat popularity on the held-back days and are kept."""
     fitted = learn(shop(2000, pairs=True), None)
@@ -43,22 +49,42 @@ def test_popularity_serves_where_too_few_bought_to_tell() -> None:
     assert not fitted.neighbours
     assert fitted.judgement.customers < LEAST_JUDGED
     assert fitted.judgement.ndcg10 == {}
+    assert fitted.better
+    assert fitted.trial is None
     assert fitted.model.targets.size == 0
     assert fitted.model.recent.sum() > 0
 
 
 def test_a_version_that_is_worse_on_unseen_days_is_not_better() -> None:
-    """A model in service that has not seen the held-back days is judged on them; a worse one does not replace it."""
+    """Fitted daily, each version is judged beside the one in service; one that learnt wrong orders does not replace it.
+
+    What is judged of the one in service is its trial, for of the days held back now it has seen all but one.
+    """
     lines = shop(2000, pairs=True)
-    early = lines.days < DAYS - 30
-    old = learn(Lines(lines.customers[early], lines.items[early], lines.days[early], lines.names, DAYS - 30), None)
-    again = learn(lines, old.model)
-    assert again.judgement.ndcg10["in_service"] == pytest.approx(again.judgement.ndcg10["model"], abs=0.02)
+    yesterday = learn(before(lines, DAYS - 1), None)
+    assert yesterday.trial is not None
+    assert yesterday.trial.until == DAYS - 1 - HELD_BACK_DAYS
+    today = learn(lines, yesterday.trial)
+    assert today.judgement.ndcg10["in_service"] == pytest.approx(today.judgement.ndcg10["model"], abs=0.02)
+    assert today.better
     # Orders that were imported wrongly say that other things go together than people buy now.
-    wrong = np.where(early & (lines.items >= 20), 20 + (lines.items - 13) % 20, lines.items)
-    worse = learn(Lines(lines.customers, wrong, lines.days, lines.names, DAYS), old.model)
+    wrong = np.where((lines.days < DAYS - 30) & (lines.items >= 20), 20 + (lines.items - 13) % 20, lines.items)
+    worse = learn(Lines(lines.customers, wrong, lines.days, lines.names, DAYS), yesterday.trial)
     assert worse.judgement.ndcg10["in_service"] > worse.judgement.ndcg10["model"]
     assert not worse.better
+
+
+def test_what_is_as_good_but_for_chance_is_replaced() -> None:
+    """Of two that differ by chance only the newer one serves: day after day, and where no neighbours are of use."""
+    lines = shop(2000, pairs=True)
+    trial = None
+    for until in range(DAYS - 8, DAYS + 1):
+        fitted = learn(before(lines, until), trial)
+        assert fitted.better
+        assert ("in_service" in fitted.judgement.ndcg10) is (trial is not None)
+        trial = fitted.trial
+    lines = shop(2000, pairs=False)
+    assert learn(lines, learn(before(lines, DAYS - 1), None).trial).better
 
 
 def test_a_model_that_has_seen_the_held_back_days_is_not_judged_on_them() -> None:

@@ -1,8 +1,9 @@
 """Fits one shop's model in a process of its own, so that nobody waits for it and its memory is given back.
 
 Standard input: a line of JSON {"items", "hashes", "until", "in_service"} (the last one is a number of bytes), then
-these bytes, the model in service as it was packed, then the purchases as Postgres copies them out in its binary form: a
-customer's number, a product's hash and a day. Standard output: a line of JSON, then the new model, packed.
+these bytes, the trial of the model in service as it was packed, then the purchases as Postgres copies them out in its
+binary form: a customer's number, a product's hash and a day. Standard output: a line of JSON, in it "model", a number
+of bytes, then these bytes, the new model, packed, then its trial, packed, or nothing where there is none.
 """
 
 import os
@@ -41,7 +42,9 @@ def main() -> None:
         lines_of(asked["items"], asked["hashes"], sys.stdin.buffer.read(), asked["until"]),
         unpack(packed) if packed else None,
     )
+    model = fitted.model.pack()
     said = {
+        "model": len(model),
         "neighbours": fitted.neighbours,
         "better": fitted.better,
         "customer_count": fitted.customer_count,
@@ -49,7 +52,8 @@ def main() -> None:
         "purchase_count": fitted.purchase_count,
         **asdict(fitted.judgement),
     }
-    sys.stdout.buffer.write(orjson.dumps(said) + b"\n" + fitted.model.pack())
+    trial = fitted.trial.pack() if fitted.trial is not None else b""
+    sys.stdout.buffer.write(orjson.dumps(said) + b"\n" + model + trial)
 
 
 def lines_of(items: list[str], hashes: list[int], copied: bytes, until: int) -> Lines:

@@ -3,6 +3,10 @@
 The last days are held back. A model of the days before ranks what customers bought on them, and so does a plain rule:
 what was bought before, and what sells lately. Only neighbours that are better than that rule are kept; then everything
 is learnt again with the held-back days.
+
+What has seen the held-back days cannot be judged on them, and a model in service always has seen most of them. So each
+version keeps its trial: the model of the days before its own held-back days, by which it was judged. The next version
+is judged beside the trial of the one in service: both were learnt in the same way, and neither has seen these days.
 """
 
 from dataclasses import dataclass, field
@@ -21,9 +25,12 @@ LEAST_JUDGED = 30
 """With fewer customers on the held-back days nothing is said of a model."""
 MOST_JUDGED = 2_000
 """How many customers a model is judged by at most; which ones is drawn with a fixed seed."""
+CHANCE = 2.0
+"""By how many standard errors of the difference a new version must be worse for it to be no chance."""
 _SHARE_HELD_BACK = 5
 _AT_ONCE = 128
 _SEED = 12
+_MODEL, _PLAIN, _IN_SERVICE = "model", "popularity_and_buy_again", "in_service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +44,13 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A new model, whether it knows neighbours or popularity only, how it was judged and whether it should serve."""
+    """A new model, whether it knows neighbours or popularity only, how it was judged and whether it should serve.
+
+    `trial` is the model of the days before the held-back ones; None where nothing could be said.
+    """
 
     model: ProductModel
+    trial: ProductModel | None
     neighbours: bool
     better: bool
     judgement: Judgement
@@ -47,23 +58,34 @@ class Fitted:
     purchase_count: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """What the held-back days say: whether neighbours are useful, whether the recipe may serve, and its model."""
+
+    judgement: Judgement
+    useful: bool = False
+    better: bool = True
+    model: ProductModel | None = None
+
+
 def learn(lines: "Lines", in_service: ProductModel | None) -> Fitted:
-    """Return the model of all lines; the one in service is judged beside it if it has not seen the held-back days.
+    """Return the model of all lines, judged beside the trial of the version in service.
+
+    That trial must not have seen the held-back days either; where it has, because orders of the newest days were taken
+    back, it is left out of the comparison.
 
     Raises:
         ValueError: there is no line.
     """
     everything = lines.purchases(lines.until)
-    judgement = _judged(lines, in_service)
-    ours = judgement.ndcg10.get("model", 0.0)
-    useful = ours > judgement.ndcg10.get("popularity_and_buy_again", 0.0)
-    weights = neighbours(everything) if useful else _no_weights(everything)
-    promised = ours if useful else judgement.ndcg10.get("popularity_and_buy_again", 0.0)
+    trial = _tried(lines, in_service)
+    weights = neighbours(everything) if trial.useful else _no_weights(everything)
     return Fitted(
         of_weights(everything, weights),
-        useful,
-        promised >= judgement.ndcg10.get("in_service", 0.0),
-        judgement,
+        trial.model,
+        trial.useful,
+        trial.better,
+        trial.judgement,
         everything.customers.size,
         everything.rows.size,
     )
@@ -108,24 +130,34 @@ def _no_weights(bought: Purchases) -> "sparse.csr_matrix":
     return sparse.csr_matrix((count, count), dtype=np.float32)
 
 
-def _judged(lines: Lines, in_service: ProductModel | None) -> Judgement:
+def _tried(lines: Lines, in_service: ProductModel | None) -> _Trial:
     span = int(lines.until - lines.days.min())
     held_back = min(HELD_BACK_DAYS, span // _SHARE_HELD_BACK)
     cut = lines.until - held_back
     if held_back < 1 or not (lines.days < cut).any():
-        return Judgement()
+        return _Trial(Judgement())
     known = lines.purchases(cut)
     wanted = _wanted(lines, known, cut)
     asked = np.flatnonzero(np.diff(wanted.indptr))
     if asked.size < LEAST_JUDGED:
-        return Judgement(held_back, int(asked.size))
+        return _Trial(Judgement(held_back, int(asked.size)))
     if asked.size > MOST_JUDGED:
         asked = np.sort(np.random.default_rng(_SEED).choice(asked, MOST_JUDGED, replace=False))
-    rankings = {"model": neighbours(known), "popularity_and_buy_again": _no_weights(known)}
+    rankings = {_MODEL: neighbours(known), _PLAIN: _no_weights(known)}
     if in_service is not None and in_service.until <= cut:
-        rankings["in_service"] = _as_known(in_service, known)
+        rankings[_IN_SERVICE] = _as_known(in_service, known)
     worth = {name: _worth(known, weights, wanted, asked) for name, weights in rankings.items()}
-    return Judgement(held_back, int(asked.size), worth)
+    means = {name: float(each.mean()) for name, each in worth.items()}
+    useful = means[_MODEL] > means[_PLAIN]
+    recipe = _MODEL if useful else _PLAIN
+    better = _IN_SERVICE not in worth or not _worse(worth[recipe], worth[_IN_SERVICE])
+    return _Trial(Judgement(held_back, int(asked.size), means), useful, better, of_weights(known, rankings[recipe]))
+
+
+def _worse(ours: Floats, theirs: Floats) -> bool:
+    """Tell whether the same customers are served worse by more than chance; else what knows newer days is preferred."""
+    difference = ours - theirs
+    return bool(difference.mean() < -CHANCE * difference.std(ddof=1) / np.sqrt(difference.size))
 
 
 def _wanted(lines: Lines, known: Purchases, cut: int) -> "sparse.csr_matrix":
@@ -152,9 +184,10 @@ def _as_known(model: ProductModel, known: Purchases) -> "sparse.csr_matrix":
     return sparse.csr_matrix(pick @ model.matrix() @ pick.T)
 
 
-def _worth(known: Purchases, weights: "sparse.csr_matrix", wanted: "sparse.csr_matrix", asked: Integers) -> float:
+def _worth(known: Purchases, weights: "sparse.csr_matrix", wanted: "sparse.csr_matrix", asked: Integers) -> Floats:
+    """Return what a ranking was worth to each of the customers that are asked about."""
     found = []
     for start in range(0, asked.size, _AT_ONCE):
         rows = asked[start : start + _AT_ONCE]
         found.append(ndcg(scores(known, weights, rows), as_floats(wanted[rows]) > 0))
-    return float(np.concatenate(found).mean())
+    return np.concatenate(found)

@@ -39,11 +39,13 @@ CREATE TABLE recommendations.product_models (
     purchase_count bigint NOT NULL,
     judgement jsonb NOT NULL,
     content bytea NOT NULL,
+    trial bytea NOT NULL,
     create_time timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant_id, version)
 );
 
--- What holds for all products of a shop: the revision, the version in service, settings, and when to fit again;
+-- What holds for all products of a shop: the revision, the version in service, settings, and when to fit again: when
+-- asked for (`wanted`), and a day after `attempt_time`, which an attempt that has not ended leaves before its begin;
 -- `forgetting` when the versions that are kept know of somebody who was forgotten.
 CREATE TABLE recommendations.product_states (
     tenant_id uuid PRIMARY KEY,
