@@ -9,7 +9,7 @@ from uuid import UUID
 from servicekit.database import Database
 from servicekit.errors import FieldViolation
 from servicekit.etag import etag, require
-from services.recommendations import action_store, actions, advice_store, facts, policy_file
+from services.recommendations import action_store, actions, advice_store, at_once, facts, policy_file
 from services.recommendations.action_policy import ActionPolicy
 from services.recommendations.action_store import Version
 from services.recommendations.actions import Decision
@@ -144,7 +144,7 @@ class ActionDesk:
             async with limit:
                 return await self._compare(tenant_id, ticket_id, now, new)
 
-        compared = await asyncio.gather(*(compare(ticket_id) for ticket_id in tickets))
+        compared = await at_once.every(compare(ticket_id) for ticket_id in tickets)
         found = [one for one in compared if one is not None]
         return Preview(found, len(compared) - len(found))
 

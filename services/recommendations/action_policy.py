@@ -5,7 +5,7 @@ default gives nothing away: no credit and no offer, and refunds and replacements
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
@@ -110,6 +110,22 @@ _NO_RULE, _NO_LIMIT = Rule(), Limit()
 
 DEFAULT = ActionPolicy()
 """What holds until a shop says otherwise."""
+
+
+def abroad(policy: ActionPolicy) -> ActionPolicy:
+    """Return a policy for a case in another currency: its amounts say nothing there, so the default's count.
+
+    What it gives away stays in its own currency, so that it is not given there.
+    """
+    usual = DEFAULT.thresholds
+    return replace(
+        policy,
+        agent_hour=DEFAULT.agent_hour,
+        shipment=DEFAULT.shipment,
+        least_stake=DEFAULT.least_stake,
+        thresholds=replace(policy.thresholds, valuable_spent=usual.valuable_spent, notable_spent=usual.notable_spent),
+        rules={code: replace(rule, spent_below=None) for code, rule in policy.rules.items()},
+    )
 
 
 def settings_of(policy: ActionPolicy) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, delete, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -106,19 +106,34 @@ def _version(row: RowMapping) -> Version:
     )
 
 
-async def grants(connection: AsyncConnection, tenant_id: UUID, customer_id: str, besides: UUID) -> tuple[Grant, ...]:
-    """Return what a customer was given on other tickets than one, the newest first."""
-    columns = action_grants.c
+async def grants(
+    connection: AsyncConnection, tenant_id: UUID, customer_id: str, answered: tuple[UUID, int]
+) -> tuple[list[Grant], list[Grant]]:
+    """Return all that a customer was given, the newest first, and that without what the current recommendation gave.
+
+    That is the recommendation on `answered`, a ticket at a version of its conversation; without one both are the same.
+    """
+    ticket_id, version = answered
+    columns, current = action_grants.c, advice.c
+    own = select(current.id).where(
+        current.tenant_id == tenant_id,
+        current.ticket_id == ticket_id,
+        current.kind == _RECOMMENDATION,
+        current.conversation_version == version,
+    )
     wanted = (
-        select(columns.gift, columns.amount_minor, columns.currency, columns.grant_time)
-        .where(columns.tenant_id == tenant_id, _same_person(tenant_id, customer_id), columns.ticket_id != besides)
+        select(action_grants, (columns.recommendation_id.in_(own)).label("own"))
+        .where(columns.tenant_id == tenant_id, _same_person(tenant_id, customer_id))
         .order_by(columns.grant_time.desc())
         .limit(_MOST_GRANTS)
     )
-    return tuple(
-        Grant(row.gift, row.amount_minor, row.currency, row.grant_time.astimezone(UTC).date())
-        for row in await connection.execute(wanted)
-    )
+    found = [(row, _grant(row)) for row in (await connection.execute(wanted)).mappings()]
+    return [grant for _, grant in found], [grant for row, grant in found if not row["own"]]
+
+
+def _grant(row: RowMapping) -> Grant:
+    on = row["grant_time"].astimezone(UTC).date()
+    return Grant(row["gift"], row["amount_minor"], row["currency"], on, row["order_id"])
 
 
 def _same_person(tenant_id: UUID, customer_id: str) -> ColumnElement[bool]:
@@ -128,59 +143,86 @@ def _same_person(tenant_id: UUID, customer_id: str) -> ColumnElement[bool]:
     return or_(action_grants.c.customer_id == customer_id, action_grants.c.customer_id.in_(merged))
 
 
-async def give(
-    connection: AsyncConnection,
-    tenant_id: UUID,
-    customer_id: str,
-    ticket_id: UUID,
-    code: str,
-    grant: Grant,
-    when: datetime,
-) -> None:
-    """Note that a customer was given something on a ticket; what advice rests on has changed with it."""
-    values = {
-        "gift": grant.gift,
-        "amount_minor": grant.amount_minor,
-        "currency": grant.currency,
-        "grant_time": when,
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Something that a customer was given by an action of a recommendation, or (None) was not given after all."""
+
+    customer_id: str
+    ticket_id: UUID
+    recommendation_id: UUID
+    code: str
+    grant: Grant | None
+    when: datetime
+
+
+async def give(connection: AsyncConnection, tenant_id: UUID, given: Sequence[Given]) -> None:
+    """Keep what customers were given; what advice on them rests on has changed with it."""
+    changed = {
+        *await _keep_grants(connection, tenant_id, [(one, one.grant) for one in given if one.grant is not None]),
+        *await _take_back(connection, tenant_id, [one for one in given if one.grant is None]),
     }
-    given = insert(action_grants).values(
-        tenant_id=tenant_id, customer_id=customer_id, ticket_id=ticket_id, action_code=code, **values
-    )
-    await connection.execute(
-        given.on_conflict_do_update(
-            index_elements=["tenant_id", "customer_id", "ticket_id", "action_code"], set_=values
-        )
-    )
-    await _facts_changed(connection, tenant_id, customer_id)
+    if changed:
+        await _facts_changed(connection, tenant_id, sorted(changed))
 
 
-async def take_back(connection: AsyncConnection, tenant_id: UUID, customer_id: str, ticket_id: UUID, code: str) -> None:
-    """Note that a customer was not given it after all."""
+async def _keep_grants(
+    connection: AsyncConnection, tenant_id: UUID, given: Sequence[tuple[Given, Grant]]
+) -> Sequence[str]:
+    """Return the customers who were given something else than was kept."""
+    if not given:
+        return ()
+    values = [
+        {
+            "tenant_id": tenant_id,
+            "customer_id": one.customer_id,
+            "ticket_id": one.ticket_id,
+            "recommendation_id": one.recommendation_id,
+            "action_code": one.code,
+            "order_id": grant.order_id,
+            "gift": grant.gift,
+            "amount_minor": grant.amount_minor,
+            "currency": grant.currency,
+            "grant_time": one.when,
+        }
+        for one, grant in given
+    ]
+    inserted = insert(action_grants).values(values)
+    old, new = action_grants.c, inserted.excluded
+    kept = await connection.execute(
+        inserted.on_conflict_do_update(
+            index_elements=[column.name for column in action_grants.primary_key],
+            set_={"amount_minor": new.amount_minor, "grant_time": new.grant_time},
+            where=tuple_(old.amount_minor, old.grant_time) != tuple_(new.amount_minor, new.grant_time),
+        ).returning(old.customer_id)
+    )
+    found: Sequence[str] = kept.scalars().all()
+    return found
+
+
+async def _take_back(connection: AsyncConnection, tenant_id: UUID, given: Sequence[Given]) -> Sequence[str]:
+    """Return the customers who had been given something."""
+    if not given:
+        return ()
     columns = action_grants.c
-    gone = await connection.execute(
-        delete(action_grants)
-        .where(
-            columns.tenant_id == tenant_id,
-            columns.customer_id == customer_id,
-            columns.ticket_id == ticket_id,
-            columns.action_code == code,
-        )
-        .returning(columns.action_code)
-    )
-    if gone.first() is not None:
-        await _facts_changed(connection, tenant_id, customer_id)
+    named = [(one.customer_id, one.ticket_id, one.recommendation_id, one.code) for one in given]
+    key = tuple_(columns.customer_id, columns.ticket_id, columns.recommendation_id, columns.action_code)
+    gone = delete(action_grants).where(columns.tenant_id == tenant_id, key.in_(named))
+    found: Sequence[str] = (await connection.execute(gone.returning(columns.customer_id))).scalars().all()
+    return found
 
 
-async def _facts_changed(connection: AsyncConnection, tenant_id: UUID, customer_id: str) -> None:
+async def _facts_changed(connection: AsyncConnection, tenant_id: UUID, customer_ids: Sequence[str]) -> None:
     columns, links = customers.c, customer_links.c
-    survivor = select(links.survivor_id).where(links.tenant_id == tenant_id, links.customer_id == customer_id)
+    survivors = select(links.survivor_id).where(links.tenant_id == tenant_id, links.customer_id.in_(customer_ids))
+    concerned = select(columns.customer_id).where(
+        columns.tenant_id == tenant_id,
+        or_(columns.customer_id.in_(customer_ids), columns.customer_id.in_(survivors)),
+    )
+    # In the order of ids, as whoever else changes several customers takes them.
+    locked = (await connection.execute(concerned.order_by(columns.customer_id).with_for_update())).scalars().all()
     await connection.execute(
         update(customers)
-        .where(
-            columns.tenant_id == tenant_id,
-            or_(columns.customer_id == customer_id, columns.customer_id.in_(survivor)),
-        )
+        .where(columns.tenant_id == tenant_id, columns.customer_id.in_(locked))
         .values(facts_version=columns.facts_version + 1)
     )
 

@@ -16,7 +16,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from services.recommendations import facts, gifts, intents, talking, wording, worth
+from services.recommendations import action_policy, facts, gifts, intents, talking, wording, worth
 from services.recommendations.action_policy import DEFAULT, OFFER, REFUND, REPLACEMENT, ActionPolicy
 from services.recommendations.case import Case
 from services.recommendations.catalogue import ALWAYS, ENTRIES, Action
@@ -59,17 +59,23 @@ class Decision:
 
 def decide(case: Case, policy: ActionPolicy = DEFAULT, standing: Standing = _NEW) -> Decision:
     """Return what to do about a case by a policy; `standing` is the day, and what the customer was given before."""
+    warnings = []
+    if worth.is_abroad(case, policy) and worth.currency(case):
+        text = f"The policy's amounts are in {policy.currency}, and the case in {worth.currency(case)}"
+        warnings.append(f"{text}: nothing is given away, and the rest is reckoned with the default's amounts.")
+        policy = action_policy.abroad(policy)
     candidates = _candidates(case, policy, standing)
     chosen = _chosen(candidates, policy, owed=case.critical)
     behind = {fact for action in chosen for fact in action.facts}
     stated = (fact for candidate in candidates for fact in candidate.gift.facts)
     known = {fact.id: fact for fact in (*wording.agents_facts(case), *stated)}
-    withheld = (candidate.gift.withheld for candidate in candidates if not candidate.gift.allowed)
+    warnings += talking.warnings(case, policy)
+    warnings += [one.gift.withheld for one in candidates if not one.gift.allowed and one.gift.withheld]
     return Decision(
         priority=priority(case, policy),
         actions=chosen,
         talking_points=talking.points(case),
-        warnings=tuple(dict.fromkeys([*talking.warnings(case, policy), *(text for text in withheld if text)])),
+        warnings=tuple(dict.fromkeys(warnings)),
         retention_probability=retention_probability(case),
         revenue_at_risk=revenue_at_risk(case),
         facts=tuple(fact for fact in known.values() if fact.id in behind),

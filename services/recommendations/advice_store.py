@@ -148,13 +148,21 @@ async def keep(connection: AsyncConnection, tenant_id: UUID, advice: StoredAdvic
 
 
 async def confirm(connection: AsyncConnection, tenant_id: UUID, advice: StoredAdvice) -> None:
-    """Note that advice was computed again and still says the same: what it rests on, and when to look next."""
+    """Note that advice was computed again and still says the same: what it rests on, and when to look next.
+
+    Its content must say the same; what stands in it besides is kept as it is now.
+    """
     columns = advice_table.c
     chosen = update(advice_table).where(
         columns.tenant_id == tenant_id, columns.ticket_id == advice.ticket_id, columns.id == advice.id
     )
     await connection.execute(
-        chosen.values(facts_version=advice.facts_version, grounds=advice.grounds, check_time=advice.check_time)
+        chosen.values(
+            content=advice.content,
+            facts_version=advice.facts_version,
+            grounds=advice.grounds,
+            check_time=advice.check_time,
+        )
     )
 
 
@@ -177,20 +185,20 @@ async def completed(connection: AsyncConnection, tenant_id: UUID, ticket_ids: Se
 
 async def complete(
     connection: AsyncConnection, tenant_id: UUID, ticket_id: UUID, action_code: str, when: datetime
-) -> None:
-    """Tick an action off; one that was ticked keeps its time."""
+) -> bool:
+    """Tick an action off; tell whether it was not yet. One that was ticked keeps its time."""
     tick = {"tenant_id": tenant_id, "ticket_id": ticket_id, "action_code": action_code, "complete_time": when}
-    await connection.execute(insert(completed_actions).values(tick).on_conflict_do_nothing())
+    ticked = insert(completed_actions).values(tick).on_conflict_do_nothing()
+    return (await connection.execute(ticked.returning(completed_actions.c.action_code))).first() is not None
 
 
-async def reopen(connection: AsyncConnection, tenant_id: UUID, ticket_id: UUID, action_code: str) -> None:
-    """Take a tick back."""
+async def reopen(connection: AsyncConnection, tenant_id: UUID, ticket_id: UUID, action_code: str) -> bool:
+    """Take a tick back; tell whether there was one."""
     columns = completed_actions.c
-    await connection.execute(
-        delete(completed_actions).where(
-            columns.tenant_id == tenant_id, columns.ticket_id == ticket_id, columns.action_code == action_code
-        )
+    gone = delete(completed_actions).where(
+        columns.tenant_id == tenant_id, columns.ticket_id == ticket_id, columns.action_code == action_code
     )
+    return (await connection.execute(gone.returning(columns.action_code))).first() is not None
 
 
 async def erase_advice(connection: AsyncConnection, tenant_id: UUID, tickets: Sequence[UUID]) -> None:

@@ -22,6 +22,7 @@ from services.recommendations import (
     advice_store,
     attribution,
     drafts,
+    gifts,
     grounds,
     outcome_store,
     outcomes,
@@ -47,6 +48,9 @@ _LOOK_AGAIN = timedelta(days=1)
 
 _SEAL = "seal"
 """The field of a recommendation's content that makes its token; it differs though all else says the same."""
+
+_TASK = "task"
+"""The field of a draft's content that tells what it was written of; the same draft may be written of something else."""
 
 _MOST_ATTEMPTS = 3
 """How often an answer is computed for a conversation that moves on all the time."""
@@ -145,7 +149,7 @@ class Advising:
                         draft = told
                     else:
                         yield told
-            made = self._written(asked, situation, draft, wish)
+            made = self._written(asked, situation, draft, wish, await self._digest(tenant_id, task))
             if not await self._moved_on(asked) and await self._answers.replace(tenant_id, made):
                 yield draft_json(made)
                 return
@@ -177,17 +181,24 @@ class Advising:
             raise ActionNotFoundError("The recommendation has no such action.", metadata={"index": str(index)})
         code = offered[index]["code"]
         async with self._database.tenant(tenant_id) as connection:
-            if completed:
-                await advice_store.complete(connection, tenant_id, asked.ticket_id, code, self._clock())
-            else:
-                await advice_store.reopen(connection, tenant_id, asked.ticket_id, code)
-            ticks = await advice_store.completed(connection, tenant_id, [asked.ticket_id])
-            made = outcome_store.Recommended(recommendation.id, asked.ticket_id, recommendation.content)
-            await outcomes.tick(
-                connection, tenant_id, asked.conversation.customer_id, made, code, self._clock(), completed=completed
+            await outcome_store.lock_events(connection, tenant_id)
+            named = (asked.ticket_id, recommendation.id)
+            made = (await outcome_store.recommended(connection, tenant_id, [named])).get(recommendation.id)
+            if made is None:
+                # It was erased since it was read; nothing may be kept of it.
+                raise ActionNotFoundError("The recommendation has no such action.", metadata={"index": str(index)})
+            changed = await (
+                advice_store.complete(connection, tenant_id, asked.ticket_id, code, self._clock())
+                if completed
+                else advice_store.reopen(connection, tenant_id, asked.ticket_id, code)
             )
-            await outbox.append(connection, tenant_id, store.KIND_ADVICE, str(asked.ticket_id))
-        await self._customers.announce(tenant_id)
+            ticks = await advice_store.completed(connection, tenant_id, [asked.ticket_id])
+            if changed:
+                customer_id = asked.conversation.customer_id
+                await outcomes.tick(connection, tenant_id, customer_id, made, code, self._clock(), completed=completed)
+                await outbox.append(connection, tenant_id, store.KIND_ADVICE, str(asked.ticket_id))
+        if changed:
+            await self._customers.announce(tenant_id)
         return action_json(offered[index], asked.ticket_id, ticks)
 
     async def current(self, tenant_id: UUID, ticket_ids: Sequence[UUID]) -> dict[UUID, dict[str, dict[str, Any]]]:
@@ -256,13 +267,15 @@ class Advising:
         """Compute an answer under a lease and make it the current one; False if the conversation has moved on."""
         current = asked.standing.advice.get(lease.kind)
         if lease.kind == RECOMMENDATION:
-            made = await self._recommend(lease.tenant_id, asked)
+            made = await self._recommend(lease.tenant_id, asked, current)
         else:
-            made = await self._write(lease.tenant_id, asked, _wished(current, asked))
+            made = await self._rewrite(lease.tenant_id, asked, current)
         if await self._moved_on(asked):
             return False
         if current is not None and _same(current, made):
-            return await self._answers.confirm(lease, replace(made, id=current.id))
+            kept = {name: current.content[name] for name in (_SEAL,) if name in current.content}
+            same = replace(made, id=current.id, content={**made.content, **kept})
+            return await self._answers.confirm(lease, same)
         return await self._answers.keep(lease, made)
 
     async def _with_actions(self, tenant_id: UUID, ticket: str, wish: Wish, places: Sequence[int]) -> Wish:
@@ -283,8 +296,30 @@ class Advising:
 
     async def _write(self, tenant_id: UUID, asked: _Asked, wish: Wish) -> StoredAdvice:
         situation, task = await self._task(tenant_id, asked, wish)
+        return await self._written_by(tenant_id, asked, situation, task, wish)
+
+    async def _rewrite(self, tenant_id: UUID, asked: _Asked, current: StoredAdvice | None) -> StoredAdvice:
+        """Write the draft as it was wished for; where a model would be asked the same again, the draft stays."""
+        wish = _wished(current, asked)
+        situation, task = await self._task(tenant_id, asked, wish)
+        due = current is None or (current.check_time is not None and current.check_time <= self._clock())
+        if current is not None and not due and current.content.get(_TASK) == await self._digest(tenant_id, task):
+            stays = self._stored(asked, situation, DRAFT, current.content, current.check_time)
+            return replace(stays, tone=current.tone, length=current.length)
+        return await self._written_by(tenant_id, asked, situation, task, wish)
+
+    async def _written_by(
+        self, tenant_id: UUID, asked: _Asked, situation: Situation, task: Task, wish: Wish
+    ) -> StoredAdvice:
         draft = task.fallback if self._writing is None else await self._writing.write(tenant_id, task)
-        return self._written(asked, situation, draft, wish)
+        return self._written(asked, situation, draft, wish, await self._digest(tenant_id, task))
+
+    async def _digest(self, tenant_id: UUID, task: Task) -> str:
+        """Return a digest of all that a draft is written of, and of the model that writes it."""
+        model = await self._writing.source(tenant_id) if self._writing is not None else ""
+        return hashlib.sha256(
+            repr((model, task.conversation.version, tuple(task.facts), task.fallback)).encode()
+        ).hexdigest()[:24]
 
     async def _tell(self, tenant_id: UUID, task: Task) -> AsyncGenerator[Told, None]:
         """Yield a draft's text by pieces, None where all is taken back, and last the draft."""
@@ -307,7 +342,7 @@ class Advising:
         known = {fact.id: fact for fact in (*grounds.facts_of(situation.case), *draft.facts)}
         return situation, Task(situation.case, tuple(known.values()), asked.conversation, draft)
 
-    def _written(self, asked: _Asked, situation: Situation, draft: Draft, wish: Wish) -> StoredAdvice:
+    def _written(self, asked: _Asked, situation: Situation, draft: Draft, wish: Wish, digest: str) -> StoredAdvice:
         content = {
             "draft": draft.text,
             "personalization": list(draft.personalization),
@@ -316,15 +351,23 @@ class Advising:
             "labels": list(draft.labels),
             "facts": [fact.to_json() for fact in draft.facts],
             "wish": {**asdict(wish), "actions": list(wish.actions)},
+            _TASK: digest,
         }
         wait = again_after(draft)
         check = self._clock() + wait if wait else None
         made = self._stored(asked, situation, DRAFT, content, check)
         return replace(made, tone=draft.tone, length=draft.length)
 
-    async def _recommend(self, tenant_id: UUID, asked: _Asked) -> StoredAdvice:
+    async def _recommend(self, tenant_id: UUID, asked: _Asked, current: StoredAdvice | None) -> StoredAdvice:
         situation = await self._situations.of(tenant_id, asked.ticket_id, asked.conversation)
-        advice = actions.decide(situation.case, situation.policy, situation.given)
+        made = self._recommended(asked, situation, situation.given)
+        if situation.given == situation.given_in_all or (current is not None and _same(current, made)):
+            return made
+        # What the current one gave away was given: another one may give only what that leaves.
+        return self._recommended(asked, situation, situation.given_in_all)
+
+    def _recommended(self, asked: _Asked, situation: Situation, given: gifts.Standing) -> StoredAdvice:
+        advice = actions.decide(situation.case, situation.policy, given)
         content = {
             "priority": advice.priority,
             "actions": [action.to_json(place) for place, action in enumerate(advice.actions, start=1)],
@@ -336,6 +379,7 @@ class Advising:
             },
             "facts": [fact.to_json() for fact in advice.facts],
             "policy_version": advice.policy_version,
+            "order_id": situation.case.order.order_id if situation.case.order else "",
             _SEAL: attribution.new_secret(),
         }
         return self._stored(asked, situation, RECOMMENDATION, content, self._clock() + _LOOK_AGAIN)
@@ -382,7 +426,7 @@ def _same(one: StoredAdvice, other: StoredAdvice) -> bool:
     """Tell whether two answers to the same version of the conversation say the same."""
     if one.conversation_version != other.conversation_version:
         return False
-    one_content, other_content = ({**each.content, _SEAL: ""} for each in (one, other))
+    one_content, other_content = ({**each.content, _SEAL: "", _TASK: ""} for each in (one, other))
     return (one_content, one.tone, one.length) == (other_content, other.tone, other.length)
 
 

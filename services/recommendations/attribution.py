@@ -20,6 +20,9 @@ MADE, SHOWN, DECISION, MATTER, CUSTOMER = "made", "shown", "decision", "matter",
 ACCEPTED, EDITED, REJECTED, WITHDRAWN = "accepted", "edited", "rejected", "withdrawn"
 """What an agent decides about an action; a decision may be withdrawn."""
 
+DONE = frozenset({ACCEPTED, EDITED})
+"""The decisions with which an action was done."""
+
 RESOLVED, UNRESOLVED, RETURNED, LOST = "resolved", "unresolved", "returned", "lost"
 """How the matter ended, and what the customer did."""
 
@@ -46,13 +49,17 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that became of an action of a recommendation, or (`WHOLE`) of the recommendation."""
+    """Something that became of an action of a recommendation, or (`WHOLE`) of the recommendation.
+
+    Without `timed` nobody told when: `when` is when it was told.
+    """
 
     recommendation_id: UUID
     action: str
     value: str
     policy_version: int
     when: datetime
+    timed: bool = True
 
     @property
     def slot(self) -> str:

@@ -13,17 +13,18 @@ from services.recommendations.grounds import Fact
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Something that the customer was given on another ticket: of which kind, how much in minor units, and when."""
+    """Something that the customer was given: of which kind, how much in minor units, when, and for which order."""
 
     gift: str
     amount_minor: int
     currency: str
     on: date
+    order_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What counts beside the case: the day, and what the customer was given before on other tickets."""
+    """What counts beside the case: the day, and what the customer was given before."""
 
     today: date = date.min
     grants: Sequence[Grant] = ()
@@ -60,9 +61,8 @@ def gift(kind: str, case: Case, policy: ActionPolicy, standing: Standing) -> Gif
     match kind:
         case "":
             return NOTHING
-        case _ if policy.currency and policy.currency != worth.currency(case):
-            other = worth.currency(case) or "an unknown currency"
-            return _withheld(f"The policy on a {kind} is in {policy.currency}, and the case in {other}.")
+        case _ if worth.is_abroad(case, policy):
+            return _NONE
         case _ if kind == CREDIT:
             return _credit(case, policy, standing)
         case _ if kind == OFFER:
@@ -80,8 +80,7 @@ def _credit(case: Case, policy: ActionPolicy, standing: Standing) -> Gift:
         "policy.credit", "policy", f"The shop's policy gives a credit of {facts.amount(wanted, currency)} for this."
     )
     limit = policy.limit(CREDIT)
-    left = _left(CREDIT, limit, currency, standing)
-    if left is not None and left < wanted:
+    if min(_left(CREDIT, limit, case, currency, standing), default=wanted) < wanted:
         return _withheld(_used_up(CREDIT, limit, currency))
     return Gift(wanted, currency, money.main_units(wanted, currency), (stated, *_stated(CREDIT, limit, currency)))
 
@@ -107,10 +106,7 @@ def _of_the_order(kind: str, case: Case, policy: ActionPolicy, standing: Standin
     """Return a refund or a replacement: within what is open of the order."""
     still, currency = worth.open_minor(case), case.order.currency if case.order else ""
     limit = policy.limit(kind)
-    bounds = [_minor(limit.per_order, currency)] if limit.per_order is not None else []
-    left = _left(kind, limit, currency, standing)
-    if left is not None:
-        bounds.append(left)
+    bounds = _left(kind, limit, case, currency, standing)
     if still is None or not currency or currency != worth.currency(case):
         if bounds:
             return _withheld(f"What the order is worth is not known, and the policy limits a {kind}.")
@@ -137,15 +133,25 @@ def _cost(kind: str, price: float, policy: ActionPolicy) -> float:
     return price if kind == REFUND else worth.goods_cost(price, policy)
 
 
-def _left(kind: str, limit: Limit, currency: str, standing: Standing) -> int | None:
-    """Return what the customer may still be given; None for as much as one likes. Other currencies use it up too."""
-    if limit.per_customer is None or limit.days is None:
-        return None
-    since = _since(standing.today, limit.days)
-    recent = [grant for grant in standing.grants if grant.gift == kind and grant.on >= since]
-    if any(grant.currency != currency for grant in recent):
+def _left(kind: str, limit: Limit, case: Case, currency: str, standing: Standing) -> list[int]:
+    """Return what each limit leaves: that of the order, and that of the customer; nothing for what has none."""
+    given = [grant for grant in standing.grants if grant.gift == kind]
+    left = []
+    if limit.per_order is not None:
+        order_id = case.order.order_id if case.order else ""
+        of_the_order = [grant for grant in given if order_id and grant.order_id == order_id]
+        left.append(_less(limit.per_order, of_the_order, currency))
+    if limit.per_customer is not None and limit.days is not None:
+        since = _since(standing.today, limit.days)
+        left.append(_less(limit.per_customer, [grant for grant in given if grant.on >= since], currency))
+    return left
+
+
+def _less(most: Decimal, given: Sequence[Grant], currency: str) -> int:
+    """Return what is left of an amount, in minor units; what was given in other currencies uses it up too."""
+    if any(grant.currency != currency for grant in given):
         return 0
-    return max(_minor(limit.per_customer, currency) - sum(grant.amount_minor for grant in recent), 0)
+    return max(_minor(most, currency) - sum(grant.amount_minor for grant in given), 0)
 
 
 def _since(today: date, days: int) -> date:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recommendations.action_policy import DEFAULT
 from services.recommendations.action_tables import recommendation_events
-from services.recommendations.attribution import MADE, Event
+from services.recommendations.attribution import DECISION, DONE, MADE, Event
 from services.recommendations.reporting import Line
 from services.recommendations.tables import advice_history
 
@@ -76,18 +76,25 @@ async def made(
     await record(connection, tenant_id, events)
 
 
-async def record(connection: AsyncConnection, tenant_id: UUID, events: Sequence[Event]) -> int:
-    """Take down events; return how many of them were news.
+async def record(connection: AsyncConnection, tenant_id: UUID, events: Sequence[Event]) -> set[Event]:
+    """Take down events; return those that were news.
 
     Of several in one slot the newest counts, and of several at one moment the one whose value sorts last, so that the
-    order in which they come makes no difference.
+    order in which they come makes no difference. Those whose time nobody told come after the others, and replace none.
     """
+    timed = await _record(connection, tenant_id, [event for event in events if event.timed], replacing=True)
+    return timed | await _record(connection, tenant_id, [event for event in events if not event.timed], replacing=False)
+
+
+async def _record(
+    connection: AsyncConnection, tenant_id: UUID, events: Sequence[Event], *, replacing: bool
+) -> set[Event]:
     newest: dict[tuple[UUID, str, str], Event] = {}
     for event in events:
         key = (event.recommendation_id, event.action, event.slot)
         newest[key] = max(newest.get(key, event), event, key=lambda one: (one.when, one.value))
     if not newest:
-        return 0
+        return set()
     values = [
         {
             "tenant_id": tenant_id,
@@ -102,14 +109,52 @@ async def record(connection: AsyncConnection, tenant_id: UUID, events: Sequence[
     ]
     given = insert(recommendation_events).values(values)
     old, new = recommendation_events.c, given.excluded
-    kept = await connection.execute(
-        given.on_conflict_do_update(
-            index_elements=["tenant_id", "recommendation_id", "action_code", "slot"],
-            set_={"value": new.value, "event_time": new.event_time},
-            where=tuple_(old.event_time, old.value) < tuple_(new.event_time, new.value),
-        ).returning(old.slot)
+    later = given.on_conflict_do_update(
+        index_elements=["tenant_id", "recommendation_id", "action_code", "slot"],
+        set_={"value": new.value, "event_time": new.event_time},
+        where=tuple_(old.event_time, old.value) < tuple_(new.event_time, new.value),
     )
-    return len(kept.all())
+    chosen = later if replacing else given.on_conflict_do_nothing()
+    kept = await connection.execute(chosen.returning(old.recommendation_id, old.action_code, old.slot))
+    return {newest[row.recommendation_id, row.action_code, row.slot] for row in kept}
+
+
+async def decision(connection: AsyncConnection, tenant_id: UUID, recommendation_id: UUID, code: str) -> str:
+    """Return what was decided about an action of a recommendation; empty for nothing."""
+    columns = recommendation_events.c
+    wanted = select(columns.value).where(
+        columns.tenant_id == tenant_id,
+        columns.recommendation_id == recommendation_id,
+        columns.action_code == code,
+        columns.slot == DECISION,
+    )
+    return await connection.scalar(wanted) or ""
+
+
+async def newest_done(
+    connection: AsyncConnection, tenant_id: UUID, ticket_id: UUID, code: str
+) -> tuple[Recommended, datetime] | None:
+    """Return the recommendation on a ticket under which an action was done last, and when; None when it was not."""
+    history, events = advice_history.c, recommendation_events.c
+    wanted = (
+        select(history.id, history.content, events.event_time)
+        .join(
+            recommendation_events,
+            (events.tenant_id == history.tenant_id) & (events.recommendation_id == history.id),
+        )
+        .where(
+            history.tenant_id == tenant_id,
+            history.ticket_id == ticket_id,
+            history.kind == _RECOMMENDATION,
+            events.action_code == code,
+            events.slot == DECISION,
+            events.value.in_(DONE),
+        )
+        .order_by(events.event_time.desc(), history.id.desc())
+        .limit(1)
+    )
+    row = (await connection.execute(wanted)).first()
+    return (Recommended(row.id, ticket_id, row.content), row.event_time) if row is not None else None
 
 
 async def recommended(

@@ -1,5 +1,7 @@
 """What becomes of recommendations, as agents and clients tell it, and reports on it."""
 
+import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -10,9 +12,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database import Database
 from servicekit.errors import FieldViolation
-from services.recommendations import action_store, attribution, money, outcome_store
+from services.recommendations import action_store, at_once, attribution, money, outcome_store
 from services.recommendations.action_policy import DEFAULT
-from services.recommendations.attribution import ACCEPTED, EDITED, REJECTED, SHOWN, WHOLE, WITHDRAWN, Event, Named
+from services.recommendations.action_store import Given
+from services.recommendations.attribution import (
+    ACCEPTED,
+    DONE,
+    EDITED,
+    REJECTED,
+    SHOWN,
+    WHOLE,
+    WITHDRAWN,
+    Event,
+    Named,
+)
 from services.recommendations.customers import Clock, utc_now
 from services.recommendations.errors import (
     RecommendationEventInvalidError,
@@ -26,14 +39,16 @@ from services.recommendations.situations import Situations
 
 _REPORTED = timedelta(days=90)
 _DECIDED = frozenset({ACCEPTED, EDITED, REJECTED})
-_DONE = frozenset({ACCEPTED, EDITED})
+_AT_ONCE = 8
+"""How many tickets are asked about side by side."""
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
     """What somebody tells of a recommendation: `value` is one of `attribution.SLOTS`, or empty for an unknown one.
 
-    `when` is None for now; `amount` is what was really given away in main units, empty for what was recommended.
+    `when` is None for now, and then it replaces nothing that was told before; `amount` is what was really given away in
+    main units, empty for what was recommended.
     """
 
     token: str
@@ -69,35 +84,43 @@ class Outcomes:
             ConversationUnavailableError: whom something was given cannot be found out at the moment.
         """
         named = _named(told)
+        wanted = sorted({(one.ticket_id, one.recommendation_id) for one in named})
         async with self._database.tenant(tenant_id) as connection:
-            wanted = {(one.ticket_id, one.recommendation_id) for one in named}
-            found = await outcome_store.recommended(connection, tenant_id, sorted(wanted))
+            found = await outcome_store.recommended(connection, tenant_id, wanted)
         subjects = _subjects(named, found)
         _check(told, subjects)
         customers = await self._customers(
             {subject.ticket_id for one, subject in zip(told, subjects, strict=True) if _concerns_gift(one, subject)}
         )
-        now, recorded = self._clock(), 0
+        now = self._clock()
+        events = [_events(one, subject, now) for one, subject in zip(told, subjects, strict=True)]
         async with self._database.tenant(tenant_id) as connection:
             await outcome_store.lock_events(connection, tenant_id)
-            for one, subject in zip(told, subjects, strict=True):
-                when = min(one.when or now, now)
-                news = await outcome_store.record(connection, tenant_id, _events(one, subject, when))
-                recorded += bool(news)
+            # Whom it was about may have been erased since: nothing may be kept of them then.
+            _subjects(named, await outcome_store.recommended(connection, tenant_id, wanted))
+            news = await outcome_store.record(connection, tenant_id, [event for each in events for event in each])
+            recorded, given = 0, []
+            for one, subject, told_of in zip(told, subjects, events, strict=True):
+                mine = news.intersection(told_of)
+                news -= mine
+                recorded += bool(mine)
                 customer_id = customers.get(subject.ticket_id, "")
-                if news and customer_id and _concerns_gift(one, subject):
-                    await _grant(connection, tenant_id, customer_id, subject, one, when)
+                if mine and customer_id and _concerns_gift(one, subject):
+                    given.append(_given(customer_id, subject, one, told_of[0].when))
+            await action_store.give(connection, tenant_id, given)
         return recorded
 
     async def _customers(self, tickets: set[UUID]) -> dict[UUID, str]:
         """Return the customers of tickets, as the tickets service tells them to the caller."""
-        found = {}
-        for ticket_id in sorted(tickets):
-            try:
-                _, conversation = await self._situations.conversation(str(ticket_id))
-            except TicketNotFoundError:
-                continue
-            found[ticket_id] = conversation.customer_id
+        found: dict[UUID, str] = {}
+        limit = asyncio.Semaphore(_AT_ONCE)
+
+        async def ask(ticket_id: UUID) -> None:
+            async with limit:
+                with contextlib.suppress(TicketNotFoundError):
+                    found[ticket_id] = (await self._situations.conversation(str(ticket_id)))[1].customer_id
+
+        await at_once.every(ask(ticket_id) for ticket_id in sorted(tickets))
         return found
 
     async def report(
@@ -121,12 +144,25 @@ async def tick(
     *,
     completed: bool,
 ) -> None:
-    """Take down that an agent ticked an action of a recommendation off, or took the tick back."""
-    await outcome_store.lock_events(connection, tenant_id)
-    told = Told("", ACCEPTED if completed else WITHDRAWN, code)
-    news = await outcome_store.record(connection, tenant_id, _events(told, made, when))
-    if news and customer_id and _concerns_gift(replace(told, value=ACCEPTED), made):
-        await _grant(connection, tenant_id, customer_id, made, told, when)
+    """Take down that an agent ticked an action of a recommendation off, or took the tick back.
+
+    A tick says no more than what was told of the action already. Taken back is what was decided last of it on the
+    ticket, be it under an earlier recommendation. The caller holds the lock of events.
+    """
+    if completed:
+        if await outcome_store.decision(connection, tenant_id, made.recommendation_id, code) in DONE:
+            return
+        subject, told = made, Told("", ACCEPTED, code, when)
+    else:
+        done = await outcome_store.newest_done(connection, tenant_id, made.ticket_id, code)
+        if done is None:
+            return
+        subject, told = done[0], Told("", WITHDRAWN, code, max(when, done[1]))
+    events = _events(told, subject, told.when or when)
+    news = await outcome_store.record(connection, tenant_id, events)
+    if news and customer_id and _concerns_gift(replace(told, value=ACCEPTED), subject):
+        given = _given(customer_id, subject, told, when)
+        await action_store.give(connection, tenant_id, [given])
 
 
 def _named(told: Sequence[Told]) -> list[Named]:
@@ -194,11 +230,12 @@ def _action(subject: Recommended, code: str) -> Mapping[str, Any] | None:
     return next((action for action in subject.content["actions"] if action["code"] == code), None)
 
 
-def _events(one: Told, subject: Recommended, when: datetime) -> list[Event]:
+def _events(one: Told, subject: Recommended, now: datetime) -> list[Event]:
+    when, timed = min(one.when or now, now), one.when is not None
     version = subject.content.get("policy_version", DEFAULT.version)
     whole = one.value == SHOWN and not one.action
     codes = [action["code"] for action in subject.content["actions"]] if whole else [one.action or WHOLE]
-    return [Event(subject.recommendation_id, code, one.value, version, when) for code in codes]
+    return [Event(subject.recommendation_id, code, one.value, version, when, timed) for code in codes]
 
 
 def _concerns_gift(one: Told, subject: Recommended) -> bool:
@@ -207,17 +244,11 @@ def _concerns_gift(one: Told, subject: Recommended) -> bool:
     return one.value in _DECIDED and action is not None and bool(action.get("gives"))
 
 
-async def _grant(
-    connection: AsyncConnection, tenant_id: UUID, customer_id: str, subject: Recommended, one: Told, when: datetime
-) -> None:
-    """Keep what a customer was given, or that it was not."""
-    action = _action(subject, one.action)
-    if action is None:
-        return
-    if one.value not in _DONE:
-        await action_store.take_back(connection, tenant_id, customer_id, subject.ticket_id, one.action)
-        return
-    currency = action.get("currency", "")
-    minor = money.minor_units(one.amount, currency) if one.amount else action.get("amount_minor") or 0
-    grant = Grant(action["gives"], minor, currency, when.date())
-    await action_store.give(connection, tenant_id, customer_id, subject.ticket_id, one.action, grant, when)
+def _given(customer_id: str, subject: Recommended, one: Told, when: datetime) -> Given:
+    """Return what a customer was given by a decision, or that it was not."""
+    action, grant = _action(subject, one.action), None
+    if action is not None and one.value in DONE:
+        currency = action.get("currency", "")
+        minor = money.minor_units(one.amount, currency) if one.amount else action.get("amount_minor") or 0
+        grant = Grant(action["gives"], minor, currency, when.date(), subject.content.get("order_id", ""))
+    return Given(customer_id, subject.ticket_id, subject.recommendation_id, one.action, grant, when)

@@ -20,7 +20,9 @@ from services.recommendations.order_listing import OrderFilter, StoredOrder
 class Situation:
     """A ticket and the case that it makes; `facts_version` is that of the customer's facts in it.
 
-    `policy` is what the shop allows of actions, `given` the day and what the customer was given on other tickets.
+    `policy` is what the shop allows of actions. `given` is the day and what the customer was given, but for what the
+    recommendation on this conversation gave, which goes on recommending it; `given_in_all` is that as well, and counts
+    against any other recommendation.
     """
 
     ticket_id: UUID
@@ -29,6 +31,7 @@ class Situation:
     case: Case
     policy: ActionPolicy
     given: Standing
+    given_in_all: Standing
 
 
 class Situations:
@@ -70,11 +73,12 @@ class Situations:
         customer_id = known.judged.history.customer_id if known else conversation.customer_id
         async with self._database.tenant(tenant_id) as connection:
             policy = await action_store.policy(connection, tenant_id)
-            grants = await action_store.grants(connection, tenant_id, customer_id, ticket_id)
+            answered = (ticket_id, conversation.version)
+            grants, others = await action_store.grants(connection, tenant_id, customer_id, answered)
             name = await store.name_of(connection, tenant_id, customer_id) if known else ""
         made = case.assemble(conversation, _customer(known), named, newest, customer_name=name, passages=passages)
-        given = Standing(self._customers.today, grants)
-        return Situation(ticket_id, conversation, known.facts_version if known else 0, made, policy, given)
+        given, in_all = (Standing(self._customers.today, each) for each in (others, grants))
+        return Situation(ticket_id, conversation, known.facts_version if known else 0, made, policy, given, in_all)
 
     async def _orders(
         self, tenant_id: UUID, conversation: Conversation, known: Known

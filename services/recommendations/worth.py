@@ -61,6 +61,11 @@ def currency(case: Case) -> str:
     return case.order.currency if case.order else ""
 
 
+def is_abroad(case: Case, policy: ActionPolicy) -> bool:
+    """Tell whether a case's amounts are not in the currency of the policy's, so that the two cannot be compared."""
+    return bool(policy.currency) and policy.currency != currency(case)
+
+
 def open_minor(case: Case) -> int | None:
     """Return what of the order was neither cancelled nor refunded, in minor units; None when the total is unknown."""
     order = case.order

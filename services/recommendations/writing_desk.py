@@ -54,7 +54,8 @@ class WritingDesk:
             known = await writing_store.settings(connection, tenant_id)
             require(expected, self._shown(known).etag)
             stored = await writing_store.put_settings(connection, tenant_id, wanted, seen=known.revision)
-            if stored is not None:
+            # How much may be spent changes no draft; one that fell back for it is tried again by itself.
+            if stored is not None and (known.allowed, known.model) != (stored.allowed, stored.model):
                 await advice_store.outdate(connection, tenant_id)
         if stored is None:
             raise EtagMismatchError("It has changed in between; read it again.")

@@ -1,6 +1,6 @@
 """Running recommendations servers on the real Postgres, beside a small real server that plays the tickets service."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -70,6 +70,8 @@ class Tickets(conversation_service_pb2_grpc.ConversationServiceServicer):
     def __init__(self) -> None:
         """Begin without tickets."""
         self._tickets: dict[tuple[UUID, str], conversation_service_pb2.Conversation] = {}
+        self.meanwhile: Callable[[], Awaitable[object]] | None = None
+        """What happens while somebody waits for a conversation, once."""
 
     def open(self, tenant_id: UUID, customer_id: str, subject: str, *messages: str, number: str = "T-001") -> str:
         """Open a ticket with messages of the customer and return its id."""
@@ -104,6 +106,9 @@ class Tickets(conversation_service_pb2_grpc.ConversationServiceServicer):
         _context: "grpc.aio.ServicerContext[Any, Any]",
     ) -> conversation_service_pb2.Conversation:
         """Return a conversation of the caller's tenant."""
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            await meanwhile()
         found = self._tickets.get((caller_tenant(), request.ticket))
         if found is None:
             raise TicketNotFoundError("There is no such ticket.")

@@ -75,6 +75,26 @@ async def set_policy(shop: Caller, document: str) -> None:
     await shop.running.policies.SetActionPolicy(request, metadata=shop.metadata)
 
 
+async def granted(shop: Caller) -> list[tuple[str, int]]:
+    """Return for which orders the shop's customers were given how much, as it is kept."""
+    async with shop.running.database.tenant(shop.tenant_id) as connection:
+        found = await connection.exec_driver_sql(
+            "SELECT order_id, amount_minor FROM action_grants WHERE tenant_id = $1 ORDER BY grant_time",
+            (shop.tenant_id,),
+        )
+        return [(row.order_id, row.amount_minor) for row in found]
+
+
+async def facts_version(shop: Caller, customer_id: str = "c-1") -> int:
+    """Return the version of what advice on a customer rests on."""
+    async with shop.running.database.tenant(shop.tenant_id) as connection:
+        found = await connection.exec_driver_sql(
+            "SELECT facts_version FROM customers WHERE tenant_id = $1 AND customer_id = $2",
+            (shop.tenant_id, customer_id),
+        )
+        return int(found.scalar_one())
+
+
 async def test_what_agents_tell_is_reported_by_action_and_version(shop: Caller) -> None:
     """Made, shown, accepted, rejected and settled, each counted once, with intervals on the shares."""
     tokens = []
@@ -214,6 +234,129 @@ async def test_a_credit_that_was_given_counts_on_the_customers_other_tickets_at_
     assert "apologise_and_credit" in codes(await recommended(shop, second))
 
 
+async def test_the_limits_of_a_customer_hold_over_the_recommendations_of_one_ticket(shop: Caller) -> None:
+    """What an earlier recommendation gave counts when the conversation moves on, and each keeps a grant of its own."""
+    await set_policy(shop, CREDIT.replace("15.00", "20.00"))
+    await shop.buy(line("o-1", "c-1", NOW - timedelta(days=4), unit_price="90.00"))
+    ticket, given = shop.ticket("c-1", LATE), 0
+    for message in range(4):
+        found = await recommended(shop, ticket)
+        if "apologise_and_credit" in codes(found):
+            given += await record(shop, event(found["attribution_token"], Event.KIND_ACCEPTED, "apologise_and_credit"))
+            assert (await recommended(shop, ticket))["id"] == found["id"]
+        shop.say(ticket, f"This is unacceptable, the {message}. time I write.")
+    assert given == 2
+    assert await granted(shop) == [("o-1", 1000)] * 2
+    other = shop.ticket("c-1", LATE, number="T-2")
+    assert "apologise_and_credit" not in codes(await recommended(shop, other))
+
+
+async def test_what_a_recommendation_gave_counts_against_the_one_that_replaces_it(shop: Caller) -> None:
+    """A new policy makes a new recommendation on the same message, which gives only what is left."""
+    await set_policy(shop, CREDIT)
+    await shop.buy(line("o-1", "c-1", NOW - timedelta(days=4), unit_price="90.00"))
+    ticket = shop.ticket("c-1", LATE)
+    token = (await recommended(shop, ticket))["attribution_token"]
+    await record(shop, event(token, Event.KIND_ACCEPTED, "apologise_and_credit"))
+    await set_policy(shop, CREDIT + "actions: {acknowledge: {effect: 0.9}}\n")
+    for _ in range(2):
+        assert "apologise_and_credit" not in codes(await recommended(shop, ticket))
+
+
+async def test_the_limit_of_an_order_holds_over_all_tickets_that_name_it(shop: Caller) -> None:
+    """Three tickets about one order get no more than the order may be given."""
+    await set_policy(shop, 'currency: EUR\nlimits: {refund: {per_order: "20.00"}}\n')
+    await shop.buy(line("o-1001", "c-1", NOW - timedelta(days=4), unit_price="90.00"))
+    for place in range(3):
+        ticket = shop.ticket("c-1", "I want a refund for order o-1001.", number=f"T-{place}")
+        found = await recommended(shop, ticket)
+        assert ("refund" in codes(found)) is (place == 0)
+        if place == 0:
+            await record(shop, event(found["attribution_token"], Event.KIND_ACCEPTED, "refund"))
+    assert await granted(shop) == [("o-1001", 2000)]
+
+
+async def test_a_repetition_without_a_time_changes_nothing(shop: Caller) -> None:
+    """An acceptance that is sent again after a rejection does not win, and what advice rests on stays as it was."""
+    await set_policy(shop, CREDIT)
+    await shop.buy(line("o-1", "c-1", NOW - timedelta(days=4), unit_price="90.00"))
+    ticket = shop.ticket("c-1", LATE)
+    token = (await recommended(shop, ticket))["attribution_token"]
+    accepted = event(token, Event.KIND_ACCEPTED, "apologise_and_credit")
+    assert await record(shop, accepted) == 1
+    before = await facts_version(shop)
+    shop.running.clock.advance(minutes=1)
+    assert await record(shop, accepted) == 0
+    assert await facts_version(shop) == before
+    rejected = event(token, Event.KIND_REJECTED, "apologise_and_credit", NOW + timedelta(seconds=30))
+    assert await record(shop, rejected) == 1
+    shop.running.clock.advance(minutes=1)
+    assert await record(shop, accepted) == 0
+    assert await granted(shop) == []
+    assert (await report(shop))["apologise_and_credit"].rejected_count == 1
+
+
+async def test_a_repeated_tick_changes_nothing_and_an_edit_stays_one(shop: Caller) -> None:
+    """What was really given stays when the action is ticked off, once or twice, and advice is not outdated by that."""
+    await set_policy(shop, CREDIT)
+    await shop.buy(line("o-1", "c-1", NOW - timedelta(days=4), unit_price="90.00"))
+    ticket = shop.ticket("c-1", LATE)
+    found = await recommended(shop, ticket)
+    token, place = found["attribution_token"], codes(found).index("apologise_and_credit")
+    await record(shop, event(token, Event.KIND_EDITED, "apologise_and_credit", NOW, amount="5.00"))
+    before = await facts_version(shop)
+    for _ in range(3):
+        shop.running.clock.advance(minutes=1)
+        await shop.ask("CompleteAction", ticket=ticket, index=place, completed=True)
+    assert [amount for _, amount in await granted(shop)] == [500]
+    assert await facts_version(shop) == before
+    assert (await report(shop))["apologise_and_credit"].edited_count == 1
+
+
+async def test_taking_a_tick_back_withdraws_what_was_done_under_an_earlier_recommendation(shop: Caller) -> None:
+    """The newest decision on the ticket is withdrawn, with what it gave away."""
+    ticket = await broken_lantern(shop)
+    place = codes(await recommended(shop, ticket)).index("send_replacement")
+    await shop.ask("CompleteAction", ticket=ticket, index=place, completed=True)
+    shop.say(ticket, "My lantern is still broken!")
+    shop.running.clock.advance(minutes=1)
+    place = codes(await recommended(shop, ticket)).index("send_replacement")
+    await shop.ask("CompleteAction", ticket=ticket, index=place, completed=False)
+    assert (await report(shop))["send_replacement"].accepted_count == 0
+    assert await granted(shop) == []
+
+
+async def test_whoever_is_erased_while_something_is_told_of_them_is_not_kept(shop: Caller) -> None:
+    """Between the look at the token and the taking down comes an erasure: the events are refused, and no grant is."""
+    await set_policy(shop, CREDIT)
+    await shop.buy(line("o-1", "c-1", NOW - timedelta(days=4), unit_price="90.00"))
+    ticket = shop.ticket("c-1", LATE)
+    token = (await recommended(shop, ticket))["attribution_token"]
+    erase = customer_service_pb2.EraseCustomerRequest(customer_id="c-1", tickets=[ticket])
+
+    async def meanwhile() -> None:
+        await shop.running.customer.EraseCustomer(erase, metadata=shop.metadata)
+
+    shop.running.tickets.meanwhile = meanwhile
+    told, fields = await refusal(shop, event(token, Event.KIND_ACCEPTED, "apologise_and_credit"))
+    assert (told, fields) == ("RECOMMENDATION_NOT_FOUND", ["events[0].attribution_token"])
+    assert await granted(shop) == []
+
+
+async def test_many_events_are_taken_down_in_one_call(shop: Caller) -> None:
+    """Events of several tickets and customers, some twice, are each news once."""
+    await set_policy(shop, CREDIT)
+    events = []
+    for place in range(12):
+        customer = f"c-{11 - place}"
+        await shop.buy(line(f"o-{place}", customer, NOW - timedelta(days=4), unit_price="90.00"))
+        ticket = shop.ticket(customer, LATE, number=f"T-{place}")
+        token = (await recommended(shop, ticket))["attribution_token"]
+        events += [event(token, Event.KIND_SHOWN), event(token, Event.KIND_ACCEPTED, "apologise_and_credit")]
+    assert await record(shop, *events, *reversed(events)) == 24
+    assert len(await granted(shop)) == 12
+
+
 async def test_a_credit_counts_for_the_customer_who_was_merged_as_well(shop: Caller) -> None:
     """What was given under an id that is merged into another counts against that customer, and not before."""
     await set_policy(shop, CREDIT)
@@ -242,7 +385,8 @@ async def test_what_was_really_given_is_what_counts(shop: Caller) -> None:
         event(token, Event.KIND_EDITED, "apologise_and_credit", NOW + timedelta(seconds=1), amount="5.01"),
     )
     shop.running.clock.advance(minutes=1)
-    await record(shop, event(token, Event.KIND_EDITED, "apologise_and_credit", amount="5.01"))
+    later = NOW + timedelta(minutes=1)
+    await record(shop, event(token, Event.KIND_EDITED, "apologise_and_credit", later, amount="5.01"))
     assert "apologise_and_credit" not in codes(await recommended(shop, second))
 
 

@@ -105,6 +105,11 @@ class Writing:
         finally:
             self._room += 1
 
+    async def source(self, tenant_id: UUID) -> str:
+        """Return the source of a draft that would be written now: the model's, or nothing for the rules' own."""
+        chosen = await self._chosen(tenant_id)
+        return chosen[0].source if chosen is not None else ""
+
     async def close(self) -> None:
         """Let go of all connections."""
         for calls in self._calls.values():

@@ -34,17 +34,20 @@ CREATE TABLE recommendations.recommendation_events (
 CREATE INDEX recommendation_events_made ON recommendations.recommendation_events (tenant_id, event_time)
     WHERE slot = 'made';
 
--- What customers were given, as far as agents told, for the limits of the policy.
+-- What customers were given, as far as agents told, for the limits of the policy: by each recommendation, and for which
+-- order (empty for none).
 CREATE TABLE recommendations.action_grants (
     tenant_id uuid NOT NULL,
     customer_id text NOT NULL,
     ticket_id uuid NOT NULL,
+    recommendation_id uuid NOT NULL,
     action_code text NOT NULL,
+    order_id text NOT NULL,
     gift text NOT NULL,
     amount_minor bigint NOT NULL,
     currency text NOT NULL,
     grant_time timestamptz NOT NULL,
-    PRIMARY KEY (tenant_id, customer_id, ticket_id, action_code)
+    PRIMARY KEY (tenant_id, customer_id, ticket_id, recommendation_id, action_code)
 );
 CREATE INDEX action_grants_ticket ON recommendations.action_grants (tenant_id, ticket_id);
 """
