@@ -17,6 +17,7 @@ from services.recommendations import (
     identity_store,
     merge_store,
     order_store,
+    outcome_store,
     product_model_store,
     store,
 )
@@ -191,6 +192,8 @@ class People:
         """
         async with self._database.tenant(tenant_id) as connection:
             await order_store.lock_tenant(connection, tenant_id)
+            # Whoever takes down at this moment what the customer was given comes before this, or finds nothing.
+            await outcome_store.lock_events(connection, tenant_id)
             ids = await _ids(connection, tenant_id, customer_id)
             known = await _known(connection, tenant_id, customer_id, ids)
             orders = await order_store.erase_orders(connection, tenant_id, ids)
