@@ -1,7 +1,8 @@
 """`rapport article …`: what a shop tells its customers in general, and what it should."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -47,15 +48,30 @@ def import_(
     if kind not in {"article", "policy"}:
         raise CommandError("--kind is article or policy.", reason="USAGE")
     reading = Reading(kind, language, base_url, encoding)
-    done = run(import_articles(suite_folder(data), tenant, reading.pages(path)))
+    failure: CommandError | None = None
+    try:
+        done = run(import_articles(suite_folder(data), tenant, reading.pages(path)))
+    except CommandError as error:
+        if "refused" not in error.details:
+            raise
+        failure, done = error, error.details
     unread = [{"source": source, "reason": "UNREADABLE", "detail": detail} for source, detail in reading.refused]
     done["refused"] = refused = [*unread, *done["refused"]]
     taken = done["created"] + done["changed"] + done["unchanged"]
     if not taken and not refused:
         raise CommandError(f"{path} holds no page.", reason="NOTHING_TO_IMPORT")
-    if as_json:
+    if not as_json:
+        _tell(done)
+    elif failure is None:
         print_json(done)
-        return
+    if failure is not None:
+        raise failure
+
+
+def _tell(done: Mapping[str, Any]) -> None:
+    """Say what became of an import."""
+    refused = done["refused"]
+    taken = done["created"] + done["changed"] + done["unchanged"]
     for one in refused[:_MOST_SHOWN]:
         say(f"  {one['source']}: {one['detail']}")
     if len(refused) > _MOST_SHOWN:

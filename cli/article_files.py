@@ -5,6 +5,7 @@ A page that cannot be read is told with its place and its reason, and keeps no o
 
 import codecs
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ Content = knowledge_service_pb2.ArticleContent
 
 MAX_BYTES = 1_000_000
 """The largest page."""
+MAX_SOURCE_BYTES = 1_000
+"""The longest path or id that a page is known by."""
 MAX_DUMP_BYTES = 100_000_000
 """The largest JSON file, which is read as a whole; JSON Lines may be of any length."""
 
@@ -78,7 +81,7 @@ class Reading:
             for each in sorted(path.rglob("*")):
                 inner = each.relative_to(path)
                 hidden = any(part.startswith(".") for part in inner.parts)
-                if each.suffix.lower() in _FORMATS and each.is_file() and not hidden:
+                if each.suffix.lower() in _FORMATS and not hidden and _is_within(each, path):
                     yield from self._taken(inner.as_posix(), lambda each=each, inner=inner: [self._page(each, inner)])
         elif not path.is_file():
             raise CommandError(f"{path} is not there.", reason="USAGE")
@@ -97,6 +100,8 @@ class Reading:
             self.refused.append((source, str(error)))
         except UnicodeEncodeError:
             self.refused.append((source, "it holds half a character"))
+        except OSError as error:
+            self.refused.append((source, f"it cannot be read: {error.strerror}"))
 
     def _page(self, path: Path, inner: Path) -> Content:
         """Return the page of a file."""
@@ -163,9 +168,7 @@ class Reading:
         if not source:
             raise PageError("neither source nor id nor url")
         language = str(entry.get("language") or entry.get("lang") or entry.get("locale") or "")
-        draft = "draft" if entry.get("draft") is True else ""
-        said = {"url": url, "language": language, "status": draft, "title": "", **_texts(entry)}
-        return self._content(source, text, form, {**said, "url": url, "language": language})
+        return self._content(source, text, form, {**_texts(entry), "url": url, "language": language})
 
     def _content(
         self,
@@ -174,10 +177,12 @@ class Reading:
         form: "knowledge_service_pb2.ArticleContent.Format.ValueType",
         said: Mapping[str, str],
     ) -> Content:
+        if len(source.encode()) > MAX_SOURCE_BYTES:
+            raise PageError(f"its name has {len(source.encode()):,} bytes; it may have {MAX_SOURCE_BYTES:,}")
         if len(text.encode()) > MAX_BYTES:
             raise PageError(f"{len(text.encode()):,} bytes; a page has at most {MAX_BYTES:,}")
         return Content(
-            source=source[:1000],
+            source=source,
             body=text,
             format=form,
             kind=said.get("kind") or self.kind,
@@ -189,8 +194,19 @@ class Reading:
 
 
 def _texts(said: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a page says of itself; as `draft: true` and `published: false` it is no page for customers."""
     names = ("title", "url", "language", "kind", "status")
-    return {name: str(said[name]) for name in names if isinstance(said.get(name), str | int)}
+    hidden = {"status": "draft"} if said.get("draft") is True or said.get("published") is False else {}
+    return {**hidden, **{name: str(said[name]) for name in names if isinstance(said.get(name), str | int)}}
+
+
+def _is_within(path: Path, folder: Path) -> bool:
+    """Tell whether there is a file that stands within a folder, and no link that leads out of it."""
+    try:
+        return path.resolve(strict=True).is_relative_to(folder.resolve()) and path.is_file()
+    except (OSError, RuntimeError):
+        # What cannot even be looked at is told as a page that cannot be read; a broken link is none.
+        return not os.path.islink(path)  # noqa: PTH114 - Path.is_symlink raises where it may not look
 
 
 def _front_matter(text: str) -> dict[str, str]:

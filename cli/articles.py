@@ -7,6 +7,7 @@ import grpc
 from rapport.recommendations.v1 import knowledge_service_pb2, knowledge_service_pb2_grpc
 
 from cli.article_files import Content
+from cli.errors import CommandError
 from cli.operator import Operator, as_dict, command_error, operator_of
 from cli.suite.folder import SuiteFolder
 
@@ -17,15 +18,25 @@ _BATCH_BYTES = 1_200_000
 
 
 async def import_articles(folder: SuiteFolder, tenant: str, pages: Iterable[Content]) -> dict[str, Any]:
-    """Bring in pages, some at a time; return the counts and what was refused."""
+    """Bring in pages, some at a time; return the counts and what was refused.
+
+    Raises:
+        CommandError: some batch failed for another reason than its pages; `details` hold what was brought in before.
+    """
     counts = dict.fromkeys(("created", "changed", "unchanged"), 0)
     refused: list[dict[str, str]] = []
-    async with operator_of(folder) as operator:
-        for batch in _batches(pages):
-            for answer in await _bring(operator, tenant, batch, refused):
-                for name in counts:
-                    counts[name] += getattr(answer, f"{name}_count")
-                refused += [as_dict(one) for one in answer.refused]
+    try:
+        async with operator_of(folder) as operator:
+            for batch in _batches(pages):
+                for answer in await _bring(operator, tenant, batch, refused):
+                    for name in counts:
+                        counts[name] += getattr(answer, f"{name}_count")
+                    refused += [as_dict(one) for one in answer.refused]
+    except (CommandError, OSError) as error:
+        if not any(counts.values()) and not refused:
+            raise
+        reason = error.reason if isinstance(error, CommandError) else "UNREADABLE"
+        raise CommandError(str(error), reason=reason, details={**counts, "refused": refused}) from error
     return {**counts, "refused": refused}
 
 

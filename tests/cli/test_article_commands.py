@@ -1,5 +1,6 @@
 """`rapport article …` on a suite that runs: pages of a folder become articles that are found, shown and deleted."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,14 @@ async def test_a_folder_without_pages_is_an_error(suite: SuiteUnderTest, shop: S
     """Nothing is imported by mistake, and the mistake is told."""
     assert run(suite, shop, "import", str(tmp_path)).value["error"]["reason"] == "NOTHING_TO_IMPORT"
     assert run(suite, shop, "import", str(tmp_path / "nowhere")).value["error"]["reason"] == "USAGE"
+
+
+async def test_what_was_imported_before_a_failure_is_told(suite: SuiteUnderTest, shop: Shop, tmp_path: Path) -> None:
+    """Batches up to the shop's limit are kept and counted; the command fails with the reason and with the counts."""
+    pages = "\n".join(json.dumps({"id": f"p{number}", "markdown": f"# T{number}\n\nText"}) for number in range(2_030))
+    (tmp_path / "dump.jsonl").write_text(pages + '\n{"id": "nothing"}')
+    done = run(suite, shop, "import", str(tmp_path / "dump.jsonl"), "--kind", "policy")
+    assert done.code == 1
+    error = done.value["error"]
+    assert (error["reason"], error["created"], error["changed"]) == ("KNOWLEDGE_FULL", 2_000, 0)
+    assert len(run(suite, shop, "list", "--limit", "2000").value["articles"]) == 2_000

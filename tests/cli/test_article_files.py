@@ -114,3 +114,50 @@ def test_what_is_no_page_at_all_is_an_error(tmp_path: Path, name: str) -> None:
     write(tmp_path, a__pdf="%PDF", broken__json="{")
     with pytest.raises(CommandError):
         list(Reading().pages(tmp_path / name))
+
+
+def test_drafts_stay_drafts(tmp_path: Path) -> None:
+    """Whether a page says so by `draft`, by `published` or by its status."""
+    write(
+        tmp_path,
+        a__md="---\ndraft: true\n---\nText",
+        b__md="---\npublished: false\n---\nText",
+        c__md="---\nstatus: draft\n---\nText",
+        d__md="---\ndraft: false\n---\nText",
+    )
+    pages = {page.source: page.status for page in Reading().pages(tmp_path)}
+    assert pages == {"a.md": "draft", "b.md": "draft", "c.md": "draft", "d.md": ""}
+
+
+def test_links_out_of_the_folder_are_passed_over(tmp_path: Path) -> None:
+    """And so are broken ones; those within it are pages."""
+    folder = write(tmp_path / "pages", in__md="# In")
+    write(tmp_path, secret__md="# Secret", other___x__md="# Other")
+    (folder / "out.md").symlink_to(tmp_path / "secret.md")
+    (folder / "outer").symlink_to(tmp_path / "other")
+    (folder / "broken.md").symlink_to(tmp_path / "nowhere.md")
+    (folder / "loop.md").symlink_to(folder / "loop.md")
+    (folder / "same.md").symlink_to(folder / "in.md")
+    reading = Reading()
+    assert [page.source for page in reading.pages(folder)] == ["in.md", "same.md"]
+    assert not reading.refused
+
+
+def test_a_file_that_cannot_be_read_stops_no_other(tmp_path: Path) -> None:
+    """Here it is gone before its turn comes; it is told with its reason."""
+    write(tmp_path, a__md="# A", b__md="# B", c__md="# C")
+    reading = Reading()
+    pages = reading.pages(tmp_path)
+    assert next(pages).source == "a.md"
+    (tmp_path / "b.md").unlink()
+    assert [page.source for page in pages] == ["c.md"]
+    assert reading.refused == [("b.md", "it cannot be read: No such file or directory")]
+
+
+def test_a_name_of_too_many_bytes_is_refused(tmp_path: Path) -> None:
+    """Cut, it might be the name of another page."""
+    lines = [json.dumps({"id": "\u4e2d" * count, "text": "Text"}) for count in (333, 334)]
+    reading = Reading()
+    (page,) = reading.pages(write(tmp_path, dump__jsonl="\n".join(lines)) / "dump.jsonl")
+    assert len(page.source) == 333
+    assert reading.refused == [("line 2", "its name has 1,002 bytes; it may have 1,000")]
