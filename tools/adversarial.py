@@ -172,10 +172,13 @@ def held(attempt: Attempt, told: Sequence[Told]) -> bool:
 def statements() -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
     """Return the single statements and whether they were kept: first those that may stand, then those that may not."""
     listed = tomllib.loads(STATEMENTS.read_text("utf-8"))
-    checker = Checker("en", [Ground(name, kind, text) for name, kind, text in listed["facts"]])
 
     def kept(which: str) -> list[tuple[str, bool]]:
-        return [(text, not checker.fault(Said(text, tuple(cites)))) for text, cites in listed[which]]
+        found = []
+        for language, name in (("en", which), ("de", f"{which}_de"), ("fr", f"{which}_fr")):
+            checker = Checker(language, [Ground(id_, kind, text) for id_, kind, text in listed["facts"]])
+            found += [(text, not checker.fault(Said(text, tuple(cites)))) for text, cites in listed[name]]
+        return found
 
     return kept("true"), kept("false")
 

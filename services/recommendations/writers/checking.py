@@ -3,19 +3,20 @@
 A sentence is read clause by clause. What it states - a number, a date, money, a link, where a parcel is, when something
 comes - must stand in the facts that it cites, and they must speak of the same thing. What it promises must stand word
 for word in one of them, and that is one of our own sentences or of the order's facts; articles and policies may only be
-quoted. All other words must be those of courtesy, so that nothing is slipped in that no rule has thought of. The price
-is that some good sentences are refused; the rules' own draft stands in their place.
+quoted. An auxiliary that is not followed by courtesy promises too, however plain its words ("we will bring another").
+All other words must be those of courtesy, so that nothing is slipped in that no rule has thought of. The price is that
+some good sentences are refused; the rules' own draft stands in their place.
 """
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from services.recommendations.writers import atoms
 from services.recommendations.writers.pseudonyms import PLACEHOLDER
-from services.recommendations.writers.vocabulary import Vocabulary, Words, alike, vocabulary, words
+from services.recommendations.writers.vocabulary import Vocabulary, Words, alike, binds, vocabulary, words
 
 GroundKind = Literal["order", "parcel", "customer", "product", "policy", "article", "draft"]
 
@@ -29,6 +30,17 @@ _CLAUSE = re.compile(
 _SENTENCE = re.compile(r"(?<=[.!?])[\u201d\u201c\u00bb\"']?\s+")
 _QUOTED = ("policy", "article")
 _MARK = "\u2022"
+_EXACT = ("money:", "date:", "share:", "number:", "time:")
+_FRAGMENT = 4
+"""Words of a clause that says nothing by itself (“and longer”)."""
+
+_PERSONS = {"i": "we", "we": "we", "me": "us", "us": "us", "you": "you", "ich": "wir", "wir": "wir"}
+"""Who promises whom: a shop may say "we" where the rules say "I"."""
+
+_FOREIGN = "holds a number, date, amount, link or name that no cited fact has, or that belongs to another one"
+_OTHER_WORDS = "says something in other words than the one fact that has these numbers, dates, amounts or names"
+_OPPOSITE = "says the opposite of the fact that it cites"
+_PRECISE = (_FOREIGN, _OTHER_WORDS, _OPPOSITE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +79,36 @@ class Checker:
             if ground.kind in _QUOTED:
                 # What is quoted word for word is the shop's own statement; only the words around it are looked at.
                 text = _without_quotes(text, ground.text)
-        for clause in self._clauses(text):
+        clauses = self._clauses(text)
+        if text != said.text and any(self._any("degrees", clause) for clause in clauses):
+            return "adds to what it quotes"
+        for clause in clauses:
             if fault := self._clause(clause, said.cites):
                 return fault
         return ""
 
+    def _in_context(self, clauses: Sequence["_Clause"]) -> Iterator["_Clause"]:
+        """Yield clauses with what their sentence says of them: "24.50 EUR, was refunded" speaks of an amount.
+
+        A clause that names what it speaks of stands for itself.
+        """
+        whole: frozenset[str] = frozenset().union(*(clause.atoms for clause in clauses))
+        for clause in clauses:
+            open_end = self._any("degrees", clause) and len(clause.words) <= _FRAGMENT
+            tells = self._any("promises", clause) or self._any("states", clause) or open_end
+            if tells and not clause.atoms and not _speaks_of_a_subject(clause.words, self._words):
+                yield replace(clause, atoms=whole)
+            else:
+                yield clause
+
     def _clauses(self, text: str) -> list["_Clause"]:
         """Take a text apart, sentence by sentence and those clause by clause."""
-        found = []
+        found: list[_Clause] = []
         for sentence in _SENTENCE.split(text):
             said = words(sentence)
             hedges = frozenset(word for word in said if word in self._words.hedges)
-            found += [
-                _Clause.of(part, self._words, hedges) for part in _CLAUSE.split(sentence) if part and part.strip()
-            ]
+            parts = [part for part in _CLAUSE.split(sentence) if part and part.strip()]
+            found += self._in_context([_Clause.of(part, self._words, hedges) for part in parts])
         return found
 
     def _any(self, name: str, clause: "_Clause") -> bool:
@@ -113,31 +141,66 @@ class Checker:
             return self._statement(clause, cites)
         if _speaks_of_a_subject(clause.words, known) and not self._any("sorry", clause):
             return self._statement(clause, cites)
-        allowed = known.known
-        return self._uncovered(clause, cites, lambda word: word in allowed)
+        if binds(clause.words, known):
+            return self._promise(clause, cites)
+        return self._uncovered(
+            clause, cites, lambda word: word in known.known or word in known.modals or word in known.courtesy
+        )
 
     def _statement(self, clause: "_Clause", cites: Sequence[str]) -> str:
         if not cites:
             return "states something and cites no fact"
-        if not self._hold_together(clause.atoms, cites):
-            return "holds a number, date, amount, link or name that no cited fact has, or that belongs to another one"
+        if clause.atoms:
+            faults = [self._beside(clause, name) for name in cites]
+            return "" if "" in faults else max(faults, key=_PRECISE.index)
         if fault := self._uncovered(clause, cites, lambda word: word in self._words.subjects):
             return fault
         best = self._best(clause, cites)
+        return _OPPOSITE if best is not None and best.negative != clause.negative else ""
+
+    def _beside(self, clause: "_Clause", name: str) -> str:
+        """Return what is wrong with a clause that holds atoms, if it rests on one fact: that alone must say it all."""
+        read = self._read[name]
+        held = frozenset().union(*(ground.atoms for ground in read))
+        if not all(atoms.grounded(atom, held) for atom in clause.atoms):
+            return _FOREIGN
+        exact = {atom for atom in clause.atoms if atom.startswith(_EXACT)}
+        known = self._words
+        there = {other for ground in read for other in ground.words}
+        for word in clause.words:
+            free = word in known.function or (not exact and word in known.subjects)
+            if (not free or word in known.degrees) and not any(word == one or alike(word, one) for one in there):
+                return _OTHER_WORDS
+        best = self._best(clause, [name])
         if best is not None and best.negative != clause.negative:
-            return "says the opposite of the fact that it cites"
-        return ""
+            return _OPPOSITE
+        return "" if not exact or any(self._told_with(exact, clause, ground) for ground in read) else _OTHER_WORDS
+
+    def _told_with(self, exact: Iterable[str], clause: "_Clause", ground: "_Clause") -> bool:
+        """Tell whether a part of a fact has numbers, dates or money, and at least a word of what is said of them."""
+        own = {word for word in clause.words if word not in self._words.function and word not in self._words.subjects}
+        stated = {word for word in own if word in self._words.states} or own
+        return all(atoms.grounded(atom, ground.atoms) for atom in exact) and any(
+            alike(word, other) for word in stated for other in ground.words
+        )
 
     def _promise(self, clause: "_Clause", cites: Sequence[str]) -> str:
         known = self._words
-        content = [word for word in clause.words if word not in known.function or word in known.aux]
+        content = {
+            _PERSONS.get(word, word)
+            for word in clause.words
+            if word not in known.function or word in known.aux or word in _PERSONS
+        }
         for name in cites:
             if self._grounds[name].kind in _QUOTED:
                 continue
             for ground in self._read[name]:
+                theirs = {_PERSONS.get(word, word) for word in ground.words}
+                limits = {atom for atom in ground.atoms if atom.startswith(_EXACT)}
                 same = (
-                    set(content) <= set(ground.words)
+                    content <= theirs
                     and all(atoms.grounded(atom, ground.atoms) for atom in clause.atoms)
+                    and all(any(atoms.grounded(atom, frozenset({limit})) for atom in clause.atoms) for limit in limits)
                     and ground.negative == clause.negative
                 )
                 if same and ground.hedges <= clause.hedges:
@@ -160,20 +223,6 @@ class Checker:
             for clause in self._read[name]
             for other in clause.words
         )
-
-    def _hold_together(self, wanted: frozenset[str], cites: Sequence[str]) -> bool:
-        """Tell whether all atoms stand in the cited facts, and those speak of one thing: all are linked."""
-        if not wanted:
-            return True
-        facts = [frozenset().union(*(clause.atoms for clause in self._read[name])) for name in cites]
-        facts = [fact for fact in facts if any(atoms.grounded(atom, fact) for atom in wanted)]
-        if not facts:
-            return False
-        joined, rest = facts[0], facts[1:]
-        while linked := [fact for fact in rest if fact & joined]:
-            joined = joined.union(*linked)
-            rest = [fact for fact in rest if fact not in linked]
-        return all(atoms.grounded(atom, joined) for atom in wanted)
 
     def _best(self, clause: "_Clause", cites: Sequence[str]) -> "_Clause | None":
         """Return the clause of a cited fact that has the most words in common with one of ours."""
@@ -218,7 +267,8 @@ def _speaks_of_a_subject(said: Sequence[str], known: Vocabulary) -> bool:
 
 def _without_quotes(text: str, source: str) -> str:
     """Return a sentence without what it repeats of a source word for word, sentence by sentence."""
-    for sentence in _SENTENCE.split(source):
+    told = source.partition(": ")[2]
+    for sentence in (*_SENTENCE.split(source), *_SENTENCE.split(told)):
         bare = sentence.strip().rstrip(".!?")
         if len(bare.split()) > 2 and bare in text:  # noqa: PLR2004 - two words are no quotation
             text = text.replace(bare, " ")
