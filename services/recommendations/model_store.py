@@ -80,27 +80,36 @@ async def next_version(connection: AsyncConnection, tenant_id: UUID) -> int:
     return (newest or 0) + 1
 
 
-async def finish_fit(
-    connection: AsyncConnection, tenant_id: UUID, outcome: Outcome, *, promoted: bool, next_fit: datetime
-) -> None:
-    """Keep a new model with what it was worth, let it serve if it is promoted, and note when the next fit is due."""
+async def finish_fit(connection: AsyncConnection, tenant_id: UUID, outcome: Outcome, *, promoted: bool) -> None:
+    """Keep a new model with what it was worth, and let it serve if it is promoted."""
     made = outcome.model
-    shop: dict[str, Any] = {"fit_end_time": func.now(), "fit_verdict": outcome.verdict}
     if made is not None:
         kept = {"version": made.version, "model": made.to_json(), "create_time": func.now()}
         worth = {"figures": dict(outcome.figures), "promoted": promoted, "verdict": outcome.verdict}
         await connection.execute(insert(models).values(tenant_id=tenant_id, **kept, **worth))
         if promoted:
-            shop["model_version"] = made.version
+            await connection.execute(
+                update(shops).where(shops.c.tenant_id == tenant_id).values(model_version=made.version)
+            )
             await advice_store.outdate(connection, tenant_id)
-    await connection.execute(update(shops).where(shops.c.tenant_id == tenant_id).values(shop))
-    await connection.execute(
-        update(profile_days).where(profile_days.c.tenant_id == tenant_id).values(fit_time=next_fit)
-    )
+    await note_verdict(connection, tenant_id, outcome.verdict)
     if made is not None:
         served = select(shops.c.model_version).where(shops.c.tenant_id == tenant_id).scalar_subquery()
         old = delete(models).where(models.c.tenant_id == tenant_id, models.c.version <= made.version - KEPT)
         await connection.execute(old.where(models.c.version != served))
+
+
+async def note_verdict(connection: AsyncConnection, tenant_id: UUID, verdict: str) -> None:
+    """Note that a fit has ended, and how."""
+    ended = {"fit_end_time": func.now(), "fit_verdict": verdict}
+    await connection.execute(update(shops).where(shops.c.tenant_id == tenant_id).values(ended))
+
+
+async def plan_fit(connection: AsyncConnection, tenant_id: UUID, done: datetime, following: datetime) -> None:
+    """Note when the next fit is due after one that was due at `done`; one that was asked for meanwhile stays due."""
+    columns = profile_days.c
+    planned = update(profile_days).where(columns.tenant_id == tenant_id, columns.fit_time == done)
+    await connection.execute(planned.values(fit_time=following))
 
 
 async def serve(connection: AsyncConnection, tenant_id: UUID, version: int, *, held: bool) -> None:
@@ -134,15 +143,19 @@ async def keep_lease(connection: AsyncConnection, tenant_id: UUID, holder: UUID,
     return result.scalar_one_or_none() is not None
 
 
-async def fit_is_due(connection: AsyncConnection, tenant_id: UUID, now: datetime) -> bool:
-    """Tell whether a model is to be made."""
+async def fit_due(connection: AsyncConnection, tenant_id: UUID, now: datetime) -> datetime | None:
+    """Return since when a model is to be made; None while none is."""
     columns = profile_days.c
-    due = select(columns.fit_time <= now).where(columns.tenant_id == tenant_id)
-    return bool(await connection.scalar(due))
+    due = select(columns.fit_time).where(columns.tenant_id == tenant_id, columns.fit_time <= now)
+    return await connection.scalar(due)
 
 
-async def release(connection: AsyncConnection, tenant_id: UUID, holder: UUID) -> None:
-    """Let others have the tenant."""
-    columns = profile_days.c
-    held = update(profile_days).where(columns.tenant_id == tenant_id, columns.lease_holder == holder)
-    await connection.execute(held.values(lease_holder=None, lease_time=None))
+async def release(connection: AsyncConnection, tenant_id: UUID, holder: UUID, pause: int = 0) -> None:
+    """Let others have the tenant, after so many seconds in which nobody has it."""
+    await connection.exec_driver_sql(
+        """
+        UPDATE profile_days
+        SET lease_holder = NULL, lease_time = CASE WHEN $3 > 0 THEN now() + make_interval(secs => $3) END
+        WHERE tenant_id = $1 AND lease_holder = $2""",
+        (tenant_id, holder, pause),
+    )

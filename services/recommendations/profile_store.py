@@ -5,6 +5,7 @@ from datetime import date, datetime
 from uuid import UUID
 
 import numpy as np
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,6 +17,8 @@ from services.recommendations.tables import profile_days
 
 _AT_ONCE = 20_000
 _EPOCH = date(1970, 1, 1)
+_READ_SECONDS = 600.0
+"""For how long all purchases of a shop are read at most: nobody waits for them."""
 
 
 def day_number(day: date) -> int:
@@ -23,12 +26,15 @@ def day_number(day: date) -> int:
     return (day - _EPOCH).days
 
 
-async def figures(database: Database, tenant_id: UUID) -> AsyncIterator[Figures]:
-    """Yield all customers of a shop as columns, part by part; each part is read in a transaction of its own."""
+async def figures(database: Database, tenant_id: UUID, model: str) -> AsyncIterator[Figures]:
+    """Yield all customers of a shop as columns, part by part; each part is read in a transaction of its own.
+
+    `model` is the name of the model that serves.
+    """
     after = ""
     while True:
         async with database.driver_tenant(tenant_id) as connection:
-            rows = await connection.fetch(_FIGURES, tenant_id, after, _AT_ONCE)
+            rows = await connection.fetch(_FIGURES, tenant_id, after, _AT_ONCE, model)
         if rows:
             ids, *columns = zip(*rows, strict=True)
             yield Figures(list(ids), *(np.array(column, dtype=np.float64) for column in columns))
@@ -44,17 +50,27 @@ async def purchases(database: Database, tenant_id: UUID, currency: str, most: in
     """
     async with database.driver_tenant(tenant_id) as connection:
         count = await connection.fetchval(
-            "SELECT count(*) FROM customers WHERE tenant_id = $1 AND order_count > 0", tenant_id
+            "SELECT count(*) FROM customers WHERE tenant_id = $1 AND order_count > 0", tenant_id, timeout=_READ_SECONDS
         )
-        rows = await connection.fetch(_PURCHASES, tenant_id, max(-(-count // most), 1))
+        rows = await connection.fetch(_PURCHASES, tenant_id, max(-(-count // most), 1), timeout=_READ_SECONDS)
     columns = np.array(rows, dtype=np.float64).reshape(len(rows), 3).T if rows else np.zeros((3, 0))
     return Log(columns[0], columns[1], columns[2] / 10.0 ** money.decimals(currency))
 
 
-async def mark_day(connection: AsyncConnection, tenant_id: UUID, today: date) -> None:
-    """Note that the tenant's profiles are those of today."""
-    given = insert(profile_days).values(tenant_id=tenant_id, day=today)
-    await connection.execute(given.on_conflict_do_update(index_elements=["tenant_id"], set_={"day": today}))
+async def times_told(connection: AsyncConnection, tenant_id: UUID) -> int:
+    """Return how often it was told that all of a tenant's profiles are to be looked at anew."""
+    columns = profile_days.c
+    return await connection.scalar(select(columns.times_told).where(columns.tenant_id == tenant_id)) or 0
+
+
+async def mark_day(connection: AsyncConnection, tenant_id: UUID, today: date, told: int) -> None:
+    """Note that the tenant's profiles are those of today, unless they are to be looked at once more.
+
+    `told` is what `times_told` was before they were looked at: who tells it meanwhile may have come too late for some.
+    """
+    columns = profile_days.c
+    done = update(profile_days).where(columns.tenant_id == tenant_id, columns.times_told == told)
+    await connection.execute(done.values(day=today))
 
 
 async def mark_day_if_new(connection: AsyncConnection, tenant_id: UUID, now: datetime) -> None:
@@ -72,14 +88,15 @@ async def ask_for_fit(connection: AsyncConnection, tenant_id: UUID, now: datetim
 async def mark_old(connection: AsyncConnection, tenant_id: UUID) -> None:
     """Let all of a tenant's profiles be looked at anew, as on a new day."""
     given = insert(profile_days).values(tenant_id=tenant_id, day=_EPOCH)
-    await connection.execute(given.on_conflict_do_update(index_elements=["tenant_id"], set_={"day": _EPOCH}))
+    again = {"day": _EPOCH, "times_told": profile_days.c.times_told + 1}
+    await connection.execute(given.on_conflict_do_update(index_elements=["tenant_id"], set_=again))
 
 
 _FIGURES = """
 SELECT customer_id, (first_at AT TIME ZONE 'UTC')::date - date '1970-01-01',
        (last_at AT TIME ZONE 'UTC')::date - date '1970-01-01', order_count, priced_orders, purchase_days, spent_minor,
        returned_minor, repeat_minor, profile_day - date '1970-01-01', churn_probability, expected_value,
-       (origin = 'bgnbd:published')::integer
+       (origin = $4)::integer
 FROM customers WHERE tenant_id = $1 AND customer_id > $2 ORDER BY customer_id LIMIT $3
 """
 

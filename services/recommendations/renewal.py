@@ -2,7 +2,8 @@
 
 Days pass for everybody, and day counts go on by themselves. A profile is judged anew when something in it has moved by
 more than it claims: the churn by a hundredth or to another level, what is expected by a twentieth, a segment or a score
-to the next, the silence past the usual gap; and after a month in any case, for what moves more slowly.
+to the next, the silence past the usual gap; when another model serves, which a profile names; and after a month in any
+case, for what moves more slowly.
 """
 
 from collections import Counter
@@ -32,8 +33,8 @@ Flags = npt.NDArray[np.bool_]
 class Figures:
     """Many customers as columns; days are numbers since 1970-01-01, money is in minor units; NaN where there is none.
 
-    `judged` is the day of the stored profile, `churn` and `expected` are what it shows, and `published` is 1 where it
-    was judged by published parameters.
+    `judged` is the day of the stored profile, `churn` and `expected` are what it shows, and `present` is 1 where it
+    was judged by the model that serves.
     """
 
     customer_ids: Sequence[str]
@@ -48,7 +49,7 @@ class Figures:
     judged: Numbers
     churn: Numbers
     expected: Numbers
-    published: Numbers
+    present: Numbers
 
     def bought(self) -> Flags:
         """Return who has a purchase."""
@@ -64,9 +65,9 @@ def due(figures: Figures, model: Model, currency: str, today: int) -> Flags:
     """Return which customers have to be judged anew on a day (a number)."""
     never = np.isnan(figures.judged)
     rows = figures.bought() & ~never
-    found: Flags = never.copy()
+    found: Flags = never | (figures.present != 1.0)
     if rows.any():
-        found[rows] = _moved(figures, rows, model, 10.0 ** money.decimals(currency), float(today))
+        found[rows] |= _moved(figures, rows, model, 10.0 ** money.decimals(currency), float(today))
     return found
 
 
@@ -78,7 +79,6 @@ def _moved(figures: Figures, rows: Flags, model: Model, unit: float, today: floa
         churn = np.where(now.x > 0, churn, np.nan)
     moved: Flags = ~((np.abs(churn - shown) < CHURN_STEP) | (np.isnan(churn) & np.isnan(shown)))
     moved |= np.digitize(churn, LEVEL_BOUNDS) != np.digitize(shown, LEVEL_BOUNDS)
-    moved |= figures.published[rows] != float(not model.fitted)
     expected = figures.expected[rows]
     step = np.maximum(EXPECTED_SHARE * expected, EXPECTED_LEAST)
     moved |= ~(np.abs(model.expected_spending(now) - expected) < step)

@@ -52,6 +52,8 @@ shops = Table(
     Column("model_held", Boolean, nullable=False),
     _moment("fit_end_time", nullable=True),
     _text("fit_verdict"),
+    Column("revalue", ARRAY(Text), nullable=False),
+    _text("revalued_until"),
 )
 
 models = Table(
@@ -308,6 +310,7 @@ profile_days = Table(
     metadata,
     _key("tenant_id"),
     Column("day", Date, nullable=False),
+    _count("times_told"),
     _moment("fit_time", nullable=True),
     Column("lease_holder", Uuid),
     _moment("lease_time", nullable=True),

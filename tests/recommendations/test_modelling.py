@@ -1,9 +1,10 @@
 """Models in the background: fitted for one tenant alone, promoted when better, gone back from, and profiles renewed."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -11,17 +12,20 @@ import grpc
 import numpy as np
 import orjson
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from rapport.recommendations.v1 import model_pb2, model_service_pb2, model_service_pb2_grpc, order_pb2
 
 from servicekit import customer_profile
 from servicekit.ids import uuid7
-from services.recommendations import model_store, population, profile_store, renewal, trials
+from services.recommendations import model_store, population, profile_store, renewal, store, trials
+from services.recommendations import modelling as background
 from services.recommendations.activity import Log
 from services.recommendations.history import History
 from services.recommendations.model import Model, RfmBounds
 from services.recommendations.modelling import Modelling
+from services.recommendations.store import FreshProfile
 from tests.recommendations.conftest import NOW, Caller, Running, line, reason
 from tests.recommendations.test_customers import cards, changes, get_customer, shop_history
 from tests.recommendations.test_profile import TODAY
@@ -254,7 +258,7 @@ async def test_an_order_that_comes_while_a_profile_is_judged_is_not_written_over
 
 
 def figures_of(histories: Sequence[History], stored: Sequence[tuple[float, float, float, float]]) -> renewal.Figures:
-    """Return customers as columns; `stored` has the day, churn and expectation shown, and whether by published ones."""
+    """Return customers as columns; `stored` has the day, churn and expectation shown, and 1 for the present model."""
 
     def day(moment: datetime | None) -> float:
         return np.nan if moment is None else float(profile_store.day_number(moment.date()))
@@ -288,7 +292,7 @@ def test_a_profile_is_renewed_when_it_would_say_something_else(customer: History
     (now,) = population.judge([customer], model, today)
     assert then.expected is not None
     assert now.expected is not None
-    shown = (_day(TODAY), then.churn.probability or np.nan, then.expected.amount, 0.0)
+    shown = (_day(TODAY), then.churn.probability or np.nan, then.expected.amount, 1.0)
     due = renewal.due(figures_of([customer, customer], [shown, (np.nan,) * 4]), model, "EUR", _day(today))
     assert due[1]
     if not due[0]:
@@ -301,6 +305,8 @@ def test_a_profile_is_renewed_when_it_would_say_something_else(customer: History
         assert now.churn.score == pytest.approx(then.churn.score, abs=0.0101)
     if days == 0:
         assert not due[0]
+    by_another = (*shown[:3], 0.0)
+    assert renewal.due(figures_of([customer], [by_another]), model, "EUR", _day(today)).all()
 
 
 def model_bounds() -> RfmBounds:
@@ -354,3 +360,170 @@ async def test_nothing_is_written_for_a_shop_that_was_erased_meanwhile(
     monkeypatch.setattr("services.recommendations.modelling.trials.make", erased_meanwhile)
     await settle(modelling)
     assert await rows_of(shop.running, shop.tenant_id) == []
+
+
+async def day_of(shop: Caller) -> date:
+    """Return the day that a shop's profiles are said to be of."""
+    async with shop.running.database.driver_tenant(shop.tenant_id) as connection:
+        found = await connection.fetchval("SELECT day FROM profile_days WHERE tenant_id = $1", shop.tenant_id)
+    assert isinstance(found, date)
+    return found
+
+
+async def test_orders_and_renewals_of_one_shop_do_not_stop_each_other(shop: Caller, modelling: Modelling) -> None:
+    """Orders that come all the while are all taken, and each renewal comes to its end."""
+    await shop.import_whole(shop_history(40))
+    await settle(modelling)
+    for turn in range(12):
+        async with shop.running.customers.changing(shop.tenant_id) as connection:
+            await profile_store.mark_old(connection, shop.tenant_id)
+        orders: list[Awaitable[Any]] = [
+            shop.buy(line(f"n-{turn}-{number}", f"n-{turn}-{number}", NOW - timedelta(days=number * 9)))
+            for number in range(6)
+        ]
+        _, *taken = await asyncio.gather(modelling.work(), *orders)
+        assert [one.new_order_count for one in taken] == [1] * len(orders)
+        assert await day_of(shop) == NOW.date()
+
+
+async def test_a_fit_that_ends_while_orders_in_another_currency_come_does_not_serve(
+    shop: Caller, modelling: Modelling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The amounts that it was fitted to are no longer the shop's."""
+
+    async def changed() -> None:
+        async with shop.running.customers.changing(shop.tenant_id) as connection:
+            await store.save_shop(connection, shop.tenant_id, "USD")
+
+    await shop.import_whole(steady_shop(150))
+    meanwhile(monkeypatch, changed)
+    await settle(modelling)
+    models, fitting = await versions(shop)
+    assert (list(models), fitting.verdict) == ([], "no fit: the shop's currency has changed")
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Awaitable[None]]) -> list[int]:
+    """Let something happen while the first fit is under way; return the list to which fits are added."""
+    make, loop, fits = trials.make, asyncio.get_running_loop(), list[int]()
+
+    async def awaited() -> None:
+        await happens()
+
+    def made(log: Log, served: Model, version: int) -> trials.Outcome:
+        found = make(log, served, version)
+        fits.append(version)
+        if len(fits) == 1:
+            asyncio.run_coroutine_threadsafe(awaited(), loop).result(30)
+        return found
+
+    monkeypatch.setattr("services.recommendations.modelling.trials.make", made)
+    return fits
+
+
+async def test_a_fit_asked_for_while_one_is_under_way_is_made(
+    shop: Caller, modelling: Modelling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came in after the first one had begun is in the second; the next is due a week after that."""
+
+    async def asked() -> None:
+        shop.running.clock.advance(seconds=1)
+        await call(shop, "FitModel")
+
+    await shop.import_whole(steady_shop(150))
+    fits = meanwhile(monkeypatch, asked)
+    await settle(modelling)
+    assert len(fits) == 2
+    assert (await versions(shop))[1].due_time.ToDatetime(UTC) == shop.running.clock.now + timedelta(days=7)
+
+
+async def test_going_back_while_profiles_are_renewed_counts_for_all_of_them(
+    shop: Caller, modelling: Modelling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who had been judged by the model that was left is judged once more, and nobody's profile names it."""
+    await shop.import_whole(steady_shop(150))
+    judge, passes = shop.running.customers.judge_anew, list[int]()
+
+    async def judged(tenant_id: UUID, customer_ids: Sequence[str]) -> Sequence[FreshProfile]:
+        found = await judge(tenant_id, customer_ids)
+        passes.append(len(found))
+        if len(passes) == 1:
+            assert found[0].origin == "bgnbd:v1"
+            await call(shop, "RollbackModel")
+        return found
+
+    monkeypatch.setattr(shop.running.customers, "judge_anew", judged)
+    await settle(modelling)
+    assert passes == [150, 150]
+    found = await cards(shop, *(f"c-{number}" for number in range(150)))
+    assert {card.origin for card in found.values()} == {"bgnbd:published"}
+    assert await day_of(shop) == NOW.date()
+
+
+async def test_a_fit_that_fails_stops_nothing_else(
+    shop: Caller, other_shop: Caller, modelling: Modelling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shop's profiles are of today all the same, the failure can be read, and the next shop's fit is made."""
+    make = trials.make
+
+    def failing(log: Log, served: Model, version: int) -> trials.Outcome:
+        if log.days.size > 1000:
+            raise MemoryError
+        return make(log, served, version)
+
+    monkeypatch.setattr("services.recommendations.modelling.trials.make", failing)
+    await shop.import_whole(steady_shop(250))
+    await other_shop.import_whole(steady_shop(20))
+    shop.running.clock.advance(days=1)
+    with structlog.testing.capture_logs() as logs:
+        await settle(modelling)
+    failure = next(entry for entry in logs if entry["event"] == "model_fit_failed")
+    assert failure["tenant_id"] == str(shop.tenant_id)
+    _, fitting = await versions(shop)
+    assert (fitting.verdict, fitting.running) == ("failed: MemoryError", False)
+    assert fitting.due_time.ToDatetime(UTC) == shop.running.clock.now + timedelta(hours=background.RETRY_HOURS)
+    assert await day_of(shop) == await day_of(other_shop) == shop.running.clock.now.date()
+    assert (await versions(other_shop))[1].verdict.startswith("insufficient evidence")
+
+
+async def test_a_renewal_that_fails_leaves_nothing_behind_and_comes_again(
+    shop: Caller, other_shop: Caller, modelling: Modelling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it was storing is ended, the other shop has its turn at once, and this one's comes after a pause."""
+    await shop.import_whole(shop_history(20))
+    await other_shop.import_whole(shop_history(20))
+    await settle(modelling)
+    for each in (shop, other_shop):
+        async with each.running.customers.changing(each.tenant_id) as connection:
+            await connection.exec_driver_sql("UPDATE customers SET profile_day = NULL")
+            await profile_store.mark_old(connection, each.tenant_id)
+    monkeypatch.setattr(background, "_AT_ONCE", 5)
+    judge, storing = shop.running.customers.judge_anew, list[str]()
+    stores = shop.running.customers.store_judged
+
+    async def judged(tenant_id: UUID, customer_ids: Sequence[str]) -> Sequence[FreshProfile]:
+        if tenant_id == shop.tenant_id and storing:
+            raise MemoryError
+        return await judge(tenant_id, customer_ids)
+
+    async def stored(tenant_id: UUID, fresh: Sequence[FreshProfile]) -> None:
+        if tenant_id == shop.tenant_id:
+            storing.append("begun")
+            try:
+                await asyncio.Event().wait()
+            finally:
+                storing.append("ended")
+        await stores(tenant_id, fresh)
+
+    monkeypatch.setattr(shop.running.customers, "judge_anew", judged)
+    monkeypatch.setattr(shop.running.customers, "store_judged", stored)
+    with structlog.testing.capture_logs() as logs:
+        await settle(modelling)
+    assert storing == ["begun", "ended"]
+    assert [entry["tenant_id"] for entry in logs if entry["event"] == "renewal_failed"] == [str(shop.tenant_id)]
+    assert (await day_of(shop), await day_of(other_shop)) == (date(1970, 1, 1), NOW.date())
+    assert not (await versions(shop))[1].running
+    monkeypatch.undo()
+    async with shop.running.database.driver_tenant(shop.tenant_id) as driver:
+        await driver.execute("UPDATE profile_days SET lease_time = NULL WHERE tenant_id = $1", shop.tenant_id)
+    await settle(modelling)
+    assert await day_of(shop) == NOW.date()

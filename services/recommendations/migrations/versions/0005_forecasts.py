@@ -30,8 +30,8 @@ ALTER TABLE recommendations.profile_days ADD COLUMN fit_time timestamptz;
 ALTER TABLE recommendations.profile_days ADD COLUMN lease_holder uuid;
 ALTER TABLE recommendations.profile_days ADD COLUMN lease_time timestamptz;
 
--- Nothing asks by it, and each profile that is stored would have to be entered anew.
-DROP INDEX recommendations.customers_stale;
+-- How often all profiles were told to be looked at anew: a pass that began before the last time is not the last.
+ALTER TABLE recommendations.profile_days ADD COLUMN times_told integer NOT NULL DEFAULT 0;
 
 GRANT UPDATE (lease_holder, lease_time) ON recommendations.profile_days TO recommendations_spanning;
 CREATE POLICY spanning_lease ON recommendations.profile_days FOR UPDATE TO recommendations_spanning
@@ -64,9 +64,8 @@ def downgrade() -> None:
     """Forget them."""
     op.execute("DROP FUNCTION recommendations.lease_models(timestamptz, uuid, integer)")
     op.execute("DROP POLICY spanning_lease ON recommendations.profile_days")
-    op.execute("CREATE INDEX customers_stale ON recommendations.customers (tenant_id, profile_day)")
     for table, columns in (
-        ("profile_days", ("fit_time", "lease_holder", "lease_time")),
+        ("profile_days", ("times_told", "fit_time", "lease_holder", "lease_time")),
         ("shops", ("model_held", "fit_end_time", "fit_verdict")),
         ("models", ("figures", "promoted", "verdict")),
         ("customers", ("expected_value", "categories")),
