@@ -63,6 +63,7 @@ class _Rule:
     negatable: bool = True
 
 
+_COUNT = r"(?:\d{1,3}|one|two|three|four|five|six|seven|eight|nine|ten)"
 _GAP = r"(?:\W+\w+){0,3}\W+"
 _THING = r"(?:order|orders|purchase|package|parcel|delivery|shipment|item|items|product)"
 _NOT = r"(?:not|n[o']t|never|cannot|haven't|hasn't|hadn't|didn't|doesn't|don't|isn't|wasn't|aren't|weren't|won't)"
@@ -88,6 +89,8 @@ _RULES: tuple[_Rule, ...] = (
         Intent.MISSING_ITEM,
         rf"{_NOT}\W+in the (?:box|package|parcel)",
         r"(?:only|just) (?:received|got) (?:\w+\W+){1,3}of",
+        rf"(?:received|got|arrived|delivered|sent)\W+(?:(?:me|us|only|just)\W+)?{_COUNT}\W+"
+        rf"(?:out )?of\W+(?:\w+\W+)?{_COUNT}",
         r"left out of (?:the|my) (?:box|package|parcel|order)",
         negatable=False,
     ),
@@ -134,7 +137,7 @@ _RULES: tuple[_Rule, ...] = (
         r"still waiting|says delivered",
         negatable=False,
     ),
-    *_rules(Intent.NOT_RECEIVED, r"delayed|late|overdue|stuck in (?:transit|customs)"),
+    *_rules(Intent.NOT_RECEIVED, r"delayed|(?<![\w]-)late(?!-\w| night)|overdue|stuck in (?:transit|customs)"),
     *_rules(
         Intent.BILLING_PROBLEM,
         r"charged (?:me )?(?:twice|double|two times|again)|double charged?|overcharged",
@@ -142,6 +145,15 @@ _RULES: tuple[_Rule, ...] = (
         r"(?:wrong|incorrect) (?:amount|price)|billing (?:issue|error|problem)",
     ),
     *_rules(Intent.REFUND, r"refund|refunded|refunds|reimburse(?:d|ment)?|money back|credit me"),
+    *_rules(
+        Intent.REFUND,
+        rf"{_NOT}\W+(?:(?:yet|been|being|even|still|got|gotten)\W+){{0,2}}(?:refunded|reimbursed)",
+        rf"{_NOT}\W+(?:\w+\W+){{0,2}}(?:received?|gotten|got|get|seen|see|had)\W+(?:\w+\W+){{0,2}}"
+        r"(?:refund|reimbursement|money back)",
+        r"no refund\W+(?:\w+\W+){0,3}(?:received|arrived|come|came|paid|issued|processed|given|appeared|yet|so far)",
+        r"(?:still|there is|there's|there was|there has been) no refund",
+        negatable=False,
+    ),
     *_rules(
         Intent.RETURN_OR_EXCHANGE,
         rf"return(?:ing)?{_GAP}?(?:it|this|them|these|{_THING[3:-1]})|return (?:label|policy|form)|send{_GAP}?back",

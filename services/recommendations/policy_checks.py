@@ -1,8 +1,9 @@
 """What a policy of actions must not say at once: every contradiction, with the field that it is seen at."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from services.recommendations.action_policy import CREDIT, GIFTS, OFFER, REFUND, REPLACEMENT, ActionPolicy, Rule
+from services.recommendations.action_policy import CREDIT, GIFTS, OFFER, REFUND, REPLACEMENT, ActionPolicy, Limit, Rule
 from services.recommendations.catalogue import ALWAYS, BY_CODE, ENTRIES
 
 Contradiction = tuple[str, str]
@@ -27,6 +28,8 @@ def contradictions(policy: ActionPolicy, stated: frozenset[str]) -> Iterator[Con
 def _limits(policy: ActionPolicy) -> Iterator[Contradiction]:
     for gift, limit in policy.limits.items():
         path = f"limits.{gift}"
+        if limit == Limit():
+            yield path, "This limit says nothing; give it per_order, or per_customer and days."
         if (limit.per_customer is None) != (limit.days is None):
             missing, there = ("days", "per_customer") if limit.days is None else ("per_customer", "days")
             yield f"{path}.{there}", f"{there} says nothing without {missing}."
@@ -66,6 +69,8 @@ def _offer(policy: ActionPolicy, stated: frozenset[str]) -> Iterator[Contradicti
     enabled = _enabled(policy, OFFER, stated)
     if policy.offer is None and enabled:
         yield f"actions.{_GIVING[OFFER][0]}.enabled", "The action is enabled, but the policy holds no offer."
+    if policy.offer is not None and policy.offer.least_churn >= 1:
+        yield "offer.least_churn", "Nobody's churn is above 1, so the offer is made to nobody."
     if policy.offer is not None and enabled is False:
         yield "offer", f"The policy holds an offer, but actions.{_GIVING[OFFER][0]} is disabled."
 
@@ -78,7 +83,7 @@ def _enabled(policy: ActionPolicy, gift: str, stated: frozenset[str]) -> bool | 
 
 def _rule(code: str, rule: Rule, stated: frozenset[str]) -> Iterator[Contradiction]:
     path = f"actions.{code}"
-    if code in ALWAYS and (not rule.enabled or rule.blocked_intents or rule.only_intents):
+    if code in ALWAYS and replace(rule, effect=None, minutes=None) != Rule():
         yield path, "This is what is left when nothing else may be done; it is always there."
         return
     if not rule.enabled:

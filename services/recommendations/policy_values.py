@@ -1,6 +1,5 @@
 """The values of a policy file: amounts, shares, numbers and names, each with its range."""
 
-import math
 import re
 from decimal import Decimal
 
@@ -10,7 +9,7 @@ from services.recommendations import money
 from services.recommendations.intents import Intent
 
 _AMOUNT = re.compile(r"\d{1,9}(?:\.\d{1,3})?")
-_CURRENCY = re.compile(r"[A-Z]{3}")
+_NUMBER = re.compile(r"-?\d{1,9}(?:\.\d{1,9})?")
 _INTENTS = frozenset(intent.value for intent in Intent)
 _LONGEST = 64
 _MOST_MINUTES = 480.0
@@ -32,9 +31,9 @@ def amount(node: yaml.Node, *, currency: str) -> Decimal:
 
 
 def currency(node: yaml.Node) -> str:
-    """Return a currency's three letters."""
+    """Return the three letters of a currency that is in use."""
     text = _scalar(node)
-    if not _CURRENCY.fullmatch(text):
+    if text not in money.CURRENCIES:
         raise ValueMistakeError('This must be the three letters of a currency (ISO 4217), such as "EUR".')
     return text
 
@@ -92,10 +91,7 @@ def _scalar(node: yaml.Node) -> str:
 
 
 def _number(node: yaml.Node) -> float:
-    try:
-        found = float(_scalar(node))
-    except ValueError as error:
-        raise ValueMistakeError("This must be a number.") from error
-    if not math.isfinite(found):
+    text = _scalar(node)
+    if not _NUMBER.fullmatch(text):
         raise ValueMistakeError("This must be a number.")
-    return found
+    return float(text)

@@ -305,7 +305,51 @@ def test_a_policy_in_another_currency_gives_nothing_away_and_says_so() -> None:
     )
     decided = actions.decide(abroad, GENEROUS, Standing(TODAY))
     assert not any(found.gives for found in decided.actions)
-    assert any("in EUR, and the case in JPY" in warning for warning in decided.warnings)
+    (said,) = (warning for warning in decided.warnings if "EUR" in warning)
+    assert said.startswith("The policy's amounts are in EUR, and the case in JPY: nothing is given away")
+
+
+def test_amounts_of_a_policy_in_another_currency_decide_nothing() -> None:
+    """Thresholds, costs, the least stake and what must have been spent are the default's; all the rest is kept."""
+    amounts = replace(
+        DEFAULT,
+        currency="EUR",
+        agent_hour=Decimal(999),
+        shipment=Decimal(999),
+        least_stake=Decimal(99_999),
+        thresholds=replace(DEFAULT.thresholds, valuable_spent=Decimal(1), notable_spent=Decimal(1)),
+        rules={"senior_agent": Rule(spent_below=Decimal(99_999))},
+    )
+    case = replace(BROKEN, customer=replace(LOYAL, currency="JPY", lifetime_value=2_400.0), order=None, products=())
+    plain = actions.decide(case, DEFAULT, Standing(TODAY))
+    abroad = actions.decide(case, amounts, Standing(TODAY))
+    assert (abroad.priority, abroad.actions) == (plain.priority, plain.actions)
+    assert abroad.warnings[1:] == plain.warnings
+
+
+def test_nothing_is_said_of_gifts_that_a_policy_does_not_have() -> None:
+    """A policy without a credit and an offer withholds none, in whatever currency."""
+    bare = replace(DEFAULT, version=2, currency="USD")
+    everything = replace(BROKEN, intents=(Intent.DAMAGED_ITEM, Intent.COMPLAINT, Intent.CANCEL_ACCOUNT))
+    warnings = actions.decide(everything, bare, Standing(TODAY)).warnings
+    assert len([warning for warning in warnings if "USD" in warning]) == 1
+    assert not any("offer" in warning or "credit" in warning for warning in warnings)
+
+
+def test_what_an_order_got_under_other_tickets_is_taken_from_its_limit() -> None:
+    """The limit of an order is what is left of it, for as long as one likes, and another order has its own."""
+    only_refund = replace(
+        GENEROUS, limits={REFUND: Limit(per_order=Decimal(40))}, rules={"send_replacement": Rule(enabled=False)}
+    )
+    long_ago = Grant(REFUND, 3_000, "EUR", TODAY - timedelta(days=900), ORDER.order_id)
+    found = action(BROKEN, "refund", only_refund, long_ago)
+    assert found is not None
+    assert found.amount_minor == 1_000
+    assert action(BROKEN, "refund", only_refund, long_ago, replace(long_ago, amount_minor=1_000)) is None
+    other = action(BROKEN, "refund", only_refund, replace(long_ago, order_id="1"))
+    assert other is not None
+    assert other.amount_minor == 4_000
+    assert action(BROKEN, "refund", only_refund, replace(long_ago, currency="USD")) is None
 
 
 def test_an_order_of_unknown_worth_is_not_given_away_under_a_limit() -> None:

@@ -129,12 +129,24 @@ def test_every_contradiction_of_a_file_is_named_with_its_line() -> None:
         ("actions: {refund: {blocked_for: {intents: [refund, refund]}}}", "actions.refund.blocked_for.intents"),
         ("actions: {answer_fully: {blocked_for: {intents: [thanks]}}}", "actions.answer_fully"),
         ("actions: {apologise_and_credit: {enabled: true}}", "actions.apologise_and_credit.enabled"),
+        ("limits: {refund: {}}", "limits.refund"),
+        ("offer: {percent: 10, least_churn: 1.0}", "offer.least_churn"),
+        ('actions: {answer_fully: {blocked_for: {spent_below: "10"}}}', "actions.answer_fully"),
+        ("actions: {nothing: {blocked_for: {orders_below: 2}}}", "actions.nothing"),
+        ("actions: {escalate: {minutes: 1_0}}", "actions.escalate.minutes"),
+        ("actions: {escalate: {effect: 1e-1}}", "actions.escalate.effect"),
         ("? [a]\n: 3", ""),
     ],
 )
 def test_a_wrong_line_is_named(line: str, field: str) -> None:
     """Unknown names, values out of their range, wrong types, what is there twice, and single contradictions."""
     assert problems(f"currency: EUR\n{line}\n") == {field: 2}
+
+
+@pytest.mark.parametrize("code", ["ZZZ", "XXX", "eur", "EURO"])
+def test_a_currency_that_nobody_pays_in_is_refused(code: str) -> None:
+    """Three letters are not enough."""
+    assert problems(f"currency: {code}\n") == {"currency": 1}
 
 
 @pytest.mark.parametrize(
