@@ -340,7 +340,7 @@ class Advising:
         offered = actions.decide(situation.case, situation.policy, situation.given).actions
         draft = drafts.write(situation.case, wish, drafts.steps_for(situation.case, offered, wish))
         known = {fact.id: fact for fact in (*grounds.facts_of(situation.case), *draft.facts)}
-        return situation, Task(situation.case, tuple(known.values()), asked.conversation, draft)
+        return situation, Task(situation.case, tuple(known.values()), asked.conversation, draft, situation.contact)
 
     def _written(self, asked: _Asked, situation: Situation, draft: Draft, wish: Wish, digest: str) -> StoredAdvice:
         content = {

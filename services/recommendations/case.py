@@ -83,6 +83,15 @@ class Customer:
 
 
 @dataclass(frozen=True, slots=True)
+class Contact:
+    """A customer's name, e-mail address and telephone number as the shop keeps them; none of it is for a draft."""
+
+    name: str = ""
+    email: str = ""
+    phone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Parcel:
     """A parcel; `status` is pending, in_transit, delivered or failed; the other texts may be empty."""
 

@@ -7,7 +7,7 @@ from uuid import UUID
 from servicekit.database import Database
 from services.recommendations import action_store, case, order_listing, store
 from services.recommendations.action_policy import ActionPolicy
-from services.recommendations.case import Case, Conversation, Customer, Order, Parcel
+from services.recommendations.case import Case, Contact, Conversation, Customer, Order, Parcel
 from services.recommendations.conversations import Conversations
 from services.recommendations.customers import Customers, Known
 from services.recommendations.errors import TicketNotFoundError
@@ -22,7 +22,7 @@ class Situation:
 
     `policy` is what the shop allows of actions. `given` is the day and what the customer was given, but for what the
     recommendation on this conversation gave, which goes on recommending it; `given_in_all` is that as well, and counts
-    against any other recommendation.
+    against any other recommendation. `contact` is what the shop knows of the customer, to be kept from others.
     """
 
     ticket_id: UUID
@@ -32,6 +32,7 @@ class Situation:
     policy: ActionPolicy
     given: Standing
     given_in_all: Standing
+    contact: Contact
 
 
 class Situations:
@@ -75,10 +76,14 @@ class Situations:
             policy = await action_store.policy(connection, tenant_id)
             answered = (ticket_id, conversation.version)
             grants, others = await action_store.grants(connection, tenant_id, customer_id, answered)
-            name = await store.name_of(connection, tenant_id, customer_id) if known else ""
-        made = case.assemble(conversation, _customer(known), named, newest, customer_name=name, passages=passages)
+            contact = Contact(*await store.contact_of(connection, tenant_id, customer_id)) if known else Contact()
+        made = case.assemble(
+            conversation, _customer(known), named, newest, customer_name=contact.name, passages=passages
+        )
         given, in_all = (Standing(self._customers.today, each) for each in (others, grants))
-        return Situation(ticket_id, conversation, known.facts_version if known else 0, made, policy, given, in_all)
+        return Situation(
+            ticket_id, conversation, known.facts_version if known else 0, made, policy, given, in_all, contact
+        )
 
     async def _orders(
         self, tenant_id: UUID, conversation: Conversation, known: Known

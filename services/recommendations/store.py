@@ -269,11 +269,14 @@ async def email_of(connection: AsyncConnection, tenant_id: UUID, customer_id: st
     return (await connection.execute(chosen)).scalar_one_or_none()
 
 
-async def name_of(connection: AsyncConnection, tenant_id: UUID, customer_id: str) -> str:
-    """Return a customer's name as the shop knows it; empty where it knows none."""
+async def contact_of(connection: AsyncConnection, tenant_id: UUID, customer_id: str) -> tuple[str, str, str]:
+    """Return a customer's name, e-mail address and telephone number; each empty where the shop knows none."""
     columns = customers.c
-    chosen = select(columns.display_name).where(columns.tenant_id == tenant_id, columns.customer_id == customer_id)
-    return await connection.scalar(chosen) or ""
+    chosen = select(columns.display_name, columns.email, columns.phone).where(
+        columns.tenant_id == tenant_id, columns.customer_id == customer_id
+    )
+    row = (await connection.execute(chosen)).one_or_none()
+    return (row.display_name, row.email, row.phone) if row else ("", "", "")
 
 
 async def names_of(connection: AsyncConnection, tenant_id: UUID, customer_ids: Collection[str]) -> dict[str, str]:

@@ -1,12 +1,15 @@
 """Stand-ins: what is personal goes, comes back as it was, and nobody can forge one."""
 
 import re
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.recommendations.writers.pseudonyms import PLACEHOLDER, Pseudonyms, clean
+
+LONG_SECONDS = 0.25
 
 PERSONAL = {
     "mail": ("Write to maria.silva@example.com please", "maria.silva@example.com"),
@@ -73,6 +76,17 @@ def test_what_the_shop_knows_goes_wherever_it_stands() -> None:
     assert stand_ins.leaks("Dear Maria")
     assert stand_ins.leaks("order a-1001")
     assert not stand_ins.leaks(hidden)
+
+
+@pytest.mark.parametrize(
+    "part", ["a.", "a-", "a-a.", "\n", "1 a ", "strasse", "a@", "www.", "- ", "best ", "A ", "one "]
+)
+def test_no_text_takes_long(part: str) -> None:
+    """The longest message that is sent is read in a moment, however it was built to last."""
+    text = (part * 4_000)[:4_000]
+    started = time.process_time()
+    Pseudonyms().hide(text, guess_names=True)
+    assert time.process_time() - started < LONG_SECONDS
 
 
 def test_nobody_can_forge_a_stand_in() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -14,14 +15,16 @@ from structlog.testing import capture_logs
 from servicekit.database import Database
 from servicekit.ids import uuid7
 from services.recommendations import drafts, writing_store
+from services.recommendations.case import Contact
 from services.recommendations.drafts import Draft, Wish
 from services.recommendations.writers import composing
 from services.recommendations.writers import writing as writers
 from services.recommendations.writers.budgets import Budgets
+from services.recommendations.writers.calling import Calls
 from services.recommendations.writers.connecting import connect
 from services.recommendations.writers.exchange import Task
 from services.recommendations.writers.prices import Usage, decimal, micros, month_of
-from services.recommendations.writers.provider import Prompt, Turn
+from services.recommendations.writers.provider import Limits, Prompt, ProviderError, Turn
 from services.recommendations.writers.writing import Writing
 from services.recommendations.writing_store import Spend, WritingSettings
 from tests.recommendations.writing import RETURNS, ids, models, task
@@ -146,6 +149,62 @@ async def test_what_is_sent_names_nobody(writing: Writing, server: ModelServer, 
         *("3704", "example.com", "carrier.example"),
     ):
         assert secret not in asked.text
+
+
+@pytest.mark.parametrize(
+    "name", ["Silva, Maria", "Maria Silva (VIP)", "maria.silva", "Dr. Maria da Silva Santos e Costa Lima"]
+)
+async def test_a_customer_is_not_named_however_the_shop_writes_it(
+    writing: Writing, server: ModelServer, allow: Allow, name: str
+) -> None:
+    """Also the known address and number go, in the shapes in which a customer writes them."""
+    server.script(good)
+    wanted = replace(
+        task("Maria Silva here, silva-maria7 as always, line 471-19. Where is order 536365?", name=name),
+        contact=Contact(name, "silva-maria7@example.com", "471-19"),
+    )
+    await writing.write(await allow(), wanted)
+    (asked,) = server.asked
+    assert not re.search("maria|silva|471", asked.user.lower().replace("03404341", ""))
+
+
+async def test_an_error_that_may_have_cost_money_is_paid_and_not_repeated(
+    writing: Writing, server: ModelServer, allow: Allow, database: Database
+) -> None:
+    """Behind a gateway's 502 the model may have written; a 503 turns the question away and costs nothing."""
+    for status, asked, unsettled in ((502, 1, 1), (500, 1, 1), (503, 3, 0), (529, 3, 0), (400, 1, 0)):
+        server.script(Reply(status=status, headers={"retry-after": "0"}))
+        tenant_id = await allow()
+        await writing.write(tenant_id, task(MARIA))
+        month = await spend(database, tenant_id)
+        assert (len(server.asked), month.unsettled_count, month.spent_micros > 0) == (asked, unsettled, unsettled > 0)
+
+
+async def test_time_that_others_took_is_not_the_models_failure(
+    database: Database, server: ModelServer, allow: Allow, tmp_path: Path
+) -> None:
+    """Without time left nothing is asked, nothing is paid, and the model is still asked for the next draft."""
+    server.script(good)
+    hurried = Writing(database, models(tmp_path, server.url), connect, timeout_seconds=0.0, clock=lambda: NOW)
+    calls = Calls(connect(models(tmp_path, server.url).by_name["large"]))
+    limits, prompt = Limits(100, 1000, 8.0), Prompt("", (Turn("user", "Hello [ORDER_1]"),))
+    server.script(Reply(wait="head"))
+    for _ in range(6):
+        until = asyncio.get_running_loop().time() + 0.02
+        with pytest.raises(ProviderError, match="timeout"):
+            _ = [delta async for delta in calls.stream(prompt, limits, until)]
+    with pytest.raises(ProviderError, match="timeout") as late:
+        _ = [delta async for delta in calls.stream(prompt, limits, 0.0)]
+    assert late.value.free
+    server.script(Reply("Hello"))
+    told = [delta async for delta in calls.stream(prompt, limits, asyncio.get_running_loop().time() + 8)]
+    assert "Hello" in "".join(one for one in told if isinstance(one, str))
+    tenant_id = await allow()
+    server.script(good)
+    assert (await hurried.write(tenant_id, task(MARIA))).labels == (writers.SILENT,)
+    assert server.asked == []
+    await calls.close()
+    await hurried.close()
 
 
 async def test_a_bad_answer_is_mended_once(writing: Writing, server: ModelServer, allow: Allow) -> None:
@@ -273,15 +332,16 @@ async def test_a_policy_may_be_quoted_and_not_retold(writing: Writing, server: M
     def quoting(text: str) -> Callable[[Asked], Reply]:
         def reply(asked: Asked) -> Reply:
             policy = next(name for known, name in ids(asked).items() if "policy" in known and "Unused" in known)
-            return Reply(lines(("I am happy to help with your return.", ["D1", policy]), (text, [policy])))
+            return Reply(lines(("I am happy to help you with this.", []), (text, [policy])))
 
         return reply
 
     server.script(quoting("Our policy says: “Unused goods can be returned within 30 days”."))
     kept = await writing.write(await allow(), wanted)
+    assert kept.source.startswith("model:")
+    assert "Unused goods can be returned within 30 days" in kept.text
     server.script(quoting("You can return everything free of charge within 30 days."))
     assert (await writing.write(await allow(), wanted)).source == "rules"
-    assert "Unused goods can be returned within 30 days" in kept.text or kept.source == "rules"
 
 
 async def test_no_log_holds_a_word_of_what_was_said(writing: Writing, server: ModelServer, allow: Allow) -> None:

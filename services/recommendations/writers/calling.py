@@ -13,6 +13,9 @@ from services.recommendations.writers.provider import Delta, Limits, Prompt, Pro
 
 _ATTEMPTS = 3
 _LONGEST_WAIT = 2.0
+_FAIR_SHARE = 0.5
+"""Of the time that a model may take: who was given less, because other calls took it, is not to blame for silence."""
+
 _PASSING = frozenset({"busy", "unavailable", "unreachable"})
 """Faults that may be over in a moment."""
 
@@ -28,7 +31,7 @@ class Calls:
         self._circuit = Circuit(time.monotonic)
 
     async def stream(self, prompt: Prompt, limits: Limits, until: float) -> AsyncGenerator[Delta, None]:
-        """Yield an answer piece by piece until the time of the running loop is `until`.
+        """Yield an answer piece by piece until the time of the running loop is `until`, `limits.seconds` at most.
 
         Raises:
             ProviderError: there is no whole answer.
@@ -36,6 +39,9 @@ class Calls:
         if not self._circuit.admits():
             raise ProviderError("unavailable", free=True)
         ended = False
+        left = until - asyncio.get_running_loop().time()
+        until -= max(0.0, left - limits.seconds)
+        hurried = left < limits.seconds * _FAIR_SHARE
         try:
             async with aclosing(self._bounded(prompt, limits, until)) as deltas:
                 async for delta in deltas:
@@ -44,7 +50,7 @@ class Calls:
             self._circuit.succeeded()
         except ProviderError as error:
             ended = True
-            if error.fault in _QUIETLY:
+            if error.fault in _QUIETLY or (error.fault == "timeout" and hurried):
                 self._circuit.given_up()
             else:
                 self._circuit.failed(error.retry_after)
@@ -90,6 +96,8 @@ class Calls:
         )
         async for attempt in attempts:
             with attempt:
+                if asyncio.get_running_loop().time() >= until:
+                    raise ProviderError("timeout", free=True)
                 answer = _Answer(self._provider.complete(prompt, limits))
                 return answer, await _next(answer, until)
         raise ProviderError("unavailable", free=True)

@@ -7,11 +7,11 @@ stand-ins. The shop's words that speak to a machine instead of to people are not
 import re
 import secrets
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from string import ascii_lowercase
 
 from services.recommendations import sentences
-from services.recommendations.case import Case, Conversation, customer_text
+from services.recommendations.case import Case, Contact, Conversation, customer_text
 from services.recommendations.drafts import Draft
 from services.recommendations.grounds import Fact
 from services.recommendations.writers import atoms, manner, prompting
@@ -41,12 +41,14 @@ class Task:
         facts: what it may rest on.
         conversation: the customer's words.
         fallback: the rules' own draft, in the tone, length and language that are wanted.
+        contact: what the shop knows of the customer; it is only looked for in what is sent, so that it is not.
     """
 
     case: Case
     facts: Sequence[Fact]
     conversation: Conversation
     fallback: Draft
+    contact: Contact = field(default_factory=Contact)
 
 
 class Exchange:
@@ -54,7 +56,7 @@ class Exchange:
 
     def __init__(self, task: Task) -> None:
         self._task = task
-        self._stand_ins = _stand_ins(task.case)
+        self._stand_ins = _stand_ins(task)
         self._facts = {f"F{place}": fact for place, fact in enumerate(_sendable(task.facts), start=1)}
         own = [one for one in sentences.split(task.fallback.text) if not _TO_A_MACHINE.search(one)]
         self._grounds = [
@@ -73,6 +75,11 @@ class Exchange:
     def language(self) -> str:
         """The language of the draft."""
         return self._task.fallback.language
+
+    @property
+    def grounds(self) -> Sequence[Ground]:
+        """What a sentence may rest on, as it is sent: facts, and the sentences of the rules' own draft."""
+        return self._grounds
 
     def prompt(self) -> Prompt:
         """Return what a model is asked."""
@@ -117,9 +124,11 @@ class Exchange:
         return tuple(used.values())
 
 
-def _stand_ins(case: Case) -> Pseudonyms:
-    stand_ins = Pseudonyms()
-    stand_ins.learn_name(case.customer_name)
+def _stand_ins(task: Task) -> Pseudonyms:
+    case, stand_ins = task.case, Pseudonyms()
+    stand_ins.learn_contact(task.contact.email, task.contact.phone)
+    for name in dict.fromkeys((task.contact.name, case.customer_name)):
+        stand_ins.learn_name(name)
     if case.order is not None:
         stand_ins.learn("ORDER", [case.order.order_id])
         stand_ins.learn("PARCEL", [parcel.tracking_number for parcel in case.order.parcels])

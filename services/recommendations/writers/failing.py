@@ -14,6 +14,9 @@ from services.recommendations.writers.transport import AnswerTooLongError
 
 _CREDENTIAL = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PAYMENT_REQUIRED})
 _OVERLOADED = 529
+_NOT_BEGUN = frozenset({HTTPStatus.SERVICE_UNAVAILABLE, _OVERLOADED})
+"""Answers by which a provider turns a question away. Behind any other 5xx the model may have written, and be paid."""
+
 _LONGEST_WAIT = 3600.0
 
 
@@ -52,11 +55,13 @@ def _of_status(error: Any) -> ProviderError:
     fault: Fault = "rejected"
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         fault = "busy"
-    elif status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == _OVERLOADED:
+    elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         fault = "unavailable"
     elif status in _CREDENTIAL:
         fault = "credential"
-    return ProviderError(fault, retry_after=wait, free=True)
+    return ProviderError(
+        fault, retry_after=wait, free=status < HTTPStatus.INTERNAL_SERVER_ERROR or status in _NOT_BEGUN
+    )
 
 
 def _seconds(text: str) -> float | None:

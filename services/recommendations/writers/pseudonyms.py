@@ -32,7 +32,7 @@ _LINK = re.compile(r"(?:\b[a-z][a-z0-9+.-]{1,20}://|\bwww\.)[^\s<>\"']*[^\s<>\"'
 _ENDINGS = (
     "com|net|org|io|shop|store|info|biz|co|uk|de|fr|eu|at|ch|ru|cn|xyz|top|link|app|dev|example|test|ly|me|es|it|nl|pl"
 )
-_SITE = re.compile(rf"\b(?:[a-z0-9-]{{1,63}}\.)+(?:{_ENDINGS})\b(?:/[^\s<>\"']*)?", re.IGNORECASE)
+_SITE = re.compile(rf"(?<![a-z0-9-])(?:[a-z0-9-]{{1,63}}\.){{1,10}}(?:{_ENDINGS})\b(?:/[^\s<>\"']*)?", re.IGNORECASE)
 _ACCOUNT = re.compile(r"\b[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{2,4}){3,8}\b")
 _LONG_NUMBER = re.compile(r"\+?\(?\d(?:[ ().\-/]{0,3}\d){6,}")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}|\d{1,2}[./-]\d{1,2}[./-]\d{4}")
@@ -50,7 +50,7 @@ _ADDRESSES = tuple(
     re.compile(pattern)
     for pattern in (
         rf"(?i)\b\d{{1,5}}[a-z]?,?\s+(?:[\w'\u2019.-]+\s+){{1,4}}(?:{_STREETS})(?![\w]){_REST}",
-        rf"(?i)\b[\w-]*(?:{_GERMAN_STREETS})\s+\d{{1,4}}\s?[a-z]?\b{_REST}",
+        rf"(?i)(?<![\w-])[\w-]{{0,80}}(?:{_GERMAN_STREETS})\s+\d{{1,4}}\s?[a-z]?\b{_REST}",
         rf"(?i)\b\d{{1,4}}(?:\s?(?:bis|ter))?,?\s+(?:{_FRENCH_STREETS})\s[^\n;!?]{{2,80}}",
         rf"(?i)\b(?:calle|via|viale|piazza|rua|avenida|plaza)\s+[^\n,;!?]{{2,40}},?\s+\d{{1,4}}\b{_REST}",
         rf"(?i)\b(?:p\.?\s?o\.?\s?box|postfach|boîte postale|b\.?p\.?)\s?\d{{1,6}}\b{_REST}",
@@ -74,8 +74,8 @@ _NAMES = tuple(
         rf"(?i:{_INTRODUCTIONS})\s+{_PROPERS}",
         rf"\b(?:{_TITLES})\.?\s+{_PROPERS}",
         rf"(?m:\b(?i:{_SIGN_OFFS})[,.!]*\s*{_PROPERS}\s*$)",
-        rf"(?m:^\s*[-\u2013\u2014~]+\s*{_PROPERS}\s*$)",
-        rf"\n\s*{_PROPERS}\s*\Z",
+        rf"(?m:^[^\S\n]*[-\u2013\u2014~]{{1,9}}\s*{_PROPERS}\s*$)",
+        rf"\n[^\S\n]*{_PROPERS}\s*\Z",
     )
 )
 _PLAIN_NAMES = frozenset(
@@ -83,7 +83,8 @@ _PLAIN_NAMES = frozenset(
         r"\w+",
         """april art august best bill black bob brown da day de den der di do faith field good grace gray green grey
         hope joy june king la le long love mark max may my north page park pat price rice rich rob rose short small
-        stone sue summer sunny van von wells west white will wood young zu""",
+        stone sue summer sunny van von wells west white will wood young zu
+        and company customer for from guest of order shop test the unknown your""",
     )
 )
 """Names that are words as well: they are replaced only where they are written with a capital."""
@@ -108,14 +109,24 @@ class Pseudonyms:
                 )
 
     def learn_name(self, name: str) -> None:
-        """Take note of a person's name, whole and in its parts."""
+        """Take note of a person's name, whole and in its parts, however put together ("Silva, Maria (VIP)")."""
         self.learn("NAME", [name])
-        for part in re.findall(_WORD, clean(name)):
+        whole = clean(name)
+        parts = dict.fromkeys((*re.findall(_WORD, whole), *re.findall(r"[^\W\d_]+", whole)))
+        for part in sorted(parts, key=len, reverse=True):
             loose = len(part) >= _SHORTEST_LOOSE and part.lower() not in _PLAIN_NAMES
             if loose:
                 self.learn("NAME", [part])
             elif len(part) > 1:
                 self._known.append((re.compile(rf"(?<![^\W_]){re.escape(part.capitalize())}(?![^\W_])"), "NAME"))
+
+    def learn_contact(self, email: str, phone: str) -> None:
+        """Take note of a person's e-mail address, whole and by what stands before its @, and telephone number."""
+        self.learn("EMAIL", [email])
+        box = email.partition("@")[0]
+        if not box.isalpha():
+            self.learn("NAME", [box])
+        self.learn("NUMBER", [phone, re.sub(r"\D", "", phone)])
 
     def hide(self, text: str, *, guess_names: bool = False) -> str:
         """Return a text with stand-ins; `guess_names` looks for signatures and introductions as well."""

@@ -32,6 +32,9 @@ CROWDED = "fallback: too many drafts are being written by models"
 _CHARACTERS = 20_000
 """Characters of an answer that are read: far more than the longest draft with all its citations."""
 
+_LEAST_SECONDS = 3.0
+"""With less time than this no model is asked: it would be paid for an answer that nobody waits for."""
+
 _SOON, _LATER = timedelta(minutes=1), timedelta(hours=1)
 _AGAIN = {BUDGET: _SOON, SILENT: _SOON, CROWDED: _SOON, REFUSED: _LATER, CHECKS: _LATER}
 """After which time a model is asked again for a draft that fell back: what may be over in a minute costs nothing to
@@ -132,6 +135,8 @@ class Writing:
         Raises:
             NotWrittenError: there is none.
         """
+        if until - asyncio.get_running_loop().time() < min(_LEAST_SECONDS, self._seconds(model) / 2):
+            raise NotWrittenError(SILENT)
         reservation = await self._budgets.reserve(tenant_id, model, prompt, budget)
         if reservation is None:
             raise NotWrittenError(BUDGET)
@@ -152,9 +157,12 @@ class Writing:
             await self._settle(reservation, call)
 
     def _deltas(self, model: Model, prompt: Prompt, until: float) -> AsyncGenerator[Delta, None]:
-        until = min(until, asyncio.get_running_loop().time() + model.timeout_seconds)
-        limits = Limits(model.output_tokens, _CHARACTERS, model.timeout_seconds)
+        limits = Limits(model.output_tokens, _CHARACTERS, self._seconds(model))
         return self._calls[model.name].stream(prompt, limits, until)
+
+    def _seconds(self, model: Model) -> float:
+        """Return how long one call of a model may take."""
+        return min(model.timeout_seconds, self._timeout)
 
     async def _settle(self, reservation: Reservation, call: "_Call") -> None:
         call.tell()
