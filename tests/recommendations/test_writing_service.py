@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from rapport.frontend.v1 import assistant_pb2_grpc
-from rapport.recommendations.v1 import writing_service_pb2, writing_service_pb2_grpc
+from rapport.recommendations.v1 import action_policy_service_pb2, writing_service_pb2, writing_service_pb2_grpc
 
 from servicekit.channel import open_channel
 from servicekit.server import start_server
@@ -127,6 +127,29 @@ async def test_the_frontends_draft_is_the_models_where_it_may(
     assert float(month.spent) > 0
     await call(with_models, shop, "SetWritingSettings")
     assert (await _draft(with_models, shop, ticket))["source"] == "rules"
+
+
+async def test_a_model_is_asked_again_only_where_what_it_writes_of_changed(
+    with_models: Any, shop: Caller, server: ModelServer
+) -> None:
+    """Neither a larger budget nor a new policy that changes nothing here costs a call; another model does."""
+    await shop.buy(line("A-1001", "c-1", NOW))
+    ticket = shop.ticket("c-1", "I like your shop, thank you!")
+    thanks = Reply(lines(("Thank you so much for your kind words.", []), ("I am glad that you told us.", [])))
+    server.script(*[thanks] * 4)
+    await call(with_models, shop, "SetWritingSettings", allowed=True, model="local", monthly_budget="1")
+    draft = await _draft(with_models, shop, ticket)
+    assert len(server.asked) == 1
+    await call(with_models, shop, "SetWritingSettings", allowed=True, model="local", monthly_budget="2")
+    assert await _draft(with_models, shop, ticket) == draft
+    policy = action_policy_service_pb2.SetActionPolicyRequest(document="currency: EUR\nmost_actions: 3\n")
+    await shop.running.policies.SetActionPolicy(policy, metadata=shop.metadata)
+    for _ in range(2):
+        assert await _draft(with_models, shop, ticket) == draft
+    assert len(server.asked) == 1
+    await call(with_models, shop, "SetWritingSettings", allowed=True, model="large", monthly_budget="2")
+    assert (await _draft(with_models, shop, ticket))["source"].startswith("model:anthropic/")
+    assert len(server.asked) == 2
 
 
 @pytest.mark.parametrize(

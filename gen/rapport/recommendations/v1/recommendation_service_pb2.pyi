@@ -154,7 +154,9 @@ class RecommendationEvent(message.Message):
     """With KIND_EDITED, what was really given away, in main units of the recommended amount's currency, for example "7.50"."""
     @builtins.property
     def event_time(self) -> timestamp_pb2.Timestamp:
-        """When it happened, from the year 2000 on; absent or later than now means now."""
+        """When it happened, from the year 2000 on; later than now means now. Absent means now as well, and then it replaces
+        nothing that was told of the same before, so that it may be sent again: tell the time to change a decision.
+        """
 
     def __init__(
         self,
