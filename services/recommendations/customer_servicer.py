@@ -1,7 +1,6 @@
 """`rapport.recommendations.v1.CustomerService` and `IdentityService`: message in, one call, message out."""
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC
 from uuid import UUID
 
 from google.api.httpbody_pb2 import HttpBody
@@ -21,7 +20,7 @@ from services.recommendations.customers import Customers
 from services.recommendations.exporting import Exporting
 from services.recommendations.merge_store import PERSON, Merge
 from services.recommendations.people import People, Person
-from services.recommendations.service import Context, json_body, timestamp
+from services.recommendations.service import Context, json_body, moment, timestamp
 
 _JSON_LINES = "application/x-ndjson"
 
@@ -55,7 +54,7 @@ class CustomerServicer(customer_service_pb2_grpc.CustomerServiceServicer):
         self, request: customer_service_pb2.SetCustomerContactRequest, _context: Context
     ) -> customer_pb2.CustomerContact:
         """Set how a customer can be reached."""
-        changed = request.change_time.ToDatetime(tzinfo=UTC) if request.HasField("change_time") else None
+        changed = moment(request, "change_time")
         contact = await self._people.set_contact(
             caller_tenant(),
             request.customer_id,
@@ -107,7 +106,9 @@ class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
         """State stable ids of a customer."""
         stated = [(one.kind, one.value) for one in request.identities]
         return _person(
-            await self._people.record(caller_tenant(), request.customer_id, stated, request.source or "stated")
+            await self._people.record(
+                caller_tenant(), request.customer_id, stated, request.source, replace=request.replace
+            )
         )
 
     async def GetCustomerIdentities(

@@ -13,15 +13,16 @@ from servicekit.ids import uuid7
 from services.recommendations import identity_store, order_listing, order_store, orders, profile_store, store
 from services.recommendations.customers import MODELS_BELL, Customers, no_customer
 from services.recommendations.errors import (
+    CustomersBusyError,
     OrderImportCommittedError,
     OrderImportIncompleteError,
     OrderImportNotFoundError,
     OrderNotFoundError,
 )
 from services.recommendations.order_listing import OrderFilter, StoredOrder
-from services.recommendations.order_store import Applied
+from services.recommendations.order_store import Applied, Lock
 from services.recommendations.orders import OrderImport, OrderLine, Parcel
-from services.recommendations.settling import settle
+from services.recommendations.settling import settle_if_few
 
 _COMMIT_SECONDS = 20.0
 """How long a commit is waited for before the answer is that it goes on."""
@@ -49,9 +50,14 @@ class OrderImports:
         Raises:
             OrderImportNotFoundError: there is no such import.
             OrderImportCommittedError: the import was committed.
+            CustomersBusyError: it is being committed, which may fail.
         """
         async with self._database.tenant(tenant_id) as connection:
-            opened = await _find(connection, tenant_id, import_id)
+            opened = await order_store.find_import(connection, tenant_id, import_id, "FOR KEY SHARE SKIP LOCKED")
+            if opened is None:
+                opened = await _find(connection, tenant_id, import_id)
+                if not opened.committed:
+                    raise CustomersBusyError("The import is being committed.", retry_after=1)
             if opened.committed:
                 raise OrderImportCommittedError(
                     "The import is committed; nothing can be added.", metadata={"import_id": str(import_id)}
@@ -69,7 +75,8 @@ class OrderImports:
             found = await order_store.find_import(connection, tenant_id, import_id)
         if found is None:
             raise _no_import(import_id)
-        return replace(found, committing=(tenant_id, import_id) in self._commits and not found.committed)
+        task = self._commits.get((tenant_id, import_id))
+        return replace(found, committing=task is not None and not task.done() and not found.committed)
 
     async def commit(self, tenant_id: UUID, import_id: UUID, expected_line_count: int) -> OrderImport:
         """Apply an import: its orders, a new model where there is evidence, everybody's profile.
@@ -106,9 +113,8 @@ class OrderImports:
         await asyncio.gather(*self._commits.values(), return_exceptions=True)
 
     async def _commit(self, tenant_id: UUID, import_id: UUID, expected_line_count: int) -> OrderImport:
-        async with self._database.tenant(tenant_id) as connection:
-            await order_store.lock_tenant(connection, tenant_id)
-            opened = await _find(connection, tenant_id, import_id, to_commit=True)
+        async with self._customers.changing(tenant_id) as connection:
+            opened = await _find(connection, tenant_id, import_id, "FOR UPDATE")
             if opened.committed:
                 return opened
             if expected_line_count and expected_line_count != opened.line_count:
@@ -132,8 +138,7 @@ class OrderImports:
             OrderLinesInconsistentError: the lines of an order disagree.
         """
         orders.check_consistent(lines)
-        async with self._database.tenant(tenant_id) as connection:
-            await order_store.lock_tenant(connection, tenant_id)
+        async with self._customers.changing(tenant_id) as connection:
             import_id = uuid7()
             await order_store.create_import(connection, tenant_id, import_id)
             await order_store.stage(connection, tenant_id, import_id, 1, lines)
@@ -143,6 +148,7 @@ class OrderImports:
             await profile_store.mark_day_if_new(connection, tenant_id, self._customers.now)
             await order_store.finish_import(connection, tenant_id, import_id, len(lines), applied)
             done = await _find(connection, tenant_id, import_id)
+            await order_store.drop_import(connection, tenant_id, import_id)
         await self._customers.announce(tenant_id)
         return done
 
@@ -154,8 +160,7 @@ class OrderImports:
         """
         # Of a parcel that is named twice the last one counts.
         latest = list({(parcel.order_id, parcel.tracking_number): parcel for parcel in parcels}.values())
-        async with self._database.tenant(tenant_id) as connection:
-            await order_store.lock_tenant(connection, tenant_id)
+        async with self._customers.changing(tenant_id) as connection:
             missing = await order_store.missing_orders(connection, tenant_id, [parcel.order_id for parcel in latest])
             if missing:
                 raise _no_order(missing[0])
@@ -200,11 +205,14 @@ class OrderImports:
         odd = await order_store.find_inconsistent(connection, tenant_id, import_id)
         if odd is not None:
             raise orders.inconsistent(odd)
+        large = await order_store.find_too_large(connection, tenant_id, import_id)
+        if large is not None:
+            raise orders.too_large(large)
         applied = await order_store.apply(connection, tenant_id, import_id, line_count)
         stated = await identity_store.make_known(connection, tenant_id, applied.source_ids)
         if not stated:
             return applied
-        joined = await settle(connection, tenant_id, stated, self._customers.now)
+        joined = await settle_if_few(connection, tenant_id, stated, self._customers.now)
         return replace(applied, customer_ids=tuple(sorted({*applied.customer_ids, *joined})))
 
     async def _summarise(
@@ -229,10 +237,8 @@ class OrderImports:
         return touched
 
 
-async def _find(
-    connection: AsyncConnection, tenant_id: UUID, import_id: UUID, *, to_commit: bool = False
-) -> OrderImport:
-    found = await order_store.find_import(connection, tenant_id, import_id, to_commit=to_commit)
+async def _find(connection: AsyncConnection, tenant_id: UUID, import_id: UUID, lock: Lock = "") -> OrderImport:
+    found = await order_store.find_import(connection, tenant_id, import_id, lock)
     if found is None:
         raise _no_import(import_id)
     return found

@@ -28,6 +28,7 @@ from services.recommendations.customers import MODELS_BELL, Customers
 from services.recommendations.errors import ModelNotFoundError
 from services.recommendations.model import MOST_FITTED, Model
 from services.recommendations.model_store import Fitting, Version
+from services.recommendations.store import FreshProfile
 from services.recommendations.trials import Outcome
 
 FIT_DAYS = 7
@@ -40,6 +41,8 @@ _LEASE_SECONDS = 120
 _FIT_SECONDS = 1800.0
 _PAUSE_SECONDS = 60
 _AT_ONCE = 2_000
+_STORED_AT_ONCE = 100
+"""How many profiles are stored in one turn: an order that comes meanwhile waits for the end of it."""
 _NOTHING = Fitting(served=0, held=False, due_time=None, running=False, end_time=None, verdict="")
 
 _log = structlog.get_logger(__name__)
@@ -211,13 +214,18 @@ class Modelling:
                 fresh = await self._customers.judge_anew(tenant_id, waiting[start : start + _AT_ONCE])
                 if saving is not None:
                     await saving
-                saving = asyncio.create_task(self._customers.store_judged(tenant_id, fresh))
+                saving = asyncio.create_task(self._store(tenant_id, fresh))
             if saving is not None:
                 await saving
         finally:
             if saving is not None:
                 saving.cancel()
                 await asyncio.gather(saving, return_exceptions=True)
+
+    async def _store(self, tenant_id: UUID, fresh: Sequence[FreshProfile]) -> None:
+        """Store profiles in turns that are short, so that orders come in between."""
+        for start in range(0, len(fresh), _STORED_AT_ONCE):
+            await self._customers.store_judged(tenant_id, fresh[start : start + _STORED_AT_ONCE])
 
     @contextlib.asynccontextmanager
     async def _changing(self, tenant_id: UUID) -> AsyncIterator[AsyncConnection]:

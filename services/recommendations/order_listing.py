@@ -118,8 +118,8 @@ async def sum_orders(
     rows = result.all()
     return OrderSums(
         sum(row.found for row in rows),
-        sum(row.worth for row in rows),
-        {row.currency: row.uncounted for row in rows if row.some},
+        int(sum(row.worth for row in rows)),
+        {row.currency: int(row.uncounted) for row in rows if row.some},
     )
 
 
@@ -212,8 +212,10 @@ FROM orders WHERE tenant_id = $1 AND customer_id = $2
 """
 
 _SUMS_OF = """
-SELECT currency, count(*) AS found, coalesce(sum(worth), 0)::bigint AS worth, bool_or(worth IS NULL) AS some,
-       coalesce(sum(remaining) FILTER (WHERE worth IS NULL), 0)::bigint AS uncounted
+SELECT currency, count(*) AS found, coalesce(sum(worth), 0) AS worth, bool_or(worth IS NULL) AS some,
+       coalesce(sum(remaining) FILTER (WHERE worth IS NULL), 0) AS uncounted
 FROM (SELECT currency, spent_minor - returned_minor AS remaining,
-             worth($1, spent_minor - returned_minor, currency, $7::text, (order_time AT TIME ZONE 'UTC')::date) AS worth
+             CASE WHEN currency = $7::text THEN spent_minor - returned_minor
+                  ELSE worth($1, spent_minor - returned_minor, currency, $7::text,
+                             (order_time AT TIME ZONE 'UTC')::date) END AS worth
 """

@@ -23,7 +23,12 @@ from services.recommendations.customers import Customers
 from services.recommendations.imports import OrderImports
 from services.recommendations.order_listing import StoredOrder
 from services.recommendations.orders import OrderImport, OrderLine, Parcel
-from services.recommendations.service import Context, timestamp
+from services.recommendations.service import Context, moment, timestamp
+
+_PAGE_BYTES = 2 * 1024 * 1024
+"""What a page of orders holds at most, but for its last order."""
+_SHOWN_PARCELS = 100
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def registrations(
@@ -103,11 +108,16 @@ class OrderServicer(order_service_pb2_grpc.OrderServiceServicer):
             cursor = self._pages.open(request.page_token, scope=scope)
             after = datetime.fromisoformat(cursor["time"]), str(cursor["order"])
         found = await self._imports.orders_of(tenant_id, request.customer_id, size + 1, after)
-        token = ""
-        if len(found) > size:
-            last = found[size - 1]
-            token = self._pages.seal({"time": last.order_time.isoformat(), "order": last.order_id}, scope=scope)
-        return order_service_pb2.ListOrdersResponse(orders=[_order(one) for one in found[:size]], next_page_token=token)
+        page = order_service_pb2.ListOrdersResponse()
+        for one in found[:size]:
+            page.orders.append(_order(one))
+            if page.ByteSize() > _PAGE_BYTES:
+                break
+        if len(found) > len(page.orders):
+            last = found[len(page.orders) - 1]
+            cursor = {"time": last.order_time.isoformat(), "order": last.order_id}
+            page.next_page_token = self._pages.seal(cursor, scope=scope)
+        return page
 
     async def RecordShipments(
         self, request: order_service_pb2.RecordShipmentsRequest, _context: Context
@@ -166,15 +176,15 @@ def _line(line: order_pb2.OrderLine) -> OrderLine:
     return OrderLine.of(
         line.order_id,
         line.customer_id,
-        line.order_time.ToDatetime(tzinfo=UTC),
+        moment(line, "order_time") or _EPOCH,
         line.product_id,
         line.product_name,
         line.quantity,
         line.unit_price,
         line.currency_code,
-        line.change_time.ToDatetime(tzinfo=UTC) if line.HasField("change_time") else None,
+        moment(line, "change_time"),
         line.refunded_amount,
-        line.cancel_time.ToDatetime(tzinfo=UTC) if line.HasField("cancel_time") else None,
+        moment(line, "cancel_time"),
     )
 
 
@@ -226,7 +236,7 @@ def _order(one: StoredOrder) -> order_pb2.Order:
                 carrier=parcel.carrier,
                 status=parcel.status,
             )
-            for parcel in one.parcels
+            for parcel in one.parcels[:_SHOWN_PARCELS]
         ],
     )
 

@@ -5,17 +5,24 @@ The statements run on a transaction that is bound to the tenant; they say the te
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 from uuid import UUID
 
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.recommendations.orders import OrderImport, OrderLine, Parcel
+from services.recommendations.orders import MOST_OF_ORDER, OrderImport, OrderLine, Parcel
 
 _ABANDONED = "1 day"
+_LOCK_NOT_AVAILABLE = "55P03"
 
 
 _LINES_AT_ONCE = 150_000
 """How many staged lines a statement applies, about: each has to end well within the time that one may take."""
+
+
+Lock = Literal["", "FOR KEY SHARE SKIP LOCKED", "FOR UPDATE"]
+"""How an import is locked that is read: not at all, to append to it, to commit it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +39,31 @@ class Applied:
     source_ids: tuple[str, ...]
 
 
-async def lock_tenant(connection: AsyncConnection, tenant_id: UUID) -> None:
-    """Let nobody else change the tenant's orders or profiles until this transaction ends."""
-    await connection.exec_driver_sql(
-        "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", (f"recommendations.orders:{tenant_id}",)
-    )
+async def lock_tenant(connection: AsyncConnection, tenant_id: UUID, seconds: float) -> bool:
+    """Let nobody else change the tenant's orders or profiles until this transaction ends.
+
+    Whoever does at the moment is waited for so long; tell whether it is ours now.
+    """
+    try:
+        async with connection.begin_nested():
+            await _lock_timeout(connection, f"{seconds}s")
+            await connection.exec_driver_sql(
+                "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", (f"recommendations.orders:{tenant_id}",)
+            )
+            await _lock_timeout(connection, "0")
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+            raise
+        return False
+    return True
+
+
+async def _lock_timeout(connection: AsyncConnection, value: str) -> None:
+    await connection.exec_driver_sql("SELECT set_config('lock_timeout', $1, true)", (value,))
 
 
 async def try_lock_tenant(connection: AsyncConnection, tenant_id: UUID) -> bool:
-    """Do the same if nobody holds the lock; tell whether it was had."""
+    """Do the same if nobody does at the moment; tell whether it is ours now."""
     result = await connection.exec_driver_sql(
         "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))", (f"recommendations.orders:{tenant_id}",)
     )
@@ -60,14 +83,16 @@ async def create_import(connection: AsyncConnection, tenant_id: UUID, import_id:
 
 
 async def find_import(
-    connection: AsyncConnection, tenant_id: UUID, import_id: UUID, *, to_commit: bool = False
+    connection: AsyncConnection, tenant_id: UUID, import_id: UUID, lock: Lock = ""
 ) -> OrderImport | None:
-    """Return an import, or None; it cannot be committed meanwhile, and with `to_commit` nothing can be appended."""
-    lock = "FOR UPDATE" if to_commit else "FOR KEY SHARE"
+    """Return an import, or None.
+
+    Those who lock it to append may do so together; while it is locked to be committed they find none, without waiting.
+    """
     result = await connection.exec_driver_sql(
         f"""
         SELECT committed, create_time, line_count, order_count, new_order_count, changed_order_count, customer_count
-        FROM order_imports WHERE tenant_id = $1 AND import_id = $2 {lock}""",  # noqa: S608 - one of two words
+        FROM order_imports WHERE tenant_id = $1 AND import_id = $2 {lock}""",  # noqa: S608 - one of three texts
         (tenant_id, import_id),
     )
     row = result.one_or_none()
@@ -155,10 +180,23 @@ async def find_inconsistent(connection: AsyncConnection, tenant_id: UUID, import
     return found
 
 
+async def find_too_large(connection: AsyncConnection, tenant_id: UUID, import_id: UUID) -> str | None:
+    """Return an order of the import whose lines come to too much; None when there is none."""
+    result = await connection.exec_driver_sql(
+        """
+        SELECT order_id FROM order_import_lines WHERE tenant_id = $1 AND import_id = $2 GROUP BY order_id
+        HAVING sum(abs(amount_minor)) > $3::bigint LIMIT 1""",
+        (tenant_id, import_id, MOST_OF_ORDER),
+    )
+    found: str | None = result.scalar_one_or_none()
+    return found
+
+
 async def apply(connection: AsyncConnection, tenant_id: UUID, import_id: UUID, line_count: int) -> Applied:
     """Make the import's orders the tenant's: new ones are added, ones with other lines replaced, equal ones left.
 
     Of two states whose times of change are known, the later one stays. An order of a merged customer is the survivor's.
+    What is not told of an order (its time of change, what was paid back, its cancellation) stays as it was told before.
     """
     parts = 1 + line_count // _LINES_AT_ONCE
     new = changed = 0
@@ -206,6 +244,13 @@ async def finish_import(
     )
     await connection.exec_driver_sql(
         "DELETE FROM order_import_batches WHERE tenant_id = $1 AND import_id = $2", (tenant_id, import_id)
+    )
+
+
+async def drop_import(connection: AsyncConnection, tenant_id: UUID, import_id: UUID) -> None:
+    """Remove an import that nobody will ask for."""
+    await connection.exec_driver_sql(
+        "DELETE FROM order_imports WHERE tenant_id = $1 AND import_id = $2", (tenant_id, import_id)
     )
 
 
@@ -258,22 +303,29 @@ async def erase_orders(connection: AsyncConnection, tenant_id: UUID, customer_id
 # The digest covers all that an order is made of, so an order that is sent again unchanged touches nobody. A cancelled
 # order was spent nothing on; of another one what was paid back counts where it is more than the goods that came back.
 _UPSERT_ORDERS = """
-WITH sent AS (
+WITH told AS (
 SELECT order_id, min(customer_id) AS source_id, min(order_time) AS order_time, min(currency) AS currency,
        coalesce(sum(amount_minor) FILTER (WHERE quantity > 0), 0) AS ordered,
        coalesce(-sum(amount_minor) FILTER (WHERE quantity < 0), 0) AS returned,
        bool_or(quantity > 0 AND amount_minor > 0) AS purchased,
        bool_or(quantity < 0) AS came_back,
-       coalesce(max(refunded_minor), 0) AS refunded,
+       max(refunded_minor) AS refunded,
        max(cancel_time) AS cancel_time,
-       md5(ROW(min(customer_id), extract(epoch FROM min(order_time)), min(currency))::text
+       ROW(min(customer_id), extract(epoch FROM min(order_time)), min(currency))::text
            || string_agg(ROW(product_id, product_name, quantity, unit_price_minor, amount_minor)::text, ''
-                         ORDER BY batch_number, place)
-           || coalesce(' refunded ' || max(refunded_minor), '')
-           || coalesce(' cancelled ' || extract(epoch FROM max(cancel_time)), '')) AS digest,
+                         ORDER BY batch_number, place) AS content,
        max(change_time) AS change_time
 FROM order_import_lines WHERE tenant_id = $1::uuid AND import_id = $2
   AND (hashtext(order_id) & 2147483647) % $3::integer = $4::integer GROUP BY order_id
+), whole AS (
+SELECT told.order_id, source_id, told.order_time, told.currency, ordered, told.returned, told.purchased, came_back,
+       told.change_time, content, coalesce(told.cancel_time, known.cancel_time) AS cancel_time,
+       coalesce(refunded, CASE WHEN known.currency = told.currency THEN known.refunded_minor END, 0) AS refunded
+FROM told LEFT JOIN orders AS known ON known.tenant_id = $1::uuid AND known.order_id = told.order_id
+), sent AS (
+SELECT *, md5(content || coalesce(' refunded ' || nullif(refunded, 0), '')
+                      || coalesce(' cancelled ' || extract(epoch FROM cancel_time), '')) AS digest
+FROM whole
 ), stored AS (
 INSERT INTO orders (tenant_id, order_id, customer_id, source_customer_id, order_time, currency, spent_minor,
                     returned_minor, ordered_minor, refunded_minor, cancel_time, purchased, returned, digest,
@@ -293,7 +345,7 @@ ON CONFLICT (tenant_id, order_id) DO UPDATE SET customer_id = excluded.customer_
     spent_minor = excluded.spent_minor, returned_minor = excluded.returned_minor,
     ordered_minor = excluded.ordered_minor, refunded_minor = excluded.refunded_minor,
     cancel_time = excluded.cancel_time, purchased = excluded.purchased, returned = excluded.returned,
-    digest = excluded.digest, change_time = excluded.change_time
+    digest = excluded.digest, change_time = coalesce(excluded.change_time, orders.change_time)
 WHERE (orders.digest <> excluded.digest OR orders.change_time < excluded.change_time)
   AND (orders.change_time <= excluded.change_time) IS NOT FALSE
 RETURNING new.order_id, new.customer_id, old.customer_id AS before, old.digest IS DISTINCT FROM new.digest AS touched,

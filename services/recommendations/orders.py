@@ -4,8 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from servicekit.errors import FieldViolation, RequestInvalidError
 from services.recommendations import money
 from services.recommendations.errors import OrderLinesInconsistentError
+
+_MOST_OF_LINE = 10**12
+MOST_OF_ORDER = 10**15
+"""What the lines of an order come to at most, in minor units and whatever their signs: sums of orders have room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,14 @@ class OrderLine:
         refunded: str = "",
         cancel_time: datetime | None = None,
     ) -> "OrderLine":
-        """Return a line from prices in decimal text of main units; an empty `refunded` is not told."""
+        """Return a line from prices in decimal text of main units; an empty `refunded` is not told.
+
+        Raises:
+            RequestInvalidError: it comes to too much.
+        """
+        amount = money.line_amount(unit_price, quantity, currency)
+        if abs(amount) > _MOST_OF_LINE * 10 ** money.decimals(currency):
+            raise _too_much(f"A line of order {order_id} comes to more than {_MOST_OF_LINE} {currency}.")
         return cls(
             order_id,
             customer_id,
@@ -53,7 +65,7 @@ class OrderLine:
             product_name,
             quantity,
             money.minor_units(unit_price, currency),
-            money.line_amount(unit_price, quantity, currency),
+            amount,
             currency,
             change_time,
             money.minor_units(refunded, currency) if refunded else None,
@@ -62,16 +74,21 @@ class OrderLine:
 
 
 def check_consistent(lines: Sequence[OrderLine]) -> None:
-    """Check that all lines of an order agree about its customer, time and currency.
+    """Check that all lines of an order agree about its customer, time and currency, and do not come to too much.
 
     Raises:
         OrderLinesInconsistentError: two lines do not.
+        RequestInvalidError: they come to too much.
     """
+    amounts: dict[str, int] = {}
     heads: dict[str, tuple[str, datetime, str]] = {}
     for line in lines:
         head = (line.customer_id, line.order_time, line.currency)
         if heads.setdefault(line.order_id, head) != head:
             raise inconsistent(line.order_id)
+        amounts[line.order_id] = amounts.get(line.order_id, 0) + abs(line.amount_minor)
+        if amounts[line.order_id] > MOST_OF_ORDER:
+            raise too_large(line.order_id)
 
 
 def inconsistent(order_id: str) -> OrderLinesInconsistentError:
@@ -79,6 +96,16 @@ def inconsistent(order_id: str) -> OrderLinesInconsistentError:
     return OrderLinesInconsistentError(
         f"The lines of order {order_id} disagree about its customer, time or currency.", metadata={"order_id": order_id}
     )
+
+
+def too_large(order_id: str) -> RequestInvalidError:
+    """Return the refusal of an order whose lines come to too much."""
+    return _too_much(f"The lines of order {order_id} come to more than {MOST_OF_ORDER} minor units.")
+
+
+def _too_much(detail: str) -> RequestInvalidError:
+    violation = FieldViolation("lines.unit_price", "comes to too much with the quantity", "order.amount")
+    return RequestInvalidError(detail, violations=[violation])
 
 
 @dataclass(frozen=True, slots=True)

@@ -320,15 +320,19 @@ FROM customers WHERE tenant_id = $1 AND customer_id = ANY ($2::text[])
 
 # One pass over the orders of the customers named. Days and months are those of UTC, and money counts in the shop's
 # currency, by the rate of the day where it is another; without a rate it is left out. A customer without orders (any
-# more) keeps zeros.
+# more) keeps zeros. A sum of thousands of the largest orders that are taken ends at what its column holds.
 _SUMMARISE = """
 WITH named AS (
     SELECT customer_id FROM unnest($2::text[]) AS given (customer_id)
 ), placed AS MATERIALIZED (
     SELECT order_id, customer_id, order_time, order_time AT TIME ZONE 'UTC' AS local_time, currency, spent_minor,
            returned_minor, purchased, returned,
-           worth($1::uuid, spent_minor, currency, $3::text, (order_time AT TIME ZONE 'UTC')::date) AS spent,
-           worth($1::uuid, returned_minor, currency, $3::text, (order_time AT TIME ZONE 'UTC')::date) AS given_back
+           CASE WHEN currency = $3::text THEN spent_minor
+                ELSE worth($1::uuid, spent_minor, currency, $3::text, (order_time AT TIME ZONE 'UTC')::date)
+                END AS spent,
+           CASE WHEN currency = $3::text THEN returned_minor
+                ELSE worth($1::uuid, returned_minor, currency, $3::text, (order_time AT TIME ZONE 'UTC')::date)
+                END AS given_back
     FROM orders WHERE tenant_id = $1::uuid AND customer_id = ANY ($2::text[])
 ), days AS (
     SELECT customer_id, local_time::date AS day, sum(spent) AS value
@@ -399,7 +403,8 @@ INSERT INTO customers (tenant_id, customer_id, facts_version, order_count, price
                        last_at, spent_minor, returned_minor, repeat_minor, return_count, weekend_orders, month_orders,
                        product_pairs, distinct_products, last_purchase, categories)
 SELECT $1::uuid, customer_id, 1, coalesce(order_count, 0), coalesce(priced_orders, 0), coalesce(purchase_days, 0),
-       first_at, last_at, coalesce(spent_minor, 0), coalesce(returned_minor, 0), coalesce(repeat_minor, 0),
+       first_at, last_at, least(coalesce(spent_minor, 0), 1000000000000000000),
+       least(coalesce(returned_minor, 0), 1000000000000000000), least(coalesce(repeat_minor, 0), 1000000000000000000),
        coalesce(return_count, 0), coalesce(weekend_orders, 0), coalesce(month_orders, array_fill(0, ARRAY[12])),
        coalesce(product_pairs, 0), coalesce(distinct_products, 0), last_purchase, categories
 FROM named LEFT JOIN sums USING (customer_id) LEFT JOIN repeats USING (customer_id)

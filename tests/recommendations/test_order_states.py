@@ -19,8 +19,9 @@ from rapport.recommendations.v1 import (
 )
 
 from servicekit.ids import uuid7
-from services.recommendations import money
+from services.recommendations import currencies, currency_store, money
 from services.recommendations.currency_store import minor_rate
+from services.recommendations.modelling import Modelling
 from tests.recommendations.conftest import NOW, Caller, line, reason
 
 
@@ -108,6 +109,47 @@ async def test_what_was_paid_back_lowers_the_value_once(
     assert (found.refunded_amount, float(found.total_amount)) == (refunded or "0.00", left)
 
 
+@pytest.mark.parametrize("whole", [True, False], ids=["import", "few"])
+async def test_what_an_export_does_not_tell_stays_as_the_shop_told_it(shop: Caller, whole: bool) -> None:
+    """A history without columns for them takes back no cancellation, no refund and no time of change."""
+    await shop.buy(line("o-1", "anna", NOW, quantity=2, cancel_time=at(hours=2), change_time=at(hours=2)))
+    await shop.buy(line("o-2", "anna", NOW, quantity=2, refunded_amount="12.50", change_time=at(hours=2)))
+    same = [line("o-1", "anna", NOW, quantity=2), line("o-2", "anna", NOW, quantity=2)]
+    again = await (shop.import_whole(same) if whole else shop.buy(*same))
+    assert again.changed_order_count == 0
+    other = [line("o-1", "anna", NOW, quantity=3), line("o-2", "anna", NOW, quantity=3)]
+    changed = await (shop.import_whole(other) if whole else shop.buy(*other))
+    assert changed.changed_order_count == 2
+    first, second = await order(shop, "o-1"), await order(shop, "o-2")
+    assert (first.state, first.cancel_time) == (order_pb2.Order.STATE_CANCELLED, at(hours=2))
+    assert (second.refunded_amount, second.total_amount) == ("12.50", "77.50")
+    stale = await shop.buy(line("o-2", "anna", NOW, quantity=9, change_time=at(hours=3)))
+    assert stale.changed_order_count == 0
+    await shop.buy(line("o-2", "anna", NOW, quantity=3, refunded_amount="0", change_time=at(hours=1)))
+    assert (await order(shop, "o-2")).refunded_amount == "0.00"
+
+
+async def test_many_customers_are_valued_anew_in_the_background(shop: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rates are stored and answered at once; the work is kept, and goes on part by part until nobody is left."""
+    monkeypatch.setattr(currencies, "AT_ONCE", 2)
+    await shop.import_whole(
+        [line(f"e-{number}", f"c-{number}", NOW) for number in range(6)]
+        + [line(f"u-{number}", f"c-{number}", NOW, currency_code="USD") for number in range(5)]
+    )
+    found = await rates(shop, ("USD", "2020-01-01", "0.50"), ("USD", "2020-01-01", "0.80"))
+    assert [(one.day, one.rate) for one in found.rates] == [("2020-01-01", "0.80")]
+    assert [one.uncounted_order_count for one in found.uses] == [0, 0]
+    assert (await metrics(shop, "c-4"))["lifetime_value"] == 30
+    running = shop.running
+    await currencies.revalue(running.database, running.customers, shop.tenant_id)
+    assert [(await metrics(shop, f"c-{number}"))["lifetime_value"] for number in range(6)] == [54] * 5 + [30]
+    async with running.database.tenant(shop.tenant_id) as connection:
+        assert await currency_store.marked(connection, shop.tenant_id) == ([], "")
+    await rates(shop, ("USD", "2020-01-01", ""))
+    await Modelling(running.database, running.customers, running.doorbell).work()
+    assert (await metrics(shop, "c-0"))["lifetime_value"] == 30
+
+
 async def test_other_currencies_count_by_the_rate_of_their_day(shop: Caller) -> None:
     """The newest rate up to the order's day counts; before the first one the amount is left out, and that is said."""
     await shop.import_whole(
@@ -190,6 +232,23 @@ async def test_a_customer_with_very_many_orders_is_read_page_by_page(shop: Calle
     assert (len(listed["orders"]), listed["total_orders"], listed["total_spent"]) == (10, count, "1500000.00")
     await shop.buy(line("o-new", "anna", NOW))
     assert (await metrics(shop))["total_orders"] == count + 1
+
+
+async def test_a_page_of_large_orders_is_bounded_by_bytes(shop: Caller) -> None:
+    """Fewer orders come than were asked for, and the pages together hold each order once."""
+    name = "\U0001f3ee" * 500
+    for number in range(30):
+        await shop.buy(*(line(f"o-{number}", "anna", NOW, product_name=name) for _ in range(50)))
+    token, seen = "", []
+    while True:
+        request = order_service_pb2.ListOrdersRequest(customer_id="anna", page_size=200, page_token=token)
+        page = await shop.orders("ListOrders", request)
+        assert page.ByteSize() < 3 * 1024 * 1024
+        seen += [one.order_id for one in page.orders]
+        token = page.next_page_token
+        if not token:
+            break
+    assert sorted(seen) == sorted(f"o-{number}" for number in range(30))
 
 
 async def test_the_pages_of_orders_end_and_belong_to_their_list(shop: Caller) -> None:

@@ -7,9 +7,16 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from rapport.recommendations.v1 import change_service_pb2, customer_service_pb2, order_pb2, order_service_pb2
+from rapport.recommendations.v1 import (
+    change_service_pb2,
+    currency_service_pb2,
+    customer_service_pb2,
+    order_pb2,
+    order_service_pb2,
+)
 
 from servicekit.ids import uuid7
+from services.recommendations import imports
 from tests.recommendations.conftest import NOW, Caller, line, reason
 from tests.support.waiting import eventually
 
@@ -207,14 +214,94 @@ async def test_commits_of_one_shop_at_once_are_applied_one_after_the_other(shop:
         {"unit_price": "1e9"},
         {"currency_code": "eur"},
         {"product_id": ""},
+        {"order_time": Timestamp(seconds=10**12)},
+        {"order_time": Timestamp(seconds=-1)},
+        {"order_time": Timestamp(seconds=1, nanos=2 * 10**9)},
+        {"change_time": Timestamp(seconds=-(10**12))},
+        {"cancel_time": Timestamp(seconds=1, nanos=-1)},
+        {"unit_price": "9999999999.99", "quantity": 1_000_000},
+        {"unit_price": "9999999999.99", "quantity": -1_000_000},
+        {"unit_price": "1000000.001", "quantity": 1_000_000, "currency_code": "KWD"},
     ],
-    ids=lambda fields: "=".join(map(str, *fields.items())),
+    ids=lambda fields: ",".join(f"{name}={str(value).split()}" for name, value in fields.items()),
 )
 async def test_lines_that_make_no_sense_are_refused(shop: Caller, fields: dict[str, Any]) -> None:
     """The contract's rules hold for each line of a request."""
+    odd = line("o-1", "c-1", NOW)
+    odd.MergeFrom(order_pb2.OrderLine(**fields))
+    for name in fields.keys() & {"quantity", "product_id"}:
+        setattr(odd, name, fields[name])
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await shop.buy(line("o-1", "c-1", NOW, **fields))
+        await shop.buy(odd)
+    with pytest.raises(grpc.aio.AioRpcError) as staged:
+        await shop.import_whole([odd])
+    assert staged.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["import", "few"])
+async def test_an_order_that_comes_to_too_much_is_refused_and_the_largest_ones_block_nobody(
+    shop: Caller, whole: bool
+) -> None:
+    """Sums of orders have room in their columns, whatever rates they are valued by; the refusal names the order."""
+    most = {"quantity": 1_000_000, "unit_price": "1000000.00"}
+
+    async def send(lines: list[order_pb2.OrderLine]) -> None:
+        await (shop.import_whole(lines) if whole else shop.buy(*lines))
+
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await send([line("o-0", "c-1", NOW, **most) for _ in range(11)])
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "o-0" in (refused.value.details() or "")
+    await send([line(f"o-{number}", "c-1", NOW, **most) for number in range(20)])
+    await send([line("k-1", "c-1", NOW, currency_code="KWD", **most)])
+    request = currency_service_pb2.SetExchangeRatesRequest(
+        rates=[currency_service_pb2.ExchangeRate(currency_code="KWD", day="2020-01-01", rate="999999")]
+    )
+    await shop.running.currencies.SetExchangeRates(request, metadata=shop.metadata)
+    profile = await shop.ask("GetCustomerProfile", customer_id="c-1")
+    assert profile["business_metrics"]["lifetime_value"] == 20e12
+    assert profile["business_metrics"]["total_orders"] == 21
+    assert (await shop.ask("ListCustomerOrders", customer_id="c-1"))["total_orders"] == 21
+
+
+async def test_a_contact_of_no_time_is_refused(shop: Caller) -> None:
+    """Times beyond the calendar and fractions that are none are the sender's mistake."""
+    for stamp in (Timestamp(seconds=10**12), Timestamp(seconds=1, nanos=2 * 10**9), Timestamp(seconds=-5)):
+        request = customer_service_pb2.SetCustomerContactRequest(customer_id="anna", change_time=stamp)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await shop.running.customer.SetCustomerContact(request, metadata=shop.metadata)
+        assert (refused.value.code(), reason(refused.value)) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_INVALID")
+
+
+async def test_a_commit_that_failed_leaves_the_import_open(shop: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks at it sees that nothing goes on; whoever asks for the commit again is told why."""
+    opened = await shop.orders("CreateOrderImport", order_service_pb2.CreateOrderImportRequest())
+    lines = [line("o-1", "c-1", NOW), line("o-1", "c-2", NOW)]
+    append = order_service_pb2.AppendOrderLinesRequest(import_id=opened.import_id, batch_number=1, lines=lines)
+    await shop.orders("AppendOrderLines", append)
+    commit = order_service_pb2.CommitOrderImportRequest(import_id=opened.import_id)
+    monkeypatch.setattr(imports, "_COMMIT_SECONDS", 0.0)
+    assert (await shop.orders("CommitOrderImport", commit)).state == order_pb2.OrderImport.STATE_COMMITTING
+    request = order_service_pb2.GetOrderImportRequest(import_id=opened.import_id)
+
+    async def is_open() -> bool:
+        return bool((await shop.orders("GetOrderImport", request)).state == order_pb2.OrderImport.STATE_OPEN)
+
+    await eventually(is_open)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await shop.orders("CommitOrderImport", commit)
+    assert reason(refused.value) == "ORDER_LINES_INCONSISTENT"
+
+
+async def test_few_orders_at_a_time_leave_no_imports_behind(shop: Caller) -> None:
+    """A shop that sends each order as it happens keeps its orders, not the calls."""
+    for number in range(5):
+        await shop.buy(line(f"o-{number}", "c-1", NOW))
+    await shop.import_whole([line("o-9", "c-1", NOW)])
+    async with shop.running.database.tenant(shop.tenant_id) as connection:
+        assert (await connection.exec_driver_sql("SELECT count(*) FROM order_imports")).scalar_one() == 1
+        assert (await connection.exec_driver_sql("SELECT count(*) FROM order_import_lines")).scalar_one() == 0
 
 
 def changed(when: datetime) -> Timestamp:

@@ -27,7 +27,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from rapport.options.v1 import options_pb2 as rapport_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1rapport/recommendations/v1/currency_service.proto\x12\x1arapport.recommendations.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a rapport/options/v1/options.proto\"\xeb\x01\n\x0c\x45xchangeRate\x12\x36\n\rcurrency_code\x18\x01 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{3}$R\x0c\x63urrencyCode\x12\x35\n\x03\x64\x61y\x18\x02 \x01(\tB#\xbaH r\x1e\x32\x1c^[0-9]{4}-[0-9]{2}-[0-9]{2}$R\x03\x64\x61y\x12>\n\x04rate\x18\x03 \x01(\tB*\xbaH\'r%\x18\x18\x32!^([0-9]{1,10}([.][0-9]{1,12})?)?$R\x04rate\x12,\n\x12\x62\x61se_currency_code\x18\x04 \x01(\tR\x10\x62\x61seCurrencyCode\"f\n\x17SetExchangeRatesRequest\x12K\n\x05rates\x18\x01 \x03(\x0b\x32(.rapport.recommendations.v1.ExchangeRateB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07R\x05rates\"\x16\n\x14GetCurrenciesRequest\"\xb2\x02\n\nCurrencies\x12#\n\rcurrency_code\x18\x01 \x01(\tR\x0c\x63urrencyCode\x12>\n\x05rates\x18\x02 \x03(\x0b\x32(.rapport.recommendations.v1.ExchangeRateR\x05rates\x12>\n\x04uses\x18\x03 \x03(\x0b\x32*.rapport.recommendations.v1.Currencies.UseR\x04uses\x1a\x7f\n\x03Use\x12#\n\rcurrency_code\x18\x01 \x01(\tR\x0c\x63urrencyCode\x12\x1f\n\x0border_count\x18\x02 \x01(\x03R\norderCount\x12\x32\n\x15uncounted_order_count\x18\x03 \x01(\x03R\x13uncountedOrderCount2\xda\x02\n\x0f\x43urrencyService\x12\xab\x01\n\x10SetExchangeRates\x12\x33.rapport.recommendations.v1.SetExchangeRatesRequest\x1a&.rapport.recommendations.v1.Currencies\":\x90\x02\x02\x8a\xb5\x18\x11\n\x0f\x63ustomers.write\x82\xd3\xe4\x93\x02\x1c\"\x17/v1/currencies:setRates:\x01*\x12\x98\x01\n\rGetCurrencies\x12\x30.rapport.recommendations.v1.GetCurrenciesRequest\x1a&.rapport.recommendations.v1.Currencies\"-\x90\x02\x01\x8a\xb5\x18\x10\n\x0e\x63ustomers.read\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/currenciesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1rapport/recommendations/v1/currency_service.proto\x12\x1arapport.recommendations.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a rapport/options/v1/options.proto\"\xea\x01\n\x0c\x45xchangeRate\x12\x36\n\rcurrency_code\x18\x01 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{3}$R\x0c\x63urrencyCode\x12\x35\n\x03\x64\x61y\x18\x02 \x01(\tB#\xbaH r\x1e\x32\x1c^[0-9]{4}-[0-9]{2}-[0-9]{2}$R\x03\x64\x61y\x12=\n\x04rate\x18\x03 \x01(\tB)\xbaH&r$\x18\x18\x32 ^([0-9]{1,6}([.][0-9]{1,12})?)?$R\x04rate\x12,\n\x12\x62\x61se_currency_code\x18\x04 \x01(\tR\x10\x62\x61seCurrencyCode\"f\n\x17SetExchangeRatesRequest\x12K\n\x05rates\x18\x01 \x03(\x0b\x32(.rapport.recommendations.v1.ExchangeRateB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07R\x05rates\"\x16\n\x14GetCurrenciesRequest\"\xb2\x02\n\nCurrencies\x12#\n\rcurrency_code\x18\x01 \x01(\tR\x0c\x63urrencyCode\x12>\n\x05rates\x18\x02 \x03(\x0b\x32(.rapport.recommendations.v1.ExchangeRateR\x05rates\x12>\n\x04uses\x18\x03 \x03(\x0b\x32*.rapport.recommendations.v1.Currencies.UseR\x04uses\x1a\x7f\n\x03Use\x12#\n\rcurrency_code\x18\x01 \x01(\tR\x0c\x63urrencyCode\x12\x1f\n\x0border_count\x18\x02 \x01(\x03R\norderCount\x12\x32\n\x15uncounted_order_count\x18\x03 \x01(\x03R\x13uncountedOrderCount2\xda\x02\n\x0f\x43urrencyService\x12\xab\x01\n\x10SetExchangeRates\x12\x33.rapport.recommendations.v1.SetExchangeRatesRequest\x1a&.rapport.recommendations.v1.Currencies\":\x90\x02\x02\x8a\xb5\x18\x11\n\x0f\x63ustomers.write\x82\xd3\xe4\x93\x02\x1c\"\x17/v1/currencies:setRates:\x01*\x12\x98\x01\n\rGetCurrencies\x12\x30.rapport.recommendations.v1.GetCurrenciesRequest\x1a&.rapport.recommendations.v1.Currencies\"-\x90\x02\x01\x8a\xb5\x18\x10\n\x0e\x63ustomers.read\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/currenciesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,7 +39,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXCHANGERATE'].fields_by_name['day']._loaded_options = None
   _globals['_EXCHANGERATE'].fields_by_name['day']._serialized_options = b'\272H r\0362\034^[0-9]{4}-[0-9]{2}-[0-9]{2}$'
   _globals['_EXCHANGERATE'].fields_by_name['rate']._loaded_options = None
-  _globals['_EXCHANGERATE'].fields_by_name['rate']._serialized_options = b'\272H\'r%\030\0302!^([0-9]{1,10}([.][0-9]{1,12})?)?$'
+  _globals['_EXCHANGERATE'].fields_by_name['rate']._serialized_options = b'\272H&r$\030\0302 ^([0-9]{1,6}([.][0-9]{1,12})?)?$'
   _globals['_SETEXCHANGERATESREQUEST'].fields_by_name['rates']._loaded_options = None
   _globals['_SETEXCHANGERATESREQUEST'].fields_by_name['rates']._serialized_options = b'\272H\010\222\001\005\010\001\020\350\007'
   _globals['_CURRENCYSERVICE'].methods_by_name['SetExchangeRates']._loaded_options = None
@@ -47,15 +47,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CURRENCYSERVICE'].methods_by_name['GetCurrencies']._loaded_options = None
   _globals['_CURRENCYSERVICE'].methods_by_name['GetCurrencies']._serialized_options = b'\220\002\001\212\265\030\020\n\016customers.read\202\323\344\223\002\020\022\016/v1/currencies'
   _globals['_EXCHANGERATE']._serialized_start=175
-  _globals['_EXCHANGERATE']._serialized_end=410
-  _globals['_SETEXCHANGERATESREQUEST']._serialized_start=412
-  _globals['_SETEXCHANGERATESREQUEST']._serialized_end=514
-  _globals['_GETCURRENCIESREQUEST']._serialized_start=516
-  _globals['_GETCURRENCIESREQUEST']._serialized_end=538
-  _globals['_CURRENCIES']._serialized_start=541
-  _globals['_CURRENCIES']._serialized_end=847
-  _globals['_CURRENCIES_USE']._serialized_start=720
-  _globals['_CURRENCIES_USE']._serialized_end=847
-  _globals['_CURRENCYSERVICE']._serialized_start=850
-  _globals['_CURRENCYSERVICE']._serialized_end=1196
+  _globals['_EXCHANGERATE']._serialized_end=409
+  _globals['_SETEXCHANGERATESREQUEST']._serialized_start=411
+  _globals['_SETEXCHANGERATESREQUEST']._serialized_end=513
+  _globals['_GETCURRENCIESREQUEST']._serialized_start=515
+  _globals['_GETCURRENCIESREQUEST']._serialized_end=537
+  _globals['_CURRENCIES']._serialized_start=540
+  _globals['_CURRENCIES']._serialized_end=846
+  _globals['_CURRENCIES_USE']._serialized_start=719
+  _globals['_CURRENCIES_USE']._serialized_end=846
+  _globals['_CURRENCYSERVICE']._serialized_start=849
+  _globals['_CURRENCYSERVICE']._serialized_end=1195
 # @@protoc_insertion_point(module_scope)

@@ -33,7 +33,9 @@ class ExchangeRate(message.Message):
     day: builtins.str
     """The first day (ISO 8601, UTC) of orders that it holds for, until the next one."""
     rate: builtins.str
-    """How many units of the shop's currency one unit is worth, as decimal text, for example "0.92"; empty removes it."""
+    """How many units of the shop's currency one unit is worth, as decimal text, for example "0.92"; less than
+    1,000,000. Empty removes it.
+    """
     base_currency_code: builtins.str
     """The currency that it is a rate into; output only."""
     def __init__(

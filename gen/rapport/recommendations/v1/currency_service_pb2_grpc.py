@@ -30,7 +30,7 @@ class CurrencyServiceStub:
 
     The shop's currency is that of most of its orders. An order in another currency counts as an order in any case; as
     money it counts by the newest rate that was stated for its day or an earlier one, and not at all where there is none:
-    `uncounted_order_count` says how often that is so.
+    `uncounted_order_count` says how often that is so. Nor does it where it would come to more than 10^15 of the minor unit.
     """
 
     def __init__(self, channel):
@@ -56,12 +56,12 @@ class CurrencyServiceServicer:
 
     The shop's currency is that of most of its orders. An order in another currency counts as an order in any case; as
     money it counts by the newest rate that was stated for its day or an earlier one, and not at all where there is none:
-    `uncounted_order_count` says how often that is so.
+    `uncounted_order_count` says how often that is so. Nor does it where it would come to more than 10^15 of the minor unit.
     """
 
     def SetExchangeRates(self, request, context):
-        """States rates, and computes the customers anew whose orders they are about. A rate of the same currency and day
-        replaces the one that was stated; an empty rate removes it. Allow half a minute for a large shop.
+        """States rates. A rate of the same currency and day replaces the one that was stated; an empty rate removes it. The
+        customers whose orders they are about are computed anew: with the answer where they are few, else soon after it.
 
         Errors: SHOP_CURRENCY_UNKNOWN (no order has come in yet), EXCHANGE_RATE_INVALID (a rate of the shop's own currency,
         one that is zero or no number, or a day that is none of the calendar).
@@ -103,7 +103,7 @@ class CurrencyService:
 
     The shop's currency is that of most of its orders. An order in another currency counts as an order in any case; as
     money it counts by the newest rate that was stated for its day or an earlier one, and not at all where there is none:
-    `uncounted_order_count` says how often that is so.
+    `uncounted_order_count` says how often that is so. Nor does it where it would come to more than 10^15 of the minor unit.
     """
 
     @staticmethod

@@ -173,12 +173,14 @@ class SetCustomerContactRequest(message.Message):
     """
     @builtins.property
     def provider_ids(self) -> containers.ScalarMap[builtins.str, builtins.str]:
-        """Ids of the customer at providers, for example {"shopify": "207119551"}; what was stated before stays."""
+        """Ids of the customer at providers, for example {"shopify": "207119551"}. At the providers that are named
+        it has no other id any more; what was stated of others stays.
+        """
 
     @builtins.property
     def change_time(self) -> timestamp_pb2.Timestamp:
         """When it was changed at its source, for those who may send changes in another order than they came to be: a contact
-        that was changed later is kept, and answered. Absent: it is changed now.
+        that was changed later is kept, and answered. Absent: it is changed now. In the years 1970 to 2199.
         """
 
     def __init__(

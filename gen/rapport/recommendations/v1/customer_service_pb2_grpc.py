@@ -74,6 +74,8 @@ class CustomerServiceServicer:
 
     def SetCustomerContact(self, request, context):
         """Sets how a customer can be reached; a customer that is not known yet becomes known.
+
+        Errors: CUSTOMERS_BUSY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -81,7 +83,8 @@ class CustomerServiceServicer:
 
     def ExportCustomer(self, request, context):
         """Returns everything that is kept of a customer as lines of JSON, each {"kind": …, "value": …}: contact, identities,
-        merges, profile, orders with lines and parcels, and the advice on the tickets named with its history.
+        merges, whether evidence is kept from joining it, profile, orders with lines and parcels, lines of imports that are not
+        committed, and the advice on the tickets named with its history.
 
         Errors: CUSTOMER_NOT_FOUND.
         """
@@ -94,6 +97,8 @@ class CustomerServiceServicer:
         service drops its copy. A customer that is not known is no error, and whoever is named in a later order is known
         again. The customer's tickets belong to the helpdesk and stay. Whoever is merged with the customer is the same one and
         is forgotten with them: `customer_ids` names all of them.
+
+        Errors: CUSTOMERS_BUSY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

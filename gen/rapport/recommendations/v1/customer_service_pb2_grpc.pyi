@@ -24,10 +24,14 @@ class CustomerServiceStub:
     Errors: CUSTOMER_NOT_FOUND.
     """
     SetCustomerContact: _aio.UnaryUnaryMultiCallable[_customer_service_pb2.SetCustomerContactRequest, _customer_pb2.CustomerContact]
-    """Sets how a customer can be reached; a customer that is not known yet becomes known."""
+    """Sets how a customer can be reached; a customer that is not known yet becomes known.
+
+    Errors: CUSTOMERS_BUSY.
+    """
     ExportCustomer: _aio.UnaryStreamMultiCallable[_customer_service_pb2.ExportCustomerRequest, _httpbody_pb2.HttpBody]
     """Returns everything that is kept of a customer as lines of JSON, each {"kind": …, "value": …}: contact, identities,
-    merges, profile, orders with lines and parcels, and the advice on the tickets named with its history.
+    merges, whether evidence is kept from joining it, profile, orders with lines and parcels, lines of imports that are not
+    committed, and the advice on the tickets named with its history.
 
     Errors: CUSTOMER_NOT_FOUND.
     """
@@ -36,6 +40,8 @@ class CustomerServiceStub:
     service drops its copy. A customer that is not known is no error, and whoever is named in a later order is known
     again. The customer's tickets belong to the helpdesk and stay. Whoever is merged with the customer is the same one and
     is forgotten with them: `customer_ids` names all of them.
+
+    Errors: CUSTOMERS_BUSY.
     """
 
 class CustomerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -58,7 +64,10 @@ class CustomerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _customer_service_pb2.SetCustomerContactRequest,
         context: _aio.ServicerContext[_customer_service_pb2.SetCustomerContactRequest, _abc.Awaitable[_customer_pb2.CustomerContact]],
     ) -> _abc.Awaitable[_customer_pb2.CustomerContact]:
-        """Sets how a customer can be reached; a customer that is not known yet becomes known."""
+        """Sets how a customer can be reached; a customer that is not known yet becomes known.
+
+        Errors: CUSTOMERS_BUSY.
+        """
 
     @_abc_1.abstractmethod
     def ExportCustomer(
@@ -67,7 +76,8 @@ class CustomerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_customer_service_pb2.ExportCustomerRequest, _abc.AsyncIterator[_httpbody_pb2.HttpBody]],
     ) -> _abc.AsyncIterator[_httpbody_pb2.HttpBody]:
         """Returns everything that is kept of a customer as lines of JSON, each {"kind": …, "value": …}: contact, identities,
-        merges, profile, orders with lines and parcels, and the advice on the tickets named with its history.
+        merges, whether evidence is kept from joining it, profile, orders with lines and parcels, lines of imports that are not
+        committed, and the advice on the tickets named with its history.
 
         Errors: CUSTOMER_NOT_FOUND.
         """
@@ -82,6 +92,8 @@ class CustomerServiceServicer(metaclass=_abc_1.ABCMeta):
         service drops its copy. A customer that is not known is no error, and whoever is named in a later order is known
         again. The customer's tickets belong to the helpdesk and stay. Whoever is merged with the customer is the same one and
         is forgotten with them: `customer_ids` names all of them.
+
+        Errors: CUSTOMERS_BUSY.
         """
 
 def add_CustomerServiceServicer_to_server(servicer: CustomerServiceServicer, server: _aio.Server) -> None: ...

@@ -104,6 +104,18 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
 
     Example: {"reason": "EXCHANGE_RATE_INVALID", "domain": "rapport", "metadata": {"currency_code": "USD", "day": "2026-02-30"}}
     """
+    ERROR_REASON_TOO_MANY_CONNECTED: _ErrorReason.ValueType  # 25
+    """More of the shop's ids are connected by what is stated about them than are looked at together, so that nobody can say
+    who is who among them; undo merges of some of them, or take back ids that many share.
+
+    Example: {"reason": "TOO_MANY_CONNECTED", "domain": "rapport", "metadata": {"at_most": "500"}}
+    """
+    ERROR_REASON_CUSTOMERS_BUSY: _ErrorReason.ValueType  # 26
+    """Others change the shop's orders or customers, for example by a large import, and the turn did not come in time; repeat
+    the call.
+
+    Example: {"reason": "CUSTOMERS_BUSY", "domain": "rapport", "metadata": {}}
+    """
     ERROR_REASON_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 30
     """The tenant's model has no version of this number, or nothing serves that could be gone back from.
 
@@ -269,6 +281,18 @@ ERROR_REASON_EXCHANGE_RATE_INVALID: ErrorReason.ValueType  # 24
 """The rate is of the shop's own currency, is zero or no number, or its day is none of the calendar.
 
 Example: {"reason": "EXCHANGE_RATE_INVALID", "domain": "rapport", "metadata": {"currency_code": "USD", "day": "2026-02-30"}}
+"""
+ERROR_REASON_TOO_MANY_CONNECTED: ErrorReason.ValueType  # 25
+"""More of the shop's ids are connected by what is stated about them than are looked at together, so that nobody can say
+who is who among them; undo merges of some of them, or take back ids that many share.
+
+Example: {"reason": "TOO_MANY_CONNECTED", "domain": "rapport", "metadata": {"at_most": "500"}}
+"""
+ERROR_REASON_CUSTOMERS_BUSY: ErrorReason.ValueType  # 26
+"""Others change the shop's orders or customers, for example by a large import, and the turn did not come in time; repeat
+the call.
+
+Example: {"reason": "CUSTOMERS_BUSY", "domain": "rapport", "metadata": {}}
 """
 ERROR_REASON_MODEL_NOT_FOUND: ErrorReason.ValueType  # 30
 """The tenant's model has no version of this number, or nothing serves that could be gone back from.

@@ -28,7 +28,7 @@ from rapport.options.v1 import options_pb2 as rapport_dot_options_dot_v1_dot_opt
 from rapport.recommendations.v1 import identity_pb2 as rapport_dot_recommendations_dot_v1_dot_identity__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1rapport/recommendations/v1/identity_service.proto\x12\x1arapport.recommendations.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a rapport/options/v1/options.proto\x1a)rapport/recommendations/v1/identity.proto\"\xce\x01\n\x17RecordIdentitiesRequest\x12+\n\x0b\x63ustomer_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\ncustomerId\x12P\n\nidentities\x18\x02 \x03(\x0b\x32$.rapport.recommendations.v1.IdentityB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x32R\nidentities\x12\x34\n\x06source\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17\x18\x32\x32\x13^[a-z][a-z0-9_.-]*$R\x06source\"K\n\x1cGetCustomerIdentitiesRequest\x12+\n\x0b\x63ustomer_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\ncustomerId\"\xd6\x01\n\x15MergeCustomersRequest\x12+\n\x0bsurvivor_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\nsurvivorId\x12+\n\x0b\x63ustomer_id\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\ncustomerId:c\xbaH`\x1a^\n\rtwo_customers\x12\'a customer cannot be merged into itself\x1a$this.survivor_id != this.customer_id\"7\n\x10UndoMergeRequest\x12#\n\x08merge_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x07mergeId2\x8a\x06\n\x0fIdentityService\x12\xc2\x01\n\x10RecordIdentities\x12\x33.rapport.recommendations.v1.RecordIdentitiesRequest\x1a..rapport.recommendations.v1.CustomerIdentities\"I\x90\x02\x02\x8a\xb5\x18\x11\n\x0f\x63ustomers.write\x82\xd3\xe4\x93\x02+\"&/v1/customers/{customer_id}/identities:\x01*\x12\xc8\x01\n\x15GetCustomerIdentities\x12\x38.rapport.recommendations.v1.GetCustomerIdentitiesRequest\x1a..rapport.recommendations.v1.CustomerIdentities\"E\x90\x02\x01\x8a\xb5\x18\x10\n\x0e\x63ustomers.read\x82\xd3\xe4\x93\x02(\x12&/v1/customers/{customer_id}/identities\x12\xb6\x01\n\x0eMergeCustomers\x12\x31.rapport.recommendations.v1.MergeCustomersRequest\x1a).rapport.recommendations.v1.CustomerMerge\"F\x90\x02\x02\x8a\xb5\x18\x13\n\x0f\x63ustomers.write \x01\x82\xd3\xe4\x93\x02&\"!/v1/customers/{survivor_id}:merge:\x01*\x12\xad\x01\n\tUndoMerge\x12,.rapport.recommendations.v1.UndoMergeRequest\x1a).rapport.recommendations.v1.CustomerMerge\"G\x90\x02\x02\x8a\xb5\x18\x13\n\x0f\x63ustomers.write \x01\x82\xd3\xe4\x93\x02\'\"\"/v1/customerMerges/{merge_id}:undo:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1rapport/recommendations/v1/identity_service.proto\x12\x1arapport.recommendations.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a rapport/options/v1/options.proto\x1a)rapport/recommendations/v1/identity.proto\"\xfe\x02\n\x17RecordIdentitiesRequest\x12+\n\x0b\x63ustomer_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\ncustomerId\x12N\n\nidentities\x18\x02 \x03(\x0b\x32$.rapport.recommendations.v1.IdentityB\x08\xbaH\x05\x92\x01\x02\x10\x32R\nidentities\x12\x34\n\x06source\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17\x18\x32\x32\x13^[a-z][a-z0-9_.-]*$R\x06source\x12\x18\n\x07replace\x18\x04 \x01(\x08R\x07replace:\x95\x01\xbaH\x91\x01\x1a\x8e\x01\n\x15identities_or_replace\x12Jwithout identities, replace must be given: it takes back all of the source\x1a)this.replace || size(this.identities) > 0\"K\n\x1cGetCustomerIdentitiesRequest\x12+\n\x0b\x63ustomer_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\ncustomerId\"\xd6\x01\n\x15MergeCustomersRequest\x12+\n\x0bsurvivor_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\nsurvivorId\x12+\n\x0b\x63ustomer_id\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\ncustomerId:c\xbaH`\x1a^\n\rtwo_customers\x12\'a customer cannot be merged into itself\x1a$this.survivor_id != this.customer_id\"7\n\x10UndoMergeRequest\x12#\n\x08merge_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x07mergeId2\x8a\x06\n\x0fIdentityService\x12\xc2\x01\n\x10RecordIdentities\x12\x33.rapport.recommendations.v1.RecordIdentitiesRequest\x1a..rapport.recommendations.v1.CustomerIdentities\"I\x90\x02\x02\x8a\xb5\x18\x11\n\x0f\x63ustomers.write\x82\xd3\xe4\x93\x02+\"&/v1/customers/{customer_id}/identities:\x01*\x12\xc8\x01\n\x15GetCustomerIdentities\x12\x38.rapport.recommendations.v1.GetCustomerIdentitiesRequest\x1a..rapport.recommendations.v1.CustomerIdentities\"E\x90\x02\x01\x8a\xb5\x18\x10\n\x0e\x63ustomers.read\x82\xd3\xe4\x93\x02(\x12&/v1/customers/{customer_id}/identities\x12\xb6\x01\n\x0eMergeCustomers\x12\x31.rapport.recommendations.v1.MergeCustomersRequest\x1a).rapport.recommendations.v1.CustomerMerge\"F\x90\x02\x02\x8a\xb5\x18\x13\n\x0f\x63ustomers.write \x01\x82\xd3\xe4\x93\x02&\"!/v1/customers/{survivor_id}:merge:\x01*\x12\xad\x01\n\tUndoMerge\x12,.rapport.recommendations.v1.UndoMergeRequest\x1a).rapport.recommendations.v1.CustomerMerge\"G\x90\x02\x02\x8a\xb5\x18\x13\n\x0f\x63ustomers.write \x01\x82\xd3\xe4\x93\x02\'\"\"/v1/customerMerges/{merge_id}:undo:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,9 +38,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECORDIDENTITIESREQUEST'].fields_by_name['customer_id']._loaded_options = None
   _globals['_RECORDIDENTITIESREQUEST'].fields_by_name['customer_id']._serialized_options = b'\272H\007r\005\020\001\030\377\001'
   _globals['_RECORDIDENTITIESREQUEST'].fields_by_name['identities']._loaded_options = None
-  _globals['_RECORDIDENTITIESREQUEST'].fields_by_name['identities']._serialized_options = b'\272H\007\222\001\004\010\001\0202'
+  _globals['_RECORDIDENTITIESREQUEST'].fields_by_name['identities']._serialized_options = b'\272H\005\222\001\002\0202'
   _globals['_RECORDIDENTITIESREQUEST'].fields_by_name['source']._loaded_options = None
   _globals['_RECORDIDENTITIESREQUEST'].fields_by_name['source']._serialized_options = b'\272H\031r\027\03022\023^[a-z][a-z0-9_.-]*$'
+  _globals['_RECORDIDENTITIESREQUEST']._loaded_options = None
+  _globals['_RECORDIDENTITIESREQUEST']._serialized_options = b'\272H\221\001\032\216\001\n\025identities_or_replace\022Jwithout identities, replace must be given: it takes back all of the source\032)this.replace || size(this.identities) > 0'
   _globals['_GETCUSTOMERIDENTITIESREQUEST'].fields_by_name['customer_id']._loaded_options = None
   _globals['_GETCUSTOMERIDENTITIESREQUEST'].fields_by_name['customer_id']._serialized_options = b'\272H\007r\005\020\001\030\377\001'
   _globals['_MERGECUSTOMERSREQUEST'].fields_by_name['survivor_id']._loaded_options = None
@@ -60,13 +62,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IDENTITYSERVICE'].methods_by_name['UndoMerge']._loaded_options = None
   _globals['_IDENTITYSERVICE'].methods_by_name['UndoMerge']._serialized_options = b'\220\002\002\212\265\030\023\n\017customers.write \001\202\323\344\223\002\'\"\"/v1/customerMerges/{merge_id}:undo:\001*'
   _globals['_RECORDIDENTITIESREQUEST']._serialized_start=218
-  _globals['_RECORDIDENTITIESREQUEST']._serialized_end=424
-  _globals['_GETCUSTOMERIDENTITIESREQUEST']._serialized_start=426
-  _globals['_GETCUSTOMERIDENTITIESREQUEST']._serialized_end=501
-  _globals['_MERGECUSTOMERSREQUEST']._serialized_start=504
-  _globals['_MERGECUSTOMERSREQUEST']._serialized_end=718
-  _globals['_UNDOMERGEREQUEST']._serialized_start=720
-  _globals['_UNDOMERGEREQUEST']._serialized_end=775
-  _globals['_IDENTITYSERVICE']._serialized_start=778
-  _globals['_IDENTITYSERVICE']._serialized_end=1556
+  _globals['_RECORDIDENTITIESREQUEST']._serialized_end=600
+  _globals['_GETCUSTOMERIDENTITIESREQUEST']._serialized_start=602
+  _globals['_GETCUSTOMERIDENTITIESREQUEST']._serialized_end=677
+  _globals['_MERGECUSTOMERSREQUEST']._serialized_start=680
+  _globals['_MERGECUSTOMERSREQUEST']._serialized_end=894
+  _globals['_UNDOMERGEREQUEST']._serialized_start=896
+  _globals['_UNDOMERGEREQUEST']._serialized_end=951
+  _globals['_IDENTITYSERVICE']._serialized_start=954
+  _globals['_IDENTITYSERVICE']._serialized_end=1732
 # @@protoc_insertion_point(module_scope)

@@ -28,13 +28,18 @@ class RecordIdentitiesRequest(message.Message):
     CUSTOMER_ID_FIELD_NUMBER: builtins.int
     IDENTITIES_FIELD_NUMBER: builtins.int
     SOURCE_FIELD_NUMBER: builtins.int
+    REPLACE_FIELD_NUMBER: builtins.int
     customer_id: builtins.str
     """The customer's id in the shop's own words."""
     source: builtins.str
     """Who states it, for example "zendesk"."""
+    replace: builtins.bool
+    """Whether these are all ids by which the source knows the customer: those that it stated before and that are not among
+    them are taken back.
+    """
     @builtins.property
     def identities(self) -> containers.RepeatedCompositeFieldContainer[identity_pb2.Identity]:
-        """The ids, at most 50; `source`, `create_time` and `customer_count` are ignored."""
+        """The ids, at most 50, and none only with `replace`; `source`, `create_time` and `customer_count` are ignored."""
 
     def __init__(
         self,
@@ -42,10 +47,11 @@ class RecordIdentitiesRequest(message.Message):
         customer_id: builtins.str = ...,
         identities: abc.Iterable[identity_pb2.Identity] | None = ...,
         source: builtins.str = ...,
+        replace: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["customer_id", b"customer_id", "identities", b"identities", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["customer_id", b"customer_id", "identities", b"identities", "replace", b"replace", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

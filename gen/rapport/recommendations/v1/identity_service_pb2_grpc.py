@@ -72,9 +72,10 @@ class IdentityServiceServicer:
 
     def RecordIdentities(self, request, context):
         """States stable ids of a customer, also of one who is not known otherwise, for example a helpdesk's requester. What was
-        stated before by the same source stays. Customers who prove to be one are joined at once.
+        stated before by the same source stays unless `replace` is given. Customers who prove to be one are joined at once, and
+        those who were joined by an id that is taken back are parted.
 
-        Errors: IDENTITY_INVALID (nothing is kept then).
+        Errors: IDENTITY_INVALID (nothing is kept then), CUSTOMERS_BUSY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -92,8 +93,10 @@ class IdentityServiceServicer:
     def MergeCustomers(self, request, context):
         """States that a customer is the same as another one, who survives: the histories add up, and the merged id goes on
         working and answers with the survivor. Whoever was merged into it before comes along. Asking again changes nothing.
+        Of two whom evidence joined, this is what joins them from now on, also when the evidence goes.
 
-        Errors: CUSTOMER_NOT_FOUND (either), CUSTOMER_MERGED (one of them is merged into somebody already: name that one).
+        Errors: CUSTOMER_NOT_FOUND (either), CUSTOMER_MERGED (one of them is merged into somebody else already: name that
+        one), TOO_MANY_CONNECTED, CUSTOMERS_BUSY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -103,7 +106,7 @@ class IdentityServiceServicer:
         """Takes a merge back: both customers are again what they were, with what each of their ids bought since. Evidence alone
         does not join them again. Asking again changes nothing.
 
-        Errors: MERGE_NOT_FOUND.
+        Errors: MERGE_NOT_FOUND, TOO_MANY_CONNECTED, CUSTOMERS_BUSY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

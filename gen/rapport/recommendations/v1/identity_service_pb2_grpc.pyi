@@ -24,9 +24,10 @@ class IdentityServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     RecordIdentities: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.RecordIdentitiesRequest, _identity_pb2.CustomerIdentities]
     """States stable ids of a customer, also of one who is not known otherwise, for example a helpdesk's requester. What was
-    stated before by the same source stays. Customers who prove to be one are joined at once.
+    stated before by the same source stays unless `replace` is given. Customers who prove to be one are joined at once, and
+    those who were joined by an id that is taken back are parted.
 
-    Errors: IDENTITY_INVALID (nothing is kept then).
+    Errors: IDENTITY_INVALID (nothing is kept then), CUSTOMERS_BUSY.
     """
     GetCustomerIdentities: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.GetCustomerIdentitiesRequest, _identity_pb2.CustomerIdentities]
     """Returns who a customer is: all their ids, by what they are known, what joined them, and who else they might be.
@@ -36,14 +37,16 @@ class IdentityServiceStub:
     MergeCustomers: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.MergeCustomersRequest, _identity_pb2.CustomerMerge]
     """States that a customer is the same as another one, who survives: the histories add up, and the merged id goes on
     working and answers with the survivor. Whoever was merged into it before comes along. Asking again changes nothing.
+    Of two whom evidence joined, this is what joins them from now on, also when the evidence goes.
 
-    Errors: CUSTOMER_NOT_FOUND (either), CUSTOMER_MERGED (one of them is merged into somebody already: name that one).
+    Errors: CUSTOMER_NOT_FOUND (either), CUSTOMER_MERGED (one of them is merged into somebody else already: name that
+    one), TOO_MANY_CONNECTED, CUSTOMERS_BUSY.
     """
     UndoMerge: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.UndoMergeRequest, _identity_pb2.CustomerMerge]
     """Takes a merge back: both customers are again what they were, with what each of their ids bought since. Evidence alone
     does not join them again. Asking again changes nothing.
 
-    Errors: MERGE_NOT_FOUND.
+    Errors: MERGE_NOT_FOUND, TOO_MANY_CONNECTED, CUSTOMERS_BUSY.
     """
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -61,9 +64,10 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_identity_service_pb2.RecordIdentitiesRequest, _abc.Awaitable[_identity_pb2.CustomerIdentities]],
     ) -> _abc.Awaitable[_identity_pb2.CustomerIdentities]:
         """States stable ids of a customer, also of one who is not known otherwise, for example a helpdesk's requester. What was
-        stated before by the same source stays. Customers who prove to be one are joined at once.
+        stated before by the same source stays unless `replace` is given. Customers who prove to be one are joined at once, and
+        those who were joined by an id that is taken back are parted.
 
-        Errors: IDENTITY_INVALID (nothing is kept then).
+        Errors: IDENTITY_INVALID (nothing is kept then), CUSTOMERS_BUSY.
         """
 
     @_abc_1.abstractmethod
@@ -85,8 +89,10 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_identity_pb2.CustomerMerge]:
         """States that a customer is the same as another one, who survives: the histories add up, and the merged id goes on
         working and answers with the survivor. Whoever was merged into it before comes along. Asking again changes nothing.
+        Of two whom evidence joined, this is what joins them from now on, also when the evidence goes.
 
-        Errors: CUSTOMER_NOT_FOUND (either), CUSTOMER_MERGED (one of them is merged into somebody already: name that one).
+        Errors: CUSTOMER_NOT_FOUND (either), CUSTOMER_MERGED (one of them is merged into somebody else already: name that
+        one), TOO_MANY_CONNECTED, CUSTOMERS_BUSY.
         """
 
     @_abc_1.abstractmethod
@@ -98,7 +104,7 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         """Takes a merge back: both customers are again what they were, with what each of their ids bought since. Evidence alone
         does not join them again. Asking again changes nothing.
 
-        Errors: MERGE_NOT_FOUND.
+        Errors: MERGE_NOT_FOUND, TOO_MANY_CONNECTED, CUSTOMERS_BUSY.
         """
 
 def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _aio.Server) -> None: ...

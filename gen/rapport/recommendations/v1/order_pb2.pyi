@@ -49,29 +49,32 @@ class OrderLine(message.Message):
     """How many; negative for goods that came back or were cancelled; never 0."""
     unit_price: builtins.str
     """The price of one piece as decimal text in the currency's main unit, for example "2.55". It is kept as an integer
-    number of the currency's minor units; finer prices are rounded half to even.
+    number of the currency's minor units; finer prices are rounded half to even. A line comes to at most 10^12 of the main
+    unit, the lines of an order to at most 10^15 of the minor one, either way.
     """
     currency_code: builtins.str
     """The currency as an ISO 4217 code, for example "EUR"."""
     refunded_amount: builtins.str
     """What was paid back for the whole order so far, for returned goods or otherwise, as decimal text like `unit_price`;
     of the lines of an order the largest counts. What was paid back beyond the goods that came back lowers what the
-    customer has spent; goods that came back lower it in any case.
+    customer has spent; goods that came back lower it in any case. Empty is not told, and what was told before stays.
     """
     @builtins.property
     def order_time(self) -> timestamp_pb2.Timestamp:
-        """When the order was placed."""
+        """When the order was placed; this and the other times lie in the years 1970 to 2199."""
 
     @builtins.property
     def change_time(self) -> timestamp_pb2.Timestamp:
         """When the shop last changed the order, for those who may send its states in another order than they came to be: a
-        stored order that was changed later is kept. Absent: the lines replace what is stored. Of the lines of an order the
-        latest time counts.
+        stored order that was changed later is kept. Absent: the lines replace what is stored, and when that was changed stays
+        known. Of the lines of an order the latest time counts.
         """
 
     @builtins.property
     def cancel_time(self) -> timestamp_pb2.Timestamp:
-        """When the whole order was cancelled; of the lines of an order the latest counts. A cancelled order is no purchase."""
+        """When the whole order was cancelled; of the lines of an order the latest counts. A cancelled order is no purchase.
+        Absent is not told, and what was told before stays: no cancellation is taken back.
+        """
 
     def __init__(
         self,
@@ -215,7 +218,7 @@ class Order(message.Message):
 
     @builtins.property
     def shipments(self) -> containers.RepeatedCompositeFieldContainer[Shipment]:
-        """Its parcels, oldest first."""
+        """Its parcels, oldest first, at most 100."""
 
     def __init__(
         self,

@@ -198,7 +198,9 @@ class ListOrdersResponse(message.Message):
     """What to ask the next page with; empty after the last one."""
     @builtins.property
     def orders(self) -> containers.RepeatedCompositeFieldContainer[order_pb2.Order]:
-        """The orders, newest first; each with its first 50 lines."""
+        """The orders, newest first; each with its first 50 lines. They may be fewer than were asked for where they are large: a
+        page has about 2 MiB at most.
+        """
 
     def __init__(
         self,

@@ -94,7 +94,8 @@ class OrderServiceServicer:
     """
 
     def ImportOrders(self, request, context):
-        """Applies a few orders in one transaction and refreshes the profiles of their customers at once.
+        """Applies a few orders in one transaction and refreshes the profiles of their customers at once. The import that is
+        answered is not kept: nobody can ask for it later.
 
         Errors: ORDER_LINES_INCONSISTENT (the lines of one order disagree about customer, time or currency).
         """
@@ -113,7 +114,7 @@ class OrderServiceServicer:
         """Adds a batch of lines to an open import. A batch number that was already taken is left as it was, so a batch may be
         sent again after a lost answer.
 
-        Errors: ORDER_IMPORT_NOT_FOUND, ORDER_IMPORT_COMMITTED.
+        Errors: ORDER_IMPORT_NOT_FOUND, ORDER_IMPORT_COMMITTED, CUSTOMERS_BUSY (it is being committed).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -145,7 +146,7 @@ class OrderServiceServicer:
         does. What was answered stays taken: after an interruption, or when the credential ends, open another stream and go
         on with `next_batch_number`. gRPC only.
 
-        Errors: ORDER_IMPORT_NOT_FOUND, ORDER_IMPORT_COMMITTED.
+        Errors: ORDER_IMPORT_NOT_FOUND, ORDER_IMPORT_COMMITTED, CUSTOMERS_BUSY (it is being committed).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -22,7 +22,8 @@ class OrderServiceStub:
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ImportOrders: _aio.UnaryUnaryMultiCallable[_order_service_pb2.ImportOrdersRequest, _order_pb2.OrderImport]
-    """Applies a few orders in one transaction and refreshes the profiles of their customers at once.
+    """Applies a few orders in one transaction and refreshes the profiles of their customers at once. The import that is
+    answered is not kept: nobody can ask for it later.
 
     Errors: ORDER_LINES_INCONSISTENT (the lines of one order disagree about customer, time or currency).
     """
@@ -32,7 +33,7 @@ class OrderServiceStub:
     """Adds a batch of lines to an open import. A batch number that was already taken is left as it was, so a batch may be
     sent again after a lost answer.
 
-    Errors: ORDER_IMPORT_NOT_FOUND, ORDER_IMPORT_COMMITTED.
+    Errors: ORDER_IMPORT_NOT_FOUND, ORDER_IMPORT_COMMITTED, CUSTOMERS_BUSY (it is being committed).
     """
     CommitOrderImport: _aio.UnaryUnaryMultiCallable[_order_service_pb2.CommitOrderImportRequest, _order_pb2.OrderImport]
     """Applies the whole import in one transaction: stores its orders, fits the tenant's models where there is enough
@@ -52,7 +53,7 @@ class OrderServiceStub:
     does. What was answered stays taken: after an interruption, or when the credential ends, open another stream and go
     on with `next_batch_number`. gRPC only.
 
-    Errors: ORDER_IMPORT_NOT_FOUND, ORDER_IMPORT_COMMITTED.
+    Errors: ORDER_IMPORT_NOT_FOUND, ORDER_IMPORT_COMMITTED, CUSTOMERS_BUSY (it is being committed).
     """
     GetOrder: _aio.UnaryUnaryMultiCallable[_order_service_pb2.GetOrderRequest, _order_pb2.Order]
     """Returns an order as it stands.
@@ -83,7 +84,8 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _order_service_pb2.ImportOrdersRequest,
         context: _aio.ServicerContext[_order_service_pb2.ImportOrdersRequest, _abc.Awaitable[_order_pb2.OrderImport]],
     ) -> _abc.Awaitable[_order_pb2.OrderImport]:
-        """Applies a few orders in one transaction and refreshes the profiles of their customers at once.
+        """Applies a few orders in one transaction and refreshes the profiles of their customers at once. The import that is
+        answered is not kept: nobody can ask for it later.
 
         Errors: ORDER_LINES_INCONSISTENT (the lines of one order disagree about customer, time or currency).
         """
@@ -105,7 +107,7 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         """Adds a batch of lines to an open import. A batch number that was already taken is left as it was, so a batch may be
         sent again after a lost answer.
 
-        Errors: ORDER_IMPORT_NOT_FOUND, ORDER_IMPORT_COMMITTED.
+        Errors: ORDER_IMPORT_NOT_FOUND, ORDER_IMPORT_COMMITTED, CUSTOMERS_BUSY (it is being committed).
         """
 
     @_abc_1.abstractmethod
@@ -143,7 +145,7 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         does. What was answered stays taken: after an interruption, or when the credential ends, open another stream and go
         on with `next_batch_number`. gRPC only.
 
-        Errors: ORDER_IMPORT_NOT_FOUND, ORDER_IMPORT_COMMITTED.
+        Errors: ORDER_IMPORT_NOT_FOUND, ORDER_IMPORT_COMMITTED, CUSTOMERS_BUSY (it is being committed).
         """
 
     @_abc_1.abstractmethod

@@ -70,15 +70,21 @@ CREATE TABLE recommendations.exchange_rates (
 );
 """
 
-# Amounts are those of minor units. Without a rate there is no worth: NULL, which sums leave out.
+# Amounts are those of minor units. Without a rate there is no worth, nor where it is beyond what orders may come to:
+# NULL, which sums leave out.
 _WORTH = """
 CREATE FUNCTION recommendations.worth(shop uuid, amount bigint, given text, wanted text, on_day date) RETURNS bigint
 LANGUAGE sql STABLE AS $$
     SELECT CASE WHEN given = wanted THEN amount ELSE (
-        SELECT round(amount * stated.minor_rate)::bigint FROM recommendations.exchange_rates AS stated
+        SELECT CASE WHEN abs(amount * stated.minor_rate) <= 1000000000000000
+                    THEN round(amount * stated.minor_rate)::bigint END
+        FROM recommendations.exchange_rates AS stated
         WHERE stated.tenant_id = shop AND stated.base = wanted AND stated.currency = given AND stated.day <= on_day
         ORDER BY stated.day DESC LIMIT 1) END
 $$"""
+
+_OPEN_IMPORTS = """
+CREATE INDEX order_imports_open ON recommendations.order_imports (tenant_id, create_time) WHERE NOT committed"""
 
 _OF_TENANTS = ("customer_identities", "customer_merges", "customer_links", "customers_apart", "exchange_rates")
 
@@ -90,6 +96,9 @@ _COLUMNS = (
     ("orders", "cancel_time", "timestamptz"),
     ("order_import_lines", "refunded_minor", "bigint"),
     ("order_import_lines", "cancel_time", "timestamptz"),
+    # Orders in these currencies are valued anew, customer by customer; those up to this one are done.
+    ("shops", "revalue", "text[] NOT NULL DEFAULT '{}'"),
+    ("shops", "revalued_until", "text NOT NULL DEFAULT ''"),
 )
 
 
@@ -103,6 +112,7 @@ def upgrade() -> None:
     for table, column, kind in _COLUMNS:
         op.execute(f"ALTER TABLE recommendations.{table} ADD COLUMN {column} {kind}")
     op.execute(_WORTH)
+    op.execute(_OPEN_IMPORTS)
 
 
 def downgrade() -> None:
@@ -113,6 +123,7 @@ def downgrade() -> None:
         "UPDATE recommendations.orders SET customer_id = source_customer_id WHERE source_customer_id IS NOT NULL"
     )
     op.execute("ALTER TABLE recommendations.orders FORCE ROW LEVEL SECURITY")
+    op.execute("DROP INDEX recommendations.order_imports_open")
     op.execute("DROP FUNCTION recommendations.worth(uuid, bigint, text, text, date)")
     for table, column, _ in reversed(_COLUMNS):
         op.execute(f"ALTER TABLE recommendations.{table} DROP COLUMN {column}")
