@@ -7,6 +7,7 @@ many were changed at once is judged on reading until the background comes to it.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -22,7 +23,6 @@ from services.recommendations import (
     customer_orders,
     identity_store,
     order_listing,
-    order_store,
     population,
     profile_store,
     store,
@@ -35,6 +35,7 @@ from services.recommendations.model import Model
 from services.recommendations.order_listing import OrderFilter
 from services.recommendations.population import Judged
 from services.recommendations.store import Contact, FreshProfile, Shop, StoredCustomer
+from services.recommendations.turns import Turns
 
 BELL = "recommendations.log"
 """The doorbell that rings when this service's log has grown."""
@@ -78,6 +79,14 @@ class Customers:
         self._doorbell = doorbell
         self._clock = clock
         self._kept = kept
+        self._turns = Turns(database)
+
+    def changing(self, tenant_id: UUID) -> AbstractAsyncContextManager[AsyncConnection]:
+        """Run one transaction inside a tenant while nobody else changes its orders or profiles.
+
+        Raises: as for `Turns.take`.
+        """
+        return self._turns.take(tenant_id)
 
     @property
     def doorbell(self) -> Doorbell:
@@ -251,8 +260,7 @@ class Customers:
 
     async def store_judged(self, tenant_id: UUID, fresh: Sequence[FreshProfile]) -> None:
         """Store profiles unless what they rest on has changed meanwhile."""
-        async with self._database.tenant(tenant_id) as connection:
-            await order_store.lock_tenant(connection, tenant_id)
+        async with self.changing(tenant_id) as connection:
             await self._save(connection, tenant_id, fresh)
         await self.announce(tenant_id)
 

@@ -91,6 +91,14 @@ class IdentityInvalidError(InvalidArgumentError):
     """What was stated as a stable id is none."""
 
 
+class TooManyConnectedError(PreconditionError):
+    """More of the shop's ids are connected by what is stated than are looked at together."""
+
+
+class CustomersBusyError(ConflictError):
+    """Others change the shop's orders or customers; the turn did not come in time."""
+
+
 class ShopCurrencyUnknownError(PreconditionError):
     """The shop has no currency yet that a rate could be into."""
 

@@ -22,6 +22,10 @@ MOST_HOLDERS = 10
 KEPT_APART, TOO_MANY = "kept apart", "shared by too many"
 
 _ADDRESS = re.compile(r"[^@\s<>\"(),:;\\]{1,64}@[^@\s<>\"(),:;\\]{1,255}")
+_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
+_DEVIANT = re.compile("[\u00df\u1e9e\u03c2\u200c\u200d]")
+"""Letters that the older rules of international domains turn into others or drop, and the newer ones do not."""
+_DEVIANT_LABEL = re.compile(r"(?!-)[\w\u200c\u200d-]{1,63}(?<!-)")
 _KINDS = re.compile(r"email|phone|provider:[a-z0-9_.-]{1,50}")
 
 
@@ -100,7 +104,8 @@ class Resolved:
 def normalise(kind: str, value: str) -> str | None:
     """Return a stable id in the one form in which it is compared; None when it is no such id.
 
-    Addresses lose their case and have a domain in ASCII; telephone numbers must be international and become E.164.
+    Addresses lose their case, and no letter becomes another one; their domain is in ASCII where that says the same as
+    it was, so that no two domains become one. Telephone numbers must be international and become E.164.
     """
     text = value.strip()
     if not _KINDS.fullmatch(kind) or "\x00" in text:
@@ -116,11 +121,21 @@ def _email(text: str) -> str | None:
     if not _ADDRESS.fullmatch(text):
         return None
     local, _, domain = text.rpartition("@")
-    try:
-        ascii_domain = domain.rstrip(".").encode("idna").decode("ascii").lower()
-    except UnicodeError:
-        return None
-    return f"{local.casefold()}@{ascii_domain}" if "." in ascii_domain else None
+    known = _domain(domain.rstrip("."))
+    return None if known is None else f"{local.lower()}@{known}"
+
+
+def _domain(text: str) -> str | None:
+    """Return a domain in ASCII, or one that could not stay apart from others by that in lower case."""
+    if _DEVIANT.search(text):
+        known, label = text.lower(), _DEVIANT_LABEL
+    else:
+        try:
+            known, label = text.encode("idna").decode("ascii").lower(), _LABEL
+        except UnicodeError:
+            return None
+    labels = known.split(".")
+    return known if len(labels) > 1 and all(label.fullmatch(one) for one in labels) else None
 
 
 def _phone(text: str) -> str | None:
@@ -277,7 +292,12 @@ def _evidence(customer: str, group: frozenset[str], held: _Held) -> tuple[Eviden
 
 
 def _root(customer: str, merged: Mapping[str, str]) -> str:
+    """Return whom the merges end at; of merges in a circle, whom nothing should bring about, one of the circle."""
+    passed: list[str] = []
     while customer in merged:
+        if customer in passed:
+            return _first(passed[passed.index(customer) :])
+        passed.append(customer)
         customer = merged[customer]
     return customer
 

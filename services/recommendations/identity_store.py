@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recommendations import merge_store
+from services.recommendations.errors import TooManyConnectedError
 from services.recommendations.identities import MOST_HOLDERS, Identity, Stated
 from services.recommendations.merge_store import PERSON, Merge
 
@@ -77,18 +78,30 @@ async def state(
     source: str,
     identities: Collection[Identity],
     *,
-    instead: Sequence[str] = (),
+    instead: Collection[str] = (),
+    replace: bool = False,
 ) -> list[Identity]:
-    """Keep ids of a customer; of the kinds `instead` those go that the source stated before. Return what went."""
+    """Keep ids of a customer; of the kinds `instead`, or of all, those go that the source stated before.
+
+    Return what went.
+    """
     keep = [(one.kind, one.value) for one in identities]
     result = await connection.exec_driver_sql(
         """
         DELETE FROM customer_identities AS stated
-        WHERE tenant_id = $1 AND customer_id = $2 AND source = $3 AND kind = ANY ($4::text[])
+        WHERE tenant_id = $1 AND customer_id = $2 AND source = $3 AND ($7 OR kind = ANY ($4::text[]))
           AND NOT EXISTS (SELECT FROM unnest($5::text[], $6::text[]) AS kept (kind, value)
                           WHERE kept.kind = stated.kind AND kept.value = stated.value)
         RETURNING kind, value""",
-        (tenant_id, customer_id, source, list(instead), [kind for kind, _ in keep], [value for _, value in keep]),
+        (
+            tenant_id,
+            customer_id,
+            source,
+            list(instead),
+            [kind for kind, _ in keep],
+            [value for _, value in keep],
+            replace,
+        ),
     )
     gone = [Identity(row.kind, row.value) for row in result]
     await connection.exec_driver_sql(
@@ -102,17 +115,22 @@ async def state(
 
 
 async def list_identities(
-    connection: AsyncConnection, tenant_id: UUID, customer_ids: Sequence[str], limit: int
+    connection: AsyncConnection,
+    tenant_id: UUID,
+    customer_ids: Sequence[str],
+    limit: int,
+    after: tuple[str, str, str] = ("", "", ""),
 ) -> list[StoredIdentity]:
-    """Return the ids by which customers are known, each with how many are known by it."""
+    """Return the ids by which customers are known, from a kind, value and source on, each with how many have it."""
     result = await connection.exec_driver_sql(
         """
         SELECT kind, value, source, min(create_time) AS create_time, (
             SELECT count(DISTINCT customer_id) FROM customer_identities AS held
             WHERE held.tenant_id = $1 AND held.kind = stated.kind AND held.value = stated.value) AS customer_count
         FROM customer_identities AS stated WHERE tenant_id = $1 AND customer_id = ANY ($2::text[])
+          AND (kind, value, source) > ($4::text, $5::text, $6::text)
         GROUP BY kind, value, source ORDER BY kind, value, source LIMIT $3""",
-        (tenant_id, list(customer_ids), limit),
+        (tenant_id, list(customer_ids), limit, *after),
     )
     return [
         StoredIdentity(Identity(row.kind, row.value), row.source, row.create_time, row.customer_count) for row in result
@@ -121,8 +139,12 @@ async def list_identities(
 
 async def load_connected(
     connection: AsyncConnection, tenant_id: UUID, customer_ids: Iterable[str], identities: Iterable[Identity] = ()
-) -> Connected | None:
-    """Return whoever is connected to these customers or ids by anything that is stated; None when they are too many."""
+) -> Connected:
+    """Return whoever is connected to these customers or ids by anything that is stated.
+
+    Raises:
+        TooManyConnectedError: they are more than are looked at together.
+    """
     reached: set[str] = set()
     held: dict[str, set[Identity]] = defaultdict(set)
     common: set[Identity] = set()
@@ -133,7 +155,10 @@ async def load_connected(
     while frontier or fresh:
         reached |= frontier
         if len(reached) > _MOST_CONNECTED:
-            return None
+            raise TooManyConnectedError(
+                f"More than {_MOST_CONNECTED} ids are connected to each other.",
+                metadata={"at_most": str(_MOST_CONNECTED)},
+            )
         ends = await _joined(connection, tenant_id, frontier, links, merges)
         for customer, identity in await _identities(connection, tenant_id, frontier):
             held[customer].add(identity)
@@ -150,7 +175,7 @@ async def load_connected(
     stated = Stated(
         {customer: frozenset(known - common) for customer, known in held.items()},
         {merge.customer_id: merge.survivor_id for merge in merges.values() if merge.origin == PERSON},
-        await _apart(connection, tenant_id, reached),
+        await kept_apart(connection, tenant_id, reached),
         frozenset(await with_rows(connection, tenant_id, reached)),
     )
     return Connected(stated, {customer: links.get(customer, customer) for customer in reached}, merges)
@@ -208,7 +233,8 @@ async def _holders(
     return found
 
 
-async def _apart(connection: AsyncConnection, tenant_id: UUID, customer_ids: Collection[str]) -> frozenset[str]:
+async def kept_apart(connection: AsyncConnection, tenant_id: UUID, customer_ids: Collection[str]) -> frozenset[str]:
+    """Return whom of these only people join."""
     result = await connection.exec_driver_sql(
         "SELECT customer_id FROM customers_apart WHERE tenant_id = $1 AND customer_id = ANY ($2::text[])",
         (tenant_id, list(customer_ids)),
@@ -271,8 +297,13 @@ async def with_rows(connection: AsyncConnection, tenant_id: UUID, customer_ids: 
     return list(result.scalars())
 
 
-async def drop_mere_names(connection: AsyncConnection, tenant_id: UUID, customer_ids: Collection[str]) -> list[str]:
-    """Drop the rows of ids that had a history only while they survived of others; return the archetypes they leave."""
+async def drop_mere_names(
+    connection: AsyncConnection, tenant_id: UUID, customer_ids: Collection[str]
+) -> list[str | None]:
+    """Drop the rows of ids that had a history only while they survived of others.
+
+    Return of each row the archetype that it leaves, if it was in one.
+    """
     result = await connection.exec_driver_sql(
         """
         DELETE FROM customers WHERE tenant_id = $1 AND customer_id = ANY ($2::text[]) AND contact_time IS NULL
@@ -282,7 +313,7 @@ async def drop_mere_names(connection: AsyncConnection, tenant_id: UUID, customer
         RETURNING archetype_id""",
         (tenant_id, list(customer_ids)),
     )
-    return [group for group in result.scalars() if group is not None]
+    return list(result.scalars())
 
 
 async def make_known(connection: AsyncConnection, tenant_id: UUID, customer_ids: Collection[str]) -> list[str]:

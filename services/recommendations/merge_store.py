@@ -79,14 +79,17 @@ async def list_merges(
     *,
     standing: bool = False,
     limit: int = 10_000,
+    before: tuple[datetime, UUID] | None = None,
 ) -> list[Merge]:
-    """Return the merges that name one of these customers, newest first."""
+    """Return the merges that name one of these customers, newest first, from a time and id on."""
     result = await connection.exec_driver_sql(
         f"""
         SELECT {_MERGE} FROM customer_merges
         WHERE tenant_id = $1 AND (customer_id = ANY ($2::text[]) OR survivor_id = ANY ($2::text[]))
-          AND (undo_time IS NULL OR NOT $3) ORDER BY create_time DESC, merge_id DESC LIMIT $4""",  # noqa: S608 - our own columns
-        (tenant_id, list(customer_ids), standing, limit),
+          AND (undo_time IS NULL OR NOT $3)
+          AND ($5::timestamptz IS NULL OR (create_time, merge_id) < ($5, $6::uuid))
+        ORDER BY create_time DESC, merge_id DESC LIMIT $4""",  # noqa: S608 - our own columns
+        (tenant_id, list(customer_ids), standing, limit, *(before or (None, None))),
     )
     return [_merge(row) for row in result]
 

@@ -22,16 +22,22 @@ from services.recommendations import (
     store,
 )
 from services.recommendations.customers import Customers, no_customer
-from services.recommendations.errors import CustomerMergedError, IdentityInvalidError, MergeNotFoundError
+from services.recommendations.errors import (
+    CustomerMergedError,
+    IdentityInvalidError,
+    MergeNotFoundError,
+    TooManyConnectedError,
+)
 from services.recommendations.identities import EMAIL, PHONE, PROVIDER, Identity, Match
 from services.recommendations.identity_store import StoredIdentity
 from services.recommendations.merge_store import PERSON, Merge
-from services.recommendations.settling import settle
+from services.recommendations.settling import settle, settle_if_few
 from services.recommendations.store import Contact
 
 CONTACT = "contact"
 """The source of ids that a customer's contact gives."""
 BY_A_PERSON = "a person undid it"
+SAID = "a person said it"
 
 _MOST_IDENTITIES, _MOST_MERGES, _MOST_MATCHES = 500, 500, 100
 _DEFAULT_CURRENCY = "EUR"
@@ -81,23 +87,35 @@ class People:
         With `changed`, when it was changed at its source, a contact that was changed later stays; return what is kept.
         """
         at_providers = {Identity(f"{PROVIDER}{name}", value) for name, value in (provider_ids or {}).items()}
-        async with self._database.tenant(tenant_id) as connection:
-            await order_store.lock_tenant(connection, tenant_id)
+        async with self._customers.changing(tenant_id) as connection:
             contact = await store.set_contact(connection, tenant_id, customer_id, email, display_name, changed, phone)
             reached = {
                 Identity(kind, value)
                 for kind, text in ((EMAIL, contact.email), (PHONE, contact.phone))
                 if text and (value := identities.normalise(kind, text))
             }
+            # What comes too late says nothing of the ids that were stated since.
+            late = changed is not None and contact.update_time > changed
+            instead = {EMAIL, PHONE} | (set() if late else {one.kind for one in at_providers})
             gone = await identity_store.state(
-                connection, tenant_id, customer_id, CONTACT, reached | at_providers, instead=(EMAIL, PHONE)
+                connection, tenant_id, customer_id, CONTACT, reached | at_providers, instead=instead
             )
             await self._settle(connection, tenant_id, [customer_id], gone, also=[customer_id])
         await self._customers.announce(tenant_id)
         return contact
 
-    async def record(self, tenant_id: UUID, customer_id: str, stated: Sequence[tuple[str, str]], source: str) -> Person:
+    async def record(
+        self,
+        tenant_id: UUID,
+        customer_id: str,
+        stated: Sequence[tuple[str, str]],
+        source: str,
+        *,
+        replace: bool = False,
+    ) -> Person:
         """Keep stable ids (kind, value) of a customer and join whoever proves to be one.
+
+        With `replace` those that the source stated before and does not now are taken back.
 
         Raises:
             IdentityInvalidError: one of them is no such id; nothing is kept then.
@@ -108,10 +126,9 @@ class People:
             if value is None:
                 raise IdentityInvalidError(f"An id of the kind {kind} is none.", metadata={"kind": kind})
             found.add(Identity(kind, value))
-        async with self._database.tenant(tenant_id) as connection:
-            await order_store.lock_tenant(connection, tenant_id)
-            await identity_store.state(connection, tenant_id, customer_id, source, found)
-            await self._settle(connection, tenant_id, [customer_id])
+        async with self._customers.changing(tenant_id) as connection:
+            gone = await identity_store.state(connection, tenant_id, customer_id, source, found, replace=replace)
+            await self._settle(connection, tenant_id, [customer_id], gone)
             person = await _person(connection, tenant_id, customer_id)
         await self._customers.announce(tenant_id)
         return person
@@ -132,25 +149,30 @@ class People:
 
         Raises:
             CustomerNotFoundError: one of them is not known.
-            CustomerMergedError: one of them is merged into somebody already.
+            CustomerMergedError: one of them is merged into somebody else already.
+            TooManyConnectedError: they would be connected to more ids than are looked at together.
         """
-        async with self._database.tenant(tenant_id) as connection:
-            await order_store.lock_tenant(connection, tenant_id)
+        async with self._customers.changing(tenant_id) as connection:
             for named in (survivor_id, customer_id):
                 if not await identity_store.is_stated(connection, tenant_id, named):
                     raise no_customer(named)
             survivors = await identity_store.survivors(connection, tenant_id, [survivor_id, customer_id])
             if survivors[survivor_id] != survivor_id:
                 raise _merged(survivor_id, survivors[survivor_id])
-            standing = await _standing(connection, tenant_id, customer_id)
-            if survivors[customer_id] != customer_id:
-                if survivors[customer_id] == survivor_id and standing is not None:
-                    return standing
+            if survivors[customer_id] not in (customer_id, survivor_id):
                 raise _merged(customer_id, survivors[customer_id])
+            customer_id, standing = await _own_merge(connection, tenant_id, customer_id, survivor_id)
+            if standing is not None:
+                if standing.origin == PERSON:
+                    return standing
+                # Evidence may go, and what a person said must stay.
+                await merge_store.end_merge(connection, tenant_id, standing.merge_id, SAID, self._customers.now)
             await identity_store.keep_apart(connection, tenant_id, customer_id, apart=False)
             merge = Merge(uuid7(), customer_id, survivor_id, PERSON, (), principal, self._customers.now)
             await merge_store.add_merge(connection, tenant_id, merge)
-            await self._settle(connection, tenant_id, [survivor_id, customer_id])
+            await self._follow(
+                connection, tenant_id, await self._settled(connection, tenant_id, customer_id, survivor_id)
+            )
         await self._customers.announce(tenant_id)
         return merge
 
@@ -159,9 +181,9 @@ class People:
 
         Raises:
             MergeNotFoundError: there is no such merge.
+            TooManyConnectedError: they are connected to more ids than are looked at together.
         """
-        async with self._database.tenant(tenant_id) as connection:
-            await order_store.lock_tenant(connection, tenant_id)
+        async with self._customers.changing(tenant_id) as connection:
             merge = await merge_store.find_merge(connection, tenant_id, merge_id)
             if merge is None:
                 raise MergeNotFoundError("There is no such merge.", metadata={"merge_id": str(merge_id)})
@@ -170,11 +192,11 @@ class People:
                 pair = [merge.customer_id, merge.survivor_id]
                 # Whom evidence joins, or would join at once, it must leave alone from now on.
                 if merge.origin == PERSON:
-                    await self._settle(connection, tenant_id, pair)
+                    await self._follow(connection, tenant_id, await self._settled(connection, tenant_id, *pair))
                     together = await identity_store.survivors(connection, tenant_id, pair)
                 if merge.origin != PERSON or len(set(together.values())) == 1:
                     await identity_store.keep_apart(connection, tenant_id, merge.customer_id, apart=True)
-                    await self._settle(connection, tenant_id, pair)
+                    await self._follow(connection, tenant_id, await self._settled(connection, tenant_id, *pair))
                 merge = await merge_store.find_merge(connection, tenant_id, merge_id) or merge
         await self._customers.announce(tenant_id)
         return merge
@@ -190,8 +212,7 @@ class People:
 
         The log names the customer in either case: whoever still has a copy drops it.
         """
-        async with self._database.tenant(tenant_id) as connection:
-            await order_store.lock_tenant(connection, tenant_id)
+        async with self._customers.changing(tenant_id) as connection:
             # Whoever takes down at this moment what the customer was given comes before this, or finds nothing.
             await outcome_store.lock_events(connection, tenant_id)
             ids = await _ids(connection, tenant_id, customer_id)
@@ -202,6 +223,8 @@ class People:
                 if group is not None:
                     await store.move_members(connection, tenant_id, [(group, None)])
             gone = await identity_store.erase(connection, tenant_id, ids)
+            # One who is named again begins with the first version of their facts, which old advice may rest on.
+            await advice_store.outdate(connection, tenant_id)
             await self._settle(connection, tenant_id, [], gone)
             await advice_store.erase_advice(connection, tenant_id, tickets)
             await action_store.erase_grants(connection, tenant_id, ids, tickets)
@@ -219,8 +242,17 @@ class People:
         gone: Sequence[Identity] = (),
         also: Sequence[str] = (),
     ) -> None:
-        """Find out who is who around customers, and compute anew whom that changes, and `also` these."""
-        moved = await settle(connection, tenant_id, customer_ids, self._customers.now, gone)
+        """Find out who is who around customers, if they are few; compute anew whom that changes, and `also` these."""
+        moved = await settle_if_few(connection, tenant_id, customer_ids, self._customers.now, gone)
+        await self._follow(connection, tenant_id, moved, also)
+
+    async def _settled(self, connection: AsyncConnection, tenant_id: UUID, *customer_ids: str) -> list[str]:
+        return await settle(connection, tenant_id, customer_ids, self._customers.now)
+
+    async def _follow(
+        self, connection: AsyncConnection, tenant_id: UUID, moved: Sequence[str], also: Sequence[str] = ()
+    ) -> None:
+        """Compute customers anew whose orders have moved, and judge `also` these."""
         if moved:
             shop = await store.load_shop(connection, tenant_id)
             await store.summarise(connection, tenant_id, moved, shop.currency if shop else _DEFAULT_CURRENCY)
@@ -230,8 +262,11 @@ class People:
 
 async def _person(connection: AsyncConnection, tenant_id: UUID, customer_id: str) -> Person:
     ids = await _ids(connection, tenant_id, customer_id)
-    connected = await identity_store.load_connected(connection, tenant_id, ids)
-    matches = identities.matches(ids[0], connected.stated, connected.survivors) if connected else []
+    try:
+        connected = await identity_store.load_connected(connection, tenant_id, ids)
+        matches = identities.matches(ids[0], connected.stated, connected.survivors)
+    except TooManyConnectedError:
+        matches = []
     return Person(
         ids[0],
         ids,
@@ -254,9 +289,19 @@ async def _known(connection: AsyncConnection, tenant_id: UUID, customer_id: str,
     return Forgotten(stated, next((email for email in emails if email), ""), 0, ids)
 
 
-async def _standing(connection: AsyncConnection, tenant_id: UUID, customer_id: str) -> Merge | None:
-    merges = await merge_store.list_merges(connection, tenant_id, [customer_id], standing=True)
-    return next((merge for merge in merges if merge.customer_id == customer_id), None)
+async def _own_merge(
+    connection: AsyncConnection, tenant_id: UUID, customer_id: str, survivor_id: str
+) -> tuple[str, Merge | None]:
+    """Follow what people said of a customer; return whom that ends at before the survivor, and their own merge."""
+    passed = set[str]()
+    while customer_id not in passed:
+        passed.add(customer_id)
+        merges = await merge_store.list_merges(connection, tenant_id, [customer_id], standing=True)
+        merge = next((merge for merge in merges if merge.customer_id == customer_id), None)
+        if merge is None or merge.origin != PERSON or merge.survivor_id == survivor_id:
+            return customer_id, merge
+        customer_id = merge.survivor_id
+    return customer_id, merge
 
 
 def _merged(customer_id: str, survivor_id: str) -> CustomerMergedError:

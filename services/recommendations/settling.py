@@ -4,14 +4,18 @@ from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit import outbox
 from servicekit.ids import uuid7
-from services.recommendations import identities, identity_store, merge_store, store
+from services.recommendations import advice_store, identities, identity_store, merge_store, store
+from services.recommendations.errors import TooManyConnectedError
 from services.recommendations.identities import Identity, Resolved
 from services.recommendations.identity_store import Connected
 from services.recommendations.merge_store import EVIDENCE, Merge
+
+_log = structlog.get_logger(__name__)
 
 NO_LONGER = "the evidence no longer holds"
 
@@ -27,10 +31,11 @@ async def settle(
 
     Orders then belong to the survivors. Returns the customers whose histories and profiles are to be computed anew; the
     log names every id that answers with another customer than before. The caller holds the tenant's lock.
+
+    Raises:
+        TooManyConnectedError: they are connected to more than are looked at together; nothing was changed.
     """
     connected = await identity_store.load_connected(connection, tenant_id, customer_ids, gone)
-    if connected is None:
-        return []
     resolved = identities.resolve(connected.stated)
     await _store_merges(connection, tenant_id, connected, resolved, now)
     changes = {
@@ -45,11 +50,28 @@ async def settle(
     await outbox.append_all(connection, tenant_id, [(store.KIND_CUSTOMER, one) for one in everybody])
     left = await identity_store.drop_mere_names(connection, tenant_id, everybody)
     if left:
-        await store.move_members(connection, tenant_id, [(group, None) for group in left])
+        await store.move_members(connection, tenant_id, [(group, None) for group in left if group is not None])
+        # One who comes to be again begins with the first version of their facts, which old advice may rest on.
+        await advice_store.outdate(connection, tenant_id)
     known = set(await identity_store.with_rows(connection, tenant_id, everybody))
     # Who survives of people with a history has one, though the id may have been but a helpdesk's so far.
-    known |= {after for customer, (before, after) in changes.items() if known & {customer, before}}
+    known |= {after for customer, (_, after) in changes.items() if customer in known}
     return sorted(known)
+
+
+async def settle_if_few(
+    connection: AsyncConnection,
+    tenant_id: UUID,
+    customer_ids: Iterable[str],
+    now: datetime,
+    gone: Iterable[Identity] = (),
+) -> list[str]:
+    """Do the same for what was stated by the way: where too many are connected, all stay who they are."""
+    try:
+        return await settle(connection, tenant_id, customer_ids, now, gone)
+    except TooManyConnectedError:
+        _log.warning("identities_not_settled", reason=TooManyConnectedError.reason, tenant_id=str(tenant_id))
+        return []
 
 
 async def _store_merges(

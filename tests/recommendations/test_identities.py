@@ -1,11 +1,13 @@
 """Who is who: what evidence joins and what never, that its order does not matter, and that merges can be undone."""
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import grpc
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +20,7 @@ from rapport.recommendations.v1 import (
 )
 
 from servicekit.ids import uuid7
+from services.recommendations import advice_store
 from services.recommendations.identities import MOST_HOLDERS, Identity, Stated, matches, normalise, resolve
 from tests.recommendations.conftest import NOW, Caller, line, reason
 from tests.support.waiting import eventually
@@ -44,6 +47,15 @@ def together(found: Stated) -> set[frozenset[str]]:
     [
         ("email", " Anna@Example.COM ", "anna@example.com"),
         ("email", "anna@münchen.de", "anna@xn--mnchen-3ya.de"),
+        ("email", "Maße@FAẞ.de", "maße@faß.de"),
+        ("email", "masse@fass.de", "masse@fass.de"),
+        ("email", "ﬁ@example.com", "ﬁ@example.com"),
+        ("email", "a@βόλος.com", "a@βόλος.com"),
+        ("email", "a@x\u200dy.de", "a@x\u200dy.de"),
+        ("email", "a@-x.de", None),
+        ("email", "a@x-.de", None),
+        ("email", "a@ß-.de", None),
+        ("email", "a@x..de", None),
         ("email", "anna", None),
         ("email", "a@b", None),
         ("email", "two@at@example.com", None),
@@ -385,3 +397,134 @@ async def test_forgetting_a_merged_customer_forgets_all_of_them(shop: Caller) ->
             assert found.scalar_one() == 0, table
     listed = await shop.orders("ListOrders", order_service_pb2.ListOrdersRequest(customer_id="c"))
     assert [order.order_id for order in listed.orders] == ["o-3"]
+
+
+def test_merges_in_a_circle_end() -> None:
+    """Nothing brings a circle about; if there were one, everybody in it would be the same customer."""
+    found = together(stated(merged={"a": "b", "b": "c", "c": "a", "d": "a"}))
+    assert found == {frozenset("abcd")}
+
+
+async def crowd(shop: Caller, count: int) -> None:
+    """Merge customers into "c" by hand, as if their number had grown."""
+    async with shop.running.database.tenant(shop.tenant_id) as connection:
+        for table, values in (
+            ("customer_merges", "uuidv7(), 'm-' || n, 'c', 'person', '[]', 'somebody', now()"),
+            ("customer_links", "'m-' || n, 'c'"),
+        ):
+            columns = (
+                "merge_id, customer_id, survivor_id, origin, evidence, principal, create_time"
+                if table == "customer_merges"
+                else "customer_id, survivor_id"
+            )
+            await connection.exec_driver_sql(
+                f"INSERT INTO {table} (tenant_id, {columns})"  # noqa: S608 - our own names
+                f" SELECT $1, {values} FROM generate_series(1, $2::integer) AS n",
+                (shop.tenant_id, count),
+            )
+
+
+async def test_merges_among_too_many_are_refused_and_contacts_are_kept_all_the_same(shop: Caller) -> None:
+    """Nobody is told that a merge is done which is not; what is stated by the way stays without joining anybody."""
+    await shop.buy(line("o-1", "c", NOW), line("o-2", "x", NOW))
+    await crowd(shop, 501)
+    assert await refused(merge(shop, "c", "x")) == "TOO_MANY_CONNECTED"
+    assert await refused(merge(shop, "x", "c")) == "TOO_MANY_CONNECTED"
+    merges = (await who(shop, "m-1")).merges
+    assert await refused(undo(shop, merges[0].merge_id)) == "TOO_MANY_CONNECTED"
+    assert not (await who(shop, "x")).merges
+    await contact(shop, "c", email="anna@example.com")
+    await contact(shop, "x", email="anna@example.com")
+    assert {(await profile(shop, one))["customer_id"] for one in ("c", "x")} == {"c", "x"}
+    await record(shop, "m-2", ("email", "anna@example.com"))
+    request = customer_service_pb2.EraseCustomerRequest(customer_id="x")
+    assert (await shop.running.customer.EraseCustomer(request, metadata=shop.metadata)).order_count == 1
+
+
+async def test_what_a_person_says_outlives_the_evidence_for_it(shop: Caller) -> None:
+    """A merge by hand of two whom evidence joined replaces the evidence's, and stays when the evidence goes."""
+    await shop.buy(line("o-1", "a-1", NOW), line("o-2", "b-22", NOW), line("o-3", "c-22", NOW))
+    await merge(shop, "b-22", "c-22")
+    await contact(shop, "a-1", email="anna@example.com")
+    await contact(shop, "b-22", email="anna@example.com")
+    survivor = (await profile(shop, "b-22"))["customer_id"]
+    other = {"a-1": "b-22", "b-22": "a-1"}[survivor]
+    done = await merge(shop, survivor, "c-22" if other == "b-22" else other)
+    assert (done.customer_id, done.survivor_id, done.origin) == (other, survivor, done.ORIGIN_PERSON)
+    assert (await merge(shop, survivor, other)).merge_id == done.merge_id
+    await contact(shop, "b-22", email="ben@example.com")
+    assert {(await profile(shop, one))["customer_id"] for one in ("a-1", "b-22", "c-22")} == {survivor}
+    await undo(shop, done.merge_id)
+    assert (await profile(shop, "a-1"))["customer_id"] == "a-1"
+
+
+async def test_advice_from_before_an_id_was_gone_is_not_taken_for_current(shop: Caller) -> None:
+    """An id that is dropped and comes back counts its facts anew; what was advised before rests on others."""
+
+    async def rests_on() -> tuple[str, int, int]:
+        standing = await advice_store.standing(shop.running.database, shop.tenant_id, uuid7(), "zd-1")
+        return standing.customer_id, standing.facts_version, standing.epoch
+
+    await record(shop, "zd-1", ("provider:zendesk", "1"))
+    await shop.buy(line("o-1", "a-1", NOW))
+    seen = set()
+    for again in range(3):
+        done = await merge(shop, "zd-1", "a-1")
+        seen.add(await rests_on())
+        await undo(shop, done.merge_id)
+        assert len(seen) == again + 1
+
+
+async def test_an_id_can_be_taken_back_and_a_provider_has_one_id_of_a_contact(shop: Caller) -> None:
+    """What a source states with `replace` is all it states; a contact's new id at a provider replaces the old one."""
+    await shop.buy(line("o-1", "a-1", NOW))
+    await contact(shop, "a-1", email="anna@example.com", provider_ids={"shopify": "1", "other": "9"})
+    await record(shop, "zd-5", ("email", "anna@example.com"), ("provider:zendesk", "5"))
+    assert (await profile(shop, "zd-5"))["customer_id"] == "a-1"
+    request = identity_service_pb2.RecordIdentitiesRequest(
+        customer_id="zd-5",
+        identities=[identity_pb2.Identity(kind="provider:zendesk", value="5")],
+        source="zendesk",
+        replace=True,
+    )
+    await shop.running.identities.RecordIdentities(request, metadata=shop.metadata)
+    assert await refused(profile(shop, "zd-5")) == "CUSTOMER_NOT_FOUND"
+    request.ClearField("identities")
+    found = await shop.running.identities.RecordIdentities(request, metadata=shop.metadata)
+    assert not found.identities
+    assert await refused(record(shop, "zd-5")) == "REQUEST_INVALID"
+    await contact(shop, "a-1", email="anna@example.com", provider_ids={"shopify": "2"})
+    stated_now = {(one.kind, one.value) for one in (await who(shop, "a-1")).identities}
+    assert stated_now == {("email", "anna@example.com"), ("provider:shopify", "2"), ("provider:other", "9")}
+
+
+async def test_an_export_leaves_nothing_out_however_much_it_is(shop: Caller) -> None:
+    """More ids and merges than a page holds, whom evidence does not join, and lines that are only staged."""
+    await shop.buy(line("o-1", "c", NOW))
+    await contact(shop, "c", email="anna@example.com")
+    for start in range(0, 550, 50):
+        await record(shop, "c", *((f"provider:p{number}", "1") for number in range(start, start + 50)))
+    for _ in range(2):
+        await crowd(shop, 300)
+        async with shop.running.database.tenant(shop.tenant_id) as connection:
+            await connection.exec_driver_sql("DELETE FROM customer_links")
+            await connection.exec_driver_sql("UPDATE customer_merges SET undo_time = now()")
+            await connection.exec_driver_sql(
+                "INSERT INTO customers_apart (tenant_id, customer_id) VALUES ($1, 'c') ON CONFLICT DO NOTHING",
+                (shop.tenant_id,),
+            )
+    opened = await shop.orders("CreateOrderImport", order_service_pb2.CreateOrderImportRequest())
+    lines = [line(f"s-{number}", "c", NOW) for number in range(600)]
+    append = order_service_pb2.AppendOrderLinesRequest(import_id=opened.import_id, batch_number=1, lines=lines)
+    await shop.orders("AppendOrderLines", append)
+    request = customer_service_pb2.ExportCustomerRequest(customer_id="c")
+    pieces = [body.data async for body in shop.running.customer.ExportCustomer(request, metadata=shop.metadata)]
+    records = [orjson.loads(one) for one in b"".join(pieces).splitlines()]
+    counts = Counter(one["kind"] for one in records)
+    assert (counts["identity"], counts["merge"], counts["kept_apart"], counts["staged_order_line"]) == (
+        551,
+        600,
+        1,
+        600,
+    )
+    assert len({orjson.dumps(one) for one in records}) == len(records)
