@@ -93,9 +93,16 @@ async def load(connection: AsyncConnection, tenant_id: UUID, ticket_ids: Sequenc
 async def take_lease(
     connection: AsyncConnection, tenant_id: UUID, ticket_id: UUID, kind: str, holder: UUID, seconds: float
 ) -> bool:
-    """Become the one who computes an answer, for so long, unless somebody is; tell whether that worked."""
+    """Become the one who computes an answer, for so long, unless somebody is; tell whether that worked.
+
+    What processes that died long ago have left of the ticket's leases goes.
+    """
     result = await connection.exec_driver_sql(
         """
+        WITH forgotten AS (
+            DELETE FROM advice_leases WHERE tenant_id = $1 AND ticket_id = $2 AND kind <> $3
+            AND until < clock_timestamp() - interval '1 hour'
+        )
         INSERT INTO advice_leases AS lease (tenant_id, ticket_id, kind, holder, until)
         VALUES ($1, $2, $3, $4, clock_timestamp() + make_interval(secs => $5))
         ON CONFLICT (tenant_id, ticket_id, kind) DO UPDATE SET holder = excluded.holder, until = excluded.until

@@ -119,11 +119,10 @@ class Advising:
         wish = await self._with_actions(tenant_id, ticket, wish, include_actions)
         for _ in range(_MOST_ATTEMPTS):
             asked = await self._ask(tenant_id, ticket)
-            made = await self._write(tenant_id, asked, wish)
-            if await self._moved_on(asked):
-                continue
-            if await self._answers.replace(tenant_id, made):
-                return draft_json(made)
+            async with self._answers.anew(tenant_id, asked.ticket_id, DRAFT) as lease:
+                made = await self._write(tenant_id, asked, wish)
+                if not await self._moved_on(asked) and await self._answers.replace(lease, made):
+                    return draft_json(made)
         raise _too_fast(ticket)
 
     async def stream(
@@ -141,18 +140,19 @@ class Advising:
             if attempt:
                 yield None
             asked = await self._ask(tenant_id, ticket)
-            situation, task = await self._task(tenant_id, asked, wish)
-            draft = task.fallback
-            async with aclosing(self._tell(tenant_id, task)) as tellings:
-                async for told in tellings:
-                    if isinstance(told, Draft):
-                        draft = told
-                    else:
-                        yield told
-            made = self._written(asked, situation, draft, wish, await self._digest(tenant_id, task))
-            if not await self._moved_on(asked) and await self._answers.replace(tenant_id, made):
-                yield draft_json(made)
-                return
+            async with self._answers.anew(tenant_id, asked.ticket_id, DRAFT) as lease:
+                situation, task = await self._task(tenant_id, asked, wish)
+                draft = task.fallback
+                async with aclosing(self._tell(tenant_id, task)) as tellings:
+                    async for told in tellings:
+                        if isinstance(told, Draft):
+                            draft = told
+                        else:
+                            yield told
+                made = self._written(asked, situation, draft, wish, await self._digest(tenant_id, task))
+                if not await self._moved_on(asked) and await self._answers.replace(lease, made):
+                    yield draft_json(made)
+                    return
         raise _too_fast(ticket)
 
     async def recommendation(self, tenant_id: UUID, ticket: str) -> dict[str, Any]:
@@ -175,7 +175,11 @@ class Advising:
             ConversationUnavailableError: the conversation is not known at the moment.
             ConversationMovedOnError: the conversation moves on faster than it is answered.
         """
-        asked, recommendation = await self._current(tenant_id, ticket, RECOMMENDATION)
+        asked = await self._ask(tenant_id, ticket)
+        # The place is one in what the agent has seen: another recommendation may have another action there.
+        recommendation = asked.standing.advice.get(RECOMMENDATION)
+        if recommendation is None:
+            asked, recommendation = await self._current(tenant_id, ticket, RECOMMENDATION)
         offered = recommendation.content["actions"]
         if not 0 <= index < len(offered):
             raise ActionNotFoundError("The recommendation has no such action.", metadata={"index": str(index)})
@@ -241,7 +245,11 @@ class Advising:
         asked, attempts = await self._ask(tenant_id, ticket), 0
         while (found := self._fresh(asked, kind)) is None:
             if attempts == _MOST_ATTEMPTS:
-                raise _too_fast(ticket)
+                last = asked.standing.advice.get(kind)
+                if last is None or last.conversation_version != asked.conversation.version:
+                    raise _too_fast(ticket)
+                # Only what it rests on changes all the time: this one was right after the call began.
+                return asked, last
             stored = False
             async with self._answers.lease(tenant_id, asked.ticket_id, kind) as lease:
                 if lease is not None:

@@ -60,14 +60,33 @@ class Answers:
     async def lease(self, tenant_id: UUID, ticket_id: UUID, kind: str) -> AsyncIterator[Lease | None]:
         """Be the only one to compute an answer as long as the context lasts; None when somebody else does."""
         lease = Lease(tenant_id, ticket_id, kind)
-        async with self._database.tenant(tenant_id) as connection:
-            taken = await advice_store.take_lease(connection, tenant_id, ticket_id, kind, lease.holder, LEASE_SECONDS)
-        if not taken:
+        if not await self._take(lease):
             yield None
             return
+        async with self._held(lease):
+            yield lease
+
+    @asynccontextmanager
+    async def anew(self, tenant_id: UUID, ticket_id: UUID, kind: str) -> AsyncIterator[Lease]:
+        """Compute an answer because somebody asked for another one, beside whoever else does.
+
+        Nobody waits for this lease. It is a fence all the same: an erasure ends all leases of a ticket.
+        """
+        lease = Lease(tenant_id, ticket_id, f"{kind}.{uuid7()}")
+        await self._take(lease)
+        async with self._held(lease):
+            yield lease
+
+    async def _take(self, lease: Lease) -> bool:
+        named = (lease.tenant_id, lease.ticket_id, lease.kind)
+        async with self._database.tenant(lease.tenant_id) as connection:
+            return await advice_store.take_lease(connection, *named, lease.holder, LEASE_SECONDS)
+
+    @asynccontextmanager
+    async def _held(self, lease: Lease) -> AsyncIterator[None]:
         extending = asyncio.create_task(self._extend(lease), name="advice_lease")
         try:
-            yield lease
+            yield
         finally:
             # Not cancelled: that could cut a connection in the middle of a statement.
             lease.released.set()
@@ -101,16 +120,20 @@ class Answers:
         await self._ring()
         return held
 
-    async def replace(self, tenant_id: UUID, advice: StoredAdvice) -> bool:
-        """Make advice that was asked for anew the current one, whoever may be computing one.
+    async def replace(self, lease: Lease, advice: StoredAdvice) -> bool:
+        """Make advice that was computed anew the current one, whoever may be computing one.
 
-        Tell whether it became current: advice on a later version of the conversation stays.
+        Tell whether it became current: it does not when the ticket was erased meanwhile, and advice on a later version
+        of the conversation stays.
         """
+        tenant_id = lease.tenant_id
         async with self._database.tenant(tenant_id) as connection:
+            kept = await self._end(connection, lease)
             await advice_store.end_lease(connection, tenant_id, advice.ticket_id, advice.kind, None)
-            kept = await advice_store.keep(connection, tenant_id, advice, unless_later=True)
+            kept = kept and await advice_store.keep(connection, tenant_id, advice, unless_later=True)
             if kept:
                 await _log(connection, tenant_id, advice)
+        lease.ended = True
         await self._ring()
         return kept
 

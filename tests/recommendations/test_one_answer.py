@@ -25,9 +25,15 @@ from rapport.recommendations.v1 import (
 )
 from rapport.tickets.v1 import conversation_service_pb2, conversation_service_pb2_grpc
 
+from servicekit.cache import Cache
 from servicekit.channel import open_channel
+from servicekit.database import Database
+from servicekit.doorbell import Doorbell
 from servicekit.ids import uuid7
 from servicekit.server import Registration, start_server
+from services.recommendations import advice_store
+from services.recommendations.advice_store import DRAFT, StoredAdvice
+from services.recommendations.answers import Answers
 from tests.recommendations.conftest import NOW, SCOPES, Tickets, line, reason
 from tests.support.advice_process import AdviceProcess, settings_for
 from tests.support.servers import ServiceDatabase
@@ -273,6 +279,27 @@ async def test_what_is_computed_while_a_customer_is_forgotten_is_not_kept(four: 
     for table in ("advice", "advice_history", "advice_leases"):
         assert await four.count(table, ticket) == 0
         assert await four.count(table, ticket, "recommendation") == 0
+
+
+async def test_what_was_asked_for_anew_is_not_kept_of_a_customer_who_is_forgotten_at_the_last_moment(
+    recommendations_database: ServiceDatabase,
+) -> None:
+    """Between the last look at the conversation and the storing, too."""
+    database = await Database.connect(recommendations_database.app_url, schema="recommendations", pool_size=2)
+    tenant_id, ticket_id = uuid7(), uuid7()
+    cache = await Cache.connect(None, service="recommendations")
+    answers = Answers(database, Doorbell(cache))
+    content: dict[str, Any] = {"draft": "Dear Ann"}
+    made = StoredAdvice(uuid7(), ticket_id, DRAFT, content, 1, 1, "friendly", "short", NOW, "", None)
+    async with answers.anew(tenant_id, ticket_id, DRAFT) as lease:
+        async with database.tenant(tenant_id) as connection:
+            await advice_store.erase_advice(connection, tenant_id, [ticket_id])
+        assert not await answers.replace(lease, made)
+    async with answers.anew(tenant_id, ticket_id, DRAFT) as lease:
+        assert await answers.replace(lease, made)
+    async with database.tenant(tenant_id) as connection:
+        assert [one.id for one in await advice_store.load(connection, tenant_id, [ticket_id])] == [made.id]
+    await database.close()
 
 
 async def test_asking_anew_wins_over_what_is_being_computed(four: Four) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import grpc
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -188,14 +189,29 @@ async def test_an_event_costs_few_statements_and_none_per_message(
     # One writer in so many folds the counts as well; none does here.
     never = place_store._PUT.replace(f"id % {place_store.FOLD_EVERY} = 0", "false")
     monkeypatch.setattr(place_store, "_PUT", never)
-    await ingest(agent, event("e1", "41", subject="Other", messages=[message("m1", "hello")]))
+    # A connection asks for the types of what it reads once.
+    for key in ("e0", "e1"):
+        await ingest(agent, event(key, "41", subject="Other", messages=[message(key, "hello")]))
     engine, seen = agent.running.database.engine.sync_engine, []
 
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+    def note(logged: asyncpg.connection.LoggedQuery) -> None:
+        if not logged.query.startswith(("BEGIN", "COMMIT")):
+            seen.append(logged.query)
+
+    # The driver tells of what it is asked for itself, and not of what SQLAlchemy has it prepare.
+    def note_built(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         seen.append(statement)
 
+    def lent(connection: Any, *_: Any) -> None:
+        connection.driver_connection.add_query_logger(note)
+
+    def given_back(connection: Any, *_: Any) -> None:
+        connection.driver_connection.remove_query_logger(note)
+
     conversation = [message(f"m{number}", "Where is my order?") for number in range(9)]
-    engine_event.listen(engine, "before_cursor_execute", note)
+    engine_event.listen(engine, "checkout", lent)
+    engine_event.listen(engine, "checkin", given_back)
+    engine_event.listen(engine, "before_cursor_execute", note_built)
     try:
         costs = []
         for key, told in (("e2", conversation[:1]), ("e3", conversation[1:2]), ("e4", conversation)):
@@ -203,7 +219,9 @@ async def test_an_event_costs_few_statements_and_none_per_message(
             costs.append(len(seen))
             seen.clear()
     finally:
-        engine_event.remove(engine, "before_cursor_execute", note)
+        engine_event.remove(engine, "checkout", lent)
+        engine_event.remove(engine, "checkin", given_back)
+        engine_event.remove(engine, "before_cursor_execute", note_built)
     assert costs == [14, 12, 12]
 
 

@@ -254,5 +254,5 @@ async def test_the_process_is_wired_and_unwired(tickets_database: ServiceDatabas
         workload_secret=SecretStr("secret"),
     )
     async with wired(settings) as parts:
-        assert [name for name, _ in parts.components] == ["database", "trust"]
+        assert [name for name, _ in parts.components] == ["database", "trust", "background"]
         assert len(parts.registrations) >= 9
