@@ -1,5 +1,7 @@
 """What the churn model is worth beside everything it must be compared to, on CDNOW and on Online Retail.
 
+The model is judged with its correction wherever that can be learnt, beside BG/NBD alone: a shop is served the
+correction only where it was better on held-back time twice.
 `python -m bench.churn [--cdnow CDNOW_master.txt] [--retail online_retail.csv.gz] [--json]`. CDNOW is in the PyPI wheel
 `lifetimes` 0.11.3, folder `lifetimes/datasets`; Online Retail is UCI's (doi 10.24432/C5BW33, CC BY 4.0). Neither is in
 this repository; a file that is not named is left out.

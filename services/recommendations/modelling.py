@@ -41,7 +41,7 @@ _LEASE_SECONDS = 120
 _FIT_SECONDS = 1800.0
 _PAUSE_SECONDS = 60
 _AT_ONCE = 2_000
-_STORED_AT_ONCE = 100
+_STORED_AT_ONCE = 250
 """How many profiles are stored in one turn: an order that comes meanwhile waits for the end of it."""
 _NOTHING = Fitting(served=0, held=False, due_time=None, running=False, end_time=None, verdict="")
 

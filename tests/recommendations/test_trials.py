@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from servicekit import customer_profile
 from services.recommendations import activity, model, outlook, population, spread, trials
 from services.recommendations.activity import Log
+from services.recommendations.evaluation import metrics
 from services.recommendations.history import History
 from services.recommendations.model import Model
 from tests.recommendations.test_models import histories
@@ -52,6 +53,37 @@ def test_a_better_model_is_told_from_one_that_is_not() -> None:
     assert first.better
     assert first.figures["trials"][0]["bgnbd"]["brier"] < first.figures["served"]["brier"]
     assert not trials.make(log, first.model, 2).better
+
+
+def changing(customers: int, days: int, change: int, pace: float) -> Log:
+    """Return the log of a shop whose customers buy every three weeks, and from a day on at another pace."""
+    draw, lines = np.random.default_rng(1), []
+    for who in range(customers):
+        day = draw.uniform(0, 60)
+        while day < days:
+            lines.append((float(who), day))
+            day += draw.exponential(21.0 if day < change else pace) + 1
+    who_bought, when = (np.array(column) for column in zip(*lines, strict=True))
+    return Log(who_bought, when, np.full(when.size, 20.0))
+
+
+@pytest.mark.parametrize("pace", [90.0, 7.0])
+def test_what_serves_stays_near_a_new_fit_where_the_pace_changes(pace: float) -> None:
+    """What serves has seen the held-back time, which is in its favour; what that costs later is bounded."""
+    change, horizon = 365, model.HORIZON_DAYS
+    log = changing(300, change + 3 * horizon, change, pace)
+    serves = Model()
+    for version, end in enumerate(range(change, change + 2 * horizon + 1, 30), start=1):
+        known = log.days < end
+        outcome = trials.make(Log(log.customers[known], log.days[known], log.amounts[known]), serves, version)
+        assert outcome.model is not None
+        if outcome.better:
+            serves = outcome.model
+        now = activity.cut(log, float(end))
+        left = (activity.spent_within(now, log, float(end + horizon)) <= 0).astype(np.float64)
+        worth = [metrics.brier(left, 1.0 - one.purchase_probability(now.activity)) for one in (serves, outcome.model)]
+        assert worth[0] < worth[1] + 0.06
+    assert serves.version > 1
 
 
 def test_the_interval_holds_four_of_five() -> None:

@@ -1,4 +1,8 @@
-"""Judges the models: learnt from one log of orders, asked about the time of a later one."""
+"""Judges the models: learnt from one log of orders, asked about the time of a later one.
+
+The model of customers has its correction wherever that can be learnt; a shop is served it only where it was better on
+held-back time twice (`trials`).
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
