@@ -73,6 +73,6 @@ async def test_people_read_tables(suite: SuiteUnderTest, shop: Shop, tmp_path: P
     assert "credit" in checked.output
     assert "amount" in checked.output
     assert "Priority" in words("recommendation", "show", "T-001").output
-    assert "answer_fully" in words("recommendation", "report").output
+    assert "find_parcel" in words("recommendation", "report").output
     assert "Version 1" in words("action-policy", "show").output
     assert words("action-policy", "check", str(tmp_path / "missing.yaml")).code == 2

@@ -13,7 +13,8 @@ from services.recommendations.conversations import Conversations
 from services.recommendations.knowledge import Content, Knowledge
 from services.recommendations.people import People
 from services.recommendations.situations import Situations
-from services.recommendations.writers.models import NONE
+from services.recommendations.writers.models import Model, Models
+from services.recommendations.writers.prices import Prices
 from services.recommendations.writing_desk import WritingDesk
 from services.recommendations.writing_store import WritingSettings
 from tests.recommendations.conftest import NOW, Caller, line
@@ -41,9 +42,11 @@ async def publish_an_article(shop: Caller) -> None:
 
 
 async def change_what_models_may_do(shop: Caller) -> None:
-    """Change the settings of writing."""
-    wanted = WritingSettings(1, False, "", 0, "operator:tests", NOW)
-    await WritingDesk(shop.running.database, NONE, shop.running.clock).change(shop.tenant_id, wanted)
+    """Let a model write."""
+    model = Model("small", "openai", "small", "http://localhost", None, Prices(1, 1), 5.0, 500)
+    models = Models("EUR", {model.name: model})
+    wanted = WritingSettings(1, True, model.name, 1_000_000, "operator:tests", NOW)
+    await WritingDesk(shop.running.database, models, shop.running.clock).change(shop.tenant_id, wanted)
 
 
 async def merge_the_customer(shop: Caller) -> None:
