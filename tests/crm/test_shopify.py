@@ -81,6 +81,16 @@ def test_an_order_is_the_same_by_webhook_and_by_the_api(vendor: ShopifySimulator
     assert means(vendor.customer_body("71"), "customers/update") == fetched(account, "customer/71")
 
 
+def test_a_refund_in_a_currency_that_is_no_text_is_none(vendor: ShopifySimulator) -> None:
+    """Whatever stands where a currency should, the order is read or left out."""
+    vendor.pay_back("1001", "66.00", postage="0.00")
+    body = orjson.loads(vendor.order_body("1001"))
+    for odd in ([], {}, [["EUR"]], 7, None):
+        assert means(orjson.dumps({**body, "currency": odd}), "orders/updated") == []
+    body["refunds"][0]["transactions"][0]["currency"] = ["EUR"]
+    assert means(orjson.dumps(body), "orders/updated")
+
+
 def test_a_refund_counts_without_postage_and_taxes(vendor: ShopifySimulator, account: Walk) -> None:
     """Paid back are 50.00 of goods and 5.00 of postage with 20 % of taxes: 50.00 are told, by both ways."""
     vendor.add_tax("1001", "126.00", "21.00")

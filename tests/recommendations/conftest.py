@@ -43,6 +43,7 @@ from services.recommendations.kept_profiles import KeptProfiles
 from tests.support.servers import DatabaseFor, ServiceDatabase
 from tests.support.tokens import Issuer
 from tests.support.trail import kept_trail
+from tests.support.waiting import eventually
 
 # A busy machine must not fail a property: how long an example takes is not what these tests are about.
 settings.register_profile("rapport", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -219,11 +220,18 @@ class Caller:
                     import_id=opened.import_id, batch_number=number, lines=every[start : start + batch]
                 ),
             )
-        done: order_pb2.OrderImport = await self.orders(
+        await self.orders(
             "CommitOrderImport",
             order_service_pb2.CommitOrderImportRequest(import_id=opened.import_id, expected_line_count=len(every)),
         )
-        return done
+
+        async def committed() -> order_pb2.OrderImport | None:
+            # A commit that takes long goes on after its answer.
+            asked = order_service_pb2.GetOrderImportRequest(import_id=opened.import_id)
+            found: order_pb2.OrderImport = await self.orders("GetOrderImport", asked)
+            return found if found.state == order_pb2.OrderImport.STATE_COMMITTED else None
+
+        return await eventually(committed, within=60)
 
     def ticket(self, customer_id: str, *messages: str, subject: str = "Help", number: str = "T-001") -> str:
         """Open a ticket at the tickets service."""

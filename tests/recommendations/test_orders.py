@@ -335,7 +335,7 @@ async def test_a_forgotten_customer_is_gone_with_all_orders(shop: Caller, other_
     """Contact, orders, parcels and profile go, those who keep copies are told, and nobody else loses anything."""
     await shop.buy(line("o-1", "anna", NOW), line("o-2", "anna", NOW), line("o-3", "ben", NOW))
     await other_shop.buy(line("o-1", "anna", NOW))
-    before = await eventually(lambda: told_of(shop, {"anna", "ben"}, ""))
+    before = await eventually(lambda: told_of(shop, {"anna", "ben"}, ""), within=60)
     request = customer_service_pb2.EraseCustomerRequest(customer_id="anna")
     first = await shop.running.customer.EraseCustomer(request, metadata=shop.metadata)
     again = await shop.running.customer.EraseCustomer(request, metadata=shop.metadata)
@@ -343,7 +343,7 @@ async def test_a_forgotten_customer_is_gone_with_all_orders(shop: Caller, other_
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await shop.ask("GetCustomerProfile", customer_id="anna")
     assert reason(refused.value) == "CUSTOMER_NOT_FOUND"
-    await eventually(lambda: told_of(shop, {"anna"}, before))
+    await eventually(lambda: told_of(shop, {"anna"}, before), within=60)
     async with shop.running.database.tenant(shop.tenant_id) as connection:
         for table in ("orders", "order_lines"):
             found = await connection.exec_driver_sql(f"SELECT order_id FROM {table}")  # noqa: S608 - one of two names

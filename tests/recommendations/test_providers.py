@@ -54,8 +54,8 @@ async def test_an_answer_comes_in_pieces_with_its_tokens(provider: Provider, ser
 
 
 async def test_a_busy_provider_is_asked_again_when_it_says_so(provider: Provider, server: ModelServer) -> None:
-    """429 with a short retry-after and 500 are repeated; the third answer counts."""
-    server.script(Reply(status=429, headers={"retry-after": "0.05"}), Reply(status=500), Reply("At last."))
+    """429 with a short retry-after and 503 are repeated; the third answer counts."""
+    server.script(Reply(status=429, headers={"retry-after": "0.05"}), Reply(status=503), Reply("At last."))
     assert (await answer(provider))[0] == "At last."
     assert len(server.asked) == 3
 
@@ -76,7 +76,7 @@ HUGE = b"event: content_block_delta\ndata: " + b"x" * TEN_MEGABYTES + b"\n\n"
 @pytest.mark.parametrize(
     ("reply", "fault", "free", "times"),
     [
-        (Reply(status=500), "unavailable", True, 3),
+        (Reply(status=500), "unavailable", False, 1),
         (Reply(status=529), "unavailable", True, 3),
         (Reply(status=400), "rejected", True, 1),
         (Reply(status=403), "credential", True, 1),

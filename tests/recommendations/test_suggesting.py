@@ -254,4 +254,5 @@ def test_an_assortment_says_what_it_takes_in_memory(count: int, categories: int)
         held = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
-    assert 0.95 * held <= kept.size <= 1.3 * held
+    # Some kilobytes more or less are the interpreter's own.
+    assert 0.95 * held - 32_000 <= kept.size <= 1.3 * held + 32_000

@@ -230,7 +230,7 @@ def _paid_back(order: Mapping[str, Any]) -> Decimal:
         for transaction in map(object_of, list_of(refund.get("transactions")))
         if transaction.get("kind") == "refund"
         and transaction.get("status") == "success"
-        and transaction.get("currency") in {None, order.get("currency")}
+        and text_of(transaction.get("currency")) in {"", text_of(order.get("currency"))}
     ]
     return sum(paid, Decimal(0))
 
