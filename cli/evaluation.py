@@ -24,7 +24,6 @@ class Orders:
         self.amounts: list[float] = []
         self.currencies: list[str] = []
         self.left_out: Counter[str] = Counter()
-        self.first_bad_line = 0
 
     def columns(self, currency: str) -> dict[str, list[Any]]:
         """Return what was bought for a currency, as the evaluation reads it."""
@@ -68,7 +67,6 @@ def read_orders(file: OrderFile, watch: _Watch) -> Orders:
     orders.left_out.update(findings.skipped)
     if findings.bad_rows:
         orders.left_out["not readable"] = findings.bad_row_count
-        orders.first_bad_line = findings.bad_rows[0].line
     return orders
 
 

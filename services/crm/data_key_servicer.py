@@ -4,12 +4,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 from rapport.crm.v1 import data_key_service_pb2, data_key_service_pb2_grpc
 from rapport.crm.v1.key_rotation_pb2 import KeyRotation
 
 from servicekit.identity import caller
 from servicekit.ids import uuid7
+from servicekit.timestamps import timestamp
 from services.crm.key_jobs import KeyJobs
 from services.crm.rotations import DATA_KEYS, KEK, Rotation
 
@@ -69,15 +69,9 @@ def _message(rotation: Rotation) -> KeyRotation:
         done_count=rotation.done,
         failed_count=rotation.failed,
         problem=rotation.problem,
-        create_time=_timestamp(rotation.created),
-        update_time=_timestamp(rotation.updated),
+        create_time=timestamp(rotation.created),
+        update_time=timestamp(rotation.updated),
     )
     if rotation.ended is not None:
-        message.end_time.CopyFrom(_timestamp(rotation.ended))
+        message.end_time.CopyFrom(timestamp(rotation.ended))
     return message
-
-
-def _timestamp(moment: datetime) -> Timestamp:
-    timestamp = Timestamp()
-    timestamp.FromDatetime(moment)
-    return timestamp

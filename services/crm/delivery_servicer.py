@@ -1,7 +1,6 @@
 """The servicer of deliveries: a message in, one call, a message out."""
 
 from dataclasses import astuple
-from datetime import UTC
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +10,7 @@ from rapport.crm.v1 import delivery_pb2, delivery_service_pb2, delivery_service_
 from servicekit.errors import ScopeMissingError
 from servicekit.identity import caller, caller_tenant
 from servicekit.pages import PageTokens, page_size
+from servicekit.timestamps import moment
 from services.crm.customer_erasure import CustomerErasure, Hit
 from services.crm.deliveries import Sought, State
 from services.crm.delivery_book import DeliveryBook
@@ -105,8 +105,8 @@ def _hit(hit: Hit) -> delivery_service_pb2.CustomerHit:
 
 def _sought(request: delivery_service_pb2.ListDeliveriesRequest) -> Sought:
     """Return which deliveries a request asks for."""
-    since = request.received_from.ToDatetime(UTC) if request.HasField("received_from") else None
-    until = request.received_before.ToDatetime(UTC) if request.HasField("received_before") else None
+    since = moment(request, "received_from")
+    until = moment(request, "received_before")
     return Sought(
         state=state_of(request.state),
         connection_id=UUID(request.connection) if request.connection else None,

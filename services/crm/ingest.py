@@ -1,16 +1,16 @@
 """How events reach tickets: as messages of its contract, in the name of the tenant they belong to."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 from uuid import UUID
 
 import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 from rapport.tickets.v1 import ingest_service_pb2 as pb
 from rapport.tickets.v1.ingest_service_pb2_grpc import IngestServiceStub
 
 from servicekit.errors import UnavailableError
 from servicekit.identity import Workload
+from servicekit.timestamps import timestamp
 from services.crm.events import Fields, Message, TicketEvent, event_id
 from services.crm.forgotten import About, Forgotten
 
@@ -104,7 +104,7 @@ def event_message(event: TicketEvent, index: int, *, connection_id: UUID, provid
         connection_id=str(connection_id),
         provider=provider,
         external_ticket_id=event.ticket,
-        occur_time=_timestamp(event.occurred),
+        occur_time=timestamp(event.occurred),
         fields=_fields(event.fields),
         messages=[_message(message) for message in event.messages],
     )
@@ -117,7 +117,7 @@ def _fields(fields: Fields) -> pb.TicketFields:
         channel=fields.channel,
         status=fields.status,
         priority=fields.priority,
-        create_time=_timestamp(fields.created) if fields.created else None,
+        create_time=timestamp(fields.created) if fields.created else None,
     )
     if fields.tags is not None:
         message.tags.CopyFrom(pb.TagList(tags=fields.tags))
@@ -132,11 +132,5 @@ def _message(message: Message) -> pb.ExternalMessage:
         content=message.content,
         author_name=message.author_name,
         author_email=message.author_email,
-        create_time=_timestamp(message.created) if message.created else None,
+        create_time=timestamp(message.created) if message.created else None,
     )
-
-
-def _timestamp(time: datetime) -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromDatetime(time)
-    return stamp

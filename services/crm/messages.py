@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from rapport.crm.v1 import app_pb2, connection_pb2, connection_service_pb2, delivery_pb2, delivery_service_pb2
 
+from servicekit.timestamps import timestamp
 from services.crm.connections import Connection, Health, SecretState
 from services.crm.deliveries import Balance, Delivery, Replay, State
 from services.crm.providers import PROVIDERS
@@ -28,9 +27,9 @@ def connection_message(connection: Connection) -> connection_pb2.Connection:
         display_name=connection.display_name,
         config=connection.config,
         secrets=[_secret_message(secret) for secret in connection.secrets],
-        create_time=_timestamp(connection.created),
-        update_time=_timestamp(connection.updated),
-        predecessor_expire_time=_timestamp(connection.predecessor_until) if connection.predecessor_until else None,
+        create_time=timestamp(connection.created),
+        update_time=timestamp(connection.updated),
+        predecessor_expire_time=timestamp(connection.predecessor_until) if connection.predecessor_until else None,
         etag=connection.etag,
         health=_health_message(connection.health) if _is_called(connection.provider) else None,
     )
@@ -64,12 +63,12 @@ def _health_message(health: Health) -> connection_pb2.ConnectionHealth:
     state = kind.STATE_UNKNOWN if health.success is None else kind.STATE_HEALTHY
     return kind(
         state=kind.STATE_FAILING if health.failing_since else state,
-        success_time=_timestamp(health.success) if health.success else None,
-        failure_time=_timestamp(health.failure) if health.failure else None,
-        failing_since=_timestamp(health.failing_since) if health.failing_since else None,
+        success_time=timestamp(health.success) if health.success else None,
+        failure_time=timestamp(health.failure) if health.failure else None,
+        failing_since=timestamp(health.failing_since) if health.failing_since else None,
         failure_reason=health.reason,
         failure_detail=health.detail,
-        access_expire_time=_timestamp(health.access_expires) if health.access_expires else None,
+        access_expire_time=timestamp(health.access_expires) if health.access_expires else None,
     )
 
 
@@ -81,8 +80,8 @@ def app_message(app: Connection) -> app_pb2.App:
         display_name=app.display_name,
         config=app.config,
         secrets=[_secret_message(secret) for secret in app.secrets],
-        create_time=_timestamp(app.created),
-        update_time=_timestamp(app.updated),
+        create_time=timestamp(app.created),
+        update_time=timestamp(app.updated),
     )
 
 
@@ -97,12 +96,12 @@ def delivery_message(delivery: Delivery, replays: Sequence[Replay] = ()) -> deli
         attempts=delivery.attempts,
         secret_version=delivery.secret_version,
         duplicates=delivery.duplicates,
-        receive_time=_timestamp(delivery.received),
-        state_time=_timestamp(delivery.state_time),
+        receive_time=timestamp(delivery.received),
+        state_time=timestamp(delivery.state_time),
         replay_count=delivery.replay_count,
         replay_id=str(delivery.replay_id or ""),
         replays=[_replay_message(replay) for replay in replays],
-        erase_time=_timestamp(delivery.erased) if delivery.erased else None,
+        erase_time=timestamp(delivery.erased) if delivery.erased else None,
     )
 
 
@@ -118,7 +117,7 @@ def _replay_message(replay: Replay) -> delivery_pb2.Replay:
         state_before=delivery_pb2.Delivery.State.Value(f"STATE_{replay.state_before.name}"),
         reason_before=replay.reason_before,
         attempts_before=replay.attempts_before,
-        create_time=_timestamp(replay.created),
+        create_time=timestamp(replay.created),
     )
 
 
@@ -127,12 +126,6 @@ def _secret_message(secret: SecretState) -> connection_pb2.SecretState:
         name=secret.name,
         version=secret.version,
         last_four=secret.last_four,
-        create_time=_timestamp(secret.created),
-        expire_time=_timestamp(secret.not_after) if secret.not_after else None,
+        create_time=timestamp(secret.created),
+        expire_time=timestamp(secret.not_after) if secret.not_after else None,
     )
-
-
-def _timestamp(time: datetime) -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromDatetime(time)
-    return stamp

@@ -2,18 +2,17 @@
 
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from datetime import datetime
 from itertools import groupby
 from typing import Any
 from uuid import UUID
 
 import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 from rapport.recommendations.v1 import customer_service_pb2, order_pb2, order_service_pb2
 from rapport.recommendations.v1.customer_service_pb2_grpc import CustomerServiceStub
 from rapport.recommendations.v1.order_service_pb2_grpc import OrderServiceStub
 
 from servicekit.identity import Workload
+from servicekit.timestamps import timestamp
 from services.crm.events import CustomerErasure, CustomerEvent, OrderEvent, ShopEvent
 from services.crm.forgotten import About, Forgotten
 from services.crm.ingest import tenant_metadata
@@ -106,19 +105,19 @@ def _lines(order: OrderEvent) -> Iterator[order_pb2.OrderLine]:
         sent = order_pb2.OrderLine(
             order_id=order.order,
             customer_id=order.customer,
-            order_time=_timestamp(order.placed),
+            order_time=timestamp(order.placed),
             product_id=line.product,
             product_name=line.name,
             quantity=line.quantity,
             unit_price=f"{line.unit_price:f}",
             currency_code=order.currency,
-            change_time=_timestamp(order.changed),
+            change_time=timestamp(order.changed),
         )
         if place == 0:
             # What is said of the whole order stands in one of its lines.
             sent.refunded_amount = f"{order.refunded:f}"
             if order.cancelled is not None:
-                sent.cancel_time.CopyFrom(_timestamp(order.cancelled))
+                sent.cancel_time.CopyFrom(timestamp(order.cancelled))
         yield sent
 
 
@@ -130,11 +129,5 @@ def _contact(event: CustomerEvent) -> customer_service_pb2.SetCustomerContactReq
         display_name=event.name,
         phone=event.phone,
         provider_ids={event.provider: event.customer} if event.provider else {},
-        change_time=_timestamp(event.changed),
+        change_time=timestamp(event.changed),
     )
-
-
-def _timestamp(time: datetime) -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromDatetime(time)
-    return stamp

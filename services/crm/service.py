@@ -1,6 +1,6 @@
 """The servicers: a message in, one call, a message out."""
 
-from datetime import UTC, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from rapport.crm.v1 import (
 from servicekit.believed import CLIENT_HEADER, believed_metadata
 from servicekit.identity import HOST_HEADER, caller_tenant
 from servicekit.pages import PageTokens, page_size
+from servicekit.timestamps import moment
 from services.crm.address_book import AddressBook
 from services.crm.connection_book import ConnectionBook
 from services.crm.connection_updates import Wishes
@@ -187,7 +188,7 @@ class ConnectionServicer(connection_service_pb2_grpc.ConnectionServiceServicer):
         self, request: connection_service_pb2.SetPredecessorModeRequest, _context: Context
     ) -> connection_pb2.Connection:
         """Begin or end predecessor mode."""
-        until = request.expire_time.ToDatetime(tzinfo=UTC) if request.HasField("expire_time") else None
+        until = moment(request, "expire_time")
         tenant_id, connection_id = caller_tenant(), UUID(request.connection)
         await self._addresses.set_predecessor_mode(tenant_id, connection_id, until)
         return connection_message(await self._book.get(tenant_id, connection_id))

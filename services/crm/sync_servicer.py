@@ -1,15 +1,14 @@
 """The servicer of the reading by list APIs: message in, one call, message out."""
 
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
 from rapport.crm.v1 import sync_pb2, sync_service_pb2, sync_service_pb2_grpc
 
 from servicekit.identity import caller_tenant
+from servicekit.timestamps import moment, timestamp
 from services.crm.sync_book import SyncBook
 from services.crm.syncing import Kind, State, Sync
 
@@ -24,7 +23,7 @@ class SyncServicer(sync_service_pb2_grpc.SyncServiceServicer):
 
     async def StartSync(self, request: sync_service_pb2.StartSyncRequest, _context: Context) -> sync_pb2.Sync:
         """Start a sync."""
-        since = request.since.ToDatetime(tzinfo=UTC) if request.HasField("since") else None
+        since = moment(request, "since")
         return sync_message(
             await self._book.start(
                 caller_tenant(), UUID(request.connection), _kind(request.kind), since=since, restart=request.restart
@@ -71,10 +70,10 @@ def sync_message(sync: Sync) -> sync_pb2.Sync:
         kind=sync_pb2.Sync.Kind.Value(f"KIND_{sync.kind.name}"),
         state=sync_pb2.Sync.State.Value(f"STATE_{sync.state.name}"),
         reason=sync.reason,
-        since=_timestamp(sync.since),
-        start_time=_timestamp(sync.started),
-        cursor_time=_timestamp(sync.cursor_time),
-        end_time=_timestamp(sync.ended),
+        since=timestamp(sync.since),
+        start_time=timestamp(sync.started),
+        cursor_time=timestamp(sync.cursor_time),
+        end_time=timestamp(sync.ended),
         progress=sync.progress,
         page_count=sync.counts.pages,
         read_count=sync.counts.read,
@@ -83,13 +82,5 @@ def sync_message(sync: Sync) -> sync_pb2.Sync:
         repaired_count=sync.repaired,
         interval=every,
         look_back=look_back,
-        next_time=_timestamp(sync.next_time if waits else None),
+        next_time=timestamp(sync.next_time if waits else None),
     )
-
-
-def _timestamp(time: datetime | None) -> Timestamp | None:
-    if time is None:
-        return None
-    stamp = Timestamp()
-    stamp.FromDatetime(time)
-    return stamp

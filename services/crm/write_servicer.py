@@ -1,15 +1,14 @@
 """The servicer of changes at helpdesks: message in, one call, message out."""
 
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 from rapport.crm.v1 import write_pb2, write_service_pb2, write_service_pb2_grpc
 
 from servicekit.identity import caller, caller_tenant
 from servicekit.pages import PageTokens, page_size
+from servicekit.timestamps import timestamp
 from services.crm.write_book import WriteBook
 from services.crm.writing import Content, Kind, State, Write
 
@@ -100,12 +99,6 @@ def write_message(write: Write) -> write_pb2.Write:
         reason=write.reason,
         attempts=write.attempts,
         made=write.made,
-        create_time=_timestamp(write.created),
-        state_time=_timestamp(write.state_time),
+        create_time=timestamp(write.created),
+        state_time=timestamp(write.state_time),
     )
-
-
-def _timestamp(time: datetime) -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromDatetime(time)
-    return stamp

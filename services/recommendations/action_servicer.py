@@ -1,10 +1,7 @@
 """`rapport.recommendations.v1`, policies of actions and recommendations: messages in, one call, messages out."""
 
-from datetime import UTC, datetime
-
 import grpc
 from google.protobuf import json_format
-from google.protobuf.timestamp_pb2 import Timestamp
 from rapport.recommendations.v1 import (
     action_policy_pb2,
     action_policy_service_pb2,
@@ -18,6 +15,7 @@ from servicekit.database import Database
 from servicekit.identity import caller, caller_tenant
 from servicekit.pages import PageTokens, page_size
 from servicekit.server import Registration
+from servicekit.timestamps import moment, timestamp
 from services.recommendations import action_desk, attribution
 from services.recommendations.action_desk import ActionDesk, Compared, Shown
 from services.recommendations.action_policy import ActionPolicy
@@ -175,13 +173,13 @@ class RecommendationServicer(recommendation_service_pb2_grpc.RecommendationServi
         self, request: recommendation_service_pb2.GetRecommendationReportRequest, _context: Context
     ) -> recommendation_service_pb2.RecommendationReport:
         """Report what became of the recommendations of a time."""
-        since = _moment(request.since) if request.HasField("since") else None
-        until = _moment(request.until) if request.HasField("until") else None
+        since = moment(request, "since")
+        until = moment(request, "until")
         report = await self._outcomes.report(caller_tenant(), since, until, request.policy_version)
         return recommendation_service_pb2.RecommendationReport(
             lines=[_line(line) for line in report.lines],
-            since=_timestamp(report.since),
-            until=_timestamp(report.until),
+            since=timestamp(report.since),
+            until=timestamp(report.until),
         )
 
 
@@ -195,7 +193,7 @@ def _policy(shown: Shown) -> action_policy_pb2.ActionPolicy:
         actions=[_rule(entry, policy) for entry in ENTRIES],
         principal=version.principal,
         reason=version.reason,
-        create_time=_timestamp(version.create_time) if version.create_time else None,
+        create_time=timestamp(version.create_time),
         etag=shown.etag,
     )
 
@@ -228,7 +226,7 @@ def _told(event: recommendation_service_pb2.RecommendationEvent) -> Told:
     value = _VALUES.get(event.kind, "") if not event.outcome else ""
     if event.kind == _KINDS.KIND_OUTCOME:
         value = _OUTCOMES.get(event.outcome, "")
-    when = _moment(event.event_time) if event.HasField("event_time") else None
+    when = moment(event, "event_time")
     return Told(event.attribution_token, value, event.action, when, event.amount)
 
 
@@ -251,13 +249,3 @@ def _share(share: Share | None) -> recommendation_service_pb2.Share | None:
     if share is None:
         return None
     return recommendation_service_pb2.Share(value=share.value, low=share.low, high=share.high, count=share.count)
-
-
-def _moment(stamp: Timestamp) -> datetime:
-    return stamp.ToDatetime(tzinfo=UTC)
-
-
-def _timestamp(when: datetime) -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromDatetime(when)
-    return stamp

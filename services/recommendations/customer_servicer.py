@@ -16,11 +16,12 @@ from rapport.recommendations.v1 import (
 from servicekit.database import Database
 from servicekit.identity import caller, caller_tenant
 from servicekit.server import Registration
+from servicekit.timestamps import moment, timestamp
 from services.recommendations.customers import Customers
 from services.recommendations.exporting import Exporting
 from services.recommendations.merge_store import PERSON, Merge
 from services.recommendations.people import People, Person
-from services.recommendations.service import Context, json_body, moment, timestamp
+from services.recommendations.service import Context, json_body
 
 _JSON_LINES = "application/x-ndjson"
 

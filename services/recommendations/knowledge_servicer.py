@@ -1,11 +1,9 @@
 """`rapport.recommendations.v1.KnowledgeService`: messages in, one call, messages out."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from uuid import UUID
 
 import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 from rapport.frontend.v1 import knowledge_base_pb2_grpc
 from rapport.recommendations.v1 import article_pb2, knowledge_service_pb2, knowledge_service_pb2_grpc
 
@@ -13,6 +11,7 @@ from servicekit.database import Database
 from servicekit.identity import caller_tenant
 from servicekit.pages import PageTokens, page_size
 from servicekit.server import Registration
+from servicekit.timestamps import timestamp
 from services.recommendations.article_ideas import ArticleIdeas, Idea
 from services.recommendations.article_text import Format
 from services.recommendations.customers import Clock, utc_now
@@ -166,8 +165,8 @@ def _article(article: Article, body: str | None = None) -> article_pb2.Article:
         url=article.url,
         status=article.status,
         source=article.source,
-        create_time=_timestamp(article.create_time),
-        update_time=_timestamp(article.update_time),
+        create_time=timestamp(article.create_time),
+        update_time=timestamp(article.update_time),
         etag=etag_of(article),
     )
 
@@ -199,9 +198,3 @@ def _suggestion(idea: Idea) -> article_pb2.ArticleSuggestion:
         sample_subjects=topic.sample_subjects,
         sample_tickets=[ticket.number for ticket in topic.tickets[:5]],
     )
-
-
-def _timestamp(when: datetime) -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromDatetime(when)
-    return stamp

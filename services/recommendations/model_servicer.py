@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from rapport.recommendations.v1 import model_pb2, model_service_pb2, model_service_pb2_grpc
 
 from servicekit.identity import caller_tenant
+from servicekit.timestamps import timestamp
 from services.recommendations.model_store import Fitting, Version
 from services.recommendations.modelling import Modelling
 from services.recommendations.service import Context
@@ -53,7 +52,7 @@ def _model(one: Version, served: int) -> model_pb2.Model:
         serving=model.version == served,
         promoted=one.promoted,
         verdict=one.verdict,
-        create_time=_timestamp(one.create_time),
+        create_time=timestamp(one.create_time),
         fitted_until=model.fitted_until.isoformat() if model.fitted_until else "",
         customer_count=model.customers,
         repeat_customer_count=model.repeat_customers,
@@ -87,16 +86,8 @@ def _fitting(found: Fitting) -> model_pb2.ModelFitting:
     return model_pb2.ModelFitting(
         serving_version=found.served,
         held=found.held,
-        due_time=_timestamp(found.due_time),
+        due_time=timestamp(found.due_time),
         running=found.running,
-        end_time=_timestamp(found.end_time),
+        end_time=timestamp(found.end_time),
         verdict=found.verdict,
     )
-
-
-def _timestamp(when: datetime | None) -> Timestamp | None:
-    if when is None:
-        return None
-    stamp = Timestamp()
-    stamp.FromDatetime(when)
-    return stamp

@@ -16,6 +16,7 @@ from servicekit.database import Database
 from servicekit.identity import caller_tenant
 from servicekit.pages import PageTokens, page_size
 from servicekit.server import Registration
+from servicekit.timestamps import moment, timestamp
 from services.recommendations import money
 from services.recommendations.currencies import Currencies
 from services.recommendations.currency_store import Overview, Rate
@@ -23,7 +24,7 @@ from services.recommendations.customers import Customers
 from services.recommendations.imports import OrderImports
 from services.recommendations.order_listing import StoredOrder
 from services.recommendations.orders import OrderImport, OrderLine, Parcel
-from services.recommendations.service import Context, moment, timestamp
+from services.recommendations.service import Context
 
 _PAGE_BYTES = 2 * 1024 * 1024
 """What a page of orders holds at most, but for its last order."""

@@ -1,11 +1,9 @@
 """The servicers of products and their models: message in, one call, message out."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any, TypeAlias
 
 import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 from rapport.recommendations.v1 import (
     product_model_service_pb2,
     product_model_service_pb2_grpc,
@@ -19,6 +17,7 @@ from servicekit.doorbell import Doorbell
 from servicekit.identity import caller_tenant
 from servicekit.pages import PageTokens, page_size
 from servicekit.server import Registration
+from servicekit.timestamps import timestamp
 from services.recommendations import money
 from services.recommendations.customers import Clock, utc_now
 from services.recommendations.merchandise import ModelVersion, Product, Settings
@@ -203,7 +202,7 @@ def _shown(one: Product) -> product_pb2.Product:
         stock=one.stock,
         url=one.url,
         listed=one.listed,
-        update_time=_timestamp(one.update_time) if one.update_time is not None else None,
+        update_time=timestamp(one.update_time),
     )
 
 
@@ -234,8 +233,8 @@ def _version(one: ModelVersion) -> product_model_service_pb2.ProductModel:
         in_service=one.in_service,
         fixed=one.fixed and one.in_service,
         recipe=recipes.RECIPE_NEIGHBOURS if one.neighbours else recipes.RECIPE_POPULARITY,
-        create_time=_timestamp(one.create_time),
-        until=_timestamp(one.until),
+        create_time=timestamp(one.create_time),
+        until=timestamp(one.until),
         customer_count=one.customer_count,
         item_count=one.item_count,
         purchase_count=one.purchase_count,
@@ -252,9 +251,3 @@ def _settings(one: Settings) -> product_model_service_pb2.ProductSettings:
     return product_model_service_pb2.ProductSettings(
         diversity=one.diversity, exploration=one.exploration, etag=settings_etag(one)
     )
-
-
-def _timestamp(when: datetime) -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromDatetime(when)
-    return stamp

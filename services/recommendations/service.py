@@ -1,14 +1,11 @@
 """The servicer of the log, and what all servicers of this service share."""
 
-from datetime import UTC, datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
 import grpc
 import orjson
 from google.api.httpbody_pb2 import HttpBody
-from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 from rapport.recommendations.v1 import (
     change_service_pb2,
     change_service_pb2_grpc,
@@ -16,8 +13,8 @@ from rapport.recommendations.v1 import (
 
 from servicekit import outbox
 from servicekit.database import Database
-from servicekit.errors import FieldViolation, RequestInvalidError
 from servicekit.identity import caller_tenant
+from servicekit.timestamps import timestamp
 from services.recommendations import advice_store, store
 from services.recommendations.advising import Advising
 from services.recommendations.customers import Customers, Known
@@ -96,26 +93,3 @@ def _card(customer_id: str, known: Known) -> change_service_pb2.CustomerCard:
 
 def _text(values: dict[str, Any] | None) -> str:
     return orjson.dumps(values).decode() if values is not None else ""
-
-
-def timestamp(when: datetime) -> Timestamp:
-    """Return a time as a message holds it."""
-    stamp = Timestamp()
-    stamp.FromDatetime(when)
-    return stamp
-
-
-def moment(message: Message, field: str) -> datetime | None:
-    """Return a time of a request; None where it is absent.
-
-    Raises:
-        RequestInvalidError: it is none; the contract's rules are about its seconds only.
-    """
-    if not message.HasField(field):
-        return None
-    stamp: Timestamp = getattr(message, field)
-    try:
-        return stamp.ToDatetime(tzinfo=UTC)
-    except (ValueError, OverflowError) as error:
-        violation = FieldViolation(field, "is no time: its nanoseconds are below 0 or a second or more", "timestamp")
-        raise RequestInvalidError(f"The request is not valid: {field} is no time.", violations=[violation]) from error

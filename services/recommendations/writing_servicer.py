@@ -3,10 +3,10 @@
 from typing import Any, TypeAlias
 
 import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 from rapport.recommendations.v1 import writing_service_pb2, writing_service_pb2_grpc
 
 from servicekit.identity import caller, caller_tenant
+from servicekit.timestamps import timestamp
 from services.recommendations.writers.models import Model
 from services.recommendations.writers.prices import decimal, micros
 from services.recommendations.writing_desk import Shown, WritingDesk
@@ -51,7 +51,7 @@ class WritingServicer(writing_service_pb2_grpc.WritingServiceServicer):
 
 def _message(shown: Shown) -> writing_service_pb2.WritingSettings:
     settings = shown.settings
-    message = writing_service_pb2.WritingSettings(
+    return writing_service_pb2.WritingSettings(
         allowed=settings.allowed,
         model=settings.model,
         monthly_budget=decimal(settings.monthly_budget_micros),
@@ -60,12 +60,8 @@ def _message(shown: Shown) -> writing_service_pb2.WritingSettings:
         revision=settings.revision,
         principal=settings.principal,
         etag=shown.etag,
+        update_time=timestamp(settings.update_time),
     )
-    if settings.update_time is not None:
-        stamp = Timestamp()
-        stamp.FromDatetime(settings.update_time)
-        message.update_time.CopyFrom(stamp)
-    return message
 
 
 def _model(model: Model) -> writing_service_pb2.WritingModel:

@@ -40,7 +40,7 @@ class ApiKeyServicer(api_key_service_pb2_grpc.ApiKeyServiceServicer):
             name=request.api_key.name,
             scopes=request.api_key.scopes,
             grantable=caller().scopes,
-            expire_time=messages.moment(request.api_key),
+            expire_time=messages.end_of_key(request.api_key),
             now=_now(),
             kind=kind,
             allowed_origins=request.api_key.allowed_origins,
@@ -76,7 +76,7 @@ class ApiKeyServicer(api_key_service_pb2_grpc.ApiKeyServiceServicer):
                 texts[old.kind],
                 key_id=key_id,
                 overlap=messages.overlap_of(request),
-                expire_time=messages.moment(request),
+                expire_time=messages.end_of_key(request),
                 now=_now(),
                 grantable=caller().scopes,
             )

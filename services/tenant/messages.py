@@ -1,11 +1,10 @@
 """Between the messages of the contract and the values of the subject. Nothing is decided here."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from google.protobuf import json_format
-from google.protobuf.timestamp_pb2 import Timestamp
 from rapport.tenant.v1 import (
     api_key_pb2,
     api_key_service_pb2,
@@ -16,6 +15,7 @@ from rapport.tenant.v1 import (
     token_service_pb2,
 )
 
+from servicekit.timestamps import moment, timestamp
 from services.tenant import configuration
 from services.tenant.domains import Domain
 from services.tenant.erasure import Erasure
@@ -186,21 +186,11 @@ def trust_change_message(before: TrustSet, now: TrustSet) -> token_service_pb2.T
     )
 
 
-def timestamp(time: datetime | None) -> Timestamp | None:
-    """Return a time as a message; None stays None."""
-    if time is None:
-        return None
-    message = Timestamp()
-    message.FromDatetime(time)
-    return message
-
-
-def moment(message: api_key_pb2.ApiKey | api_key_service_pb2.RotateApiKeyRequest) -> datetime | None:
+def end_of_key(message: api_key_pb2.ApiKey | api_key_service_pb2.RotateApiKeyRequest) -> datetime | None:
     """Return when a key shall end; None when the request says nothing of it."""
-    if not message.HasField("expire_time"):
-        return None
+    end = moment(message, "expire_time")
     # The last microsecond of the calendar is what the database's driver takes for "never".
-    return min(message.expire_time.ToDatetime(tzinfo=UTC), LATEST_END)
+    return None if end is None else min(end, LATEST_END)
 
 
 def request_id(text: str) -> UUID | None:

@@ -2,7 +2,7 @@
 
 from rapport.tickets.v1 import language_service_pb2, language_service_pb2_grpc
 
-from services.tickets import resources
+from servicekit.timestamps import timestamp
 from services.tickets.keyword_rules import KeywordRule
 from services.tickets.keyword_store import StoredRules
 from services.tickets.language import INTENTS, UNKNOWN
@@ -59,6 +59,6 @@ def _message(stored: StoredRules) -> language_service_pb2.KeywordRules:
         member_tags=rules.member_tags,
         is_default=rules.revision == 0,
         principal=stored.principal,
-        update_time=resources.timestamp(stored.update_time) if stored.update_time else None,
+        update_time=timestamp(stored.update_time),
         etag=etag_of(stored),
     )

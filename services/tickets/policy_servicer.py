@@ -6,6 +6,7 @@ from rapport.tickets.v1 import policy_pb2, policy_service_pb2, policy_service_pb
 
 from servicekit.identity import caller_tenant
 from servicekit.pages import PageTokens, page_size
+from servicekit.timestamps import timestamp
 from services.tickets import resources
 from services.tickets.comparing import Comparison
 from services.tickets.explaining import Explaining
@@ -113,7 +114,7 @@ def _policy(shown: Shown) -> policy_pb2.Policy:
         state=_STATES[shown.state],
         principal=version.principal,
         reason=version.reason,
-        create_time=resources.timestamp(version.create_time) if version.create_time else None,
+        create_time=timestamp(version.create_time),
         etag=shown.etag,
     )
 

@@ -2,7 +2,7 @@
 
 from rapport.tickets.v1 import policy_replay_service_pb2, policy_replay_service_pb2_grpc
 
-from services.tickets import resources
+from servicekit.timestamps import timestamp
 from services.tickets.replaying import Replaying
 from services.tickets.service import Context, present_caller
 from services.tickets.simulation.replay import Replayed
@@ -23,7 +23,7 @@ class PolicyReplayServicer(policy_replay_service_pb2_grpc.PolicyReplayServiceSer
         found = await self._replaying.replay(present_caller(), request.days or _DAYS)
         real = found.outcomes[0].cost if found.outcomes else 0.0
         return policy_replay_service_pb2.PolicyReplay(
-            begin_time=resources.timestamp(found.begin),
+            begin_time=timestamp(found.begin),
             questions=found.questions,
             complete=found.complete,
             policy=found.policy.label,

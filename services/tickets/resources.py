@@ -15,6 +15,7 @@ from rapport.tickets.v1 import (
     ticket_work_pb2,
 )
 
+from servicekit.timestamps import timestamp
 from services.tickets import history, life, scoring
 from services.tickets.cards import Filters
 from services.tickets.desk import etag_of
@@ -53,13 +54,6 @@ def moment(given: Timestamp) -> datetime:
     """Return a timestamp's moment; one outside the years 1970 to 9999 is moved to their border."""
     seconds = min(max(given.seconds, 0), _LAST_SECOND)
     return _EPOCH + timedelta(seconds=seconds, microseconds=min(max(given.nanos, 0), 999_999_999) // 1000)
-
-
-def timestamp(value: datetime) -> Timestamp:
-    """Return a moment as a timestamp."""
-    given = Timestamp()
-    given.FromDatetime(value)
-    return given
 
 
 def filters_of(request: FilterFields) -> Filters:

@@ -4,10 +4,10 @@ from datetime import date
 
 from rapport.tickets.v1 import sla_service_pb2, sla_service_pb2_grpc
 
+from servicekit.timestamps import timestamp
 from services.tickets import calendars
 from services.tickets.calendars import Calendar, Span
 from services.tickets.errors import CalendarInvalidError, SlaTargetsInvalidError
-from services.tickets.resources import timestamp
 from services.tickets.service import Context, present_caller
 from services.tickets.sla_desk import SlaDesk, etag_of
 from services.tickets.targets import PRIORITIES, SlaSettings, TagTargets, Targets

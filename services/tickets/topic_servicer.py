@@ -2,6 +2,7 @@
 
 from rapport.tickets.v1 import topic_pb2, topic_service_pb2, topic_service_pb2_grpc
 
+from servicekit.timestamps import timestamp
 from services.tickets import resources
 from services.tickets.service import Context, present_caller
 from services.tickets.topic_desk import TopicDesk, etag_of
@@ -70,8 +71,8 @@ def _alert(one: TopicAlert) -> topic_pb2.TopicAlert:
         id=str(one.id),
         text=one.text,
         weight=one.weight,
-        expire_time=resources.timestamp(one.expire_time) if one.expire_time else None,
-        create_time=resources.timestamp(one.create_time),
+        expire_time=timestamp(one.expire_time),
+        create_time=timestamp(one.create_time),
         principal=one.principal,
         etag=etag_of(one),
     )
@@ -83,8 +84,8 @@ def _spike(one: StoredSpike) -> topic_pb2.TopicSpike:
         text=one.phrase,
         ticket_count=one.ticket_count,
         usual_count=one.usual_count,
-        start_time=resources.timestamp(one.start_time),
-        notice_time=resources.timestamp(one.notice_time),
-        end_time=resources.timestamp(one.end_time) if one.end_time else None,
+        start_time=timestamp(one.start_time),
+        notice_time=timestamp(one.notice_time),
+        end_time=timestamp(one.end_time),
         sentence=sentence(one.phrase, one.ticket_count, one.usual_count, one.start_time),
     )

@@ -17,6 +17,7 @@ from servicekit.cache import Cache
 from servicekit.database import Database
 from servicekit.doorbell import Doorbell
 from servicekit.ids import uuid7
+from servicekit.timestamps import timestamp
 from services.tickets import handling
 from services.tickets.calendars import OFFICE, Calendar
 from services.tickets.desk import Caller
@@ -41,7 +42,6 @@ from services.tickets.policies import (
 )
 from services.tickets.policy_desk import PolicyDesk
 from services.tickets.reranking import Reranking
-from services.tickets.resources import timestamp
 from services.tickets.scoring import key
 from services.tickets.store import Store
 from tests.support.servers import DatabaseFor

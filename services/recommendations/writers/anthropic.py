@@ -21,11 +21,6 @@ class AnthropicProvider:
         self._model = model
         self._http = bounded_client(model.timeout_seconds)
 
-    @property
-    def name(self) -> str:
-        """What answers call it."""
-        return f"{self._model.provider}/{self._model.model}"
-
     async def complete(self, prompt: Prompt, limits: Limits) -> AsyncIterator[Delta]:
         """Yield the answer piece by piece, and at its end what it cost."""
         client = anthropic.AsyncAnthropic(

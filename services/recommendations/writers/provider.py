@@ -63,10 +63,6 @@ class Limits:
 class Provider(Protocol):
     """A provider of language models. Nothing but text goes out, nothing but text comes back: there are no tools."""
 
-    @property
-    def name(self) -> str:
-        """What answers call it: "provider/model"."""
-
     def complete(self, prompt: Prompt, limits: Limits) -> AsyncIterator[Delta]:
         """Yield the answer piece by piece, and at its end what it cost if the provider says so.
 
