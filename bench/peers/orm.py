@@ -4,38 +4,26 @@ It does the same work: credential checked, row-level security on, 50 of a tenant
 counts; a webhook verified, encrypted and stored durably and once.
 """
 
-import hashlib
 import hmac
 import os
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Annotated
 from uuid import UUID, uuid4
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from fastapi import Depends, FastAPI, Header, HTTPException, Request
+from fastapi import FastAPI, HTTPException, Request
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import DateTime, func, select, text
+from sqlalchemy import DateTime, func, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
+from bench.peers.entry import Base, Tenant, tenant_session
 from bench.peers.webhooks import judge, kept
 
-engine = create_async_engine(
-    os.environ["PEER_DATABASE_URL"].replace("postgresql://", "postgresql+asyncpg://"), pool_size=10
-)
-sessions = async_sessionmaker(engine, expire_on_commit=False)
 cipher = AESGCM(bytes.fromhex(os.environ["PEER_DATA_KEY"]))
 GAMMA = 0.1
 WEIGHTS = {"low": 0.0, "normal": 0.7, "high": 1.4, "urgent": 1.8}
-
-
-class Base(DeclarativeBase):
-    """The ORM's registry."""
 
 
 class Ticket(Base):
@@ -60,14 +48,6 @@ class Ticket(Base):
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     closed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-
-
-class ApiKey(Base):
-    """An API key."""
-
-    __tablename__ = "api_keys"
-    key_hash: Mapped[bytes] = mapped_column(primary_key=True)
-    tenant_id: Mapped[UUID]
 
 
 class DedupeKey(Base):
@@ -142,39 +122,11 @@ class Inbox(BaseModel):
     smart_order_enabled: bool
 
 
-@asynccontextmanager
-async def tenant_session(tenant_id: UUID) -> AsyncIterator[AsyncSession]:
-    """Open a transaction that sees one tenant."""
-    async with sessions() as session, session.begin():
-        await session.execute(text("SELECT set_config('peer.tenant_id', :id, true)"), {"id": str(tenant_id)})
-        yield session
-
-
-known_keys: dict[str, tuple[UUID, float]] = {}
-
-
-async def tenant_of(x_api_key: Annotated[str, Header()]) -> UUID:
-    """Find the tenant of an API key; kept for 30 seconds, as the gateway keeps it."""
-    found = known_keys.get(x_api_key)
-    if found and found[1] > time.monotonic():
-        return found[0]
-    async with sessions() as session:
-        tenant_id = await session.scalar(
-            select(ApiKey.tenant_id).where(ApiKey.key_hash == hashlib.sha256(x_api_key.encode()).digest())
-        )
-    if tenant_id is None:
-        raise HTTPException(401, "The API key is not valid.")
-    known_keys[x_api_key] = (tenant_id, time.monotonic() + 30)
-    return tenant_id
-
-
 app = FastAPI()
 
 
 @app.get("/api/tickets")
-async def inbox(
-    tenant_id: Annotated[UUID, Depends(tenant_of)], status: str = "open", page: int = 1, limit: int = 50
-) -> Inbox:
+async def inbox(tenant_id: Tenant, status: str = "open", page: int = 1, limit: int = 50) -> Inbox:
     """Return a page of the inbox."""
     async with tenant_session(tenant_id) as session:
         condition = (Ticket.tenant_id == tenant_id, Ticket.status == status)
@@ -206,7 +158,7 @@ class TicketChange(BaseModel):
 
 
 @app.patch("/api/tickets/{ticket_id}")
-async def change(ticket_id: UUID, asked: TicketChange, tenant_id: Annotated[UUID, Depends(tenant_of)]) -> TicketCard:
+async def change(ticket_id: UUID, asked: TicketChange, tenant_id: Tenant) -> TicketCard:
     """Change a ticket's priority and tags, with its place."""
     async with tenant_session(tenant_id) as session:
         ticket = await session.get_one(Ticket, (tenant_id, ticket_id), with_for_update=True)
