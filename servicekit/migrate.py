@@ -42,6 +42,23 @@ BEGIN
     END LOOP;
 END $$"""
 
+# Only an owner can set it. Takes effect with the next statistics of each table.
+_EXPECT = """
+DO $$
+DECLARE
+    found record;
+BEGIN
+    FOR found IN
+        SELECT c.relname, a.attname FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped
+        WHERE c.relnamespace = '{schema}'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+          AND a.attname = ANY ('{columns}'::text[])
+    LOOP
+        EXECUTE format('ALTER TABLE {schema}.%I ALTER COLUMN %I {action}', found.relname, found.attname);
+    END LOOP;
+END $$"""
+_ROWS_OF_AN_UNKNOWN_TENANT = 1000
+
 # Counts in the same transaction, so that the sums are true whenever the work is interrupted.
 _ERASE_ROWS = """
 CREATE FUNCTION {schema}.erase_rows(chosen text, at_most integer) RETURNS bigint
@@ -183,6 +200,24 @@ def drop_erasure(op: Operations, schema: str) -> None:
     """Take back what `create_erasure` made; rights that stay behind harm nobody."""
     op.execute(f"DROP FUNCTION {schema}.erase_rows(text, integer)")
     op.execute(f"DROP TABLE {schema}.erased_rows")
+
+
+def expect_large_tenants(op: Operations, schema: str, columns: Sequence[str] = ("tenant_id",)) -> None:
+    """Let the planner take a tenant that its statistics do not know for one of a thousand rows in every table.
+
+    Where most tenants have few rows it would expect one, and then any index that begins with the tenant is as good to
+    it as the right one, and comparing all rows of the tenant with each other as cheap as looking them up: a new tenant
+    that brings all its data at once would wait for minutes. Tenants with many rows are known by their own numbers.
+    """
+    share = -1 / _ROWS_OF_AN_UNKNOWN_TENANT
+    action = f"SET (n_distinct = {share}, n_distinct_inherited = {share})"
+    op.execute(_EXPECT.format(schema=schema, columns="{" + ",".join(columns) + "}", action=action))
+
+
+def forget_large_tenants(op: Operations, schema: str, columns: Sequence[str] = ("tenant_id",)) -> None:
+    """Take back what `expect_large_tenants` set."""
+    action = "RESET (n_distinct, n_distinct_inherited)"
+    op.execute(_EXPECT.format(schema=schema, columns="{" + ",".join(columns) + "}", action=action))
 
 
 def grant(op: Operations, schema: str, table: str, privileges: str = "SELECT, INSERT, UPDATE, DELETE") -> None:

@@ -355,18 +355,17 @@ WITH named AS (
                  LEFT JOIN unnest(array_agg(extract(month FROM local_time)) FILTER (WHERE purchased)) AS month ON true
                  GROUP BY number ORDER BY number) AS month_orders
     FROM placed GROUP BY 1
+), bought AS MATERIALIZED (
+    SELECT DISTINCT placed.customer_id, placed.order_id, order_lines.product_id
+    FROM placed JOIN order_lines ON order_lines.tenant_id = $1::uuid AND order_lines.order_id = placed.order_id
+    WHERE placed.purchased AND order_lines.quantity > 0
 ), products AS (
     SELECT customer_id, count(*) AS product_pairs, count(DISTINCT product_id) AS distinct_products
-    FROM (SELECT DISTINCT placed.customer_id, placed.order_id, order_lines.product_id
-          FROM placed JOIN order_lines ON order_lines.tenant_id = $1::uuid AND order_lines.order_id = placed.order_id
-          WHERE placed.purchased AND order_lines.quantity > 0) AS pairs
-    GROUP BY 1
+    FROM bought GROUP BY 1
 ), sorted AS (
-    SELECT DISTINCT placed.customer_id, placed.order_id, known.category
-    FROM placed JOIN order_lines ON order_lines.tenant_id = $1::uuid AND order_lines.order_id = placed.order_id
-    JOIN recommendations.products AS known
-      ON known.tenant_id = $1::uuid AND known.product_id = order_lines.product_id AND known.category <> ''
-    WHERE placed.purchased AND order_lines.quantity > 0
+    SELECT DISTINCT bought.customer_id, bought.order_id, known.category
+    FROM bought JOIN recommendations.products AS known
+      ON known.tenant_id = $1::uuid AND known.product_id = bought.product_id AND known.category <> ''
 ), favourites AS (
     SELECT customer_id, jsonb_agg(
         jsonb_build_object('category', category, 'order_count', found, 'share', round(found::numeric / orders, 4))
