@@ -20,6 +20,8 @@ _LOCK_NOT_AVAILABLE = "55P03"
 _LINES_AT_ONCE = 150_000
 """How many staged lines a statement applies, about: each has to end well within the time that one may take."""
 
+_LINES_LOOKED_UP = 2000
+"""Up to how many staged lines may be joined by looking each one up."""
 
 Lock = Literal["", "FOR KEY SHARE SKIP LOCKED", "FOR UPDATE"]
 """How an import is locked that is read: not at all, to append to it, to commit it."""
@@ -199,6 +201,9 @@ async def apply(connection: AsyncConnection, tenant_id: UUID, import_id: UUID, l
     What is not told of an order (its time of change, what was paid back, its cancellation) stays as it was told before.
     """
     parts = 1 + line_count // _LINES_AT_ONCE
+    large = line_count > _LINES_LOOKED_UP
+    if large:
+        await _join_row_by_row(connection, "off")
     new = changed = 0
     touched: set[str] = set()
     sources: set[str] = set()
@@ -216,11 +221,22 @@ async def apply(connection: AsyncConnection, tenant_id: UUID, import_id: UUID, l
         await connection.exec_driver_sql(
             _INSERT_LINES, (tenant_id, import_id, [row.order_id for row in rows], parts, part)
         )
+    if large:
+        await _join_row_by_row(connection, "on")
     counted = await connection.exec_driver_sql(
         "SELECT count(DISTINCT order_id) FROM order_import_lines WHERE tenant_id = $1 AND import_id = $2",
         (tenant_id, import_id),
     )
     return Applied(counted.scalar_one(), new, changed, tuple(sorted(touched)), tuple(sorted(sources)))
+
+
+async def _join_row_by_row(connection: AsyncConnection, value: Literal["on", "off"]) -> None:
+    """Let the planner join by nested loops, or not.
+
+    What is staged was not there when the tables' statistics were made: where they expect one row, a nested loop over
+    all of them looks cheapest and takes minutes for fifty thousand.
+    """
+    await connection.exec_driver_sql("SELECT set_config('enable_nestloop', $1, true)", (value,))
 
 
 async def finish_import(

@@ -321,6 +321,8 @@ FROM customers WHERE tenant_id = $1 AND customer_id = ANY ($2::text[])
 # One pass over the orders of the customers named. Days and months are those of UTC, and money counts in the shop's
 # currency, by the rate of the day where it is another; without a rate it is left out. A customer without orders (any
 # more) keeps zeros. A sum of thousands of the largest orders that are taken ends at what its column holds.
+# Lines and products are looked up by LATERAL … OFFSET 0: however few rows the planner expects, it does not compare all
+# orders with all lines.
 _SUMMARISE = """
 WITH named AS (
     SELECT customer_id FROM unnest($2::text[]) AS given (customer_id)
@@ -356,16 +358,19 @@ WITH named AS (
                  GROUP BY number ORDER BY number) AS month_orders
     FROM placed GROUP BY 1
 ), bought AS MATERIALIZED (
-    SELECT DISTINCT placed.customer_id, placed.order_id, order_lines.product_id
-    FROM placed JOIN order_lines ON order_lines.tenant_id = $1::uuid AND order_lines.order_id = placed.order_id
-    WHERE placed.purchased AND order_lines.quantity > 0
+    SELECT DISTINCT placed.customer_id, placed.order_id, line.product_id
+    FROM placed CROSS JOIN LATERAL (
+        SELECT product_id FROM order_lines
+        WHERE tenant_id = $1::uuid AND order_lines.order_id = placed.order_id AND quantity > 0 OFFSET 0) AS line
+    WHERE placed.purchased
 ), products AS (
     SELECT customer_id, count(*) AS product_pairs, count(DISTINCT product_id) AS distinct_products
     FROM bought GROUP BY 1
 ), sorted AS (
     SELECT DISTINCT bought.customer_id, bought.order_id, known.category
-    FROM bought JOIN recommendations.products AS known
-      ON known.tenant_id = $1::uuid AND known.product_id = bought.product_id AND known.category <> ''
+    FROM bought CROSS JOIN LATERAL (
+        SELECT category FROM recommendations.products AS known
+        WHERE tenant_id = $1::uuid AND known.product_id = bought.product_id AND category <> '' OFFSET 0) AS known
 ), favourites AS (
     SELECT customer_id, jsonb_agg(
         jsonb_build_object('category', category, 'order_count', found, 'share', round(found::numeric / orders, 4))

@@ -32,25 +32,24 @@ DELETE FROM order_import_lines WHERE customer_id = 'c' AND product_id = 'p';
 _ANALYZE = "ANALYZE order_import_lines, orders, order_lines"
 
 
-@pytest.fixture
-async def among_small_shops(recommendations_database: ServiceDatabase) -> AsyncIterator[None]:
-    """Statistics of tables in which every shop has one row, as they are before the first large import."""
+@pytest.fixture(params=["small", "emptied"])
+async def among_others(
+    recommendations_database: ServiceDatabase, request: pytest.FixtureRequest
+) -> AsyncIterator[None]:
+    """Statistics that were made when every shop had one row, or when the tables had just been emptied."""
     root = await asyncpg.connect(recommendations_database.superuser_url)
     try:
         await root.execute(_MANY_SMALL_SHOPS)
+        if request.param == "emptied":
+            await root.execute(_NO_SMALL_SHOPS)
         await root.execute(_ANALYZE)
         yield
-        await root.execute(
-            "DELETE FROM order_lines WHERE tenant_id IN (SELECT tenant_id FROM orders WHERE digest = 'small')"
-        )
-        await root.execute("DELETE FROM orders WHERE digest = 'small'")
-        await root.execute("DELETE FROM order_import_lines WHERE customer_id = 'c' AND product_id = 'p'")
-        await root.execute(_ANALYZE)
+        await root.execute(_NO_SMALL_SHOPS)
     finally:
         await root.close()
 
 
-@pytest.mark.usefixtures("among_small_shops")
+@pytest.mark.usefixtures("among_others")
 async def test_the_first_large_shop_is_imported_in_time(shop: Caller) -> None:
     """Fifty thousand orders of one customer, and all of them anew with another price, each within a minute."""
     for price in ("5.00", "6.00"):
