@@ -16,6 +16,7 @@ from cli.suite.names import SERVICES
 from cli.suite.plans import SuiteOptions
 
 _MOST_PROCESSES = 32
+_LAST_PORT = 65535
 _LOOK_SECONDS = 0.2
 _VERSION = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 
@@ -48,6 +49,13 @@ def up(
             "`rapport gateway shift`; may be repeated.",
         ),
     ] = None,
+    through: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SERVICE=HOST:PORT",
+            help="Reach a service at this address instead of its own, for example through a proxy; may be repeated.",
+        ),
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return when everything is healthy.")] = False,
     mtls: Annotated[
         bool | None,
@@ -73,6 +81,7 @@ def up(
         processes=counts,
         also=_further(also or []),
         mtls=mtls,
+        through=_through(through or []),
     )
     control.refuse_second(folder)
     say(f"Starting Rapport in {folder.root}")
@@ -227,3 +236,17 @@ def _counts(texts: list[str]) -> dict[str, int]:
             )
         counts[service] = int(count)
     return counts
+
+
+def _through(texts: list[str]) -> dict[str, str]:
+    """Read `SERVICE=HOST:PORT` texts."""
+    found = {}
+    for text in texts:
+        service, _, address = text.partition("=")
+        host, _, port = address.rpartition(":")
+        if service not in SERVICES or not host or not port.isdecimal() or not 1 <= int(port) <= _LAST_PORT:
+            raise CommandError(
+                f"--through {text}: write SERVICE=HOST:PORT with one of {', '.join(SERVICES)}.", reason="USAGE"
+            )
+        found[service] = address
+    return found

@@ -31,6 +31,7 @@ class SuiteOptions:
         processes: how many processes a service has, by service; one where it is not named.
         also: how many processes a further version of a service has, by its name (`tickets@green`).
         mtls: whether the processes prove themselves to one another; None for what the data folder remembers.
+        through: the address by which the others reach a service instead of its processes' own, by service.
     """
 
     host: str = "127.0.0.1"
@@ -39,6 +40,7 @@ class SuiteOptions:
     processes: Mapping[str, int] = field(default_factory=dict)
     also: Mapping[str, int] = field(default_factory=dict)
     mtls: bool | None = None
+    through: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,16 +52,23 @@ class Addresses:
         control_plane: the gateway's control plane.
         https: the gateway's HTTPS listener.
         http: its redirecting listener.
+        through: where services are reached instead, by service.
     """
 
     services: dict[str, list[str]]
     control_plane: str
     https: str
     http: str
+    through: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def reached(self) -> dict[str, list[str]]:
+        """Where the other processes reach each service."""
+        return self.services | {service: [address] for service, address in self.through.items()}
 
     def target(self, service: str) -> str:
         """Return the gRPC target that spreads over a service's processes."""
-        return f"ipv4:{','.join(self.services[service])}"
+        return f"ipv4:{','.join(self.reached[service])}"
 
     @property
     def https_url(self) -> str:
@@ -133,7 +142,7 @@ def gateway_plans(folder: SuiteFolder, admin: Path, addresses: Addresses, secret
         {
             "DATA_DIR": str(folder.gateway),
             "ADS_LISTEN": addresses.control_plane,
-            "SERVICES": json.dumps(addresses.services),
+            "SERVICES": json.dumps(addresses.reached),
             "HTTPS_LISTEN": addresses.https,
             "HTTP_LISTEN": addresses.http,
             "CORS_ORIGINS": json.dumps(_LOCAL_ORIGINS),

@@ -134,6 +134,7 @@ class Supervisor:
             control_plane=f"{_LOCAL}:{ports.pop()}",
             https=f"{options.host}:{options.https_port or ports.pop()}",
             http=f"{options.host}:{options.http_port or ports.pop()}",
+            through=options.through,
         )
         self._state.addresses = services
         self._state.control_plane = addresses.control_plane
