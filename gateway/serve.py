@@ -54,7 +54,7 @@ async def serve(settings: GatewaySettings) -> None:
         if settings.shared_quotas:
             outside.append(QuotaService(settings.requests_per_minute).handlers())
         operators = GatewayServicer(cache, plane)
-        server = await _start_server(settings.ads_listen, operators, watcher, audit, peer_tls, outside)
+        server = await _start_server(settings, operators, watcher, audit, peer_tls, outside)
         metrics.serve(settings.metrics_listen)
         Figures(cache)
         log.info("control_plane_started", ads=settings.ads_listen)
@@ -75,7 +75,7 @@ async def serve(settings: GatewaySettings) -> None:
 
 
 async def _start_server(
-    listen: str,
+    settings: GatewaySettings,
     servicer: GatewayServicer,
     watcher: TrustWatcher,
     audit: AuditTrail,
@@ -86,7 +86,14 @@ async def _start_server(
     operators = Registration(gateway_service_pb2_grpc.add_GatewayServiceServicer_to_server, servicer)
     try:
         return await start_server(
-            [operators], trust=watcher, audit=audit, listen=listen, tls=peer_tls, outside=outside, options=OPTIONS
+            [operators],
+            trust=watcher,
+            audit=audit,
+            listen=settings.ads_listen,
+            tls=peer_tls,
+            probe_listen=settings.probe_listen,
+            outside=outside,
+            options=OPTIONS,
         )
     except AddressInUseError as error:
         sys.exit(str(error))

@@ -28,6 +28,10 @@ class GatewaySettings(PeerSettings):
     ads_listen: str = "127.0.0.1:18000"
     """The address `host:port` on which the control plane serves ADS."""
 
+    probe_listen: str = ""
+    """The address `host:port` of a second port for a cluster's own probes, which show no certificate: it tells health
+    (gRPC, without TLS) and nothing else. Empty means none."""
+
     ads_target: str = ""
     """The address `host:port` where Envoy finds the control plane; empty means the same as `ads_listen`."""
 

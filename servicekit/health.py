@@ -19,6 +19,10 @@ Component = tuple[str, Callable[[], bool | Awaitable[bool]]]
 
 EVERY_SECONDS = 1.0
 
+ALIVE = "alive"
+"""The name by which a probe asks whether the process answers at all: it is SERVING from the start to the end, so nobody
+restarts a process because its database is away."""
+
 
 class Health:
     """The health servicer of one server, and the loop that keeps it true."""
@@ -32,7 +36,8 @@ class Health:
         self._loop: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Say NOT_SERVING, look once, then keep looking in the background."""
+        """Say that the process is alive, and NOT_SERVING."""
+        await self.servicer.set(ALIVE, health_pb2.HealthCheckResponse.SERVING)
         await self._say(up=False)
 
     async def watch(self) -> None:

@@ -117,8 +117,16 @@ def wrap(service: str, name: str, handler: Any, around: Sequence[Layer]) -> Any:
 class RunningServer:
     """A server that listens; `port` is the one it got, `address` what to call it by on this machine."""
 
-    def __init__(self, server: grpc.aio.Server, address: str, health: Health, stopping: asyncio.Event) -> None:
+    def __init__(
+        self,
+        server: grpc.aio.Server,
+        address: str,
+        health: Health,
+        stopping: asyncio.Event,
+        probes: grpc.aio.Server | None = None,
+    ) -> None:
         self._server = server
+        self._probes = probes
         self._stopping = stopping
         self._streams: dict[asyncio.Task[Any], Call] = {}
         self.health = health
@@ -152,6 +160,8 @@ class RunningServer:
             if not call.writing:
                 task.cancel()
         await self._server.stop(grace)
+        if self._probes is not None:
+            await self._probes.stop(None)
 
 
 async def start_server(
@@ -162,6 +172,7 @@ async def start_server(
     hosts: HostRules | None = None,
     listen: str = "127.0.0.1:0",
     tls: PeerTls | None = None,
+    probe_listen: str = "",
     components: Sequence[Component] = (),
     with_reflection: bool = True,
     on_start: Sequence[Hook] = (),
@@ -173,7 +184,8 @@ async def start_server(
     Handlers `outside` are served without any layer: a protocol that is not ours, for peers that hold no token.
     `options` are gRPC's, beside those that every server has.
 
-    With TLS only who has a certificate of the suite's authorities may connect.
+    With TLS only who has a certificate of the suite's authorities may connect. At `probe_listen` the health is told to
+    anybody, without TLS, and nothing else; an empty address opens no such port.
 
     Raises:
         AddressInUseError: the address cannot be had.
@@ -190,13 +202,16 @@ async def start_server(
     if with_reflection:
         reflected = reflection.aio.ReflectionServicer((*services, reflection.SERVICE_NAME, *QUIET))
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, recorder)
-    running = RunningServer(server, bind(server, listen, tls), health, stopping)
+    probes = _probes(health, probe_listen) if probe_listen else None
+    running = RunningServer(server, bind(server, listen, tls), health, stopping, probes)
     around = [running.track_streams, *layers(TokenVerifier(trust), stopping, audit, hosts)]
     for service, handlers in recorder.handlers.items():
         wrapped = {name: wrap(service, name, handler, around) for name, handler in handlers.items()}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
     await health.start()
     await server.start()
+    if probes is not None:
+        await probes.start()
     try:
         for hook in on_start:
             await hook()
@@ -205,6 +220,14 @@ async def start_server(
         await running.stop()
         raise
     return running
+
+
+def _probes(health: Health, listen: str) -> grpc.aio.Server:
+    """Return a server of the health alone: a cluster's own probes show no certificate."""
+    server = grpc.aio.server(options=(("grpc.so_reuseport", 0),), maximum_concurrent_rpcs=16)
+    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
+    bind(server, listen, None)
+    return server
 
 
 def bind(server: grpc.aio.Server, listen: str, tls: PeerTls | None) -> str:
@@ -266,6 +289,7 @@ async def serve(
             hosts=settings.host_rules(),
             listen=settings.listen,
             tls=tls,
+            probe_listen=settings.probe_listen,
             components=components,
             with_reflection=settings.environment == "development",
             on_start=on_start,

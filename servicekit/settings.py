@@ -15,6 +15,10 @@ class ServiceSettings(PeerSettings):
     listen: str = "127.0.0.1:0"
     """The address `host:port` on which the process serves gRPC; port 0 takes a free one."""
 
+    probe_listen: str = ""
+    """The address `host:port` of a second port for a cluster's own probes, which show no certificate: it tells health
+    (gRPC, without TLS) and nothing else. Empty means none."""
+
     database_url: SecretStr = SecretStr("")
     """The database with the runtime role, `postgresql://role:password@host:port/name`; `?host=/folder` for a socket."""
 

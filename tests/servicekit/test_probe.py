@@ -5,12 +5,15 @@ import os
 import sys
 from pathlib import Path
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from servicekit import authority
+from servicekit.health import ALIVE
 from servicekit.peers import PeerFiles, PeerTls
 from servicekit.server import start_server
-from tests.servicekit.probe import echo, registration
+from tests.servicekit.probe import SERVICE, echo, registration
 from tests.support.tokens import Issuer
 from tests.support.trail import kept_trail
 
@@ -54,3 +57,34 @@ async def test_the_probe_names_a_wrong_setting() -> None:
     code, said = await probe(TARGET="127.0.0.1:1", TLS_KEY_FILE="/nowhere")
     assert code == 1
     assert "set all or none" in said
+
+
+async def test_a_cluster_probes_without_a_certificate_and_learns_the_health_alone(tmp_path: Path) -> None:
+    """The second port knows no other method, and tells "alive" from "ready"."""
+    authority.issue(tmp_path, ["tickets"])
+    trail, _ = kept_trail()
+    down = False
+    server = await start_server(
+        [registration(echo)],
+        trust=Issuer().trust,
+        audit=trail,
+        tls=PeerTls(PeerFiles.of(tmp_path / "tickets")),
+        probe_listen=f"unix:{tmp_path}/p",
+        components=[("database", lambda: not down)],
+    )
+    try:
+        async with grpc.aio.insecure_channel(f"unix:{tmp_path}/p") as channel:
+            health = health_pb2_grpc.HealthStub(channel)
+
+            async def told(name: str) -> int:
+                return (await health.Check(health_pb2.HealthCheckRequest(service=name))).status
+
+            assert (await told(""), await told(ALIVE)) == (1, 1)
+            down = True
+            await server.health.look()
+            assert (await told(""), await told(ALIVE)) == (2, 1)
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await channel.unary_unary(f"/{SERVICE}/Open")(b"")
+            assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    finally:
+        await server.stop()
