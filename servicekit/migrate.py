@@ -58,6 +58,8 @@ BEGIN
     END LOOP;
 END $$"""
 _ROWS_OF_AN_UNKNOWN_TENANT = 1000
+_SHARE = -1 / _ROWS_OF_AN_UNKNOWN_TENANT
+_LARGE = f"SET (n_distinct = {_SHARE}, n_distinct_inherited = {_SHARE})"
 
 # Counts in the same transaction, so that the sums are true whenever the work is interrupted.
 _ERASE_ROWS = """
@@ -157,13 +159,14 @@ async def _wait_in_turn(connection: AsyncConnection, package: str) -> None:
 def enable_row_security(op: Operations, schema: str, table: str) -> None:
     """Let a tenant table show and take rows of the transaction's tenant only, to its owner as well.
 
-    Its rows go with their tenant, see `let_erase`.
+    Its rows go with their tenant, see `let_erase`; its statistics are as `expect_large_tenants` says.
     """
     tenant = "tenant_id = (SELECT current_setting('rapport.tenant_id')::uuid)"
     op.execute(f"ALTER TABLE {schema}.{table} ENABLE ROW LEVEL SECURITY")
     op.execute(f"ALTER TABLE {schema}.{table} FORCE ROW LEVEL SECURITY")
     op.execute(f"CREATE POLICY tenant ON {schema}.{table} USING ({tenant}) WITH CHECK ({tenant})")
     let_erase(op, schema, table)
+    op.execute(f"ALTER TABLE {schema}.{table} ALTER COLUMN tenant_id {_LARGE}")
 
 
 def let_erase(op: Operations, schema: str, table: str) -> None:
@@ -209,9 +212,7 @@ def expect_large_tenants(op: Operations, schema: str, columns: Sequence[str] = (
     it as the right one, and comparing all rows of the tenant with each other as cheap as looking them up: a new tenant
     that brings all its data at once would wait for minutes. Tenants with many rows are known by their own numbers.
     """
-    share = -1 / _ROWS_OF_AN_UNKNOWN_TENANT
-    action = f"SET (n_distinct = {share}, n_distinct_inherited = {share})"
-    op.execute(_EXPECT.format(schema=schema, columns="{" + ",".join(columns) + "}", action=action))
+    op.execute(_EXPECT.format(schema=schema, columns="{" + ",".join(columns) + "}", action=_LARGE))
 
 
 def forget_large_tenants(op: Operations, schema: str, columns: Sequence[str] = ("tenant_id",)) -> None:

@@ -85,7 +85,7 @@ async def restored(backup: Path) -> AsyncIterator[str]:
     password = secrets.token_urlsafe(24)
     try:
         server = await asyncio.to_thread(prepare_postgres, home / "postgres", home / "pg", password, settings=THROWAWAY)
-        async with _serving(server, password):
+        async with serving(server, password):
             await _restore(server, password, backup)
             yield server.url(SUPERUSER, password, DATABASE)
     finally:
@@ -120,7 +120,7 @@ async def restore_suite(folder: SuiteFolder, backup: Path) -> None:
     password = suite_secrets(folder.secrets).postgres[SUPERUSER]
     server = await asyncio.to_thread(prepare_postgres, folder.root / "postgres", folder.root / "pg", password)
     try:
-        async with _serving(server, password):
+        async with serving(server, password):
             await _restore(server, password, backup)
     except BaseException:
         # Half a database must not look like one.
@@ -129,7 +129,7 @@ async def restore_suite(folder: SuiteFolder, backup: Path) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _serving(server: PostgresServer, password: str) -> AsyncIterator[None]:
+async def serving(server: PostgresServer, password: str) -> AsyncIterator[None]:
     """Let a server run for as long as the context lasts."""
     process = await asyncio.create_subprocess_exec(
         *start_command(server.command(), server.account, server.death_signal),
