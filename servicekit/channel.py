@@ -12,6 +12,7 @@ from typing import Any, Self
 import grpc
 
 from servicekit.peers import Held, PeerTls
+from servicekit.traced_calls import interceptors
 
 _OPTIONS = (
     ("grpc.lb_policy_name", "round_robin"),
@@ -37,7 +38,9 @@ def open_channel(target: str, service: str = "", tls: PeerTls | None = None) -> 
 
     With TLS, whoever answers there must prove that it is `service` ("tenant"); without, nothing is proven.
     """
-    return grpc.aio.insecure_channel(target, options=_OPTIONS) if tls is None else _RenewedChannel(target, service, tls)
+    if tls is not None:
+        return _RenewedChannel(target, service, tls)
+    return grpc.aio.insecure_channel(target, options=_OPTIONS, interceptors=interceptors())
 
 
 class _RenewedChannel(grpc.aio.Channel):
@@ -64,7 +67,7 @@ class _RenewedChannel(grpc.aio.Channel):
 
     def _connect(self, held: Held) -> grpc.aio.Channel:
         credentials = grpc.ssl_channel_credentials(held.authorities, held.key, held.certificate)
-        return grpc.aio.secure_channel(self._target, credentials, options=self._options)
+        return grpc.aio.secure_channel(self._target, credentials, options=self._options, interceptors=interceptors())
 
     def unary_unary(self, *arguments: Any, **options: Any) -> Any:
         """Return what calls such a method."""

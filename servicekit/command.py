@@ -14,6 +14,7 @@ from servicekit.database import RoleTooPowerfulError
 from servicekit.errors import DomainError
 from servicekit.server import AddressInUseError
 from servicekit.settings import ServiceSettings
+from servicekit.trace_export import exporting
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
 _log = structlog.get_logger(__name__)
@@ -38,7 +39,8 @@ def run(package: str, settings_type: type[Settings], serve: Callable[[Settings],
 
     async def act() -> None:
         if action == "serve":
-            await serve(settings)
+            async with exporting(settings.recording(), package.rpartition(".")[2]):
+                await serve(settings)
         else:
             # Late: a serving process has no use for the migration tools.
             from servicekit import migrate

@@ -5,6 +5,7 @@ Each table's row-level security reads it; without it every query of a tenant tab
 """
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self
@@ -12,11 +13,21 @@ from uuid import UUID
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
+from opentelemetry.trace import SpanKind
+from prometheus_client import Counter, Gauge
 from sqlalchemy import event, exc
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from servicekit.errors import ConflictError, DatabaseUnavailableError, DomainError
+from servicekit.tracing import Attributes, mark, span
+
+FAILURES = Counter(
+    "rapport_database_failures_total", "Transactions that the database did not take, by why not.", ("reason",)
+)
+CONNECTIONS = Gauge(
+    "rapport_database_connections", "Connections to the database, by pool and state.", ("pool", "state")
+)
 
 _CONNECT_SECONDS = 5.0
 _ACQUIRE_SECONDS = 5.0
@@ -97,10 +108,12 @@ def _translated() -> Iterator[None]:
         yield
     except TimeoutError as error:
         # The driver's own; elsewhere a time-out may be anybody's.
+        FAILURES.labels("too_slow").inc()
         raise DatabaseUnavailableError(_TOO_SLOW, retry_after=1) from error
     except Exception as error:
         if (meaning := translate(error)) is None:
             raise
+        FAILURES.labels("conflict" if isinstance(meaning, TransactionConflictError) else "out_of_reach").inc()
         raise meaning from error
 
 
@@ -139,6 +152,8 @@ class Database:
         self.engine = engine
         self.driver = driver
         self.schema = schema
+        self._described: Attributes = {"db.system.name": "postgresql", "db.namespace": schema}
+        _watch(self)
 
     @classmethod
     async def connect(cls, url: str, *, schema: str, pool_size: int = 10) -> Self:
@@ -181,8 +196,9 @@ class Database:
             DatabaseUnavailableError: the connection could not be made or was lost.
             TransactionConflictError: a deadlock or a serialisation failure.
         """
-        with _translated():
+        with span("postgres tenant", self._described, kind=SpanKind.CLIENT), _translated():
             async with self.engine.begin() as connection:
+                mark("connected")
                 await connection.exec_driver_sql(_SET_TENANT, (str(tenant_id),))
                 yield connection
 
@@ -193,8 +209,9 @@ class Database:
         Raises:
             DatabaseUnavailableError: as for `tenant`.
         """
-        with _translated():
+        with span("postgres snapshot", self._described, kind=SpanKind.CLIENT), _translated():
             async with self.engine.connect() as connection:
+                mark("connected")
                 options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
                 await connection.execution_options(**options)
                 async with connection.begin():
@@ -204,8 +221,9 @@ class Database:
     @asynccontextmanager
     async def spanning(self) -> AsyncIterator[AsyncConnection]:
         """Run one transaction without a tenant: only the listed index tables and spanning functions work in it."""
-        with _translated():
+        with span("postgres spanning", self._described, kind=SpanKind.CLIENT), _translated():
             async with self.engine.begin() as connection:
+                mark("connected")
                 yield connection
 
     @asynccontextmanager
@@ -214,8 +232,9 @@ class Database:
 
         No savepoints: `connection.transaction()` refuses to start inside it.
         """
-        with _translated():
+        with span("postgres tenant", self._described, kind=SpanKind.CLIENT), _translated():
             async with self._acquired() as connection:
+                mark("connected")
                 # A UUID has no character that could end the literal; the simple protocol takes no parameters.
                 literal = UUID(int=tenant_id.int)
                 await connection.execute(f"BEGIN; SELECT set_config('rapport.tenant_id', '{literal}', true)")
@@ -232,8 +251,9 @@ class Database:
         Raises:
             DatabaseUnavailableError, TransactionConflictError: as for `tenant`.
         """
-        with _translated():
+        with span("postgres statement", self._described, kind=SpanKind.CLIENT), _translated():
             async with self._acquired() as connection:
+                mark("connected")
                 return list(await connection.fetch(query, *arguments))
 
     @asynccontextmanager
@@ -242,6 +262,7 @@ class Database:
         try:
             connection = await self.driver.acquire(timeout=_ACQUIRE_SECONDS)
         except TimeoutError as error:
+            FAILURES.labels("none_free").inc()
             raise DatabaseUnavailableError(_NONE_FREE, retry_after=1) from error
         try:
             yield connection
@@ -298,6 +319,23 @@ class Database:
             faults = await connection.fetch(_FAULTS, self.schema, sorted(listed))
         if faults:
             raise RoleTooPowerfulError("; ".join(fault["fault"] for fault in faults))
+
+
+def _watch(database: Database) -> None:
+    """Have the connections of the process's database counted when somebody looks."""
+    watched = weakref.ref(database)
+
+    def counted(count: Callable[[Database], int]) -> Callable[[], float]:
+        return lambda: float(count(found)) if (found := watched()) is not None else 0.0
+
+    # The pool is a queue of fixed size, whatever its type says.
+    orm: Callable[[Database], Any] = lambda found: found.engine.pool  # noqa: E731
+    CONNECTIONS.labels("sqlalchemy", "busy").set_function(counted(lambda found: orm(found).checkedout()))
+    CONNECTIONS.labels("sqlalchemy", "idle").set_function(counted(lambda found: orm(found).checkedin()))
+    CONNECTIONS.labels("driver", "busy").set_function(
+        counted(lambda found: found.driver.get_size() - found.driver.get_idle_size())
+    )
+    CONNECTIONS.labels("driver", "idle").set_function(counted(lambda found: found.driver.get_idle_size()))
 
 
 def _refuse_closed(dbapi_connection: Any, _record: object, _proxy: object) -> None:

@@ -8,6 +8,9 @@ from typing import Any
 import orjson
 import structlog
 
+from servicekit.identity.principal import calling_tenant
+from servicekit.tracing import trace_id
+
 _LONGEST = 20_000
 
 
@@ -17,6 +20,7 @@ def configure(level: str = "info") -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            _say_where,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _render,
@@ -28,6 +32,15 @@ def configure(level: str = "info") -> None:
     root = logging.getLogger()
     root.handlers = [LibraryHandler()]
     root.setLevel(max(threshold, logging.WARNING))
+
+
+def _say_where(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Add for which tenant and in which recorded trace it happens, where that is known."""
+    if "tenant_id" not in event and (tenant_id := calling_tenant()) is not None:
+        event["tenant_id"] = str(tenant_id)
+    if recorded := trace_id():
+        event["trace_id"] = recorded
+    return event
 
 
 def _render(_logger: object, _name: str, event: structlog.typing.EventDict) -> bytes:

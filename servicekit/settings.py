@@ -7,9 +7,10 @@ from pydantic import Field, SecretStr
 
 from servicekit.identity.hosts import BASE_DOMAIN, HostRules
 from servicekit.peer_settings import PeerSettings
+from servicekit.trace_settings import TraceSettings
 
 
-class ServiceSettings(PeerSettings):
+class ServiceSettings(PeerSettings, TraceSettings):
     """What a service process is told by its environment; a service subclasses it with its prefix and its own fields."""
 
     listen: str = "127.0.0.1:0"

@@ -76,6 +76,12 @@ def caller_tenant() -> UUID:
     return tenant_id
 
 
+def calling_tenant() -> UUID | None:
+    """Return the tenant of the call that is being served, None where there is none; for logs."""
+    principal = _caller.get()
+    return None if principal is None else principal.tenant_id
+
+
 def set_caller(principal: Principal, origin: str | None = None) -> None:
     """Say who makes the call that this task serves, and in a page of which origin, if in one.
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -12,6 +11,7 @@ from opentelemetry.trace import StatusCode
 from rapport.tenant.v1.token_service_pb2 import AccessToken
 
 from servicekit.identity import forwarded_metadata
+from servicekit.tracing import recorded_by
 from tests.servicekit.probe import SERVICE, running
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -19,14 +19,13 @@ PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
 
 
 @pytest.fixture
-def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
+def spans() -> Iterator[InMemorySpanExporter]:
     """The spans that are recorded during the test."""
     exporter = InMemorySpanExporter()
-    provider = TracerProvider()
+    provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
-    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
-    yield exporter
+    with recorded_by(provider.get_tracer("test")):
+        yield exporter
     provider.shutdown()
 
 
