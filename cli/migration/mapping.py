@@ -196,8 +196,8 @@ def place_ticket(rules: Rules, customer: Placement | None, tags: Sequence[str], 
 
 
 def place_order(rules: Rules, customer: Placement | None) -> Placement:
-    """Say whose an order is: its customer's."""
-    if rules.one_shop:
+    """Say whose an order is: its customer's; one without a customer is nobody's, also where there is one shop."""
+    if rules.one_shop and customer is not None:
         return Placement(rules.one_shop, "one_shop")
     return _of_customer(customer)
 
