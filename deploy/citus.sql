@@ -8,8 +8,8 @@ BEGIN;
 -- The triggers on distributed tables look at rows of the same tenant only, which are on the same node.
 SET LOCAL citus.enable_unsafe_triggers = on;
 
--- No table that is copied to all nodes may refer to one that is distributed. When a connection goes,
--- its rows in these stay until its tenant is erased: what comes to them finds no connection, and is refused.
+-- No table that is copied to all nodes may refer to one that is distributed. When a connection goes, its rows in these
+-- stay until its tenant is erased: what comes to them finds no connection, and is refused.
 ALTER TABLE crm.accounts DROP CONSTRAINT accounts_tenant_id_connection_id_fkey;
 ALTER TABLE crm.webhook_addresses DROP CONSTRAINT webhook_addresses_tenant_id_connection_id_fkey;
 
@@ -81,6 +81,7 @@ SELECT create_distributed_table('tickets.depths', 'tenant_id', colocate_with => 
 SELECT create_distributed_table('tickets.erased_rows', 'tenant_id', colocate_with => 'tenant.tenants');
 SELECT create_distributed_table('tickets.handling_times', 'tenant_id', colocate_with => 'tenant.tenants');
 SELECT create_distributed_table('tickets.held_changes', 'tenant_id', colocate_with => 'tenant.tenants');
+SELECT create_distributed_table('tickets.imported_tickets', 'tenant_id', colocate_with => 'tenant.tenants');
 SELECT create_distributed_table('tickets.keyword_rules', 'tenant_id', colocate_with => 'tenant.tenants');
 SELECT create_distributed_table('tickets.places', 'tenant_id', colocate_with => 'tenant.tenants');
 SELECT create_distributed_table('tickets.policies', 'tenant_id', colocate_with => 'tenant.tenants');

@@ -50,6 +50,9 @@ BEGIN;
 
 -- The triggers on distributed tables look at rows of the same tenant only, which are on the same node.
 SET LOCAL citus.enable_unsafe_triggers = on;
+
+-- No table that is copied to all nodes may refer to one that is distributed. When a connection goes, its rows in these
+-- stay until its tenant is erased: what comes to them finds no connection, and is refused.\
 """
 
 
@@ -65,13 +68,7 @@ async def read(connections: Sequence[asyncpg.Connection]) -> str:
 
 
 def _render(tables: dict[str, bool], references: Sequence[tuple[str, str, str]]) -> str:
-    lines = [
-        _HEAD,
-        "-- No table that is copied to all nodes may refer to one that is distributed. When a connection goes,",
-    ]
-    lines.append(
-        "-- its rows in these stay until its tenant is erased: what comes to them finds no connection, and is refused."
-    )
+    lines = [_HEAD]
     parents: dict[str, set[str]] = {name: set() for name, by_tenant in tables.items() if by_tenant}
     for name, child, parent in references:
         if not tables[child] and tables[parent]:
