@@ -7,6 +7,7 @@ row-level security worthless.
 import asyncio
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -31,6 +32,9 @@ DURABLE: Mapping[str, str] = {
     "shared_buffers": "256MB",
     "max_wal_size": "2GB",
     "wal_compression": "on",
+    "wal_level": "logical",
+    "archive_mode": "on",
+    "archive_timeout": "60s",
     "random_page_cost": "1.1",
     "jit": "off",
     "log_error_verbosity": "terse",
@@ -40,13 +44,18 @@ DURABLE: Mapping[str, str] = {
     "log_timezone": "UTC",
     "timezone": "UTC",
 }
-"""Settings of a suite. Nothing of a statement's values reaches the log: they are customers' data."""
+"""Settings of a suite. Nothing of a statement's values reaches the log: they are customers' data.
+
+The write-ahead log tells of logical changes too, by which rows are followed (`rapport migrate`) and by which a backup
+knows the one moment that it is compared at. It is archived once there is an archive, at most a minute late.
+"""
 
 THROWAWAY: Mapping[str, str] = {
     **DURABLE,
     "shared_buffers": "128MB",
     "fsync": "off",
     "full_page_writes": "off",
+    "archive_mode": "off",
 }
 """Settings for tests, whose data may be lost in a power cut."""
 
@@ -77,6 +86,11 @@ class PostgresServer:
         return self.folder / "cluster"
 
     @property
+    def archive(self) -> Path:
+        """Where finished parts of the write-ahead log are kept, compressed, once the folder is there."""
+        return self.folder / "wal-archive"
+
+    @property
     def death_signal(self) -> int:
         """What ends the server when its parent dies: a fast shutdown."""
         return signal.SIGINT
@@ -93,7 +107,15 @@ class PostgresServer:
             *network,
             *("-c", f"port={self.tcp_port or _SOCKET_PORT}"),
             *(part for name, value in self.settings.items() for part in ("-c", f"{name}={value}")),
+            *("-c", f"archive_command={self._archive_command()}"),
         ]
+
+    def _archive_command(self) -> str:
+        """Return what keeps a part of the log: whole or not at all, and nothing while there is no archive."""
+        folder = shlex.quote(str(self.archive)).replace("%", "%%")
+        partial, kept = f"{folder}/.%f.partial", f"{folder}/%f.gz"
+        keep = f"gzip -1 -c %p > {partial} && sync {partial} && mv {partial} {kept}"
+        return f"test ! -d {folder} || test -f {kept} || {{ {keep}; }}"
 
     def url(self, user: str, password: str, database: str = "postgres") -> str:
         """Return the connection URL through the private socket. It holds the password: never log it."""
