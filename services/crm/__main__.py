@@ -22,6 +22,8 @@ from servicekit.cache import Cache
 from servicekit.channel import open_channel
 from servicekit.command import run
 from servicekit.database import Database
+from servicekit.diagnosis import of_every_process
+from servicekit.diagnosis_servicer import registration as diagnosis
 from servicekit.doorbell import Doorbell
 from servicekit.health import Component
 from servicekit.identity import TokenVerifier, TrustWatcher, Workload
@@ -34,6 +36,8 @@ from services.crm.app_book import AppBook
 from services.crm.app_servicer import AppServicer
 from services.crm.call_store import CallStore
 from services.crm.calling.engine import Calling
+from services.crm.condition import examinations
+from services.crm.condition_store import ConditionStore
 from services.crm.connection_book import ConnectionBook
 from services.crm.connection_store import ConnectionStore
 from services.crm.customer_erasure import CustomerErasure
@@ -275,7 +279,11 @@ async def wired(settings: CrmSettings) -> AsyncIterator[Parts]:
                     ("trust", peers.trust.ready),
                     ("background", background.ready),
                 )
-                yield Parts(registered(work), components, peers.trust, peers.audit)
+                examined = of_every_process(settings, database, peers.cache) | examinations(
+                    ConditionStore(database), RotationStore(database), keks
+                )
+                registrations = (*registered(work), diagnosis("crm", examined))
+                yield Parts(registrations, components, peers.trust, peers.audit)
             finally:
                 await background.stop()
                 await work.calling.close()

@@ -20,6 +20,8 @@ from servicekit.cache import Cache
 from servicekit.channel import open_channel
 from servicekit.command import run
 from servicekit.database import Database
+from servicekit.diagnosis import of_every_process
+from servicekit.diagnosis_servicer import registration as diagnosis
 from servicekit.doorbell import Doorbell
 from servicekit.health import Component
 from servicekit.identity import TrustWatcher, Workload
@@ -36,6 +38,7 @@ from services.recommendations import (
 )
 from services.recommendations.action_servicer import RecommendationServicer
 from services.recommendations.advising import Advising
+from services.recommendations.condition import examinations
 from services.recommendations.conversations import Conversations
 from services.recommendations.customers import Clock, Customers, utc_now
 from services.recommendations.draft_servicer import DraftServicer
@@ -160,6 +163,7 @@ async def wired(settings: RecommendationsSettings) -> AsyncIterator[Parts]:
                 *action_servicer.registrations(database, customers, tickets, PageTokens.from_secret(secret)),
                 *knowledge_servicer.registrations(database, tickets, PageTokens.from_secret(secret)),
                 registration(TenantData(database, cache, forget=shelf.forget), lambda: trust.refused_tenants),
+                diagnosis("recommendations", of_every_process(settings, database, cache) | examinations(database)),
             ),
             components=(("database", database.ready), ("trust", trust.ready), ("background", background.ready)),
             trust=trust,

@@ -21,6 +21,8 @@ from servicekit.audit import AuditTrail, keeping
 from servicekit.channel import open_channel
 from servicekit.command import run
 from servicekit.database import Database
+from servicekit.diagnosis import of_every_process
+from servicekit.diagnosis_servicer import registration as diagnosis
 from servicekit.envelope import SealBrokenError, new_data_key
 from servicekit.health import Component
 from servicekit.identity.trust import MAX_AGE
@@ -32,6 +34,7 @@ from servicekit.tenant_data_servicer import registration
 from services.tenant import scopes
 from services.tenant.audit_servicer import AuditServicer
 from services.tenant.audit_store import AuditStore
+from services.tenant.condition import examinations
 from services.tenant.domain_proof import ProofFinder
 from services.tenant.domain_servicer import DomainServicer
 from services.tenant.domain_store import DomainStore
@@ -92,6 +95,7 @@ async def wired(settings: TenantSettings) -> AsyncIterator[Parts]:
             registrations=(
                 *_tokens(settings, database, credentials, trusted, uses, audit),
                 *_registry(settings, database, feed, pages),
+                _diagnosis(settings, database, trusted, keks),
             ),
             components=(("database", database.ready), ("trust", lambda: feed.age < MAX_AGE)),
             feed=feed,
@@ -226,6 +230,18 @@ def _registry(
             AuditServicer(AuditStore(database, tenants), pages),
         ),
     )
+
+
+def _diagnosis(settings: TenantSettings, database: Database, trusted: Trusted, keks: Keks) -> Registration:
+    """Return the servicer that says how the process is."""
+    examined = examinations(
+        trusted.store.list_signing_keys,
+        trusted.store.wrapped,
+        keks,
+        ErasureStore(database, TenantStore(database)).due,
+        timedelta(days=settings.signing_key_days),
+    )
+    return diagnosis("tenant", of_every_process(settings, database) | examined)
 
 
 async def _shared_secret(store: TrustStore, keks: Keks, purpose: str) -> bytes:

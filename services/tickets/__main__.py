@@ -25,6 +25,8 @@ from servicekit.cache import Cache
 from servicekit.channel import open_channel
 from servicekit.command import run
 from servicekit.database import Database
+from servicekit.diagnosis import of_every_process
+from servicekit.diagnosis_servicer import registration as diagnosis
 from servicekit.doorbell import Doorbell
 from servicekit.health import Component
 from servicekit.identity import TrustWatcher, Workload
@@ -33,8 +35,9 @@ from servicekit.server import Registration, serve
 from servicekit.tenant_data import TenantData
 from servicekit.tenant_data_servicer import registration
 from services.tickets.change_store import ChangeStore, sweep_for_ever
+from services.tickets.condition import examinations
 from services.tickets.counting import Counting
-from services.tickets.customers import CustomerFollower
+from services.tickets.customers import LOG, CustomerFollower
 from services.tickets.desk import Desk
 from services.tickets.erasing import Erasing
 from services.tickets.erasure_store import ErasureStore
@@ -62,6 +65,7 @@ from services.tickets.service import ConversationServicer, IngestServicer, Ticke
 from services.tickets.settings import TicketsSettings
 from services.tickets.sla_desk import SlaDesk
 from services.tickets.sla_servicer import SlaServicer
+from services.tickets.sla_store import TimerStore
 from services.tickets.store import Store
 from services.tickets.timers import Timers
 from services.tickets.topic_desk import TopicDesk
@@ -163,6 +167,7 @@ async def wired(settings: TicketsSettings) -> AsyncIterator[Parts]:
         def refused() -> Collection[UUID]:
             return trust.refused_tenants
 
+        follow = None
         background = Background()
         # Last, so that it ends before what it works with.
         stack.push_async_callback(background.stop)
@@ -175,12 +180,17 @@ async def wired(settings: TicketsSettings) -> AsyncIterator[Parts]:
             held = HeldChanges(database)
             follower = CustomerFollower(store, held, inbox, channel, workload, doorbell, refused)
             background.start("customer_follower", follower.run())
+            follow = follower.fetch
+        standing = examinations(
+            lambda: store.log_position(LOG), follow, TimerStore(database).next, lambda: trust.refused_tenants
+        )
         yield Parts(
             registrations=(
                 *registrations(
                     store, inbox, erasing, PageTokens.from_secret(secret), InboxEvents(watching, secret), doorbell
                 ),
                 registration(TenantData(database, cache), lambda: trust.refused_tenants),
+                diagnosis("tickets", of_every_process(settings, database, cache) | standing),
             ),
             components=(("database", database.ready), ("trust", trust.ready), ("background", background.ready)),
             trust=trust,

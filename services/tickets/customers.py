@@ -30,7 +30,9 @@ from services.tickets.store import AdviceCopy, CustomerCopy, Store
 BELL = "recommendations.log"
 """The doorbell that recommendations rings when its log grows."""
 
-_LOG = "recommendations"
+LOG = "recommendations"
+"""The log's name where its position is kept."""
+
 _CUSTOMERS_AT_ONCE = 100
 _ADVICE_AT_ONCE = 50
 _CALL_SECONDS = 10.0
@@ -88,10 +90,10 @@ class CustomerFollower:
         following = asyncio.create_task(
             outbox.follow(
                 BELL,
-                fetch=self._fetch,
+                fetch=self.fetch,
                 apply=self.apply,
-                load_cursor=lambda: self._store.log_position(_LOG),
-                save_cursor=lambda cursor: self._store.set_log_position(_LOG, cursor),
+                load_cursor=lambda: self._store.log_position(LOG),
+                save_cursor=lambda cursor: self._store.set_log_position(LOG, cursor),
                 doorbell=self._doorbell,
             ),
             name="follow_recommendations",
@@ -105,7 +107,8 @@ class CustomerFollower:
             with contextlib.suppress(asyncio.CancelledError):
                 await following
 
-    async def _fetch(self, cursor: str) -> tuple[Sequence[change_service_pb2.Change], str]:
+    async def fetch(self, cursor: str) -> tuple[Sequence[change_service_pb2.Change], str]:
+        """Return the changes of the log after a cursor, and the cursor behind them."""
         request = change_service_pb2.ListChangesRequest(cursor=cursor)
         metadata = await self._workload.metadata()
         answer = await self._changes.ListChanges(request, timeout=_CALL_SECONDS, metadata=metadata)

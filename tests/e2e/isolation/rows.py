@@ -122,8 +122,10 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "rapport.frontend.v1.TicketDesk/AddNote": {**TICKET, **NOTE},
     "rapport.frontend.v1.TicketDesk/ResetConversation": TICKET,
     "rapport.frontend.v1.TicketDesk/GetScoreBreakdown": TICKET,
+    "rapport.diagnosis.v1.DiagnosisService/GetDiagnosis": {},
     "rapport.gateway.v1.GatewayService/GetStatus": {},
     "rapport.gateway.v1.GatewayService/ShiftTraffic": {"service": "tickets", "percent": 0},
+    "rapport.gateway.v1.GatewayService/CutOver": {"percent": 0},
     "rapport.recommendations.v1.ActionPolicyService/GetActionPolicy": {},
     "rapport.recommendations.v1.ActionPolicyService/ListActionPolicyVersions": {},
     "rapport.recommendations.v1.ActionPolicyService/CheckActionPolicy": {"document": ACTION_POLICY},
@@ -312,8 +314,10 @@ REQUESTS: dict[str, dict[str, Any]] = {
 # A shop's own key may not do these: they are an operator's or a service's.
 OPERATORS = ("TenantService/", "DataKeyService/", "AppService/")
 NOT_FOR_SHOPS = {name for name in REQUESTS if any(service in name for service in OPERATORS)} | {
+    "rapport.diagnosis.v1.DiagnosisService/GetDiagnosis",
     "rapport.gateway.v1.GatewayService/GetStatus",
     "rapport.gateway.v1.GatewayService/ShiftTraffic",
+    "rapport.gateway.v1.GatewayService/CutOver",
     "rapport.recommendations.v1.ChangeService/ListChanges",
     "rapport.tenancy.v1.TenantDataService/EraseTenant",
     "rapport.tenancy.v1.TenantDataService/ExportTenant",

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%rapport/gateway/v1/error_reason.proto\x12\x12rapport.gateway.v1*\xaa\x01\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12*\n&ERROR_REASON_SERVICE_VERSION_NOT_FOUND\x10\x01\x12)\n%ERROR_REASON_SERVICE_VERSION_REQUIRED\x10\x02\x12&\n\"ERROR_REASON_CONFIGURATION_REFUSED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%rapport/gateway/v1/error_reason.proto\x12\x12rapport.gateway.v1*\xfd\x01\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12*\n&ERROR_REASON_SERVICE_VERSION_NOT_FOUND\x10\x01\x12)\n%ERROR_REASON_SERVICE_VERSION_REQUIRED\x10\x02\x12&\n\"ERROR_REASON_CONFIGURATION_REFUSED\x10\x03\x12&\n\"ERROR_REASON_PREDECESSOR_NOT_FOUND\x10\x04\x12)\n%ERROR_REASON_CUTOVER_TENANTS_REQUIRED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rapport.gateway.v1.error_re
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=62
-  _globals['_ERRORREASON']._serialized_end=232
+  _globals['_ERRORREASON']._serialized_end=315
 # @@protoc_insertion_point(module_scope)

@@ -36,6 +36,14 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """An Envoy refused the changed configuration, so everything is as it was before. Example: FAILED_PRECONDITION
     "gateway refused the configuration: …".
     """
+    ERROR_REASON_PREDECESSOR_NOT_FOUND: _ErrorReason.ValueType  # 4
+    """The gateway was told of no predecessor. Example: NOT_FOUND "The gateway knows no predecessor: set
+    RAPPORT_GATEWAY_PREDECESSOR_URL and start it again."
+    """
+    ERROR_REASON_CUTOVER_TENANTS_REQUIRED: _ErrorReason.ValueType  # 5
+    """There is no cut-over yet, and the request names no shops. Example: INVALID_ARGUMENT "Name the shops whose requests
+    the predecessor answered so far."
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused: the `reason` of the one `google.rpc.ErrorInfo` that every error carries (domain "rapport")."""
@@ -53,4 +61,12 @@ of the versions of tickets: blue, green.", metadata service = "tickets".
 ERROR_REASON_CONFIGURATION_REFUSED: ErrorReason.ValueType  # 3
 """An Envoy refused the changed configuration, so everything is as it was before. Example: FAILED_PRECONDITION
 "gateway refused the configuration: …".
+"""
+ERROR_REASON_PREDECESSOR_NOT_FOUND: ErrorReason.ValueType  # 4
+"""The gateway was told of no predecessor. Example: NOT_FOUND "The gateway knows no predecessor: set
+RAPPORT_GATEWAY_PREDECESSOR_URL and start it again."
+"""
+ERROR_REASON_CUTOVER_TENANTS_REQUIRED: ErrorReason.ValueType  # 5
+"""There is no cut-over yet, and the request names no shops. Example: INVALID_ARGUMENT "Name the shops whose requests
+the predecessor answered so far."
 """

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from rapport.options.v1 import options_pb2 as rapport_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(rapport/gateway/v1/gateway_service.proto\x12\x12rapport.gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a rapport/options/v1/options.proto\"\x12\n\x10GetStatusRequest\"\xd0\x02\n\rGatewayStatus\x12%\n\x0ewanted_version\x18\x01 \x01(\tR\rwantedVersion\x12\'\n\x0f\x63urrent_version\x18\x02 \x01(\tR\x0e\x63urrentVersion\x12*\n\x11last_good_version\x18\x03 \x01(\tR\x0flastGoodVersion\x12#\n\rrefused_count\x18\x04 \x01(\x05R\x0crefusedCount\x12.\n\x05nodes\x18\x05 \x03(\x0b\x32\x18.rapport.gateway.v1.NodeR\x05nodes\x12\x31\n\x06shifts\x18\x06 \x03(\x0b\x32\x19.rapport.gateway.v1.ShiftR\x06shifts\x12;\n\x05parts\x18\x07 \x03(\x0b\x32%.rapport.gateway.v1.ConfigurationPartR\x05parts\"_\n\x11\x43onfigurationPart\x12\x12\n\x04type\x18\x01 \x01(\tR\x04type\x12\x18\n\x07version\x18\x02 \x01(\tR\x07version\x12\x1c\n\tresources\x18\x03 \x01(\x05R\tresources\"\xa0\x02\n\x04Node\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n\tconnected\x18\x02 \x01(\x08R\tconnected\x12\x1a\n\x08protocol\x18\x03 \x01(\tR\x08protocol\x12\x39\n\nstate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstateTime\x12\x1c\n\nup_to_date\x18\x05 \x01(\x08R\x08upToDate\x12\x1a\n\x08refusing\x18\x06 \x01(\x08R\x08refusing\x12%\n\x0eresources_sent\x18\x07 \x01(\x05R\rresourcesSent\x12\x32\n\x05parts\x18\x08 \x03(\x0b\x32\x1c.rapport.gateway.v1.NodePartR\x05parts\"\x91\x02\n\x08NodePart\x12\x12\n\x04type\x18\x01 \x01(\tR\x04type\x12)\n\x10\x61\x63\x63\x65pted_version\x18\x02 \x01(\tR\x0f\x61\x63\x63\x65ptedVersion\x12;\n\x0b\x61\x63\x63\x65pt_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nacceptTime\x12\'\n\x0frefused_version\x18\x04 \x01(\tR\x0erefusedVersion\x12;\n\x0brefuse_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrefuseTime\x12#\n\rrefuse_detail\x18\x06 \x01(\tR\x0crefuseDetail\"\x8e\x01\n\x05Shift\x12\x18\n\x07service\x18\x01 \x01(\tR\x07service\x12\x1a\n\x08versions\x18\x02 \x03(\tR\x08versions\x12\x18\n\x07version\x18\x03 \x01(\tR\x07version\x12\x18\n\x07percent\x18\x04 \x01(\x05R\x07percent\x12\x1b\n\tin_effect\x18\x05 \x01(\x08R\x08inEffect\"\x8e\x01\n\x13ShiftTrafficRequest\x12\'\n\x07service\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18?R\x07service\x12%\n\x07version\x18\x02 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18?R\x07version\x12\'\n\x07percent\x18\x03 \x01(\x05\x42\r\xe2\x41\x01\x02\xbaH\x06\x1a\x04\x18\x64(\x00R\x07percent2\xef\x01\n\x0eGatewayService\x12m\n\tGetStatus\x12$.rapport.gateway.v1.GetStatusRequest\x1a!.rapport.gateway.v1.GatewayStatus\"\x17\x90\x02\x01\x8a\xb5\x18\x10\n\x0cgateway.read\x18\x01\x12n\n\x0cShiftTraffic\x12\'.rapport.gateway.v1.ShiftTrafficRequest\x1a\x19.rapport.gateway.v1.Shift\"\x1a\x90\x02\x02\x8a\xb5\x18\x13\n\rgateway.write\x18\x01 \x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(rapport/gateway/v1/gateway_service.proto\x12\x12rapport.gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a rapport/options/v1/options.proto\"\x12\n\x10GetStatusRequest\"\x87\x03\n\rGatewayStatus\x12%\n\x0ewanted_version\x18\x01 \x01(\tR\rwantedVersion\x12\'\n\x0f\x63urrent_version\x18\x02 \x01(\tR\x0e\x63urrentVersion\x12*\n\x11last_good_version\x18\x03 \x01(\tR\x0flastGoodVersion\x12#\n\rrefused_count\x18\x04 \x01(\x05R\x0crefusedCount\x12.\n\x05nodes\x18\x05 \x03(\x0b\x32\x18.rapport.gateway.v1.NodeR\x05nodes\x12\x31\n\x06shifts\x18\x06 \x03(\x0b\x32\x19.rapport.gateway.v1.ShiftR\x06shifts\x12;\n\x05parts\x18\x07 \x03(\x0b\x32%.rapport.gateway.v1.ConfigurationPartR\x05parts\x12\x35\n\x07\x63utover\x18\x08 \x01(\x0b\x32\x1b.rapport.gateway.v1.CutoverR\x07\x63utover\"_\n\x11\x43onfigurationPart\x12\x12\n\x04type\x18\x01 \x01(\tR\x04type\x12\x18\n\x07version\x18\x02 \x01(\tR\x07version\x12\x1c\n\tresources\x18\x03 \x01(\x05R\tresources\"\xa0\x02\n\x04Node\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n\tconnected\x18\x02 \x01(\x08R\tconnected\x12\x1a\n\x08protocol\x18\x03 \x01(\tR\x08protocol\x12\x39\n\nstate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstateTime\x12\x1c\n\nup_to_date\x18\x05 \x01(\x08R\x08upToDate\x12\x1a\n\x08refusing\x18\x06 \x01(\x08R\x08refusing\x12%\n\x0eresources_sent\x18\x07 \x01(\x05R\rresourcesSent\x12\x32\n\x05parts\x18\x08 \x03(\x0b\x32\x1c.rapport.gateway.v1.NodePartR\x05parts\"\x91\x02\n\x08NodePart\x12\x12\n\x04type\x18\x01 \x01(\tR\x04type\x12)\n\x10\x61\x63\x63\x65pted_version\x18\x02 \x01(\tR\x0f\x61\x63\x63\x65ptedVersion\x12;\n\x0b\x61\x63\x63\x65pt_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nacceptTime\x12\'\n\x0frefused_version\x18\x04 \x01(\tR\x0erefusedVersion\x12;\n\x0brefuse_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrefuseTime\x12#\n\rrefuse_detail\x18\x06 \x01(\tR\x0crefuseDetail\"\x8e\x01\n\x05Shift\x12\x18\n\x07service\x18\x01 \x01(\tR\x07service\x12\x1a\n\x08versions\x18\x02 \x03(\tR\x08versions\x12\x18\n\x07version\x18\x03 \x01(\tR\x07version\x12\x18\n\x07percent\x18\x04 \x01(\x05R\x07percent\x12\x1b\n\tin_effect\x18\x05 \x01(\x08R\x08inEffect\"\x8e\x01\n\x13ShiftTrafficRequest\x12\'\n\x07service\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18?R\x07service\x12%\n\x07version\x18\x02 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18?R\x07version\x12\'\n\x07percent\x18\x03 \x01(\x05\x42\r\xe2\x41\x01\x02\xbaH\x06\x1a\x04\x18\x64(\x00R\x07percent\"\xaf\x02\n\x0e\x43utOverRequest\x12\'\n\x07percent\x18\x01 \x01(\x05\x42\r\xe2\x41\x01\x02\xbaH\x06\x1a\x04\x18\x64(\x00R\x07percent\x12\x30\n\x07tenants\x18\x02 \x03(\tB\x16\xe2\x41\x01\x01\xbaH\x0f\x92\x01\x0c\x10\x90N\x18\x01\"\x05r\x03\xb0\x01\x01R\x07tenants\x12\x41\n\x04unit\x18\x03 \x01(\x0e\x32\x1f.rapport.gateway.v1.CutoverUnitB\x0c\xe2\x41\x01\x01\xbaH\x05\x82\x01\x02\x10\x01R\x04unit\x12G\n\x11max_error_percent\x18\x04 \x01(\x01\x42\x1b\xe2\x41\x01\x01\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00Y@)\x00\x00\x00\x00\x00\x00\x00\x00R\x0fmaxErrorPercent\x12\x36\n\x0ewindow_seconds\x18\x05 \x01(\x05\x42\x0f\xe2\x41\x01\x01\xbaH\x08\x1a\x06\x18\x80\xa3\x05(\x00R\rwindowSeconds\"\xc9\x03\n\x07\x43utover\x12\x18\n\x07percent\x18\x01 \x01(\x05R\x07percent\x12!\n\x0ctenant_count\x18\x02 \x01(\x05R\x0btenantCount\x12\x33\n\x04unit\x18\x03 \x01(\x0e\x32\x1f.rapport.gateway.v1.CutoverUnitR\x04unit\x12*\n\x11max_error_percent\x18\x04 \x01(\x01R\x0fmaxErrorPercent\x12%\n\x0ewindow_seconds\x18\x05 \x01(\x05R\rwindowSeconds\x12\x39\n\nshift_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tshiftTime\x12#\n\rreturn_detail\x18\x07 \x01(\tR\x0creturnDetail\x12\x1b\n\tin_effect\x18\x08 \x01(\x08R\x08inEffect\x12\x39\n\x07rapport\x18\t \x01(\x0b\x32\x1f.rapport.gateway.v1.CutoverSideR\x07rapport\x12\x41\n\x0bpredecessor\x18\n \x01(\x0b\x32\x1f.rapport.gateway.v1.CutoverSideR\x0bpredecessor\"\xbb\x01\n\x0b\x43utoverSide\x12#\n\rrequest_count\x18\x01 \x01(\x03R\x0crequestCount\x12#\n\rfailure_count\x18\x02 \x01(\x03R\x0c\x66\x61ilureCount\x12\x30\n\x14window_request_count\x18\x03 \x01(\x03R\x12windowRequestCount\x12\x30\n\x14window_failure_count\x18\x04 \x01(\x03R\x12windowFailureCount*[\n\x0b\x43utoverUnit\x12\x1c\n\x18\x43UTOVER_UNIT_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43UTOVER_UNIT_SHOP\x10\x01\x12\x17\n\x13\x43UTOVER_UNIT_CLIENT\x10\x02\x32\xd7\x02\n\x0eGatewayService\x12m\n\tGetStatus\x12$.rapport.gateway.v1.GetStatusRequest\x1a!.rapport.gateway.v1.GatewayStatus\"\x17\x90\x02\x01\x8a\xb5\x18\x10\n\x0cgateway.read\x18\x01\x12n\n\x0cShiftTraffic\x12\'.rapport.gateway.v1.ShiftTrafficRequest\x1a\x19.rapport.gateway.v1.Shift\"\x1a\x90\x02\x02\x8a\xb5\x18\x13\n\rgateway.write\x18\x01 \x01\x12\x66\n\x07\x43utOver\x12\".rapport.gateway.v1.CutOverRequest\x1a\x1b.rapport.gateway.v1.Cutover\"\x1a\x90\x02\x02\x8a\xb5\x18\x13\n\rgateway.write\x18\x01 \x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,24 +41,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SHIFTTRAFFICREQUEST'].fields_by_name['version']._serialized_options = b'\342A\001\001\272H\004r\002\030?'
   _globals['_SHIFTTRAFFICREQUEST'].fields_by_name['percent']._loaded_options = None
   _globals['_SHIFTTRAFFICREQUEST'].fields_by_name['percent']._serialized_options = b'\342A\001\002\272H\006\032\004\030d(\000'
+  _globals['_CUTOVERREQUEST'].fields_by_name['percent']._loaded_options = None
+  _globals['_CUTOVERREQUEST'].fields_by_name['percent']._serialized_options = b'\342A\001\002\272H\006\032\004\030d(\000'
+  _globals['_CUTOVERREQUEST'].fields_by_name['tenants']._loaded_options = None
+  _globals['_CUTOVERREQUEST'].fields_by_name['tenants']._serialized_options = b'\342A\001\001\272H\017\222\001\014\020\220N\030\001\"\005r\003\260\001\001'
+  _globals['_CUTOVERREQUEST'].fields_by_name['unit']._loaded_options = None
+  _globals['_CUTOVERREQUEST'].fields_by_name['unit']._serialized_options = b'\342A\001\001\272H\005\202\001\002\020\001'
+  _globals['_CUTOVERREQUEST'].fields_by_name['max_error_percent']._loaded_options = None
+  _globals['_CUTOVERREQUEST'].fields_by_name['max_error_percent']._serialized_options = b'\342A\001\001\272H\024\022\022\031\000\000\000\000\000\000Y@)\000\000\000\000\000\000\000\000'
+  _globals['_CUTOVERREQUEST'].fields_by_name['window_seconds']._loaded_options = None
+  _globals['_CUTOVERREQUEST'].fields_by_name['window_seconds']._serialized_options = b'\342A\001\001\272H\010\032\006\030\200\243\005(\000'
   _globals['_GATEWAYSERVICE'].methods_by_name['GetStatus']._loaded_options = None
   _globals['_GATEWAYSERVICE'].methods_by_name['GetStatus']._serialized_options = b'\220\002\001\212\265\030\020\n\014gateway.read\030\001'
   _globals['_GATEWAYSERVICE'].methods_by_name['ShiftTraffic']._loaded_options = None
   _globals['_GATEWAYSERVICE'].methods_by_name['ShiftTraffic']._serialized_options = b'\220\002\002\212\265\030\023\n\rgateway.write\030\001 \001'
+  _globals['_GATEWAYSERVICE'].methods_by_name['CutOver']._loaded_options = None
+  _globals['_GATEWAYSERVICE'].methods_by_name['CutOver']._serialized_options = b'\220\002\002\212\265\030\023\n\rgateway.write\030\001 \001'
+  _globals['_CUTOVERUNIT']._serialized_start=2517
+  _globals['_CUTOVERUNIT']._serialized_end=2608
   _globals['_GETSTATUSREQUEST']._serialized_start=193
   _globals['_GETSTATUSREQUEST']._serialized_end=211
   _globals['_GATEWAYSTATUS']._serialized_start=214
-  _globals['_GATEWAYSTATUS']._serialized_end=550
-  _globals['_CONFIGURATIONPART']._serialized_start=552
-  _globals['_CONFIGURATIONPART']._serialized_end=647
-  _globals['_NODE']._serialized_start=650
-  _globals['_NODE']._serialized_end=938
-  _globals['_NODEPART']._serialized_start=941
-  _globals['_NODEPART']._serialized_end=1214
-  _globals['_SHIFT']._serialized_start=1217
-  _globals['_SHIFT']._serialized_end=1359
-  _globals['_SHIFTTRAFFICREQUEST']._serialized_start=1362
-  _globals['_SHIFTTRAFFICREQUEST']._serialized_end=1504
-  _globals['_GATEWAYSERVICE']._serialized_start=1507
-  _globals['_GATEWAYSERVICE']._serialized_end=1746
+  _globals['_GATEWAYSTATUS']._serialized_end=605
+  _globals['_CONFIGURATIONPART']._serialized_start=607
+  _globals['_CONFIGURATIONPART']._serialized_end=702
+  _globals['_NODE']._serialized_start=705
+  _globals['_NODE']._serialized_end=993
+  _globals['_NODEPART']._serialized_start=996
+  _globals['_NODEPART']._serialized_end=1269
+  _globals['_SHIFT']._serialized_start=1272
+  _globals['_SHIFT']._serialized_end=1414
+  _globals['_SHIFTTRAFFICREQUEST']._serialized_start=1417
+  _globals['_SHIFTTRAFFICREQUEST']._serialized_end=1559
+  _globals['_CUTOVERREQUEST']._serialized_start=1562
+  _globals['_CUTOVERREQUEST']._serialized_end=1865
+  _globals['_CUTOVER']._serialized_start=1868
+  _globals['_CUTOVER']._serialized_end=2325
+  _globals['_CUTOVERSIDE']._serialized_start=2328
+  _globals['_CUTOVERSIDE']._serialized_end=2515
+  _globals['_GATEWAYSERVICE']._serialized_start=2611
+  _globals['_GATEWAYSERVICE']._serialized_end=2954
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,7 @@ from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
 from google.protobuf import timestamp_pb2 as timestamp_pb2
 from google.protobuf.internal import containers as containers
+from google.protobuf.internal import enum_type_wrapper as enum_type_wrapper
 import builtins as builtins
 import sys
 import typing as typing
@@ -20,6 +21,29 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: descriptor.FileDescriptor
+
+class _CutoverUnit:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CutoverUnitEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_CutoverUnit.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    CUTOVER_UNIT_UNSPECIFIED: _CutoverUnit.ValueType  # 0
+    """As it was before; whole shops when there was nothing before."""
+    CUTOVER_UNIT_SHOP: _CutoverUnit.ValueType  # 1
+    """Whole shops: they move one after the other, in the order in which they are named."""
+    CUTOVER_UNIT_CLIENT: _CutoverUnit.ValueType  # 2
+    """Clients: each address of a client within a shop keeps to one side while the share stays as it is."""
+
+class CutoverUnit(_CutoverUnit, metaclass=_CutoverUnitEnumTypeWrapper):
+    """What stays together on one side of a cut-over."""
+
+CUTOVER_UNIT_UNSPECIFIED: CutoverUnit.ValueType  # 0
+"""As it was before; whole shops when there was nothing before."""
+CUTOVER_UNIT_SHOP: CutoverUnit.ValueType  # 1
+"""Whole shops: they move one after the other, in the order in which they are named."""
+CUTOVER_UNIT_CLIENT: CutoverUnit.ValueType  # 2
+"""Clients: each address of a client within a shop keeps to one side while the share stays as it is."""
 
 @typing.final
 class GetStatusRequest(message.Message):
@@ -49,6 +73,7 @@ class GatewayStatus(message.Message):
     NODES_FIELD_NUMBER: builtins.int
     SHIFTS_FIELD_NUMBER: builtins.int
     PARTS_FIELD_NUMBER: builtins.int
+    CUTOVER_FIELD_NUMBER: builtins.int
     wanted_version: builtins.str
     """The version of the configuration that the world calls for."""
     current_version: builtins.str
@@ -69,6 +94,10 @@ class GatewayStatus(message.Message):
     def parts(self) -> containers.RepeatedCompositeFieldContainer[ConfigurationPart]:
         """The parts of the configuration that is wanted, in the order in which they are sent."""
 
+    @builtins.property
+    def cutover(self) -> Cutover:
+        """The cut-over from the predecessor; absent when there is none."""
+
     def __init__(
         self,
         *,
@@ -79,10 +108,11 @@ class GatewayStatus(message.Message):
         nodes: abc.Iterable[Node] | None = ...,
         shifts: abc.Iterable[Shift] | None = ...,
         parts: abc.Iterable[ConfigurationPart] | None = ...,
+        cutover: Cutover | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["cutover", b"cutover"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["current_version", b"current_version", "last_good_version", b"last_good_version", "nodes", b"nodes", "parts", b"parts", "refused_count", b"refused_count", "shifts", b"shifts", "wanted_version", b"wanted_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["current_version", b"current_version", "cutover", b"cutover", "last_good_version", b"last_good_version", "nodes", b"nodes", "parts", b"parts", "refused_count", b"refused_count", "shifts", b"shifts", "wanted_version", b"wanted_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -273,5 +303,139 @@ class ShiftTrafficRequest(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["percent", b"percent", "service", b"service", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CutOverRequest(message.Message):
+    """Says how much of the requests of shops that move Rapport answers."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PERCENT_FIELD_NUMBER: builtins.int
+    TENANTS_FIELD_NUMBER: builtins.int
+    UNIT_FIELD_NUMBER: builtins.int
+    MAX_ERROR_PERCENT_FIELD_NUMBER: builtins.int
+    WINDOW_SECONDS_FIELD_NUMBER: builtins.int
+    percent: builtins.int
+    """Rapport's share in percent; 0 sends all to the predecessor."""
+    unit: CutoverUnit.ValueType
+    """What stays together on one side."""
+    max_error_percent: builtins.float
+    """The rate of failures (5xx) on Rapport's side, in percent, beyond which everything goes back; 0 stands for 0.5.
+    Fewer than three failures are no rate.
+    """
+    window_seconds: builtins.int
+    """Over how many seconds that rate is taken; 0 stands for 300."""
+    @builtins.property
+    def tenants(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The shops (ids) that move, in the order in which whole shops do; empty for those of before."""
+
+    def __init__(
+        self,
+        *,
+        percent: builtins.int = ...,
+        tenants: abc.Iterable[builtins.str] | None = ...,
+        unit: CutoverUnit.ValueType = ...,
+        max_error_percent: builtins.float = ...,
+        window_seconds: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["max_error_percent", b"max_error_percent", "percent", b"percent", "tenants", b"tenants", "unit", b"unit", "window_seconds", b"window_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Cutover(message.Message):
+    """How far a cut-over from the predecessor is."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PERCENT_FIELD_NUMBER: builtins.int
+    TENANT_COUNT_FIELD_NUMBER: builtins.int
+    UNIT_FIELD_NUMBER: builtins.int
+    MAX_ERROR_PERCENT_FIELD_NUMBER: builtins.int
+    WINDOW_SECONDS_FIELD_NUMBER: builtins.int
+    SHIFT_TIME_FIELD_NUMBER: builtins.int
+    RETURN_DETAIL_FIELD_NUMBER: builtins.int
+    IN_EFFECT_FIELD_NUMBER: builtins.int
+    RAPPORT_FIELD_NUMBER: builtins.int
+    PREDECESSOR_FIELD_NUMBER: builtins.int
+    percent: builtins.int
+    """Rapport's share of the requests in percent."""
+    tenant_count: builtins.int
+    """How many shops move."""
+    unit: CutoverUnit.ValueType
+    """What stays together on one side."""
+    max_error_percent: builtins.float
+    """The rate of failures on Rapport's side, in percent, beyond which everything goes back."""
+    window_seconds: builtins.int
+    """Over how many seconds that rate is taken."""
+    return_detail: builtins.str
+    """Why everything went back by itself; empty when it did not."""
+    in_effect: builtins.bool
+    """True when every connected Envoy does so and there is one."""
+    @builtins.property
+    def shift_time(self) -> timestamp_pb2.Timestamp:
+        """When the share was set."""
+
+    @builtins.property
+    def rapport(self) -> CutoverSide:
+        """What Rapport's side answered."""
+
+    @builtins.property
+    def predecessor(self) -> CutoverSide:
+        """What the predecessor's side answered."""
+
+    def __init__(
+        self,
+        *,
+        percent: builtins.int = ...,
+        tenant_count: builtins.int = ...,
+        unit: CutoverUnit.ValueType = ...,
+        max_error_percent: builtins.float = ...,
+        window_seconds: builtins.int = ...,
+        shift_time: timestamp_pb2.Timestamp | None = ...,
+        return_detail: builtins.str = ...,
+        in_effect: builtins.bool = ...,
+        rapport: CutoverSide | None = ...,
+        predecessor: CutoverSide | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["predecessor", b"predecessor", "rapport", b"rapport", "shift_time", b"shift_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["in_effect", b"in_effect", "max_error_percent", b"max_error_percent", "percent", b"percent", "predecessor", b"predecessor", "rapport", b"rapport", "return_detail", b"return_detail", "shift_time", b"shift_time", "tenant_count", b"tenant_count", "unit", b"unit", "window_seconds", b"window_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CutoverSide(message.Message):
+    """What one side of a cut-over answered, as Envoys report it about a quarter of a second later."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    REQUEST_COUNT_FIELD_NUMBER: builtins.int
+    FAILURE_COUNT_FIELD_NUMBER: builtins.int
+    WINDOW_REQUEST_COUNT_FIELD_NUMBER: builtins.int
+    WINDOW_FAILURE_COUNT_FIELD_NUMBER: builtins.int
+    request_count: builtins.int
+    """How many requests since the share was set, or since the control plane started."""
+    failure_count: builtins.int
+    """How many of them failed: their status was 500 or more."""
+    window_request_count: builtins.int
+    """How many requests in the window."""
+    window_failure_count: builtins.int
+    """How many of those failed."""
+    def __init__(
+        self,
+        *,
+        request_count: builtins.int = ...,
+        failure_count: builtins.int = ...,
+        window_request_count: builtins.int = ...,
+        window_failure_count: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["failure_count", b"failure_count", "request_count", b"request_count", "window_failure_count", b"window_failure_count", "window_request_count", b"window_request_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -46,6 +46,11 @@ class GatewayServiceStub:
                 request_serializer=rapport_dot_gateway_dot_v1_dot_gateway__service__pb2.ShiftTrafficRequest.SerializeToString,
                 response_deserializer=rapport_dot_gateway_dot_v1_dot_gateway__service__pb2.Shift.FromString,
                 _registered_method=True)
+        self.CutOver = channel.unary_unary(
+                '/rapport.gateway.v1.GatewayService/CutOver',
+                request_serializer=rapport_dot_gateway_dot_v1_dot_gateway__service__pb2.CutOverRequest.SerializeToString,
+                response_deserializer=rapport_dot_gateway_dot_v1_dot_gateway__service__pb2.Cutover.FromString,
+                _registered_method=True)
 
 
 class GatewayServiceServicer:
@@ -70,6 +75,18 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CutOver(self, request, context):
+        """Says how much of the requests of shops that move from the predecessor Rapport answers; the predecessor gets the
+        rest. It is about the frontend's contract (`/api/…`) only, and only requests with a credential of one of these shops
+        ever go to the predecessor. It answers when every connected Envoy does so, or after ten seconds; the share is kept
+        over restarts. When Rapport's side fails too often, everything goes back by itself.
+
+        Errors: PREDECESSOR_NOT_FOUND, CUTOVER_TENANTS_REQUIRED, CONFIGURATION_REFUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GatewayServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -82,6 +99,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.ShiftTraffic,
                     request_deserializer=rapport_dot_gateway_dot_v1_dot_gateway__service__pb2.ShiftTrafficRequest.FromString,
                     response_serializer=rapport_dot_gateway_dot_v1_dot_gateway__service__pb2.Shift.SerializeToString,
+            ),
+            'CutOver': grpc.unary_unary_rpc_method_handler(
+                    servicer.CutOver,
+                    request_deserializer=rapport_dot_gateway_dot_v1_dot_gateway__service__pb2.CutOverRequest.FromString,
+                    response_serializer=rapport_dot_gateway_dot_v1_dot_gateway__service__pb2.Cutover.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -140,6 +162,33 @@ class GatewayService:
             '/rapport.gateway.v1.GatewayService/ShiftTraffic',
             rapport_dot_gateway_dot_v1_dot_gateway__service__pb2.ShiftTrafficRequest.SerializeToString,
             rapport_dot_gateway_dot_v1_dot_gateway__service__pb2.Shift.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CutOver(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.gateway.v1.GatewayService/CutOver',
+            rapport_dot_gateway_dot_v1_dot_gateway__service__pb2.CutOverRequest.SerializeToString,
+            rapport_dot_gateway_dot_v1_dot_gateway__service__pb2.Cutover.FromString,
             options,
             channel_credentials,
             insecure,

@@ -28,6 +28,14 @@ class GatewayServiceStub:
 
     Errors: SERVICE_VERSION_NOT_FOUND, SERVICE_VERSION_REQUIRED, CONFIGURATION_REFUSED.
     """
+    CutOver: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.CutOverRequest, _gateway_service_pb2.Cutover]
+    """Says how much of the requests of shops that move from the predecessor Rapport answers; the predecessor gets the
+    rest. It is about the frontend's contract (`/api/…`) only, and only requests with a credential of one of these shops
+    ever go to the predecessor. It answers when every connected Envoy does so, or after ten seconds; the share is kept
+    over restarts. When Rapport's side fails too often, everything goes back by itself.
+
+    Errors: PREDECESSOR_NOT_FOUND, CUTOVER_TENANTS_REQUIRED, CONFIGURATION_REFUSED.
+    """
 
 class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
     """Shows the state of the gateway's control plane and shifts traffic between two versions of a service. It is served on
@@ -52,6 +60,20 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         connected Envoy does so, or after ten seconds; the share is kept over restarts.
 
         Errors: SERVICE_VERSION_NOT_FOUND, SERVICE_VERSION_REQUIRED, CONFIGURATION_REFUSED.
+        """
+
+    @_abc_1.abstractmethod
+    def CutOver(
+        self,
+        request: _gateway_service_pb2.CutOverRequest,
+        context: _aio.ServicerContext[_gateway_service_pb2.CutOverRequest, _abc.Awaitable[_gateway_service_pb2.Cutover]],
+    ) -> _abc.Awaitable[_gateway_service_pb2.Cutover]:
+        """Says how much of the requests of shops that move from the predecessor Rapport answers; the predecessor gets the
+        rest. It is about the frontend's contract (`/api/…`) only, and only requests with a credential of one of these shops
+        ever go to the predecessor. It answers when every connected Envoy does so, or after ten seconds; the share is kept
+        over restarts. When Rapport's side fails too often, everything goes back by itself.
+
+        Errors: PREDECESSOR_NOT_FOUND, CUTOVER_TENANTS_REQUIRED, CONFIGURATION_REFUSED.
         """
 
 def add_GatewayServiceServicer_to_server(servicer: GatewayServiceServicer, server: _aio.Server) -> None: ...

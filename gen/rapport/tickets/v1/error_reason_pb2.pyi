@@ -185,6 +185,12 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
 
     Example: {"reason": "TOO_MANY_REPLAYS", "domain": "rapport", "metadata": {}}
     """
+    ERROR_REASON_IMPORT_INVALID: _ErrorReason.ValueType  # 80
+    """A ticket of an import contradicts itself: it is named twice, its metadata are no JSON object, its closing time does
+    not fit its status, a text holds the NUL character.
+
+    Example: {"reason": "IMPORT_INVALID", "domain": "rapport", "metadata": {"legacy_id": "01890000-0000-7000-8000-000000000001"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reasons that ErrorInfo carries (domain "rapport")."""
@@ -351,4 +357,10 @@ ERROR_REASON_TOO_MANY_REPLAYS: ErrorReason.ValueType  # 70
 """Replays of the past are under way already, of this tenant or of others; ask again when they are done (429).
 
 Example: {"reason": "TOO_MANY_REPLAYS", "domain": "rapport", "metadata": {}}
+"""
+ERROR_REASON_IMPORT_INVALID: ErrorReason.ValueType  # 80
+"""A ticket of an import contradicts itself: it is named twice, its metadata are no JSON object, its closing time does
+not fit its status, a text holds the NUL character.
+
+Example: {"reason": "IMPORT_INVALID", "domain": "rapport", "metadata": {"legacy_id": "01890000-0000-7000-8000-000000000001"}}
 """
