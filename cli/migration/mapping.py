@@ -130,6 +130,7 @@ class Rules:
         statuses: the same for statuses.
         priorities: the same for priorities.
         currency: the currency of sales that name none; empty leaves them behind.
+        net: whether the amounts of sales have the discount taken off already.
     """
 
     one_shop: str = ""
@@ -142,6 +143,7 @@ class Rules:
     statuses: Mapping[str, str] = field(default_factory=dict)
     priorities: Mapping[str, str] = field(default_factory=dict)
     currency: str = ""
+    net: bool = False
 
 
 def place_customer(rules: Rules, customer: str, evidence: Iterable[Evidence]) -> Placement:

@@ -1,0 +1,160 @@
+"""Which tickets Rapport takes, and which words of the source it has others for; what is wrong stays behind, told of.
+
+Only words that mean the same are put for each other; what has no counterpart needs a word of the operator
+(`channels`, `statuses`, `priorities` in the file of rules).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from cli.migration.mapping import Rules
+from cli.migration.rows import SourceMessage, SourceNote, SourceTicket
+
+STATUSES = frozenset({"open", "pending", "closed"})
+PRIORITIES = frozenset({"urgent", "high", "normal", "low"})
+CHANNELS = frozenset({"email", "sms", "phone", "chat", "form"})
+
+_STATUS_WORDS: Mapping[str, str] = MappingProxyType(
+    {
+        "new": "open",
+        "reopened": "open",
+        "in_progress": "open",
+        "on_hold": "pending",
+        "waiting": "pending",
+        "snoozed": "pending",
+        "resolved": "closed",
+        "solved": "closed",
+    }
+)
+_PRIORITY_WORDS: Mapping[str, str] = MappingProxyType({"medium": "normal", "critical": "urgent"})
+_CHANNEL_WORDS: Mapping[str, str] = MappingProxyType(
+    {
+        "mail": "email",
+        "e-mail": "email",
+        "web": "form",
+        "webform": "form",
+        "contact_form": "form",
+        "voice": "phone",
+        "call": "phone",
+        "ringcentral": "phone",
+        "livechat": "chat",
+        "live_chat": "chat",
+    }
+)
+
+LONGEST_ID = 255
+LONGEST_SUBJECT = 500
+LONGEST_NAME = 255
+LONGEST_ADDRESS = 320
+LARGEST_TEXT = 1 << 20
+"""Bytes of one message, at most."""
+
+MOST_TAGS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What becomes of a ticket.
+
+    Attributes:
+        ticket: as Rapport takes it; None when it stays behind.
+        problem: why it stays behind; empty when it moves.
+        changes: what was put otherwise, for example "channel web is form".
+        left_out: messages and notes that do not move, each with the reason.
+    """
+
+    ticket: SourceTicket | None
+    problem: str = ""
+    changes: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
+
+
+def judge(ticket: SourceTicket, rules: Rules) -> Judged:
+    """Say whether a ticket can move, and how."""
+    changes: list[str] = []
+    words = {}
+    for name, known, ours, theirs in (
+        ("status", STATUSES, _STATUS_WORDS, rules.statuses),
+        ("priority", PRIORITIES, _PRIORITY_WORDS, rules.priorities),
+        ("channel", CHANNELS, _CHANNEL_WORDS, rules.channels),
+    ):
+        given = getattr(ticket, name)
+        word = _word(given, known, ours, theirs)
+        if not word:
+            return Judged(
+                None, f"{name} {given[:40]!r} has no counterpart: name one under {_plural(name)} of the rules"
+            )
+        if word != given:
+            changes.append(f"{name} {given} is {word}")
+        words[name] = word
+    if problem := _too_long(ticket):
+        return Judged(None, problem)
+    left_out: list[tuple[str, str]] = []
+    messages = tuple(one for one in ticket.messages if _stays(one, _message_problem(one), left_out))
+    notes = tuple(one for one in ticket.notes if _stays(one, _note_problem(one), left_out))
+    closed = ticket.closed
+    if words["status"] == "closed" and closed is None:
+        closed = ticket.updated
+        changes.append("a closed ticket without a time of it was closed when it last changed")
+    if words["status"] != "closed" and closed is not None:
+        closed = None
+        changes.append("a ticket that is not closed has no time of it")
+    moved = replace(
+        ticket,
+        status=words["status"],
+        priority=words["priority"],
+        channel=words["channel"],
+        closed=closed,
+        messages=messages,
+        notes=notes,
+    )
+    return Judged(moved, changes=tuple(changes), left_out=tuple(left_out))
+
+
+def _word(given: str, known: frozenset[str], ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
+    """Return our word for one of the source; empty when nobody knows it."""
+    if told := theirs.get(given):
+        return told if told in known else ""
+    plain = given.strip().lower().replace(" ", "_")
+    return plain if plain in known else ours.get(plain.replace("-", "_"), ours.get(plain, ""))
+
+
+def _plural(name: str) -> str:
+    return {"status": "statuses", "priority": "priorities", "channel": "channels"}[name]
+
+
+def _too_long(ticket: SourceTicket) -> str:
+    if len(ticket.customer) > LONGEST_ID:
+        return f"its customer's id has more than {LONGEST_ID} characters"
+    if len(ticket.subject) > LONGEST_SUBJECT:
+        return f"its subject has more than {LONGEST_SUBJECT} characters"
+    if len(ticket.tags) > MOST_TAGS:
+        return f"it has more than {MOST_TAGS} tags"
+    if len(ticket.assigned_to) > LONGEST_ID:
+        return f"who works on it has more than {LONGEST_ID} characters"
+    return ""
+
+
+def _stays(one: SourceMessage | SourceNote, problem: str, left_out: list[tuple[str, str]]) -> bool:
+    if problem:
+        left_out.append((str(one.id), problem))
+    return not problem
+
+
+def _message_problem(message: SourceMessage) -> str:
+    if message.from_agent is None:
+        return "it does not say who wrote it"
+    if len(message.author_email) > LONGEST_ADDRESS:
+        return f"its author's address has more than {LONGEST_ADDRESS} characters"
+    return _note_problem(message)
+
+
+def _note_problem(one: SourceMessage | SourceNote) -> str:
+    if one.content is None:
+        return "it has no text"
+    if len(one.content) > LARGEST_TEXT // 4 and len(one.content.encode("utf-8", "surrogatepass")) > LARGEST_TEXT:
+        return f"its text is longer than {LARGEST_TEXT} bytes"
+    if len(one.author_name) > LONGEST_NAME or len(one.author_id) > LONGEST_NAME:
+        return f"its author's name or id has more than {LONGEST_NAME} characters"
+    return ""
