@@ -15,7 +15,8 @@ _OF_THE_RUN = pytest.StashKey[servers.ServersOfTheRun]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--run-drills`."""
+    """Add `--run-drills` and `--drill-report`."""
+    parser.addoption("--drill-report", metavar="FILE", help="write what came of each drill to a JSON file")
     parser.addoption("--run-drills", action="store_true", help="also run the long fault drills and browser tests")
 
 
