@@ -4,9 +4,11 @@ A process that records nothing pays next to nothing: `span` is one comparison th
 call came with. What stands in a span is names, ids and counts; never content, a credential or an address of a webhook.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -18,6 +20,9 @@ HEADER = "traceparent"
 """The key of metadata under which a call names the span that it belongs to."""
 
 Attributes = Mapping[str, str | int | float | bool]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _NOTHING: AbstractContextManager[None] = nullcontext()
 _PROPAGATOR = TraceContextTextMapPropagator()
@@ -57,30 +62,63 @@ def is_on() -> bool:
 
 
 def span(
-    name: str, attributes: Attributes | None = None, *, kind: SpanKind = SpanKind.INTERNAL, links: Sequence[Link] = ()
+    name: str, attributes: Attributes | None = None, *, kind: SpanKind = SpanKind.INTERNAL
 ) -> AbstractContextManager[Span | None]:
     """Record what happens within the context as a part of the trace that is being recorded, if one is."""
     if _process.tracer is None or not trace.get_current_span().is_recording():
         return _NOTHING
-    return _spanning(_process.tracer, name, None, kind, attributes, links)
+    return _spanning(_process.tracer, name, None, kind, attributes)
+
+
+def traced(name: str) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Coroutine[Any, Any, T]]]:
+    """Record each run of a function like `span`."""
+
+    def around(function: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+        @wraps(function)
+        async def run(*arguments: P.args, **options: P.kwargs) -> T:
+            with span(name):
+                return await function(*arguments, **options)
+
+        return run
+
+    return around
 
 
 def continued(
-    name: str,
-    parent: str,
-    attributes: Attributes | None = None,
-    *,
-    kind: SpanKind = SpanKind.INTERNAL,
-    links: Sequence[Link] = (),
+    name: str, parents: Sequence[str], attributes: Attributes | None = None, *, kind: SpanKind = SpanKind.INTERNAL
 ) -> AbstractContextManager[Span | None]:
-    """Record what happens within the context as a part of the trace that `parent` (`traceparent`) names.
+    """Record what is done together for all `parents` (`traceparent`): in the trace of the first that is recorded.
 
-    Without a parent, or with one of a trace that is not recorded, nothing is.
+    The others are linked to. Where none is recorded, nothing is.
+    """
+    if _process.tracer is None:
+        return _NOTHING
+    links = [link for parent in parents if (link := link_to(parent)) is not None]
+    if not links:
+        return _NOTHING
+    context = trace.set_span_in_context(trace.NonRecordingSpan(links[0].context), Context())
+    return _spanning(_process.tracer, name, context, kind, attributes, links[1:])
+
+
+@contextmanager
+def beside(
+    name: str, parent: str, attributes: Attributes | None = None, *, kind: SpanKind = SpanKind.INTERNAL
+) -> Iterator[None]:
+    """Record in the trace of `parent` that what happens within the context is done for it as well.
+
+    The present span stays what it is, and is linked to.
     """
     if _process.tracer is None or (link := link_to(parent)) is None:
-        return _NOTHING
+        yield
+        return
+    present = link_to(here())
     context = trace.set_span_in_context(trace.NonRecordingSpan(link.context), Context())
-    return _spanning(_process.tracer, name, context, kind, attributes, links)
+    links = [present] if present else []
+    span = _process.tracer.start_span(name, context=context, kind=kind, attributes=attributes, links=links)
+    try:
+        yield
+    finally:
+        span.end()
 
 
 def served(name: str, parent: str | None, attributes: Attributes | None = None) -> AbstractContextManager[Span | None]:
@@ -92,7 +130,7 @@ def served(name: str, parent: str | None, attributes: Attributes | None = None) 
         return _NOTHING
     context = _PROPAGATOR.extract({HEADER: parent}, Context()) if parent else Context()
     tracer = _process.tracer or trace.NoOpTracer()
-    return _spanning(tracer, name, context, SpanKind.SERVER, attributes, ())
+    return _spanning(tracer, name, context, SpanKind.SERVER, attributes)
 
 
 def trace_metadata() -> tuple[tuple[str, str], ...]:
@@ -153,7 +191,7 @@ def _spanning(
     context: Context | None,
     kind: SpanKind,
     attributes: Attributes | None,
-    links: Sequence[Link],
+    links: Sequence[Link] = (),
 ) -> Iterator[Span]:
     # Whether it is an error is said by who knows; an exception's text may be content, so only its type is kept.
     with tracer.start_as_current_span(

@@ -12,6 +12,9 @@ from services.crm.providers.provider import Part, Request
 MAX_KEPT_HEADER = 4096
 """How much of a header's value is kept, in characters."""
 
+TRACE = "rapport-trace"
+"""Under which name the trace stands among the kept headers; no request has a header of that name by itself."""
+
 _FEWEST_PARTS = 3  # method, address, body
 _LENGTH = struct.Struct(">I")
 
@@ -66,8 +69,10 @@ def _number(parts: Sequence[bytes]) -> int:
     return int.from_bytes(sha256(length_prefixed(parts)).digest()[:8]) >> 1
 
 
-def pack(request: Request, kept: Collection[str]) -> bytes:
+def pack(request: Request, kept: Collection[str], trace: str = "") -> bytes:
     """Return the request as one piece of bytes: method, address, the headers in `kept`, the body as it came.
+
+    `trace` names the span by which it came in (`traceparent`), where that is recorded: the work on it goes on there.
 
     All other headers are dropped here, so that no credential among them is ever stored. The address is kept without its
     last part, which is the connection's secret token, and without its query.
@@ -76,7 +81,14 @@ def pack(request: Request, kept: Collection[str]) -> bytes:
     for name, value in request.headers:
         if name in kept:
             parts += [name.encode(), value[:MAX_KEPT_HEADER].encode("utf-8", "surrogatepass")]
+    if trace:
+        parts += [TRACE.encode(), trace.encode()]
     return length_prefixed([*parts, request.body])
+
+
+def trace_of(request: Request) -> str:
+    """Return the span by which an unpacked request came in; "" if its trace is not recorded."""
+    return next((value for name, value in request.headers if name == TRACE), "")
 
 
 def unpack(packed: bytes) -> Request:

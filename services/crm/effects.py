@@ -12,6 +12,7 @@ from rapport.tickets.v1 import ingest_service_pb2 as pb
 
 from servicekit.errors import DomainError, UnavailableError
 from services.crm.deliveries import State
+from services.crm.delivery_traces import delivering
 from services.crm.events import ShopEvent
 from services.crm.ingest import DUPLICATE, MOST_EVENTS, SUPERSEDED, TenantRefusedError
 from services.crm.outcomes import LEASE, again, final, given_back, resting
@@ -78,7 +79,8 @@ class Effects:
         """
         events = [event for work in group for event in work.tickets]
         try:
-            results = await self._in_time(group, lambda: self._send(tenant_id, events))
+            with delivering([work.job for work in group]):
+                results = await self._in_time(group, lambda: self._send(tenant_id, events))
         except TenantRefusedError:
             return resting([work.job for work in group])
         except (grpc.aio.AioRpcError, DomainError, TimeoutError) as error:
@@ -114,7 +116,8 @@ class Effects:
             return results
 
         try:
-            results = await self._in_time([work], send)
+            with delivering([work.job]):
+                results = await self._in_time([work], send)
         except TenantRefusedError:
             return resting([work.job])
         except (grpc.aio.AioRpcError, DomainError, TimeoutError) as error:

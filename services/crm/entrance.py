@@ -8,8 +8,10 @@ request are always in one group, which is one transaction: a vendor is answered 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 
+from servicekit.tracing import continued, recorded_here
 from services.crm.admission import Admission
 
 LARGEST_GROUP = 64
@@ -27,6 +29,7 @@ class _Waiting:
 
     admissions: Sequence[Admission]
     done: asyncio.Future[list[bool]]
+    trace: str
 
 
 class Entrance:
@@ -48,14 +51,15 @@ class Entrance:
         if not admissions:
             return []
         done: asyncio.Future[list[bool]] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(admissions, done))
+        self._waiting.append(_Waiting(admissions, done, recorded_here()))
         if not self._busy or (self._busy < self._lanes and len(self._waiting) >= LARGEST_GROUP):
             self._start()
         return await done
 
     def _start(self) -> None:
         self._busy += 1
-        task = asyncio.create_task(self._drain())
+        # In a context of its own: it goes on with the requests of others.
+        task = asyncio.create_task(self._drain(), context=Context())
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
@@ -84,7 +88,8 @@ class Entrance:
         # that send several deliveries in one request promise no order among them.
         places.sort(key=lambda at: _order(group[at[0]].admissions[at[1]]))
         try:
-            answers = await self._write([group[request].admissions[place] for request, place in places])
+            with continued("crm admit", [waiting.trace for waiting in group], {"rapport.together": len(group)}):
+                answers = await self._write([group[request].admissions[place] for request, place in places])
         except Exception as error:  # noqa: BLE001 - each waiting call answers for itself
             for waiting in group:
                 if not waiting.done.done():

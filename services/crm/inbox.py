@@ -13,6 +13,7 @@ from prometheus_client import Counter
 
 from servicekit.identity import Credential
 from servicekit.ids import uuid7
+from servicekit.tracing import recorded_here
 from services.crm.accounts import Accounts, Destination
 from services.crm.admission import Admission, conversation_of, dedupe_key, pack
 from services.crm.allowed import SETTING as ALLOWED_ADDRESSES
@@ -253,7 +254,7 @@ def _decision(
 def _admission(case: _Case, to: Destination, part: Part, secret_version: int) -> Admission:
     delivery_id = uuid7()
     kept = case.request if part.body is None else replace(case.request, body=part.body)
-    packed = pack(kept, case.provider.kept_headers)
+    packed = pack(kept, case.provider.kept_headers, recorded_here())
     return Admission(
         tenant_id=to.tenant_id,
         delivery_id=delivery_id,

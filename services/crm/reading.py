@@ -1,14 +1,14 @@
 """From a claimed job to what it means: opens the stored bytes and has the provider module translate them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import structlog
 from rapport.tickets.v1 import ingest_service_pb2 as pb
 
 from servicekit.errors import UnavailableError
-from services.crm.admission import unpack
+from services.crm.admission import trace_of, unpack
 from services.crm.credentials import open_payload
 from services.crm.deliveries import State
 from services.crm.events import Event, ShopEvent, TicketEvent
@@ -65,7 +65,8 @@ class Reader:
             # The last attempt never ended: it may be the one that took a worker down.
             return final(job, State.DEAD, "ATTEMPTS_EXHAUSTED")
         try:
-            return _meaning(job, delivery, provider, await self._request(job.tenant_id, delivery))
+            request = await self._request(job.tenant_id, delivery)
+            return _meaning(replace(job, trace=trace_of(request)), delivery, provider, request)
         except NotUnderstoodError as error:
             return final(job, State.QUARANTINED, error.reason)
         except UnavailableError:

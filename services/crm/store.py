@@ -21,7 +21,8 @@ class Job:
     """A claimed job; `attempts` counts this one.
 
     It is this worker's until `leased_until` by the clock of the database, which only names the claim, and until
-    `ours_until` by this process's own `time.monotonic()`: two clocks are never compared.
+    `ours_until` by this process's own `time.monotonic()`: two clocks are never compared. `trace` names the span by
+    which the delivery came in, once that is read and if its trace is recorded.
     """
 
     tenant_id: UUID
@@ -31,6 +32,7 @@ class Job:
     leased_until: datetime
     attempts: int
     ours_until: float
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from uuid import UUID
 from servicekit.cache import Cache
 from servicekit.doorbell import Doorbell
 from servicekit.shared_read import SharedRead
+from servicekit.tracing import traced
 from services.tickets.cards import PageRequest, detail_body, page_body
 from services.tickets.errors import TicketNotFoundError
 from services.tickets.inbox_store import InboxStore
@@ -47,6 +48,7 @@ class Inbox:
         self._pages: OrderedDict[tuple[UUID, PageRequest], _KeptPage] = OrderedDict()
         self._versions: OrderedDict[UUID, SharedRead] = OrderedDict()
 
+    @traced("tickets inbox changed")
     async def changed(self, tenant_id: UUID) -> None:
         """Make every kept page of a tenant out of date and wake who watches, everywhere; call it after each commit."""
         await asyncio.gather(self._cache.tenant(tenant_id).bump(_VERSION), self._doorbell.ring(BELL))

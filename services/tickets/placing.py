@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from servicekit.tracing import traced
 from services.tickets import cards, scoring
 from services.tickets.alerts import searchable
 from services.tickets.clocking import clocked, told_of
@@ -95,21 +96,25 @@ async def facts_of_many(shop: Shop, tickets: Sequence[Waiting]) -> list[Facts]:
     """Return the same as `facts_of` for many tickets, in few statements."""
     sla = await shop.sla.settings()
     topics = await shop.topics.lifting_many([one.ticket_id for one in tickets])
-    return [
-        Facts(
-            one.start_time,
-            one.priority,
-            one.customer,
-            one.signals,
-            *sla.answer(one.priority, one.tags),
-            topic_weight=max((alert.weight for alert in topics.get(one.ticket_id, ())), default=0.0),
-            topics=tuple(alert.text for alert in topics.get(one.ticket_id, ())),
-            tier=one.tier,
+    made = []
+    for one in tickets:
+        lifting = topics.get(one.ticket_id, ())
+        made.append(
+            Facts(
+                one.start_time,
+                one.priority,
+                one.customer,
+                one.signals,
+                *sla.answer(one.priority, one.tags),
+                topic_weight=max(alert.weight for alert in lifting) if lifting else 0.0,
+                topics=tuple(alert.text for alert in lifting),
+                tier=one.tier,
+            )
         )
-        for one in tickets
-    ]
+    return made
 
 
+@traced("tickets place")
 async def place(
     shop: Shop,
     ticket: Ticket,
