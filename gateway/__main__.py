@@ -49,6 +49,7 @@ def run_envoy(settings: GatewaySettings, arguments: Sequence[str]) -> None:
     config = settings.make_data_dir() / "envoy.json"
     config.write_text(bootstrap_text(settings), encoding="utf-8")
     words = [*command(config, settings.envoy_concurrency), *arguments]
+    os.environ.update(settings.envoy_environment())
     os.execv(words[0], words)  # noqa: S606 - our own binary, without a shell
 
 

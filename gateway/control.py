@@ -12,7 +12,9 @@ from gateway.ads.cache import SnapshotCache, SnapshotRefusedError
 from gateway.ads.snapshot import Snapshot
 from gateway.certificates import Certificates
 from gateway.edge.resources import Edge, snapshot
+from gateway.predecessor import Cutover, CutoverFile, PredecessorNotFoundError
 from gateway.shifts import Shift, ShiftFile
+from gateway.sides import Sides
 from servicekit.certificates import write
 from servicekit.errors import PreconditionError
 from servicekit.identity import keys_of
@@ -21,6 +23,7 @@ log = structlog.get_logger(__name__)
 
 KEY_FILE = "jwks.json"
 SHIFT_FILE = "shifts.json"
+CUTOVER_FILE = "cutover.json"
 RESOLVE_SECONDS = 5.0
 CERTIFICATE_SECONDS = 0.5
 SHIFT_SECONDS = 10.0
@@ -53,6 +56,11 @@ class ControlPlane:
         self._certificates = certificates()
         self._shift_file = ShiftFile(folder / SHIFT_FILE)
         self._shifts: Mapping[str, Shift] = self._shift_file.read(services)
+        self._cutover_file = CutoverFile(folder / CUTOVER_FILE)
+        self._cutover = self._cutover_file.read()
+        self.sides = Sides()
+        self.sides.judge = self._judge
+        self._back: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._publishing = asyncio.Lock()
         self._shifting = asyncio.Lock()
@@ -66,6 +74,11 @@ class ControlPlane:
     def shifts(self) -> Mapping[str, Shift]:
         """The shifts by service."""
         return self._shifts
+
+    @property
+    def cutover(self) -> Cutover | None:
+        """The cut-over, None when there is none."""
+        return self._cutover
 
     async def run(self, key_sets: AsyncIterator[str]) -> None:
         """Work until cancelled."""
@@ -96,6 +109,51 @@ class ControlPlane:
                     raise
                 self._shift_file.write(before)
                 raise ConfigurationRefusedError(str(error)) from error
+
+    async def cut_over(self, wanted: Cutover) -> bool:
+        """Set the share of a cut-over and keep it; True when every connected Envoy does so, and there is one.
+
+        Raises:
+            PredecessorNotFoundError: there is no predecessor.
+            ConfigurationRefusedError: an Envoy refused it; the share is what it was.
+            OSError: the share cannot be kept; the share is what it was.
+        """
+        if self._edge.predecessor is None:
+            raise PredecessorNotFoundError(
+                "The gateway knows no predecessor: set RAPPORT_GATEWAY_PREDECESSOR_URL and start it again."
+            )
+        async with self._shifting:
+            before = self._cutover
+            self._cutover = wanted
+            try:
+                self._cutover_file.write(wanted)
+                published = await self._publish()
+                self.sides.begin()
+                return await self._cache.taken(published, SHIFT_SECONDS)
+            except (SnapshotRefusedError, ValueError, OSError) as error:
+                self._cutover = before
+                self._changed.set()
+                if isinstance(error, OSError):
+                    raise
+                self._cutover_file.write(before)
+                raise ConfigurationRefusedError(str(error)) from error
+
+    def _judge(self) -> None:
+        """Send everything back to the predecessor when Rapport's side fails too often; nobody needs to watch."""
+        cutover = self._cutover
+        if cutover is None or not cutover.percent or (self._back is not None and not self._back.done()):
+            return
+        why = self.sides.too_many(cutover.max_error_percent, cutover.window_seconds)
+        if why:
+            self._back = asyncio.create_task(self._go_back(cutover, why))
+
+    async def _go_back(self, cutover: Cutover, why: str) -> None:
+        log.error("cutover_returned", percent=cutover.percent, why=why)
+        try:
+            await self.cut_over(cutover.back(why))
+        except (ConfigurationRefusedError, OSError) as error:
+            # The next report tries again.
+            log.error("cutover_not_returned", error=str(error))  # noqa: TRY400 - the text says all
 
     async def _resolve(self) -> None:
         endpoints = await resolve(self._services, self._endpoints)
@@ -152,7 +210,7 @@ class ControlPlane:
         async with self._publishing:
             # Building takes tenths of a second of pure computing: streams go on meanwhile.
             target = await asyncio.to_thread(
-                snapshot, self._edge, self._endpoints, self._jwks, self._certificates, self._shifts
+                snapshot, self._edge, self._endpoints, self._jwks, self._certificates, self._shifts, self._cutover
             )
             self._cache.publish(target)
             return self._cache.wanted

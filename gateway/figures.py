@@ -7,13 +7,15 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import REGISTRY, Collector
 
 from gateway.ads.cache import SnapshotCache
+from gateway.control import ControlPlane
 
 
 class Figures(Collector):
-    """Reads the cache whenever it is asked."""
+    """Reads the cache and the control plane whenever it is asked."""
 
-    def __init__(self, cache: SnapshotCache, registry: CollectorRegistry = REGISTRY) -> None:
+    def __init__(self, cache: SnapshotCache, plane: ControlPlane, registry: CollectorRegistry = REGISTRY) -> None:
         self._cache = cache
+        self._plane = plane
         registry.register(self)
 
     def collect(self) -> Iterator[Metric]:
@@ -36,3 +38,26 @@ class Figures(Collector):
         }
         for name, (meaning, value) in gauges.items():
             yield GaugeMetricFamily(f"rapport_gateway_nodes_{name}", meaning, value=value)
+        yield from self._sides()
+
+    def _sides(self) -> Iterator[Metric]:
+        """Yield what each side of a cut-over answered; nothing where there is none."""
+        cutover, sides = self._plane.cutover, self._plane.sides
+        if cutover is None:
+            return
+        yield GaugeMetricFamily(
+            "rapport_gateway_cutover_percent", "Rapport's share of the requests of shops that move.", cutover.percent
+        )
+        requests = CounterMetricFamily(
+            "rapport_gateway_cutover_requests",
+            "Requests of shops that move, by the side that answers.",
+            labels=["side"],
+        )
+        failures = CounterMetricFamily(
+            "rapport_gateway_cutover_failures", "Those of them that failed (5xx).", labels=["side"]
+        )
+        for name, (asked, failed) in sides.totals.items():
+            requests.add_metric([name], asked)
+            failures.add_metric([name], failed)
+        yield requests
+        yield failures

@@ -19,6 +19,7 @@ from gateway.certificates import CertificateRefusedError, CertificateStore, Pair
 from gateway.control import ControlPlane
 from gateway.edge import contracts
 from gateway.edge.resources import Edge
+from gateway.edge.tracing import Tracing
 from gateway.figures import Figures
 from gateway.quota import QuotaService
 from gateway.service import GatewayServicer
@@ -30,6 +31,7 @@ from servicekit.channel import open_channel
 from servicekit.identity import TrustWatcher, Workload
 from servicekit.peers import PeerTls
 from servicekit.server import AddressInUseError, Registration, RunningServer, start_server
+from servicekit.trace_export import exporting
 
 log = structlog.get_logger(__name__)
 
@@ -46,17 +48,18 @@ async def serve(settings: GatewaySettings) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopped.set)
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(exporting(settings.recording(), "control-plane"))
         channel = await stack.enter_async_context(open_channel(settings.tenant_target, "tenant", peer_tls))
         workload = Workload("gateway", settings.workload_credential(), channel)
         audit = await stack.enter_async_context(keeping(remote(workload, channel)))
         watcher = TrustWatcher(workload, channel, on_keys=key_sets.put_nowait)
-        outside = [handlers(cache, may_be_the_gateway)]
+        outside = [handlers(cache, may_be_the_gateway), plane.sides.handlers(may_be_the_gateway)]
         if settings.shared_quotas:
             outside.append(QuotaService(settings.requests_per_minute).handlers())
         operators = GatewayServicer(cache, plane)
         server = await _start_server(settings, operators, watcher, audit, peer_tls, outside)
         metrics.serve(settings.metrics_listen)
-        Figures(cache)
+        Figures(cache, plane)
         log.info("control_plane_started", ads=settings.ads_listen)
         await watcher.start()
         tasks = [
@@ -119,7 +122,16 @@ def _edge(settings: GatewaySettings) -> Edge:
         docs=pages.docs(),
         rates=settings.rates(),
         suite_secrets=peers.secrets_folder(settings.make_data_dir()) if settings.peer_files() else None,
+        predecessor=settings.predecessor(),
+        tracing=_tracing(settings),
     )
+
+
+def _tracing(settings: GatewaySettings) -> Tracing | None:
+    recording = settings.recording()
+    if recording is None:
+        return None
+    return Tracing(HostPort.parse(recording.target), recording.ratio, settings.trace_callers_decide)
 
 
 def _folder(settings: GatewaySettings, name: str) -> Path:

@@ -13,7 +13,9 @@ from gateway.ads.cache import NodeState, SnapshotCache, TypeState
 from gateway.ads.resources import ORDER, PREFIX
 from gateway.ads.snapshot import EMPTY, Snapshot
 from gateway.control import ControlPlane
+from gateway.predecessor import MAX_ERROR_PERCENT, WINDOW_SECONDS, Cutover, Unit, check_tenants, now
 from gateway.shifts import Shift, choose, versions
+from gateway.sides import Side
 from servicekit.identity import caller
 
 log = structlog.get_logger(__name__)
@@ -30,7 +32,7 @@ class GatewayServicer(rpc.GatewayServiceServicer):
 
     async def GetStatus(self, _request: pb.GetStatusRequest, _context: Context) -> pb.GatewayStatus:
         """Return the state of everything."""
-        cache = self._cache
+        cache, cutover = self._cache, self._plane.cutover
         in_effect = _in_effect(cache)
         return pb.GatewayStatus(
             wanted_version=_version(cache.wanted),
@@ -50,6 +52,7 @@ class GatewayServicer(rpc.GatewayServiceServicer):
                 )
                 for type_url in ORDER
             ],
+            cutover=self._cutover(cutover, in_effect=in_effect) if cutover is not None else None,
         )
 
     async def ShiftTraffic(self, request: pb.ShiftTrafficRequest, _context: Context) -> pb.Shift:
@@ -65,6 +68,56 @@ class GatewayServicer(rpc.GatewayServiceServicer):
             subject=caller().subject,
         )
         return _shift(wanted.service, versions(self._plane.names)[wanted.service], wanted, in_effect=in_effect)
+
+    async def CutOver(self, request: pb.CutOverRequest, _context: Context) -> pb.Cutover:
+        """Set the share of a cut-over from the predecessor."""
+        before = self._plane.cutover
+        wanted = Cutover(
+            percent=request.percent,
+            tenants=check_tenants(request.tenants, before),
+            unit=_UNITS.get(request.unit) or (before.unit if before else Unit.SHOP),
+            max_error_percent=request.max_error_percent or MAX_ERROR_PERCENT,
+            window_seconds=request.window_seconds or WINDOW_SECONDS,
+            shifted=now(),
+        )
+        in_effect = await self._plane.cut_over(wanted)
+        log.info(
+            "cut_over",
+            percent=wanted.percent,
+            tenants=len(wanted.tenants),
+            unit=wanted.unit,
+            in_effect=in_effect,
+            subject=caller().subject,
+        )
+        return self._cutover(wanted, in_effect=in_effect)
+
+    def _cutover(self, cutover: Cutover, *, in_effect: bool) -> pb.Cutover:
+        sides = self._plane.sides
+        window = sides.window(cutover.window_seconds)
+        return pb.Cutover(
+            percent=cutover.percent,
+            tenant_count=len(cutover.tenants),
+            unit=next(number for number, unit in _UNITS.items() if unit is cutover.unit),
+            max_error_percent=cutover.max_error_percent,
+            window_seconds=cutover.window_seconds,
+            shift_time=_time(datetime.fromisoformat(cutover.shifted)),
+            return_detail=cutover.returned,
+            in_effect=in_effect,
+            rapport=_side(sides.rapport, window["rapport"]),
+            predecessor=_side(sides.predecessor, window["predecessor"]),
+        )
+
+
+_UNITS = {pb.CUTOVER_UNIT_SHOP: Unit.SHOP, pb.CUTOVER_UNIT_CLIENT: Unit.CLIENT}
+
+
+def _side(side: Side, window: tuple[int, int]) -> pb.CutoverSide:
+    return pb.CutoverSide(
+        request_count=side.requests,
+        failure_count=side.failures,
+        window_request_count=window[0],
+        window_failure_count=window[1],
+    )
 
 
 def _in_effect(cache: SnapshotCache) -> bool:

@@ -11,12 +11,14 @@ from pydantic_settings import SettingsConfigDict
 from gateway.addresses import HostPort
 from gateway.edge.clients import USUAL_PORT, Patience, Proxies
 from gateway.edge.quotas import Rates
+from gateway.predecessor import KEY_VARIABLE, Predecessor
 from servicekit.peer_settings import PeerSettings
+from servicekit.trace_settings import TraceSettings
 
 YEAR_SECONDS = 365 * 24 * 3600
 
 
-class GatewaySettings(PeerSettings):
+class GatewaySettings(PeerSettings, TraceSettings):
     """What the control plane (`serve`) and Envoy (`envoy`, `bootstrap`) are told by their environment."""
 
     model_config = SettingsConfigDict(env_prefix="RAPPORT_GATEWAY_", frozen=True, extra="ignore", env_ignore_empty=True)
@@ -128,6 +130,20 @@ class GatewaySettings(PeerSettings):
     tls_names: list[str] = Field(default_factory=list)
     """Further host names and addresses that the local CA's certificate shall hold, as JSON."""
 
+    predecessor_url: str = ""
+    """The address `http(s)://host:port` of the predecessor while shops move from it; empty means that there is none.
+    Nothing goes there before `rapport migrate cutover` says so."""
+
+    predecessor_key: SecretStr = SecretStr("")
+    """The predecessor's own API key, which takes the place of a shop's key in what is sent there; only Envoy's
+    environment holds it."""
+
+    predecessor_key_file: Path | None = None
+    """A file that holds the predecessor's key; used when `predecessor_key` is empty."""
+
+    predecessor_authorities: Path = Path("/etc/ssl/certs/ca-certificates.crt")
+    """The authorities (PEM) that prove the predecessor when its address begins with `https`."""
+
     public_url: str = ""
     """The address of the API as clients see it, for the OpenAPI document; empty means the page's own origin."""
 
@@ -146,6 +162,11 @@ class GatewaySettings(PeerSettings):
     metrics_listen: str = ""
     """The address `host:port` of the control plane's Prometheus page; empty means none."""
 
+    trace_callers_decide: bool = False
+    """Whether a caller says by `traceparent` that its trace is recorded. Otherwise `trace_ratio` alone decides; the
+    trace's id is the caller's either way. Turn it on where all callers are known: some vendors have every trace
+    recorded."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe level that is logged."""
 
@@ -153,6 +174,13 @@ class GatewaySettings(PeerSettings):
     @classmethod
     def _is_address(cls, text: str) -> str:
         HostPort.parse(text)
+        return text
+
+    @field_validator("predecessor_url")
+    @classmethod
+    def _is_url(cls, text: str) -> str:
+        if text:
+            Predecessor.parse(text, Path(), has_key=False)
         return text
 
     @field_validator("services")
@@ -201,6 +229,24 @@ class GatewaySettings(PeerSettings):
         if secret := self.workload_secret.get_secret_value():
             return secret
         return self.workload_secret_file.read_text(encoding="utf-8").strip() if self.workload_secret_file else ""
+
+    def predecessor(self) -> Predecessor | None:
+        """Return where the predecessor is, None when there is none."""
+        if not self.predecessor_url:
+            return None
+        has_key = bool(self.predecessor_key.get_secret_value() or self.predecessor_key_file)
+        return Predecessor.parse(self.predecessor_url, self.predecessor_authorities, has_key=has_key)
+
+    def envoy_environment(self) -> dict[str, str]:
+        """Return what Envoy's environment holds beside that of this process.
+
+        Raises:
+            OSError: the file of the predecessor's key cannot be read.
+        """
+        key = self.predecessor_key.get_secret_value()
+        if not key and self.predecessor_key_file:
+            key = self.predecessor_key_file.read_text(encoding="utf-8").strip()
+        return {KEY_VARIABLE: key} if key else {}
 
     def endpoints(self) -> dict[str, tuple[HostPort, ...]]:
         """Return the services' addresses, sorted by service."""

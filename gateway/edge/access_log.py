@@ -15,10 +15,11 @@ from envoy_data_plane.google.protobuf import Any
 from gateway.edge import messages
 
 
-def access_logs() -> list[AccessLog]:
+def access_logs(*others: AccessLog) -> list[AccessLog]:
     """Return JSON lines without paths as clients sent them: those hold customers' ids and, for webhooks, a credential.
 
     What a request was about is said by its route and, once it is a call of a service, by the name of that method.
+    `others` are written as well.
     """
     entry = {
         "time": "%START_TIME%",
@@ -40,6 +41,7 @@ def access_logs() -> list[AccessLog]:
     return [
         _access_log(entry | {"method": "%REQ(:PATH)%"}, called),
         _access_log(entry, HeaderMatcher(name=":path", string_match=called.string_match, invert_match=True)),
+        *others,
     ]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation, HeaderMutationRemoveOnMatch
 from envoy_data_plane.envoy.config.core.v3 import (
     CidrRange,
@@ -26,10 +27,12 @@ from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutatio
 from envoy_data_plane.google.protobuf import Any
 
 from gateway.addresses import HostPort
-from gateway.edge import access_log, messages, redirects, replies, tls
+from gateway.edge import access_log, messages, predecessor, redirects, replies, tls, tracing
 from gateway.edge.clients import LOOPBACK, USUAL_PORT, Patience, Proxies
+from gateway.edge.filters import CUTOVER
 from gateway.edge.limits import LONGEST_HEADERS_KIBIBYTES, MOST_HEADERS
 from gateway.edge.routes import HTTPS_ROUTES
+from gateway.edge.tracing import Tracing
 
 HTTPS, HTTP, PROXIED = "https", "http", "proxied"
 
@@ -44,7 +47,7 @@ FORBIDDEN_HEADERS = (
     "x-host|x-proxyuser-ip|x-remote-.*|remote-.*|front-end-https|x-url-scheme|x-scheme|x-rapport-.*|rapport-.*|"
     "x-tenant.*|tenant.*|x-user(-(id|name|email|roles?|groups?))?|x-principal.*|x-scopes?|x-roles?|x-identity.*|x-auth-.*|"
     "x-authenticated-.*|x-jwt-.*|x-internal-.*|x-ssl-.*|x-client-cert.*|ssl-client-.*|x-amzn-oidc-.*|x-goog-(iap|auth).*|"
-    "x-ms-client-principal.*|problem-bin|proxy-.*|"
+    "x-ms-client-principal.*|problem-bin|proxy-.*|x-client-trace-id|tracestate|baggage|"
     f"grpc-{messages.all_but(GRPC_HEADERS)})"
 )
 # What gRPC cannot carry as metadata: it would break the call that the header was sent with.
@@ -52,9 +55,15 @@ UNCARRIABLE_HEADERS = ".*[^a-z0-9_.:-].*|.*-bin"
 FORWARDED_HEADERS = "(?i)x-forwarded-.*"
 
 
-def https_listener(at: HostPort, filters: Sequence[HttpFilter], domains: Sequence[str], patience: Patience) -> Listener:
+def https_listener(
+    at: HostPort,
+    filters: Sequence[HttpFilter],
+    domains: Sequence[str],
+    patience: Patience,
+    traced: Tracing | None = None,
+) -> Listener:
     """Return the listener that serves; `domains` are those with a certificate of their own."""
-    manager = _manager(HTTPS, HTTPS_ROUTES, filters, patience)
+    manager = _manager(HTTPS, HTTPS_ROUTES, filters, patience, traced=traced)
     listener = _listener(
         HTTPS,
         at,
@@ -84,12 +93,13 @@ def proxied_listener(
     patience: Patience,
     proxies: Proxies,
     https_port: int,
+    traced: Tracing | None = None,
 ) -> Listener:
     """Return the HTTP listener behind proxies: it serves what they ask for by HTTPS and redirects the rest.
 
     `filters` are those of HTTPS, `refusing` those for connections that come from elsewhere.
     """
-    serving = _manager(PROXIED, redirects.PROXIED_ROUTES, filters, patience, proxies)
+    serving = _manager(PROXIED, redirects.PROXIED_ROUTES, filters, patience, proxies, traced)
     _drop_port(serving, https_port)
     believed = _chain(PROXIED, serving, patience)
     others = _chain(HTTP, _manager(HTTP, redirects.HTTP_ROUTES, refusing, patience), patience)
@@ -129,7 +139,12 @@ def _chain(
 
 
 def _manager(
-    name: str, routes: str, filters: Sequence[HttpFilter], patience: Patience, proxies: Proxies | None = None
+    name: str,
+    routes: str,
+    filters: Sequence[HttpFilter],
+    patience: Patience,
+    proxies: Proxies | None = None,
+    traced: Tracing | None = None,
 ) -> HttpConnectionManager:
     return HttpConnectionManager(
         stat_prefix=name,
@@ -166,9 +181,15 @@ def _manager(
         request_headers_timeout=patience.headers,
         request_timeout=patience.request,
         stream_idle_timeout=patience.idle,
-        access_log=access_log.access_logs(),
+        access_log=access_log.access_logs(*_reports(filters)),
         local_reply_config=LocalReplyConfig(mappers=replies.mappers()),
+        tracing=tracing.manager(traced) if traced is not None else None,
     )
+
+
+def _reports(filters: Sequence[HttpFilter]) -> list[AccessLog]:
+    """Return the reports of the sides of a cut-over, where there may be one."""
+    return [predecessor.reports()] if any(one.name == CUTOVER for one in filters) else []
 
 
 def _early_mutations(proxies: Proxies | None) -> TypedExtensionConfig:

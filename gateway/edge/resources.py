@@ -12,10 +12,12 @@ from gateway.addresses import Endpoints, HostPort
 from gateway.ads.resources import Message, Resource
 from gateway.ads.snapshot import Snapshot
 from gateway.certificates import Certificates
-from gateway.edge import clusters, contracts, filters, listeners, redirects, routes, tls, versions
+from gateway.edge import clusters, contracts, filters, listeners, predecessor, redirects, routes, tls, tracing, versions
 from gateway.edge.clients import Patience, Proxies
 from gateway.edge.quotas import Rates
 from gateway.edge.routes import Pages
+from gateway.edge.tracing import Tracing
+from gateway.predecessor import Cutover, Predecessor
 from gateway.shifts import Shift
 
 
@@ -35,6 +37,8 @@ class Edge:
     docs: str
     rates: Rates
     suite_secrets: Path | None = None
+    predecessor: Predecessor | None = None
+    tracing: Tracing | None = None
 
 
 def snapshot(
@@ -43,10 +47,12 @@ def snapshot(
     jwks: str | None,
     certificates: Certificates,
     shifts: Mapping[str, Shift] | None = None,
+    cutover: Cutover | None = None,
 ) -> Snapshot:
     """Return the snapshot for these endpoints, certificates and this key set (JSON text, None while it is not known).
 
-    `shifts` says by service how much of its traffic goes to another version.
+    `shifts` says by service how much of its traffic goes to another version, `cutover` which shops' requests may go to
+    the predecessor.
 
     Methods of services without endpoints setting are not routed.
 
@@ -57,13 +63,21 @@ def snapshot(
     services = sorted({method.service for method in methods})
     hsts = [tls.hsts(edge.hsts_max_age)] if edge.hsts_max_age else []
     https_filters = hsts + filters.https_filters(contracts.transcodable(edge.image), services, edge.rates)
+    if edge.predecessor is not None:
+        # Behind the check of tokens and all limits, and before anything that is about Rapport's own services.
+        at = [one.name for one in https_filters].index(filters.TOLERANT_TRANSCODER)
+        https_filters.insert(at, predecessor.script_filter())
     pages = Pages(openapi=edge.openapi, docs=edge.docs, jwks=jwks)
     served = routes.https_routes(methods, pages, edge.cors_origins)
     versions.split(served, shifts or {})
+    if edge.predecessor is not None and cutover is not None:
+        predecessor.add(served, edge.predecessor, cutover)
     messages: list[Message] = [
         *(clusters.cluster(name, edge.suite_secrets) for name in endpoints),
         *(clusters.assignment(name, addresses) for name, addresses in endpoints.items()),
-        listeners.https_listener(edge.https, https_filters, list(certificates.domains), edge.patience),
+        *([predecessor.cluster(edge.predecessor)] if edge.predecessor is not None else []),
+        *([tracing.cluster(edge.tracing)] if edge.tracing is not None else []),
+        listeners.https_listener(edge.https, https_filters, list(certificates.domains), edge.patience, edge.tracing),
         *tls.secrets(certificates),
         *([filters.token_check(jwks, shared_quotas=edge.rates.shared)] if jwks is not None else []),
         filters.ready_check(versions.leading(endpoints, shifts or {})),
@@ -87,7 +101,9 @@ def _http(
             redirects.http_routes(edge.https_port, challenges),
         ]
     return [
-        listeners.proxied_listener(edge.http, https_filters, plain, edge.patience, edge.proxies, edge.https_port),
+        listeners.proxied_listener(
+            edge.http, https_filters, plain, edge.patience, edge.proxies, edge.https_port, edge.tracing
+        ),
         redirects.refusing_routes(challenges),
         redirects.proxied_routes(served, edge.https_port, challenges),
     ]

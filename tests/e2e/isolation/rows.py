@@ -46,6 +46,17 @@ EVENT = {
     "occur_time": "2026-01-01T00:00:00Z",
     "fields": {"subject": "Overwritten"},
 }
+WHOLE_TICKET = {
+    "legacy_id": "{ticket}",
+    "id": "{ticket}",
+    "customer_id": "cust-9",
+    "subject": "Overwritten",
+    "channel": "email",
+    "status": "open",
+    "priority": "normal",
+    "create_time": "2026-01-01T00:00:00Z",
+    "update_time": "2026-01-01T00:00:00Z",
+}
 
 # What each method is asked; `{name}` stands for the id of something that belongs to the first shop.
 REQUESTS: dict[str, dict[str, Any]] = {
@@ -252,6 +263,10 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "rapport.tenant.v1.TokenService/WatchTrust": {},
     "rapport.tickets.v1.ConversationService/GetConversation": TICKET,
     "rapport.tickets.v1.IngestService/IngestEvents": {"events": [EVENT]},
+    "rapport.tickets.v1.MigrationService/ImportTickets": {"tickets": [WHOLE_TICKET]},
+    "rapport.tickets.v1.MigrationService/ListImportedTickets": {},
+    "rapport.tickets.v1.MigrationService/ChecksumTickets": {},
+    "rapport.tickets.v1.MigrationService/ListChangedTickets": {},
     "rapport.tickets.v1.PolicyReplayService/ReplayPolicies": {},
     "rapport.tickets.v1.PolicyService/GetPolicy": {},
     "rapport.tickets.v1.PolicyService/ListPolicies": {},
@@ -328,6 +343,7 @@ NOT_FOR_SHOPS = {name for name in REQUESTS if any(service in name for service in
     "rapport.tenant.v1.SigningKeyService/RotateSigningKey",
     "rapport.tenant.v1.TokenService/WatchTrust",
     "rapport.tickets.v1.IngestService/IngestEvents",
+    "rapport.tickets.v1.MigrationService/ImportTickets",
 }
 # With its own key a shop is told that its state does not allow this, or that there is nothing to find.
 OWN_REFUSALS = {

@@ -186,8 +186,8 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     Example: {"reason": "TOO_MANY_REPLAYS", "domain": "rapport", "metadata": {}}
     """
     ERROR_REASON_IMPORT_INVALID: _ErrorReason.ValueType  # 80
-    """A ticket of an import contradicts itself: it is named twice, its metadata are no JSON object, its closing time does
-    not fit its status, a text holds the NUL character.
+    """A ticket of an import contradicts itself or what was imported before: it is named twice, its id is another one, its
+    metadata are no JSON object, its closing time does not fit its status.
 
     Example: {"reason": "IMPORT_INVALID", "domain": "rapport", "metadata": {"legacy_id": "01890000-0000-7000-8000-000000000001"}}
     """
@@ -359,8 +359,8 @@ ERROR_REASON_TOO_MANY_REPLAYS: ErrorReason.ValueType  # 70
 Example: {"reason": "TOO_MANY_REPLAYS", "domain": "rapport", "metadata": {}}
 """
 ERROR_REASON_IMPORT_INVALID: ErrorReason.ValueType  # 80
-"""A ticket of an import contradicts itself: it is named twice, its metadata are no JSON object, its closing time does
-not fit its status, a text holds the NUL character.
+"""A ticket of an import contradicts itself or what was imported before: it is named twice, its id is another one, its
+metadata are no JSON object, its closing time does not fit its status.
 
 Example: {"reason": "IMPORT_INVALID", "domain": "rapport", "metadata": {"legacy_id": "01890000-0000-7000-8000-000000000001"}}
 """

@@ -1,0 +1,36 @@
+-- Which side answers a request of a shop that moves from the predecessor: it is decided when its token has been judged.
+--
+-- The place of a shop is the share beyond which all of it is Rapport's. With clients as the unit each client address has
+-- a place of its own within its shop: the same for all its requests, and nothing is remembered for that.
+
+local SHARE, BY_CLIENT = --@SHARE@--, --@BY_CLIENT@--
+local PLACES = {--@PLACES@--}
+
+-- The address of a client, without its port.
+local function address_of(handle)
+  local address = handle:streamInfo():downstreamRemoteAddress()
+  return address:match("^%[([^%]]*)") or address:match("^[^:]*")
+end
+
+local function place_of(text)
+  local sum = 7
+  for at = 1, #text do sum = (sum * 31 + text:byte(at)) % 4294967291 end
+  return sum % 100
+end
+
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  if headers:get(":path"):sub(1, 5) ~= "/api/" then return end
+  local judged = handle:streamInfo():dynamicMetadata():get("envoy.filters.http.jwt_authn")
+  local payload = judged and judged["payload"]
+  local tenant = payload and payload["tid"]
+  local place = tenant and PLACES[tenant]
+  if not place then return end
+  if BY_CLIENT then place = place_of(tenant .. " " .. address_of(handle)) end
+  if place < SHARE then
+    headers:replace("x-rapport-side", "rapport")
+  else
+    headers:replace("x-rapport-side", "predecessor")
+    handle:clearRouteCache()
+  end
+end
