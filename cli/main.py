@@ -10,6 +10,7 @@ from cli import (
     app_commands,
     article_commands,
     audit_command,
+    backup_commands,
     certificate_commands,
     connection_commands,
     currency_commands,
@@ -17,6 +18,7 @@ from cli import (
     delivery_commands,
     demo_command,
     deployment_commands,
+    doctor_command,
     domain_commands,
     draft_commands,
     evaluate_command,
@@ -83,10 +85,12 @@ commands.add_typer(deployment_commands.commands, name="deployment")
 commands.add_typer(certificate_commands.commands, name="certificates")
 commands.add_typer(language_commands.commands, name="language")
 commands.add_typer(model_commands.commands, name="model")
+commands.add_typer(backup_commands.commands, name="backup")
 audit_command.register(commands)
 evaluate_command.register(commands)
 simulate_command.register(commands)
 replay_command.register(commands)
+doctor_command.register(commands)
 demo_command.register(commands)
 
 

@@ -1,0 +1,84 @@
+"""One examination of a suite: everything at once, and nothing that fails keeps the rest from being looked at."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cli.doctor import edge, machine, postgres
+from cli.doctor.processes import ask_all
+from cli.doctor.report import Limits, Located, Report, at
+from cli.operator import Operator
+from cli.suite.certificates import operator_tls
+from cli.suite.control import grpc_addresses, require_running
+from cli.suite.folder import SuiteFolder
+from cli.suite.names import DATABASE
+from cli.suite.postgres import SUPERUSER, prepare_postgres
+from cli.suite.secret_files import operator_key, suite_secrets
+from servicekit.diagnosis import Finding, State
+
+PATIENCE_SECONDS = 5.0
+
+
+def now() -> datetime:
+    """Return this machine's time."""
+    return datetime.now(UTC)
+
+
+async def examine_suite(
+    folder: SuiteFolder, limits: Limits | None = None, *, clock: Callable[[], datetime] = now
+) -> Report:
+    """Examine the suite that runs on the folder.
+
+    Raises:
+        CommandError: none runs there.
+    """
+    limits = limits or Limits()
+    running = require_running(folder)
+    tls = operator_tls(folder)
+    operator = Operator(grpc_addresses(running), operator_key(folder.secrets), tls)
+
+    async def on_machine() -> list[Located]:
+        found = await asyncio.to_thread(lambda: _on_machine(folder, limits))
+        return at("machine", [*machine.processes(running), *found])
+
+    async def of_database() -> list[Located]:
+        return at("postgres", await postgres.look(await _superuser_url(folder), PATIENCE_SECONDS))
+
+    async def of_gateway() -> list[Located]:
+        answers = await asyncio.gather(
+            edge.ready(running.https_url, Path(running.ca_file)),
+            edge.configuration(operator),
+            edge.certificate(running.https_url, clock),
+        )
+        return at("gateway", [one for answer in answers for one in answer])
+
+    try:
+        parts = await asyncio.gather(
+            _guarded("machine", on_machine),
+            _guarded("postgres", of_database),
+            _guarded("gateway", of_gateway),
+            _guarded("services", lambda: ask_all(operator, running.addresses, tls, clock)),
+        )
+    finally:
+        await operator.close()
+    return Report([one for part in parts for one in part])
+
+
+def _on_machine(folder: SuiteFolder, limits: Limits) -> Sequence[Finding]:
+    return [*machine.disks(folder, limits), *machine.secrets(folder), *machine.backups(folder, limits)]
+
+
+async def _superuser_url(folder: SuiteFolder) -> str:
+    password = suite_secrets(folder.secrets).postgres[SUPERUSER]
+    server = await asyncio.to_thread(prepare_postgres, folder.root / "postgres", folder.root / "pg", password)
+    return server.url(SUPERUSER, password, DATABASE)
+
+
+async def _guarded(where: str, look: Callable[[], Awaitable[list[Located]]]) -> list[Located]:
+    """Turn what a look raises into a finding."""
+    try:
+        return await look()
+    except Exception as error:  # noqa: BLE001 - whatever happens, the other looks are told
+        summary = f"It could not be examined: {type(error).__name__}."
+        return at(where, [Finding("examination", State.FAILED, summary, "look at it by hand: `rapport status`")])
