@@ -53,7 +53,7 @@ DEPLOYMENT = frozenset(
 OPERATOR = REGISTRY | DEPLOYMENT
 """The most that an operator's token without a tenant holds."""
 
-OPERATOR_IN_TENANT = SHOP | REGISTRY | {"data_keys.write"}
+OPERATOR_IN_TENANT = SHOP | REGISTRY | {"data_keys.write", "tickets.import"}
 """The most that an operator's token holds that is bound to a tenant."""
 
 ROLES: Mapping[str, frozenset[str]] = {

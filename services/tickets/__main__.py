@@ -11,6 +11,7 @@ from rapport.tickets.v1 import (
     conversation_service_pb2_grpc,
     ingest_service_pb2_grpc,
     language_service_pb2_grpc,
+    migration_service_pb2_grpc,
     policy_replay_service_pb2_grpc,
     policy_service_pb2_grpc,
     search_service_pb2_grpc,
@@ -53,6 +54,8 @@ from services.tickets.language_desk import LanguageDesk
 from services.tickets.language_servicer import LanguageServicer
 from services.tickets.learning import learn_for_ever
 from services.tickets.listing import Listing
+from services.tickets.migration_desk import Importing
+from services.tickets.migration_servicer import MigrationServicer
 from services.tickets.policy_desk import PolicyDesk
 from services.tickets.policy_servicer import PolicyServicer
 from services.tickets.replay_servicer import PolicyReplayServicer
@@ -119,6 +122,10 @@ def registrations(
             SearchServicer(search, Counting(store.database)),
         ),
         Registration(topic_service_pb2_grpc.add_TopicServiceServicer_to_server, TopicServicer(topics)),
+        Registration(
+            migration_service_pb2_grpc.add_MigrationServiceServicer_to_server,
+            MigrationServicer(Importing(store, inbox), tokens),
+        ),
     )
 
 

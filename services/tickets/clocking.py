@@ -25,7 +25,7 @@ async def clocked(
     settings = await shop.sla.settings()
     rules = rules_of(settings, ticket)
     clocks, news = advanced(ticket.clocks, situation_of(ticket, said, now), rules, now)
-    return replace(ticket, clocks=_with_snooze(clocks, ticket)), news
+    return replace(ticket, clocks=with_snooze(clocks, ticket)), news
 
 
 def told_of(ticket_id: UUID, clocks: Clocks, news: Sequence[tuple[News, str]]) -> list[Told]:
@@ -49,7 +49,7 @@ async def judge(store: Store, tenant_id: UUID, ticket_ids: Collection[UUID], now
         for ticket in batch:
             situation = situation_of(ticket, _together(said, ticket.family), now)
             clocks, news = advanced(ticket.clocks, situation, rules_of(settings, ticket), now)
-            fresh[ticket.id] = _with_snooze(clocks, ticket)
+            fresh[ticket.id] = with_snooze(clocks, ticket)
             told += told_of(ticket.id, clocks, news)
         if fresh:
             await shop.sla.put_clocks(fresh)
@@ -91,7 +91,7 @@ async def reschedule(store: Store, tenant_id: UUID, now: datetime) -> int:
             for ticket in batch:
                 situation = situation_of(ticket, _together(said, ticket.family), now)
                 fresh = rescheduled(ticket.clocks, situation, rules_of(settings, ticket), now)
-                clocks[ticket.id] = _with_snooze(fresh, ticket)
+                clocks[ticket.id] = with_snooze(fresh, ticket)
             await shop.sla.put_clocks(clocks)
         after, done = batch[-1].id, done + len(batch)
 
@@ -101,7 +101,7 @@ def _together(by_ticket: dict[UUID, list[Said]], family: Sequence[UUID]) -> list
     return sorted((one for each in family for one in by_ticket.get(each, ())), key=lambda one: one.moment)
 
 
-def _with_snooze(clocks: Clocks, ticket: Ticket | Clocked) -> Clocks:
+def with_snooze(clocks: Clocks, ticket: Ticket | Clocked) -> Clocks:
     """Let the alarm of a ticket that sleeps ring when it wakes, or before."""
     if ticket.snooze_until is None or ticket.status != "pending":
         return clocks

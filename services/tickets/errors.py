@@ -291,3 +291,10 @@ class TooManyTopicAlertsError(PreconditionError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"A shop has at most {limit} topic alerts.", metadata={"limit": str(limit)})
+
+
+class ImportInvalidError(InvalidArgumentError):
+    """A ticket of an import contradicts itself."""
+
+    def __init__(self, legacy_id: str, problem: str) -> None:
+        super().__init__(f"A ticket cannot be imported: {problem}.", metadata={"legacy_id": legacy_id})

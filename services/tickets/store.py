@@ -38,6 +38,7 @@ from services.tickets.history import entry as entry_of
 from services.tickets.keyword_store import KeywordStore
 from services.tickets.language import MAX_ANALYSED, Signals
 from services.tickets.list_store import ListStore
+from services.tickets.migration_store import MigrationStore
 from services.tickets.place_store import PlaceStore
 from services.tickets.places import Place, Rankings
 from services.tickets.placing_store import before_placing
@@ -206,6 +207,7 @@ class Shop:
         self.sla = SlaStore(connection, tenant_id)
         self.keywords = KeywordStore(connection, tenant_id)
         self.topics = TopicStore(connection, tenant_id)
+        self.imports = MigrationStore(connection, tenant_id)
         self.crowded = False
         self._placing = False
 
@@ -272,13 +274,13 @@ class Shop:
     async def insert(self, ticket: Ticket) -> None:
         """Add a ticket; it is placed when its messages have been added."""
         blank = {"signals": {}, "rank_key": 0.0, "parts": [], "searchable": "", "card": "", "card_version": 0}
-        values = {**_columns(ticket), **blank, "message_count": 0}
+        values = {**ticket_columns(ticket), **blank, "message_count": 0}
         await self._connection.execute(insert(tickets).values(tenant_id=self._tenant_id, **values))
 
     async def update(self, ticket: Ticket, placement: Placement, added: str = "") -> None:
         """Store a ticket with what is derived of it, and log the change; `added` is appended to what is searched."""
         values = {
-            **_columns(ticket),
+            **ticket_columns(ticket),
             "last_message_time": placement.conversation.last.create_time if placement.conversation.last else None,
             "signals": asdict(placement.signals),
             "rank_key": placement.rank.key,
@@ -311,7 +313,7 @@ class Shop:
 
     async def add_message(self, *added: Message) -> None:
         """Add a message, or several, to a ticket that is locked."""
-        rows = [{"tenant_id": self._tenant_id, "hide_time": None, **_entry(message)} for message in added]
+        rows = [{"tenant_id": self._tenant_id, "hide_time": None, **entry_columns(message)} for message in added]
         await self._connection.execute(insert(messages).values(rows))
         for message in added:
             if message.from_agent:
@@ -323,7 +325,7 @@ class Shop:
 
     async def add_note(self, note: Note) -> None:
         """Add a note to a ticket that is locked."""
-        await self._connection.execute(insert(notes).values(tenant_id=self._tenant_id, **_entry(note)))
+        await self._connection.execute(insert(notes).values(tenant_id=self._tenant_id, **entry_columns(note)))
 
     async def known_entries(self, ticket_id: UUID, external_ids: Collection[str]) -> set[str]:
         """Return which of these external ids belong to a message or a note of the ticket."""
@@ -546,7 +548,7 @@ def _of(table: Any, family: Family) -> ColumnElement[bool]:
     return condition if len(family) == 1 else table.c.ticket_id.in_(family)
 
 
-def _columns(ticket: Ticket) -> dict[str, Any]:
+def ticket_columns(ticket: Ticket) -> dict[str, Any]:
     """Return a ticket's own columns."""
     values = {name: getattr(ticket, name) for name in Ticket.__slots__}
     return {
@@ -559,6 +561,6 @@ def _columns(ticket: Ticket) -> dict[str, Any]:
     }
 
 
-def _entry(entry: Message | Note) -> dict[str, Any]:
+def entry_columns(entry: Message | Note) -> dict[str, Any]:
     """Return the columns of a message or a note."""
     return {name: getattr(entry, name) for name in type(entry).__slots__}

@@ -364,6 +364,19 @@ keyword_rules = Table(
     _moment("update_time"),
 )
 
+# What was imported of a predecessor; the row of a ticket that was erased stays.
+imported_tickets = Table(
+    "imported_tickets",
+    metadata,
+    _key("tenant_id"),
+    _key("legacy_id", Text),
+    Column("ticket_id", Uuid, nullable=False),
+    Column("legacy_number", BigInteger, nullable=False),
+    _text("digest"),
+    Column("revision", BigInteger, nullable=False),
+    _moment("import_time"),
+)
+
 held_changes = Table(
     "held_changes",
     metadata,

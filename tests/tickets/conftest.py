@@ -16,6 +16,7 @@ from rapport.tickets.v1 import (
     conversation_service_pb2_grpc,
     ingest_service_pb2_grpc,
     language_service_pb2_grpc,
+    migration_service_pb2_grpc,
     policy_replay_service_pb2_grpc,
     policy_service_pb2_grpc,
     search_service_pb2_grpc,
@@ -74,6 +75,7 @@ class Running:
     replays: Any = field(init=False)
     sla: Any = field(init=False)
     language: Any = field(init=False)
+    migration: Any = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the stubs."""
@@ -83,6 +85,7 @@ class Running:
         self.desk = ticket_desk_pb2_grpc.TicketDeskStub(self.channel)
         self.sla = sla_service_pb2_grpc.SlaServiceStub(self.channel)
         self.language = language_service_pb2_grpc.LanguageServiceStub(self.channel)
+        self.migration = migration_service_pb2_grpc.MigrationServiceStub(self.channel)
         self.policies = policy_service_pb2_grpc.PolicyServiceStub(self.channel)
         self.replays = policy_replay_service_pb2_grpc.PolicyReplayServiceStub(self.channel)
         self.search = search_service_pb2_grpc.SearchServiceStub(self.channel)
