@@ -31,9 +31,9 @@ def address_of(folder: Path, service: str) -> str:
     return str(state["addresses"][service][0])
 
 
-@pytest.fixture(scope="session")
-def wired() -> Iterator[Wired]:
-    """A suite of its own with a proxy before each service, for Envoy and for the other services."""
+@contextlib.contextmanager
+def wired_suite(*arguments: str, told: dict[str, str] | None = None) -> Iterator[Wired]:
+    """Run a suite of one's own with a proxy before each service, for Envoy and for the other services."""
     folder = servers.new_folder()
     with contextlib.ExitStack() as stack:
         proxies = {
@@ -41,8 +41,15 @@ def wired() -> Iterator[Wired]:
             for number, service in enumerate(SERVICES)
         }
         through = [word for name, proxy in proxies.items() for word in ("--through", f"{name}={proxy.address}")]
-        described = stack.enter_context(own_suite(folder, *through))
+        described = stack.enter_context(own_suite(folder, *through, *arguments, told=told))
         yield Wired(SuiteUnderTest.of(described), proxies)
+
+
+@pytest.fixture(scope="session")
+def wired() -> Iterator[Wired]:
+    """The suite that most drills share."""
+    with wired_suite() as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

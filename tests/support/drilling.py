@@ -15,11 +15,14 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import grpc
 import httpx
 
+from tests.support.suite import rapport
 from tests.support.waiting import eventually
-from tests.support.world import Shop, SuiteUnderTest, new_shop, send_webhook, zendesk_event
+from tests.support.world import MARKER, Shop, SuiteUnderTest, new_shop, send_webhook, zendesk_event
 
 SLOW = 1.0
 """Seconds after which an answer is as bad as none to somebody who waits for it."""
@@ -101,7 +104,7 @@ class Load:
         return all(len(sent) > 1 for sent in self.acknowledged.values()) and len(self.answers) > 10
 
     async def _read(self, shop: Shop) -> None:
-        """Open the inbox, a ticket of it and its explanation, over and over, as somebody at a desk."""
+        """Open the inbox, a ticket, its explanation and its draft, over and over, as somebody at a desk."""
         others = [other.marker for other in self.shops if other is not shop]
         async with self.suite.client(**{"x-api-key": shop.api_key}) as client:
             while not self._stop.is_set():
@@ -114,6 +117,8 @@ class Load:
                     await self._asked(client, path, others)
                     told = await self._asked(client, f"{path}/score-breakdown", others)
                     assert not told or abs(sum(told["components"].values()) - told["total_score"]) < 1e-6, told
+                    await self._asked(client, f"/api/ai/tickets/{cards[0]['id']}/draft-response", others)
+                await self._asked(client, "/v1/connections", others)
 
     async def _asked(self, client: httpx.AsyncClient, path: str, others: list[str]) -> Any:
         """Ask once; return the answer's JSON when it is a success."""
@@ -213,6 +218,35 @@ async def tickets_of(client: httpx.AsyncClient) -> list[dict[str, Any]]:
             return found
 
 
+async def opened(suite: SuiteUnderTest, name: str) -> Shop:
+    """Open a shop, as soon as every service is there again after the drill before."""
+
+    async def shop() -> Shop | None:
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            return await new_shop(suite, name)
+        return None
+
+    return await eventually(shop, within=60)
+
+
+async def opened_by_command(suite: SuiteUnderTest, name: str) -> Shop:
+    """Open a shop as operators do, by commands, which show the operator's certificate."""
+
+    async def run(*arguments: str, text: str = "") -> Any:
+        ran = await asyncio.to_thread(rapport, *arguments, "--json", "--data", suite.data, text=text)
+        assert ran.code == 0, ran.messages
+        return ran.value
+
+    slug = f"{name}-{uuid4().hex[:8]}"
+    shop = Shop(slug=slug, marker=f"{MARKER}-{slug}", webhook_secret=uuid4().hex)
+    shop.ids["customer"] = "customer-1"
+    shop.api_key = (await run("tenant", "create", "--slug", slug, "--name", shop.marker))["api_key"]
+    connect = ("connection", "create", "--tenant", slug, "--provider", "zendesk", "--config", "subdomain=acme")
+    connected = await run(*connect, "--secret-stdin", "webhook_secret", text=shop.webhook_secret)
+    shop.webhook_url = connected["webhook_url"]
+    return shop
+
+
 Fault = Callable[[Load], AbstractAsyncContextManager[None]]
 """What goes wrong while its block runs; it begins when the block is entered and is over when it is left."""
 
@@ -225,6 +259,7 @@ async def drilled(
     seconds: float,
     recovery: float = 60.0,
     calm: float = 1.0,
+    opening: Callable[[SuiteUnderTest, str], Awaitable[Shop]] | None = None,
 ) -> Outcome:
     """Do one drill and return what came of it.
 
@@ -235,8 +270,10 @@ async def drilled(
         seconds: how long it stays so; 0 for what is over at once, as a death.
         recovery: how many seconds recovery may take at most.
         calm: how long all must be well before and after.
+        opening: how a shop is opened; `opened` by default.
     """
-    load = Load(suite, [await new_shop(suite, "drill"), await new_shop(suite, "other")])
+    opening = opening or opened
+    load = Load(suite, [await opening(suite, "drill"), await opening(suite, "other")])
     outcome = Outcome(name)
     async with load.running():
         await well(load, calm)
