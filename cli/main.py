@@ -26,6 +26,7 @@ from cli import (
     gateway_commands,
     key_commands,
     language_commands,
+    migrate_commands,
     model_commands,
     order_commands,
     policy_commands,
@@ -85,6 +86,7 @@ commands.add_typer(deployment_commands.commands, name="deployment")
 commands.add_typer(certificate_commands.commands, name="certificates")
 commands.add_typer(language_commands.commands, name="language")
 commands.add_typer(model_commands.commands, name="model")
+commands.add_typer(migrate_commands.commands, name="migrate")
 commands.add_typer(backup_commands.commands, name="backup")
 audit_command.register(commands)
 evaluate_command.register(commands)

@@ -22,7 +22,9 @@ class Owners:
         self._base = sqlite3.connect("", isolation_level=None)
         for setting in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{_CACHE_KIB}"):
             self._base.execute(f"PRAGMA {setting}")
-        self._base.execute("CREATE TABLE owners (id TEXT PRIMARY KEY, slug, reason, shops, evidence) WITHOUT ROWID")
+        self._base.execute(
+            "CREATE TABLE owners (id TEXT PRIMARY KEY, slug, reason, shops, evidence, held) WITHOUT ROWID"
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -34,13 +36,13 @@ class Owners:
 
     async def read(self, source: Source, rules: Rules) -> int:
         """Read what the source says of all customers, decide, and return how many there are."""
-        rows: list[tuple[str, str, str, str, str]] = []
+        rows: list[tuple[str, str, str, str, str, bool]] = []
         count = 0
         async with aclosing(source.evidence()) as customers:
-            async for customer, evidence in customers:
+            async for customer, evidence, held in customers:
                 placed = place_customer(rules, customer, evidence)
                 shops, seen = "\t".join(placed.between), "\t".join(placed.evidence)
-                rows.append((customer, placed.slug, placed.reason, shops, seen))
+                rows.append((customer, placed.slug, placed.reason, shops, seen, held))
                 count += 1
                 if len(rows) == _WRITTEN_AT_ONCE:
                     self._write(rows)
@@ -55,7 +57,7 @@ class Owners:
             part = wanted[start : start + _AT_ONCE]
             marks = ",".join("?" * len(part))
             rows = self._base.execute(f"SELECT * FROM owners WHERE id IN ({marks})", part)  # noqa: S608 - marks only
-            found |= {row[0]: _placement(*row[1:]) for row in rows}
+            found |= {row[0]: _placement(*row[1:5]) for row in rows}
         return found
 
     def placed(self, rules: Rules, customer: str) -> Placement | None:
@@ -65,13 +67,13 @@ class Owners:
         return self.of([customer]).get(customer) or place_customer(rules, customer, ())
 
     def all(self) -> Iterator[tuple[str, Placement]]:
-        """Give all customers in the order of their ids."""
-        for row in self._base.execute("SELECT * FROM owners ORDER BY id"):
-            yield row[0], _placement(*row[1:])
+        """Give the customers that are more than a ticket's writer, in the order of their ids."""
+        for row in self._base.execute("SELECT * FROM owners WHERE held ORDER BY id"):
+            yield row[0], _placement(*row[1:5])
 
-    def _write(self, rows: list[tuple[str, str, str, str, str]]) -> None:
+    def _write(self, rows: list[tuple[str, str, str, str, str, bool]]) -> None:
         self._base.execute("BEGIN")
-        self._base.executemany("INSERT OR REPLACE INTO owners VALUES (?, ?, ?, ?, ?)", rows)
+        self._base.executemany("INSERT OR REPLACE INTO owners VALUES (?, ?, ?, ?, ?, ?)", rows)
         self._base.execute("COMMIT")
         rows.clear()
 

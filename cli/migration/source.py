@@ -87,8 +87,11 @@ class Source:
             return 0
         return int(await self.connection.fetchval(f"SELECT count(*) FROM {self.places[table].sql}"))  # noqa: S608
 
-    async def evidence(self) -> AsyncGenerator[tuple[str, tuple[Evidence, ...]], None]:
-        """Give each customer that any table names, in the order of ids, with what rows say about their store."""
+    async def evidence(self) -> AsyncGenerator[tuple[str, tuple[Evidence, ...], bool], None]:
+        """Give each customer that any table names, in the order of ids, with what rows say about their store.
+
+        The last value tells whether anything but tickets names the customer.
+        """
         query = _evidence_query(self.places)
         async with self.connection.transaction(readonly=True):
             async for row in self.connection.cursor(query, prefetch=_PREFETCH):
@@ -98,6 +101,7 @@ class Source:
                     tuple(
                         Evidence("tenant" if kind == "tenant" else "store", value, table) for kind, table, value in said
                     ),
+                    row["held"],
                 )
 
     async def tickets(self, after: UUID | None = None, limit: int = 500) -> AsyncGenerator[list[SourceTicket], None]:
@@ -207,12 +211,14 @@ def _evidence_query(places: Mapping[str, Place]) -> str:
         kinds = [kind for kind in ("store", "tenant") if f"{kind}_id" in place.columns]
         for kind in kinds if name not in ("tickets", "combined_sales") else []:
             said = f"'{kind}' || E'\\t' || '{name}' || E'\\t' || nullif({kind}_id::text, '')"
-            parts.append(f"SELECT DISTINCT customer_id::text AS customer, {said} AS said FROM {place.sql}")  # noqa: S608
+            columns = f"customer_id::text AS customer, {said} AS said, true AS held"
+            parts.append(f"SELECT DISTINCT {columns} FROM {place.sql}")  # noqa: S608 - quoted
         if name in ("tickets", "combined_sales") or not kinds:
-            parts.append(f"SELECT DISTINCT customer_id::text, NULL FROM {place.sql}")  # noqa: S608 - quoted
+            parts.append(f"SELECT DISTINCT customer_id::text, NULL, {name != 'tickets'} FROM {place.sql}")  # noqa: S608 - quoted
     union = " UNION ALL ".join(parts)
+    said = "array_agg(DISTINCT said) FILTER (WHERE said IS NOT NULL) AS said"
     return (
-        f"SELECT customer, array_agg(DISTINCT said) FILTER (WHERE said IS NOT NULL) AS said FROM ({union}) all_rows "  # noqa: S608
+        f"SELECT customer, {said}, bool_or(held) AS held FROM ({union}) all_rows "  # noqa: S608
         "WHERE customer <> '' GROUP BY customer ORDER BY customer COLLATE \"C\""
     )
 
