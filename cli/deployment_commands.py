@@ -1,8 +1,9 @@
-"""What a deployment elsewhere needs of this command: its secrets, in the files that docker-compose.yml reads."""
+"""What a deployment elsewhere needs of this command: its secrets, as docker-compose.yml and a cluster read them."""
 
 import os
 from json import dumps
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import Annotated
 
 import typer
@@ -10,7 +11,7 @@ import typer
 from cli.options import Data, Json
 from cli.output import print_json, print_lines, say
 from cli.suite.names import DATABASE, SERVICES
-from cli.suite.secret_files import SuiteSecrets, suite_secrets, write_private
+from cli.suite.secret_files import KEY_ENCRYPTION_KEYS, SuiteSecrets, suite_secrets, write_private
 
 CONTAINER_ACCOUNT = 10001
 """The user as whom the image's processes run (deploy/Dockerfile); it must be able to read the secrets."""
@@ -39,6 +40,9 @@ def make_secrets(
     for name, values in environments(made, server).items():
         write_private(folder / f"{name}.env", "".join(f"{key}={value}\n" for key, value in values.items()))
     write_private(folder / "postgres_password", made.postgres["postgres"])
+    if not (folder / "grafana_password").exists():
+        write_private(folder / "grafana_password", token_urlsafe(32))
+    write_private(folder / "kubernetes.yaml", kubernetes_secrets(made, server))
     if os.geteuid() == 0:
         for path in folder.iterdir():
             os.chown(path, CONTAINER_ACCOUNT, CONTAINER_ACCOUNT)
@@ -71,3 +75,26 @@ def environments(made: SuiteSecrets, server: str) -> dict[str, dict[str, str]]:
         secret = path.read_text(encoding="utf-8")
         files.setdefault(workload, {})[f"RAPPORT_{workload.upper()}_WORKLOAD_SECRET"] = secret
     return files
+
+
+def kubernetes_secrets(made: SuiteSecrets, server: str) -> str:
+    """Return the secrets as objects of a cluster, by the names under which deploy/kubernetes refers to them (YAML)."""
+    import yaml
+
+    contents = environments(made, server)
+    contents["keys"] = {KEY_ENCRYPTION_KEYS: made.key_encryption_file.read_text(encoding="utf-8")}
+    contents["operator"] = {
+        "operator-key": made.operator_key,
+        "workloads.json": made.workloads_file.read_text(encoding="utf-8"),
+    }
+    contents["postgres"] = {"postgres_password": made.postgres["postgres"]}
+    labels = {"app.kubernetes.io/part-of": "rapport"}
+    return yaml.safe_dump_all(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": f"rapport-{name}", "namespace": "rapport", "labels": dict(labels)},
+            "stringData": values,
+        }
+        for name, values in contents.items()
+    )

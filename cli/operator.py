@@ -12,6 +12,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from rapport.tenant.v1 import token_service_pb2, token_service_pb2_grpc
 
+from cli import elsewhere
 from cli.errors import CommandError
 from cli.suite.certificates import operator_tls
 from cli.suite.control import grpc_addresses, require_running
@@ -58,23 +59,34 @@ class Operator:
 
 @contextlib.asynccontextmanager
 async def operator_of(folder: SuiteFolder) -> AsyncIterator[Operator]:
-    """Give an operator of the suite that runs on the folder; a refused call leaves as CommandError.
+    """Give an operator of the suite that runs on the folder, or of the deployment elsewhere that the environment names.
+
+    A refused call leaves as CommandError.
 
     Raises:
         CommandError: no suite runs there, or a service refused a call.
     """
-    running = require_running(folder)
-    if running.phase != "running":
-        raise CommandError(
-            f"The suite on {folder.root} is {running.phase}: try again in a moment.", reason="NOT_RUNNING"
-        )
-    operator = Operator(grpc_addresses(running), operator_key(folder.secrets), operator_tls(folder))
+    operator = _elsewhere() or _here(folder)
     try:
         yield operator
     except grpc.aio.AioRpcError as error:
         raise command_error(error) from error
     finally:
         await operator.close()
+
+
+def _here(folder: SuiteFolder) -> Operator:
+    running = require_running(folder)
+    if running.phase != "running":
+        raise CommandError(
+            f"The suite on {folder.root} is {running.phase}: try again in a moment.", reason="NOT_RUNNING"
+        )
+    return Operator(grpc_addresses(running), operator_key(folder.secrets), operator_tls(folder))
+
+
+def _elsewhere() -> Operator | None:
+    settings = elsewhere.elsewhere()
+    return Operator(settings.services, elsewhere.key(settings), settings.peer_tls()) if settings else None
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:

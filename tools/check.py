@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 from compose_spec import PyOptions
 
-from tools import documents, generate
+from tools import deployment, documents, generate
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -82,6 +82,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "openapi": command("python", "-m", "tools.openapi", "--check"),
     "documents": documents.check,
     "compose": compose_is_valid,
+    "deployment": deployment.check,
     "locks": locks_hold_no_registry,
 }
 

@@ -29,6 +29,7 @@ SETTINGS = (
     "services.tickets.settings",
     "services.recommendations.settings",
     "gateway.settings",
+    "cli.elsewhere",
 )
 HEADER = "<!-- Made by `make gen`; do not edit. -->\n\n"
 SERVICE_FIELD, VALUE_FIELD, METHOD_FIELD, ENUM_FIELD = 6, 2, 2, 5

@@ -1,12 +1,10 @@
 """The files of deployments elsewhere: they set what exists, and every process proves itself to the others."""
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 import yaml
 from pydantic_settings import BaseSettings
 
+from cli.elsewhere import OperatorSettings
 from cli.suite.certificates import IDENTITIES
 from gateway.settings import GatewaySettings
 from servicekit.probe import ProbeSettings
@@ -14,11 +12,13 @@ from services.crm.settings import CrmSettings
 from services.recommendations.settings import RecommendationsSettings
 from services.tenant.settings import TenantSettings
 from services.tickets.settings import TicketsSettings
+from tests.support.deployments import ROOT, composition, kubernetes, pods, settings_of
+from tools import deployment
 
-ROOT = Path(__file__).resolve().parents[2]
 SETTINGS: tuple[type[BaseSettings], ...] = (
     CrmSettings,
     GatewaySettings,
+    OperatorSettings,
     ProbeSettings,
     RecommendationsSettings,
     TenantSettings,
@@ -32,29 +32,47 @@ KNOWN = {
 TLS = {"TLS_CERTIFICATE_FILE": "/tls/tls.crt", "TLS_KEY_FILE": "/tls/tls.key", "TLS_CA_FILE": "/tls/ca.crt"}
 
 
-def kubernetes() -> list[dict[str, Any]]:
-    """Read every object of deploy/kubernetes."""
-    files = sorted((ROOT / "deploy" / "kubernetes").glob("*.yaml"))
-    return [found for file in files for found in yaml.safe_load_all(file.read_text(encoding="utf-8"))]
-
-
 def processes() -> dict[str, tuple[dict[str, str], list[str]]]:
     """Return each container's settings and mounts, by a name that says where it stands."""
-    composition = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
-    found = {
+    found: dict[str, tuple[dict[str, str], list[str]]] = {
         f"compose {name}": (service["environment"], service.get("volumes", []))
-        for name, service in composition.items()
+        for name, service in composition().items()
         if any(key.startswith("RAPPORT_") for key in service.get("environment", {}))
     }
-    for thing in kubernetes():
-        if thing["kind"] == "Deployment":
-            (container,) = thing["spec"]["template"]["spec"]["containers"]
+    for name, pod in pods().items():
+        (container,) = pod["containers"]
+        if any(key.startswith("RAPPORT_") for key in settings_of(container)):
             mounts = [f"{mount['name']}:{mount['mountPath']}:ro" for mount in container["volumeMounts"]]
-            found[f"kubernetes {container['name']}"] = (
-                {entry["name"]: entry["value"] for entry in container["env"]},
-                mounts,
-            )
+            found[f"kubernetes {name}"] = (settings_of(container), mounts)
     return found
+
+
+def test_the_composition_is_valid_by_the_schema_of_its_specification() -> None:
+    """A misspelt field is refused; `make check` reads the file by a parser as well."""
+    whole = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
+    assert deployment.composition_faults(whole) == []
+    whole["services"]["tickets"]["healthchek"] = {}
+    assert "healthchek" in deployment.composition_faults(whole)[0]
+
+
+def test_what_watches_is_started_only_when_it_is_asked_for() -> None:
+    """The profile `observe`; its files are there."""
+    services = composition()
+    watching = {name for name, service in services.items() if service.get("profiles") == ["observe"]}
+    assert watching == {"otel-collector", "prometheus", "alertmanager", "grafana"}
+    for name in watching:
+        for volume in services[name].get("volumes", []):
+            if volume.startswith("./"):
+                assert (ROOT / volume.split(":")[0]).exists(), volume
+
+
+def test_no_container_may_do_more_than_it_must() -> None:
+    """Ours and those that watch: nothing is written but to volumes, and no privilege is left to be had."""
+    for name, service in composition().items():
+        if name not in {"postgres", "valkey"}:
+            assert service["read_only"] is True, name
+            assert service["cap_drop"] == ["ALL"], name
+            assert "no-new-privileges:true" in service["security_opt"], name
 
 
 @pytest.mark.parametrize("name", processes())
@@ -77,8 +95,7 @@ def test_every_process_proves_itself_to_the_others(name: str) -> None:
 
 def test_the_issuer_of_the_composition_writes_everybodys_files_and_nobody_else_can() -> None:
     """A volume for each identity; all other mounts of it are read-only."""
-    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
-    volumes = set(services["certificates"]["volumes"])
+    volumes = set(composition()["certificates"]["volumes"])
     assert volumes == {f"tls-{name}:/certificates/{name}" for name in IDENTITIES} | {
         "authority:/certificates/authority"
     }
@@ -87,9 +104,7 @@ def test_the_issuer_of_the_composition_writes_everybodys_files_and_nobody_else_c
 def test_the_cluster_issues_what_the_processes_expect() -> None:
     """The names by which peers know each other, and keys that change with the certificate."""
     certificates = {
-        thing["metadata"]["name"]: thing["spec"]
-        for thing in kubernetes()
-        if thing["kind"] == "Certificate" and not thing["spec"].get("isCA")
+        thing["metadata"]["name"]: thing["spec"] for thing in kubernetes("Certificate") if not thing["spec"].get("isCA")
     }
     assert set(certificates) == {f"rapport-tls-{name}" for name in IDENTITIES}
     for name in IDENTITIES:
