@@ -65,6 +65,7 @@ def bootstrap_text(settings: GatewaySettings) -> str:
         settings.admin(),
         delta=settings.ads_protocol == "delta",
         secrets=secrets if files else None,
+        figures=HostPort.parse(settings.edge_metrics_listen) if settings.edge_metrics_listen else None,
     )
     return json.dumps(config, indent=2)
 

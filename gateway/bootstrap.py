@@ -14,17 +14,26 @@ from gateway.addresses import CONTROL_PLANE, HostPort
 RUNTIME = {"re2.max_program_size.error_level": 10_000}
 """Envoy's run-time settings: a route's expression names many paths, which is beyond the small default size."""
 
+_ADMIN = "own_admin"
+
 RECONNECT = {"retry_back_off": {"base_interval": "0.2s", "max_interval": "2s"}}
 """How soon Envoy asks a control plane again that was not there; by default that grows to half a minute."""
 
 
 def bootstrap(
-    node_id: str, ads: HostPort, admin: str, *, delta: bool = True, secrets: Path | None = None
+    node_id: str,
+    ads: HostPort,
+    admin: str,
+    *,
+    delta: bool = True,
+    secrets: Path | None = None,
+    figures: HostPort | None = None,
 ) -> dict[str, Any]:
     """Return the bootstrap configuration as JSON values; `admin` is `host:port` or `unix:/path`.
 
     `delta` has Envoy ask for changes only, otherwise for the state of the world. `secrets` is the folder that says
-    where Envoy's certificate stands (`gateway.peers`); without it the control plane is asked without TLS.
+    where Envoy's certificate stands (`gateway.peers`); without it the control plane is asked without TLS. `figures` is
+    where Envoy serves its own page for Prometheus, if anywhere.
     """
     control_plane = CONTROL_PLANE
     return {
@@ -40,7 +49,13 @@ def bootstrap(
             "cds_config": {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"},
             "lds_config": {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"},
         },
-        "static_resources": {"clusters": [_control_plane(control_plane, ads, secrets)]},
+        "static_resources": {
+            "clusters": [
+                _control_plane(control_plane, ads, secrets),
+                *([_own_admin(_admin_address(admin))] if figures else []),
+            ],
+            "listeners": [_figures(figures)] if figures else [],
+        },
         "layered_runtime": {"layers": [{"name": "limits", "static_layer": dict(RUNTIME)}]},
         "overload_manager": {
             "resource_monitors": [
@@ -117,3 +132,34 @@ def _control_plane(name: str, ads: HostPort, secrets: Path | None) -> dict[str, 
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": _socket(ads)}}}]}],
         },
     }
+
+
+def _own_admin(address: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": _ADMIN,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {
+            "cluster_name": _ADMIN,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+        },
+    }
+
+
+def _figures(at: HostPort) -> dict[str, Any]:
+    """Return the listener of `/metrics`: the one page of the admin interface that others may see."""
+    types = "type.googleapis.com/envoy.extensions.filters"
+    route = {
+        "match": {"path": "/metrics"},
+        "route": {"cluster": _ADMIN, "prefix_rewrite": "/stats/prometheus?usedonly", "timeout": "10s"},
+    }
+    manager = {
+        "@type": f"{types}.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "figures",
+        "route_config": {"virtual_hosts": [{"name": "figures", "domains": ["*"], "routes": [route]}]},
+        "http_filters": [
+            {"name": "router", "typed_config": {"@type": f"{types}.http.router.v3.Router"}},
+        ],
+    }
+    chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+    return {"name": "figures", "address": {"socket_address": _socket(at)}, "filter_chains": [chain]}

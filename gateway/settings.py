@@ -162,6 +162,10 @@ class GatewaySettings(PeerSettings, TraceSettings):
     metrics_listen: str = ""
     """The address `host:port` of the control plane's Prometheus page; empty means none."""
 
+    edge_metrics_listen: str = ""
+    """The address `host:port` of Envoy's own Prometheus page `/metrics`; empty means none. Nothing else of its
+    admin interface can be reached there."""
+
     trace_callers_decide: bool = False
     """Whether a caller says by `traceparent` that its trace is recorded. Otherwise `trace_ratio` alone decides; the
     trace's id is the caller's either way. Turn it on where all callers are known: some vendors have every trace
@@ -175,6 +179,11 @@ class GatewaySettings(PeerSettings, TraceSettings):
     def _is_address(cls, text: str) -> str:
         HostPort.parse(text)
         return text
+
+    @field_validator("edge_metrics_listen")
+    @classmethod
+    def _is_address_or_empty(cls, text: str) -> str:
+        return cls._is_address(text) if text else text
 
     @field_validator("predecessor_url")
     @classmethod

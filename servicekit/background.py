@@ -5,10 +5,13 @@ from collections.abc import Coroutine
 from typing import Any
 
 import structlog
+from prometheus_client import Gauge
 
 from servicekit.logs import describe_exception
 
 _log = structlog.get_logger(__name__)
+
+RUNNING = Gauge("rapport_background_running", "Whether a process's work beside its calls goes on, by kind.", ("work",))
 
 
 class Background:
@@ -21,6 +24,7 @@ class Background:
     def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Let a piece of work go on under a name."""
         task = asyncio.create_task(work, name=name)
+        RUNNING.labels(name).set(1)
         self._tasks.append(task)
         task.add_done_callback(self._ended)
 
@@ -36,6 +40,7 @@ class Background:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
+        RUNNING.labels(task.get_name()).set(0)
         error = None if task.cancelled() else task.exception()
         if not self._stopping:
             _log.error("background_ended", work=task.get_name(), error=describe_exception(error) if error else "")

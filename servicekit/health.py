@@ -11,8 +11,12 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health_aio
+from prometheus_client import Gauge
 
 _log = structlog.get_logger(__name__)
+
+UP = Gauge("rapport_component_up", "Whether a part that a process needs is up, by part.", ("component",))
+LOOP_LAG = Gauge("rapport_event_loop_lag_seconds", "By how much the process last woke too late; it looks each second.")
 
 Component = tuple[str, Callable[[], bool | Awaitable[bool]]]
 """A name and a function that tells at once, or soon, whether the component is up."""
@@ -56,7 +60,10 @@ class Health:
 
     async def look(self) -> None:
         """Ask each component and say the outcome; a component that fails to answer is down."""
-        down = [name for name, component in self._components if not await _is_up(component)]
+        up_now = {name: await _is_up(component) for name, component in self._components}
+        for name, is_up in up_now.items():
+            UP.labels(name).set(is_up)
+        down = [name for name, is_up in up_now.items() if not is_up]
         if self._stopped:
             return
         up = not down
@@ -66,7 +73,9 @@ class Health:
 
     async def _repeat(self) -> None:
         while True:
+            woken_at = asyncio.get_running_loop().time() + EVERY_SECONDS
             await asyncio.sleep(EVERY_SECONDS)
+            LOOP_LAG.set(max(0.0, asyncio.get_running_loop().time() - woken_at))
             await self.look()
 
     async def _say(self, *, up: bool) -> None:

@@ -17,6 +17,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
+from prometheus_client import Counter, Gauge
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import UserDefinedType
 
@@ -27,6 +28,14 @@ if TYPE_CHECKING:
     from servicekit.migrate import Operations
 
 _log = structlog.get_logger(__name__)
+READ = Counter("rapport_log_changes_total", "Changes of another service's log that were applied, by log.", ("log",))
+FAILURES = Counter("rapport_log_failures_total", "Interruptions of following another service's log, by log.", ("log",))
+CURRENT = Gauge(
+    "rapport_log_current_time_seconds",
+    "When a log was last read to its end, in seconds since 1970; 0 in a process that does not follow it.",
+    ("log",),
+)
+
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 _SOON_SECONDS = 0.03
@@ -175,6 +184,9 @@ async def follow(
                 changes, following = await fetch(cursor)
                 if changes:
                     await apply(changes)
+                    READ.labels(name).inc(len(changes))
+                else:
+                    CURRENT.labels(name).set_to_current_time()
                 if following != cursor:
                     await save_cursor(following)
                     cursor = following
@@ -182,6 +194,7 @@ async def follow(
                 busy = bool(changes) or await doorbell.wait(name, quiet)
                 quiet = _SOON_SECONDS if busy else min(quiet * 2, _IDLE_SECONDS)
         except Exception as error:  # noqa: BLE001 - a follower outlives every failure of what it talks to
+            FAILURES.labels(name).inc()
             _log.warning("log_follower_failed", log=name, error=f"{type(error).__name__}", retry_seconds=pause)
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
         pause = min(pause * 2, _LONGEST_PAUSE)

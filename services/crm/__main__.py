@@ -25,6 +25,7 @@ from servicekit.database import Database
 from servicekit.diagnosis import of_every_process
 from servicekit.diagnosis_servicer import registration as diagnosis
 from servicekit.doorbell import Doorbell
+from servicekit.figures import keep
 from servicekit.health import Component
 from servicekit.identity import TokenVerifier, TrustWatcher, Workload
 from servicekit.kek import Keks, providers_of
@@ -270,6 +271,8 @@ async def wired(settings: CrmSettings) -> AsyncIterator[Parts]:
             background.start("memory_of_refused", work.memory.run())
             background.start("key_jobs", work.key_jobs.run())
             background.start("retention", work.retention.run())
+            if settings.metrics_listen:
+                background.start("figures", keep([ConditionStore(database).report_queues]))
             if settings.worker_concurrency:
                 background.start("worker", work.worker.run())
                 background.start("outgoing", work.outgoing.run())

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from servicekit.database import Database
+from servicekit.figures import QUEUE_LATE, QUEUE_WAITING
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,12 @@ class ConditionStore:
         """Return every queue, by name."""
         rows = await self._database.fetch("SELECT queue, waiting, oldest_seconds FROM crm.queues()")
         return [Queue(row["queue"], row["waiting"], row["oldest_seconds"]) for row in rows]
+
+    async def report_queues(self) -> None:
+        """Tell Prometheus how the queues stand."""
+        for queue in await self.queues():
+            QUEUE_WAITING.labels(queue.name).set(queue.waiting)
+            QUEUE_LATE.labels(queue.name).set(queue.oldest_seconds)
 
     async def dead_deliveries(self, within: timedelta) -> tuple[int, int]:
         """Return how many deliveries are dead, and how many of them became so within the last time."""

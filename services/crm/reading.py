@@ -66,7 +66,8 @@ class Reader:
             return final(job, State.DEAD, "ATTEMPTS_EXHAUSTED")
         try:
             request = await self._request(job.tenant_id, delivery)
-            return _meaning(replace(job, trace=trace_of(request)), delivery, provider, request)
+            job = replace(job, trace=trace_of(request), received=delivery.received)
+            return _meaning(job, delivery, provider, request)
         except NotUnderstoodError as error:
             return final(job, State.QUARANTINED, error.reason)
         except UnavailableError:

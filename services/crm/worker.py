@@ -9,15 +9,16 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import structlog
-from prometheus_client import Counter
+from prometheus_client import Counter, Histogram
 
 from servicekit.errors import DomainError, UnavailableError
 from servicekit.logs import describe_exception
+from services.crm.deliveries import State
 from services.crm.effects import Effects
 from services.crm.fetching import Fetching, Turns
 from services.crm.outcomes import LEASE, given_back, resting
@@ -27,6 +28,12 @@ from services.crm.store import Job, Outcome, Store
 _log = structlog.get_logger(__name__)
 
 SETTLED = Counter("rapport_deliveries_settled_total", "Deliveries that a worker was done with, by state.", ("state",))
+
+TAKEN = Histogram(
+    "rapport_delivery_seconds",
+    "Time from a webhook's arrival until all that it means was written, for those that were processed.",
+    buckets=(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, 43200.0),
+)
 
 SHARE = 50
 """How many jobs of one tenant are claimed together: a tenant with a long queue holds another up by one such batch."""
@@ -197,4 +204,6 @@ class Worker:
             else:
                 for outcome in outcomes:
                     SETTLED.labels(outcome.state.value).inc()
+                    if outcome.state is State.PROCESSED and outcome.job.received is not None:
+                        TAKEN.observe(max(0.0, (datetime.now(UTC) - outcome.job.received).total_seconds()))
                 return

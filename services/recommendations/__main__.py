@@ -23,6 +23,7 @@ from servicekit.database import Database
 from servicekit.diagnosis import of_every_process
 from servicekit.diagnosis_servicer import registration as diagnosis
 from servicekit.doorbell import Doorbell
+from servicekit.figures import keep
 from servicekit.health import Component
 from servicekit.identity import TrustWatcher, Workload
 from servicekit.pages import PageTokens
@@ -42,6 +43,7 @@ from services.recommendations.condition import examinations
 from services.recommendations.conversations import Conversations
 from services.recommendations.customers import Clock, Customers, utc_now
 from services.recommendations.draft_servicer import DraftServicer
+from services.recommendations.fit_figures import ModelFigures
 from services.recommendations.frontend import AssistantServicer
 from services.recommendations.imports import OrderImports
 from services.recommendations.kept_profiles import KeptProfiles
@@ -146,6 +148,8 @@ async def wired(settings: RecommendationsSettings) -> AsyncIterator[Parts]:
         background.start(
             "product_models", ProductFitting(database, doorbell, refused=lambda: trust.refused_tenants).run()
         )
+        if settings.metrics_listen:
+            background.start("figures", keep([ModelFigures(database).report]))
         shelf = ProductShelf(database, settings.product_memory_bytes)
         writing = Writing(
             database,

@@ -26,6 +26,7 @@ from services.recommendations import model_store, profile_store, renewal, store,
 from services.recommendations.currencies import revalue
 from services.recommendations.customers import MODELS_BELL, Customers
 from services.recommendations.errors import ModelNotFoundError
+from services.recommendations.fit_figures import counted_fit
 from services.recommendations.model import MOST_FITTED, Model
 from services.recommendations.model_store import Fitting, Version
 from services.recommendations.store import FreshProfile
@@ -155,7 +156,8 @@ class Modelling:
         pause = timedelta(days=FIT_DAYS)
         try:
             async with asyncio.timeout(_FIT_SECONDS):
-                await self._fit(tenant_id)
+                with counted_fit("customers"):
+                    await self._fit(tenant_id)
         except LeaseLostError:
             raise
         except Exception as error:  # noqa: BLE001 - days pass for the profiles all the same

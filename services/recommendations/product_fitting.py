@@ -18,6 +18,7 @@ from servicekit.database import Database
 from servicekit.doorbell import Doorbell
 from services.recommendations import product_model_store
 from services.recommendations.customers import Clock, utc_now
+from services.recommendations.fit_figures import counted_fit
 from services.recommendations.product_desk import vectors_of
 from services.recommendations.product_model_store import Attempt, Item, Made
 from services.recommendations.product_models import BELL
@@ -114,7 +115,8 @@ class ProductFitting:
             async with self._database.driver_tenant(tenant_id) as connection:
                 await product_model_store.drop_all(connection, tenant_id)
             return False
-        made = await self._fit_apart(tenant_id, items, trial, log.newest)
+        with counted_fit("products"):
+            made = await self._fit_apart(tenant_id, items, trial, log.newest)
         serve = made.said["better"] or attempt.forgetting
         async with self._database.driver_tenant(tenant_id) as connection:
             version = await product_model_store.save(

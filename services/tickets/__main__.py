@@ -29,6 +29,7 @@ from servicekit.database import Database
 from servicekit.diagnosis import of_every_process
 from servicekit.diagnosis_servicer import registration as diagnosis
 from servicekit.doorbell import Doorbell
+from servicekit.figures import keep
 from servicekit.health import Component
 from servicekit.identity import TrustWatcher, Workload
 from servicekit.pages import PageTokens
@@ -36,7 +37,7 @@ from servicekit.server import Registration, serve
 from servicekit.tenant_data import TenantData
 from servicekit.tenant_data_servicer import registration
 from services.tickets.change_store import ChangeStore, sweep_for_ever
-from services.tickets.condition import examinations
+from services.tickets.condition import examinations, report_timers
 from services.tickets.counting import Counting
 from services.tickets.customers import LOG, CustomerFollower
 from services.tickets.desk import Desk
@@ -188,6 +189,8 @@ async def wired(settings: TicketsSettings) -> AsyncIterator[Parts]:
             follower = CustomerFollower(store, held, inbox, channel, workload, doorbell, refused)
             background.start("customer_follower", follower.run())
             follow = follower.fetch
+        if settings.metrics_listen:
+            background.start("figures", keep([lambda: report_timers(TimerStore(database).next, refused)]))
         standing = examinations(
             lambda: store.log_position(LOG), follow, TimerStore(database).next, lambda: trust.refused_tenants
         )

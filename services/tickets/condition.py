@@ -8,6 +8,7 @@ from uuid import UUID
 import grpc
 
 from servicekit.diagnosis import Examination, Finding, State, graded
+from servicekit.figures import QUEUE_LATE
 
 LATE_SECONDS = (30.0, 300.0)
 """How late a ticket's timer is when somebody should look, and when something does not work."""
@@ -36,6 +37,15 @@ def examinations(
         return [judge_timers(late)]
 
     return {_LOG: log, "queue.timers": timers}
+
+
+async def report_timers(
+    next_timer: Callable[[Collection[UUID]], Awaitable[datetime | None]],
+    refused_tenants: Callable[[], Collection[UUID]],
+) -> None:
+    """Tell Prometheus how late the first of the tickets' timers is."""
+    due = await next_timer(refused_tenants())
+    QUEUE_LATE.labels("timers").set(max(0.0, (datetime.now(UTC) - due).total_seconds()) if due else 0.0)
 
 
 async def _log(position: Callable[[], Awaitable[str]], fetch: Fetch | None) -> Finding:

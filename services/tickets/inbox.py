@@ -11,6 +11,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from uuid import UUID
 
+from prometheus_client import Counter
+
 from servicekit.cache import Cache
 from servicekit.doorbell import Doorbell
 from servicekit.shared_read import SharedRead
@@ -21,6 +23,9 @@ from services.tickets.inbox_store import InboxStore
 from services.tickets.numbers import parse_reference
 from services.tickets.scoring import score_micros
 from services.tickets.watching import BELL
+
+PAGES = Counter("rapport_inbox_pages_total", "Answered pages of inboxes, by whether they were kept.", ("outcome",))
+_KEPT, _MADE = PAGES.labels("kept"), PAGES.labels("made")
 
 MAX_AGE = 1.0
 """Seconds for which a page may be answered again."""
@@ -57,16 +62,20 @@ class Inbox:
         """Return a page of the inbox."""
         version = await self._version(tenant_id)
         if version is None:
+            _MADE.inc()
             return await self._make(tenant_id, request)
         key = (tenant_id, request)
         now = asyncio.get_running_loop().time()
         kept = self._pages.get(key)
         if kept is None or kept.version != version or now - kept.made > MAX_AGE:
+            _MADE.inc()
             kept = _KeptPage(version, now, asyncio.create_task(self._make(tenant_id, request)))
             self._pages[key] = kept
             self._pages.move_to_end(key)
             if len(self._pages) > MAX_PAGES:
                 self._pages.popitem(last=False)
+        else:
+            _KEPT.inc()
         try:
             return kept.body.result() if kept.body.done() else await asyncio.shield(kept.body)
         except Exception:
