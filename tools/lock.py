@@ -5,7 +5,8 @@ import sys
 
 LOCKS = (
     ("requirements-bootstrap.in", "requirements-bootstrap.lock", ()),
-    ("pyproject.toml", "requirements.lock", ()),
+    # What an image holds: a deployment may choose Vault and language models by settings alone.
+    ("pyproject.toml", "requirements.lock", ("--extra", "llm", "--extra", "vault")),
     ("pyproject.toml", "requirements-dev.lock", ("--extra", "dev")),
 )
 
