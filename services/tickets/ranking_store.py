@@ -29,11 +29,11 @@ SELECT $1, max(number) + 1, $2::integer, 'building' FROM tickets.rankings WHERE 
 """
 # The tickets themselves, not their places: a process of an earlier release, still running, makes none.
 _WAITING_IDS = """
-SELECT id FROM tickets.tickets WHERE tenant_id = $1 AND status <> 'closed' AND card_version > 0 ORDER BY id
+SELECT id FROM tickets.tickets WHERE tenant_id = $1 AND status IN ('open', 'pending') AND card_version > 0 ORDER BY id
 """
 _WAITING = """
-SELECT t.id, t.priority, t.start_time, t.tags, t.pinned, t.escalated, t.signals::text AS signals, t.customer_id,
-    t.card_version, c.lifetime_value, c.churn_probability, c.origin, c.update_time
+SELECT t.id, t.priority, t.start_time, t.tags, t.pinned, t.escalated,
+    (t.signals - 'probabilities')::text AS signals, t.customer_id, t.card_version, c.lifetime_value, c.churn_probability, c.origin, c.update_time
 FROM tickets.tickets t
 LEFT JOIN tickets.customer_copies c ON c.tenant_id = t.tenant_id AND c.customer_id = t.customer_id
 WHERE t.tenant_id = $1 AND t.id = ANY ($2::uuid[]) AND t.status <> 'closed'
@@ -60,17 +60,18 @@ WHERE tenant_id = $1 AND id = ANY ($2::uuid[]) AND card_version = 1
 """
 # A ticket may have been closed or erased by somebody just when its place was added, and processes of an earlier release
 # close and open tickets without knowing of places.
-_MISPLACED = f"""
-SELECT p.ticket_id FROM tickets.places p LEFT JOIN tickets.tickets t ON t.tenant_id = $1 AND t.id = p.ticket_id
-WHERE p.tenant_id = $1 AND p.ranking = $2 AND coalesce(t.status, 'closed') = 'closed'
-UNION ALL
+_MISPLACED = """
+SELECT ticket_id FROM tickets.places WHERE tenant_id = $1 AND ranking = $2
+EXCEPT SELECT id FROM tickets.tickets WHERE tenant_id = $1 AND status IN ('open', 'pending')
+"""
+_UNSETTLED = f"""
 SELECT t.id FROM tickets.tickets t JOIN tickets.places p ON p.tenant_id = $1 AND p.ticket_id = t.id
-WHERE t.tenant_id = $1 AND t.status <> 'closed' AND p.ranking = {SETTLED}
+WHERE t.tenant_id = $1 AND t.status IN ('open', 'pending') AND p.ranking = {SETTLED}
 """
 _LOCK_TICKETS = "SELECT FROM tickets.tickets WHERE tenant_id = $1 AND id = ANY ($2::uuid[]) ORDER BY id FOR UPDATE"
 _CLEAN = f"""
 DELETE FROM tickets.places p
-WHERE tenant_id = $1 AND ranking IN ({SETTLED}, $2) AND ticket_id = ANY ($3::uuid[])
+WHERE tenant_id = $1 AND ranking = $2 AND ticket_id = ANY ($3::uuid[])
 AND (ranking = {SETTLED}) IS DISTINCT FROM
     (SELECT t.status = 'closed' FROM tickets.tickets t WHERE t.tenant_id = $1 AND t.id = p.ticket_id)
 """
@@ -89,13 +90,12 @@ ON CONFLICT DO NOTHING
 # Places and counts change together, so what is missing in one moment is missing until it is added: nobody has to wait.
 _RECOUNT_STEPS = f"""
 INSERT INTO tickets.depths (tenant_id, ranking, status, tier, step, tickets)
-SELECT $1, ranking, status, tier, step, sum(tickets) FROM (
-    SELECT ranking, status, tier, floor(rank_key * {STEPS})::integer AS step, count(*) AS tickets
-    FROM tickets.places WHERE tenant_id = $1 AND ranking IN ({SETTLED}, $2) GROUP BY ranking, status, tier, step
+SELECT $1, $2, status, tier, step, sum(tickets) FROM (
+    SELECT status, tier, floor(rank_key * {STEPS})::integer AS step, count(*) AS tickets
+    FROM tickets.places WHERE tenant_id = $1 AND ranking = $2 GROUP BY status, tier, step
     UNION ALL
-    SELECT ranking, status, tier, step, -tickets FROM tickets.depths
-    WHERE tenant_id = $1 AND ranking IN ({SETTLED}, $2)
-) AS missing GROUP BY ranking, status, tier, step HAVING sum(tickets) <> 0
+    SELECT status, tier, step, -tickets FROM tickets.depths WHERE tenant_id = $1 AND ranking = $2
+) AS missing GROUP BY status, tier, step HAVING sum(tickets) <> 0
 """
 _RECOUNT_KINDS = f"""
 INSERT INTO tickets.totals (tenant_id, status, priority, channel, assigned_to, tickets)
@@ -110,17 +110,18 @@ SELECT $1, status, priority, channel, assigned_to, sum(tickets) FROM (
 _TELL = f"""
 INSERT INTO tickets.changes (tenant_id, kind, ticket_id, number, revision, status, previous_status, rank_key,
     previous_rank_key, start_time, tier)
-SELECT $1, '{Kind.MOVED.value}', t.id, t.number, t.revision, t.status, t.status, made.rank_key, old.rank_key,
-    t.start_time, made.tier
+SELECT $1, '{Kind.MOVED.value}', t.id, t.number, t.revision, t.status, t.status, key.made, key.old,
+    t.start_time, key.tier
 FROM unnest($4::uuid[]) AS given (id)
-JOIN tickets.places made ON made.tenant_id = $1 AND made.ticket_id = given.id AND made.ranking = $2
-JOIN tickets.places old ON old.tenant_id = $1 AND old.ticket_id = given.id AND old.ranking = $3
+CROSS JOIN LATERAL (
+    SELECT max(rank_key) FILTER (WHERE ranking = $2) AS made, max(tier) FILTER (WHERE ranking = $2) AS tier,
+        max(rank_key) FILTER (WHERE ranking = $3) AS old
+    FROM tickets.places WHERE tenant_id = $1 AND ticket_id = given.id
+) AS key
 JOIN tickets.tickets t ON t.tenant_id = $1 AND t.id = given.id
-WHERE made.rank_key <> old.rank_key
+WHERE key.made <> key.old
 """
-_LOCK_BUILDING = """
-SELECT number FROM tickets.rankings WHERE tenant_id = $1 AND number = $2 AND state = 'building' FOR UPDATE
-"""
+_LOCK = "SELECT number FROM tickets.rankings WHERE tenant_id = $1 AND number = $2 AND state = $3 FOR UPDATE"
 _RETIRE = """
 UPDATE tickets.rankings SET state = 'retired', retire_time = now() WHERE tenant_id = $1 AND state = 'active'
 """
@@ -207,30 +208,45 @@ class RankingStore:
         await self._run(_SHORTEN, list(ids))
 
     async def clean(self, ranking: int) -> None:
-        """Remove the places that a ranking, all of whose places were added, must not have; nor the settled one."""
-        ids = list((await self._run(_MISPLACED, ranking)).scalars())
-        if ids:
-            await self._run(_LOCK_TICKETS, ids)
-            await self._run(_CLEAN, ranking, ids)
+        """Remove the places that a ranking, all of whose places were added, must not have."""
+        await self._remove_from(ranking, list((await self._run(_MISPLACED, ranking)).scalars()))
+
+    async def unsettle(self) -> None:
+        """Remove the settled places of tickets that are not closed."""
+        await self._remove_from(SETTLED, list((await self._run(_UNSETTLED)).scalars()))
 
     async def settle(self, at_most: int) -> int:
         """Give closed tickets without a place, which an earlier release closed, the settled one; return how many."""
         added: int = (await self._run(_SETTLE, at_most)).rowcount
         return added
 
-    async def recount(self, ranking: int) -> None:
-        """Make all counts those of the settled ranking and of one that is about to take over."""
-        if (await self._run(_LOCK_BUILDING, ranking)).first() is not None:
+    async def count(self, ranking: int) -> None:
+        """Count the places of a ranking that is about to take over."""
+        if await self._locked(ranking, "building"):
             await self._run(_RECOUNT_STEPS, ranking)
-            await self._run(_RECOUNT_KINDS, ranking)
+
+    async def recount(self, active: int) -> None:
+        """Make the counts of the settled places, and those of all kinds of tickets, what they must be."""
+        if await self._locked(active, "active"):
+            await self._run(_RECOUNT_STEPS, SETTLED)
+            await self._run(_RECOUNT_KINDS, active)
 
     async def take_over(self, ranking: int) -> bool:
         """Put a complete ranking in the place of the active one; False when it was given up."""
-        if (await self._run(_LOCK_BUILDING, ranking)).first() is None:
+        if not await self._locked(ranking, "building"):
             return False
         await self._run(_RETIRE)
         await self._run(_ACTIVATE, ranking)
         return True
+
+    async def _locked(self, ranking: int, state: str) -> bool:
+        """Let nobody else count or change the ranking until this transaction ends; False when its state is another."""
+        return (await self._run(_LOCK, ranking, state)).first() is not None
+
+    async def _remove_from(self, ranking: int, ids: Sequence[UUID]) -> None:
+        if ids:
+            await self._run(_LOCK_TICKETS, list(ids))
+            await self._run(_CLEAN, ranking, list(ids))
 
     async def tell(self, ranking: int, former: int, ids: Sequence[UUID]) -> None:
         """Tell whoever watches which of the tickets the ranking moved that took over from a former one."""

@@ -2,9 +2,10 @@
 
 The new ranking is built beside the active one, a batch at a time, while every writer places its tickets in both: what a
 batch finds there it leaves, and what it adds a writer replaces. So when the last batch is done the new ranking is
-complete; what is wrong in it, and in the counts, is put right beside the writers, too. It takes over by changing two
-rows, the only moment at which writers wait, and the watchers are told afterwards. Each page is read from one ranking,
-and the pages that go on with a list that was begun in the old one find its rows for a while.
+complete; what is wrong in it, and in its counts, is put right beside the writers, too. It takes over by changing two
+rows, the only moment at which writers wait; the watchers are told afterwards, and at last the places and counts of
+closed tickets, on which no order depends, are gone through for what an earlier release left. Each page is read from one
+ranking, and the pages that go on with a list that was begun in the old one find its rows for a while.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ BELL = "tickets.rankings"
 """The doorbell that is rung when a ranking was begun."""
 
 _SWEPT_AFTER = KEPT_FOR + timedelta(minutes=1)
-_AT_ONCE = 500
+_AT_ONCE = 1000
 _LANES = 2
 _REMOVED_AT_ONCE = 5_000
 _SETTLED_AT_ONCE = 5_000
@@ -115,6 +116,7 @@ class Reranking:
             for some in _batches(ids):
                 async with self._store.shop(tenant_id) as shop:
                     await shop.rankings.tell(building.number, rankings.active.number, some)
+            await self._mend(tenant_id, building)
         return taken
 
     async def _complete(self, tenant_id: UUID, building: Ranking) -> None:
@@ -124,12 +126,18 @@ class Reranking:
             await shop.wait_for_placers()
         async with self._store.shop(tenant_id) as shop:
             await shop.rankings.clean(building.number)
+            await shop.rankings.count(building.number)
+
+    async def _mend(self, tenant_id: UUID, active: Ranking) -> None:
+        """Put right what processes of an earlier release left: closed tickets without a place, and counts."""
+        async with self._store.shop(tenant_id) as shop:
+            await shop.rankings.unsettle()
         settled = _SETTLED_AT_ONCE
         while settled == _SETTLED_AT_ONCE:
             async with self._store.shop(tenant_id) as shop:
                 settled = await shop.rankings.settle(_SETTLED_AT_ONCE)
         async with self._store.shop(tenant_id) as shop:
-            await shop.rankings.recount(building.number)
+            await shop.rankings.recount(active.number)
 
     async def _place(self, tenant_id: UUID, ranking: Ranking, ids: Sequence[UUID]) -> None:
         """Place a batch of tickets in a ranking."""
