@@ -66,10 +66,10 @@ class Fetched:
         )
         return cls(place, shop, made.value["webhook_url"], made.value["webhook_secret"])
 
-    async def send(self) -> None:
-        """Send a webhook now and then, for ever."""
+    async def send(self, stop: asyncio.Event) -> None:
+        """Send a webhook now and then, until told to stop."""
         async with self._place.suite.client() as client:
-            while True:
+            while not stop.is_set():
                 number = str(1000 + len(self.acknowledged))
                 self._place.gorgias.open_ticket(number, f"Fetched {number} ends here", "Where is it?")
                 body = self._place.gorgias.webhook(number)
@@ -106,12 +106,14 @@ async def test_an_outage_of_a_provider(place: Place, drill_report: Report, name:
     @contextlib.asynccontextmanager
     async def outage(_load: Load) -> AsyncIterator[None]:
         fault = OUTAGES[name]()
-        sending = asyncio.create_task(fetched.send())
+        stop = asyncio.Event()
+        sending = asyncio.create_task(fetched.send(stop))
         place.server.fail(fault)
         yield
         fault.times = 0
         place.server.release()
-        sending.cancel()
+        stop.set()
+        await sending
         arrived.append(asyncio.create_task(measured(time.monotonic())))
 
     outcome = await drilled(place.suite, f"provider {name}", outage, seconds=SECONDS)
