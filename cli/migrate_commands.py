@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli import cutover_commands
 from cli.errors import CommandError
 from cli.options import Data, Json
 from cli.output import print_json, print_lines, print_table, say
@@ -29,8 +30,14 @@ KeyFile = Annotated[
     Path | None, typer.Option("--key-file", help="The file with the predecessor's ENCRYPTION_KEY, or its env file.")
 ]
 
+PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="The file that `rapport migrate plan` wrote.")]
+StateFile = Annotated[Path | None, typer.Option(help="Where the run keeps how far it is.", show_default="PLAN.state")]
+
 _SHOWN = 5
 _MIB = 1 << 20
+
+
+cutover_commands.register(commands)
 
 
 @commands.callback()
@@ -104,8 +111,68 @@ def plan(
         raise typer.Exit(1)
 
 
+@commands.command("run")
+def run_(
+    plan: PlanFile,
+    *,
+    source: SourceUrl,
+    state: StateFile = None,
+    handover: Annotated[
+        Path | None,
+        typer.Option(help="Where new keys and webhook addresses are written (0600).", show_default="PLAN.handover"),
+    ] = None,
+    key_file: KeyFile = None,
+    rate: Annotated[float, typer.Option(min=0, help="How many tickets a second at most; 0 for all that go.")] = 0,
+    batch: Annotated[int, typer.Option(min=1, max=500, help="How many tickets a call takes.")] = 200,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on with what changes at the source, until Ctrl-C or SIGTERM.")
+    ] = False,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="Move what is left, compare every ticket once, and follow no more.")
+    ] = False,
+    delta: Annotated[
+        bool, typer.Option("--delta", help="Follow changes by looking again, not by logical replication.")
+    ] = False,
+    as_json: Json = False,
+    data: Data = None,
+) -> None:
+    """Move what the plan says: shops, connections, orders, contacts, tickets. The source stays in use meanwhile.
+
+    It may be killed at any time: the same command goes on. It may be repeated: what moved before is known. With
+    --follow changes are followed from before the first row is read: by a replication slot at the source, or with
+    --delta by looking again. Run it with --finish once nobody writes at the source any more: it takes the slot away.
+    """
+    from cli.migration.plan import Plan
+    from cli.migration.running import Options, run_migration
+    from cli.operator import run
+
+    loaded = Plan.load(plan)
+    options = Options(
+        url=source,
+        state=state or plan.with_name(plan.name + ".state"),
+        handover=handover or plan.with_name(plan.name + ".handover"),
+        key_file=key_file,
+        rate=rate,
+        batch=batch,
+        follow=follow,
+        finish=finish,
+        delta=delta,
+    )
+    totals = {name: sum(shop.counts.get(name, 0) for shop in loaded.shops) for name in ("tickets", "orders")}
+    with _advancing("moving") as advance:
+        done = run(
+            run_migration(
+                suite_folder(data), loaded, options, lambda what, more: advance(what, more, totals.get(what, 0))
+            )
+        )
+    if as_json:
+        print_json(done)
+    else:
+        _show_run(done)
+
+
 @contextmanager
-def _advancing() -> "Iterator[Advance]":
+def _advancing(doing: str = "reading") -> "Iterator[Advance]":
     """Give what shows how far reading is: a bar for each kind of rows."""
     from cli.order_commands import progress_bar
 
@@ -114,7 +181,7 @@ def _advancing() -> "Iterator[Advance]":
 
         def advance(what: str, more: int, total: int) -> None:
             if what not in tasks:
-                tasks[what] = progress.add_task(f"reading {what}", total=total)
+                tasks[what] = progress.add_task(f"{doing} {what}", total=total or None)
             progress.advance(tasks[what], more)
 
         yield advance
@@ -173,3 +240,19 @@ def _show_groups(title: str, groups: "tuple[Group, ...]") -> None:
 def _show_checks(checks: "tuple[Check, ...]") -> None:
     columns = [("check", "left"), ("", "left"), ("evidence", "left"), ("what to do", "left")]
     print_table("Prerequisites", columns, [[one.name, one.state, one.evidence, one.advice] for one in checks])
+
+
+def _show_run(done: dict[str, Any]) -> None:
+    kinds = ("orders", "contacts", "tickets_created", "tickets_updated", "tickets_unchanged", "connections")
+    rows = [[slug, *(f"{counts.get(kind, 0):,}" for kind in kinds)] for slug, counts in done["shops"].items()]
+    columns = [("shop", "left"), *((kind.replace("_", " "), "right") for kind in kinds)]
+    print_table(f"{done['state'].capitalize()} in {done['seconds']:,.1f} s", columns, rows)
+    if behind := done["stayed_behind"]:
+        columns = [("what", "left"), ("shop", "left"), ("rows", "right"), ("reason", "left"), ("for example", "left")]
+        shown = [
+            [one["what"], one["shop"], f"{one['count']:,}", one["reason"], ", ".join(one["examples"][:_SHOWN])]
+            for one in behind
+        ]
+        print_table("Stayed behind", columns, shown)
+    if done["handover"]:
+        say(f"  New keys and webhook addresses are in {done['handover']}: hand them over, then delete the file.")

@@ -75,8 +75,14 @@ async def moving_orders(
     """Give lists of all orders in the order of their ids, from behind `after` on."""
     async with aclosing(source.orders(after, limit)) as pages:
         async for page in pages:
-            known = owners.of(order.customer for order in page)
-            yield [_order(order, known.get(order.customer) if order.customer else None, rules) for order in page]
+            yield judged_orders(page, owners, rules)
+
+
+def judged_orders(orders: Iterable[SourceOrder], owners: Owners, rules: Rules) -> list[MovingOrder]:
+    """Place orders and put them into lines."""
+    page = list(orders)
+    known = owners.of(order.customer for order in page)
+    return [_order(order, known.get(order.customer) if order.customer else None, rules) for order in page]
 
 
 def _order(order: SourceOrder, customer: Placement | None, rules: Rules) -> MovingOrder:

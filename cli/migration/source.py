@@ -154,6 +154,16 @@ class Source:
         if page:
             yield page
 
+    async def orders_by_id(self, ids: Sequence[str]) -> list[SourceOrder]:
+        """Return those orders of these ids that there are, whole."""
+        if "combined_sales" not in self.places:
+            return []
+        query = f'SELECT *, order_id::text AS "order" FROM {self.places["combined_sales"].sql} WHERE order_id::text = ANY($1)'  # noqa: S608, E501
+        by_order: dict[str, list[Row]] = defaultdict(list)
+        for row in await self.connection.fetch(query, list(ids)):
+            by_order[row["order"]].append(row)
+        return [_order(lines) for lines in by_order.values()]
+
     async def profiles(self, after: str = "", limit: int = 1000) -> AsyncGenerator[list[SourceProfile], None]:
         """Give pages of what was kept of customers, in the order of ids: the served profiles, else the facts."""
         name = "customer_profiles" if "customer_profiles" in self.places else "fact_customer_current"

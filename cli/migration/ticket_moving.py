@@ -1,0 +1,147 @@
+"""The step of a run that moves tickets and what is known of how their customers can be reached."""
+
+import asyncio
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import aclosing
+from typing import Any
+from uuid import UUID
+
+import grpc
+from rapport.recommendations.v1 import customer_service_pb2
+from rapport.tickets.v1 import migration_service_pb2 as forms
+
+from cli.migration.mapping import Rules
+from cli.migration.moving import MovingTicket, judged_tickets, moving_tickets
+from cli.migration.ownership import Owners
+from cli.migration.source import Source
+from cli.migration.state import State
+from cli.migration.target import Sent, Target
+from cli.migration.translating import prepared
+
+_SHOPS_AT_ONCE = 3
+_CONTACTS_AT_ONCE = 12
+_ADDRESS = re.compile(r"[^@\s]{1,64}@[^@\s]+\.[^@\s]+")
+
+Advance = Callable[[str, int], None]
+"""Is told what was done, and how much of it."""
+
+
+class TicketMoving:
+    """Moves tickets of all shops of a plan."""
+
+    def __init__(self, slugs: Iterable[str], rules: Rules, target: Target, state: State, advance: Advance) -> None:
+        self._slugs = frozenset(slugs)
+        self._rules = rules
+        self._target = target
+        self._state = state
+        self._advance = advance
+        self._reserve = 0
+
+    async def reserve(self, source: Source) -> None:
+        """Ask up to which number tickets have numbers there: those that are opened in Rapport get higher ones."""
+        query = (
+            f"SELECT max(substring(ticket_number FROM '[0-9]{{1,14}}$')::bigint) FROM {source.places['tickets'].sql}"  # noqa: S608
+        )
+        self._reserve = int(await source.connection.fetchval(query) or 0)
+
+    async def move(self, source: Source, owners: Owners, page_size: int) -> None:
+        """Move all tickets in the order of their ids, from behind the last page that was moved whole."""
+        cursor = self._state.get("tickets")
+        if cursor == "done":
+            return
+        after = UUID(cursor) if cursor else None
+        async with aclosing(moving_tickets(source, owners, self._rules, after, page_size)) as pages:
+            async for page in pages:
+                await self.send(page, cursor=str(page[-1].source.id))
+                self._advance("tickets", len(page))
+        self._state.put("tickets", "done")
+
+    async def again(self, source: Source, owners: Owners, ids: Sequence[UUID]) -> set[UUID]:
+        """Move tickets that changed at the source as they are now; return which of them are gone there."""
+        found = await source.tickets_by_id(ids)
+        await self.send(judged_tickets(found, owners, self._rules))
+        return set(ids) - {one.id for one in found}
+
+    async def send(self, page: Sequence[MovingTicket], *, cursor: str = "") -> None:
+        """Send tickets to their shops; the cursor is kept when all were taken."""
+        by_shop: dict[str, list[forms.WholeTicket]] = defaultdict(list)
+        refused: list[tuple[str, str, str]] = []
+        left_out: list[tuple[str, str, str]] = []
+        for moving in page:
+            one = prepared(moving)
+            if one.whole is None or one.slug not in self._slugs:
+                refused.append((str(one.id), one.slug, one.reason or "its shop is not in the plan"))
+                continue
+            by_shop[one.slug].append(one.whole)
+            left_out += [(key, one.slug, reason) for key, reason in moving.judged.left_out]
+        gate = asyncio.Semaphore(_SHOPS_AT_ONCE)
+        async with asyncio.TaskGroup() as group:
+            tasks = {slug: group.create_task(self._to_shop(gate, slug, some)) for slug, some in by_shop.items()}
+        with self._state.together():
+            for slug, task in tasks.items():
+                self._keep(slug, task.result(), by_shop[slug])
+            for key, slug, reason in refused:
+                self._state.refuse("tickets", key, slug, reason)
+            for key, slug, reason in left_out:
+                self._state.refuse("messages", key, slug, reason)
+            if cursor:
+                self._state.put("tickets", cursor)
+        await self._contacts(by_shop)
+
+    async def _to_shop(self, gate: asyncio.Semaphore, slug: str, tickets: list[forms.WholeTicket]) -> Sent:
+        async with gate:
+            return await self._target.send_tickets(slug, tickets, self._reserve)
+
+    def _keep(self, slug: str, sent: Sent, tickets: Sequence[forms.WholeTicket]) -> None:
+        for outcome, count in sent.outcomes.items():
+            self._state.count(slug, f"tickets_{outcome}", count)
+        wrong = dict(sent.refused)
+        for ticket in tickets:
+            if reason := wrong.get(ticket.legacy_id):
+                self._state.refuse("tickets", ticket.legacy_id, slug, reason)
+            else:
+                self._state.accept("tickets", ticket.legacy_id)
+        for legacy_id, theirs, ours in sent.renumbered:
+            self._state.refuse("numbers", legacy_id, slug, f"T-{theirs:03d} was taken: it is T-{ours:03d} now")
+
+    async def _contacts(self, by_shop: dict[str, list[forms.WholeTicket]]) -> None:
+        """Send how customers can be reached: what their newest message of these tickets says."""
+        newest: dict[tuple[str, str], Any] = {}
+        for slug, tickets in by_shop.items():
+            for ticket in tickets:
+                for one in ticket.messages:
+                    key = (slug, ticket.customer_id)
+                    if one.from_agent or not ticket.customer_id or not _ADDRESS.fullmatch(one.author_email):
+                        continue
+                    if key not in newest or newest[key].create_time.seconds <= one.create_time.seconds:
+                        newest[key] = one
+        gate = asyncio.Semaphore(_CONTACTS_AT_ONCE)
+        async with asyncio.TaskGroup() as group:
+            for (slug, customer), message in newest.items():
+                if not self._state.contact_known(slug, customer, _text(message)):
+                    group.create_task(self._contact(gate, slug, customer, message))
+
+    async def _contact(self, gate: asyncio.Semaphore, slug: str, customer: str, message: forms.WholeMessage) -> None:
+        request = customer_service_pb2.SetCustomerContactRequest(
+            customer_id=customer,
+            email=message.author_email,
+            display_name=message.author_name,
+            change_time=message.create_time,
+        )
+        async with gate:
+            try:
+                await self._target.call(slug, self._target.customers.SetCustomerContact, request, 30)
+            except grpc.aio.AioRpcError as error:
+                if error.code() not in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION):
+                    raise
+                self._state.refuse("contacts", f"{slug}/{customer}", slug, "its address is none that Rapport takes")
+                return
+        with self._state.together():
+            self._state.know_contact(slug, customer, _text(message))
+            self._state.count(slug, "contacts", 1)
+
+
+def _text(message: forms.WholeMessage) -> str:
+    return f"{message.create_time.seconds:012d}.{message.create_time.nanos:09d}"
