@@ -4,9 +4,13 @@ Only words that mean the same are put for each other; what has no counterpart ne
 (`channels`, `statuses`, `priorities` in the file of rules).
 """
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from types import MappingProxyType
+from typing import Any
 
 from cli.migration.mapping import Rules
 from cli.migration.rows import SourceMessage, SourceNote, SourceTicket
@@ -50,7 +54,19 @@ LONGEST_ADDRESS = 320
 LARGEST_TEXT = 1 << 20
 """Bytes of one message, at most."""
 
-MOST_TAGS = 1000
+MOST_TAGS = 50
+LONGEST_TAG = 100
+MOST_ENTRIES = 5_000
+"""Messages and notes of one ticket, at most."""
+
+MOST_BYTES = 1_400_000
+"""Bytes of all texts of one ticket, at most: it is sent in one call."""
+
+MOST_FIELD_BYTES = 65_536
+"""Bytes of a ticket's own fields as JSON, at most."""
+
+_NUMBER = re.compile(r"\s*[Tt]-[0-9]{1,14}\s*", re.ASCII)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +121,16 @@ def judge(ticket: SourceTicket, rules: Rules) -> Judged:
         status=words["status"],
         priority=words["priority"],
         channel=words["channel"],
+        tags=_tags(ticket.tags, changes),
+        fields=_fields(ticket.fields, changes),
         closed=closed,
         messages=messages,
         notes=notes,
     )
+    if ticket.number and not _NUMBER.fullmatch(ticket.number):
+        changes.append("its number is none of the form T-001: it gets another one")
+    if ticket.created < _EPOCH:
+        changes.append("it began before 1970: it begins then")
     return Judged(moved, changes=tuple(changes), left_out=tuple(left_out))
 
 
@@ -124,13 +146,33 @@ def _plural(name: str) -> str:
     return {"status": "statuses", "priority": "priorities", "channel": "channels"}[name]
 
 
+def _tags(tags: tuple[str, ...], changes: list[str]) -> tuple[str, ...]:
+    """Return the tags that Rapport can hold: none empty, none twice."""
+    kept = tuple(dict.fromkeys(tag[:LONGEST_TAG] for tag in tags if tag.strip()))
+    if len(kept) > MOST_TAGS:
+        changes.append(f"of its tags the first {MOST_TAGS} move")
+    if any(len(tag) > LONGEST_TAG for tag in tags):
+        changes.append(f"a tag is cut to {LONGEST_TAG} characters")
+    return kept[:MOST_TAGS]
+
+
+def _fields(fields: Mapping[str, Any], changes: list[str]) -> Mapping[str, Any]:
+    if not fields or len(json.dumps(fields, ensure_ascii=False).encode("utf-8", "replace")) <= MOST_FIELD_BYTES:
+        return fields
+    changes.append(f"its own fields have more than {MOST_FIELD_BYTES} bytes and stay behind")
+    return {}
+
+
 def _too_long(ticket: SourceTicket) -> str:
     if len(ticket.customer) > LONGEST_ID:
         return f"its customer's id has more than {LONGEST_ID} characters"
     if len(ticket.subject) > LONGEST_SUBJECT:
         return f"its subject has more than {LONGEST_SUBJECT} characters"
-    if len(ticket.tags) > MOST_TAGS:
-        return f"it has more than {MOST_TAGS} tags"
+    if len(ticket.messages) + len(ticket.notes) > MOST_ENTRIES:
+        return f"it has more than {MOST_ENTRIES} messages and notes"
+    texts = sum(len((one.content or "").encode("utf-8", "replace")) for one in (*ticket.messages, *ticket.notes))
+    if texts > MOST_BYTES:
+        return f"its texts have more than {MOST_BYTES} bytes"
     if len(ticket.assigned_to) > LONGEST_ID:
         return f"who works on it has more than {LONGEST_ID} characters"
     return ""

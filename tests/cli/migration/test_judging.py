@@ -69,6 +69,17 @@ def test_a_ticket_that_is_too_long_stays_behind() -> None:
     assert judge(replace(TICKET, subject="s" * 501), Rules()).ticket is None
 
 
+def test_what_rapport_cannot_hold_of_a_ticket_is_told_beforehand() -> None:
+    """Tags beyond 50, long ones, large fields and strange numbers change; too many texts stay behind whole."""
+    tags = (*(f"tag{number}" for number in range(60)), "x" * 120, "", "tag1")
+    found = judge(replace(TICKET, tags=tags, fields={"order": "y" * 70_000}, number="SUP-9"), Rules())
+    assert found.ticket is not None
+    assert (len(found.ticket.tags), found.ticket.fields) == (50, {})
+    assert len(found.changes) == 4
+    assert "texts" in judge(replace(TICKET, messages=(replace(MESSAGE, content="z" * 750_000),) * 2), Rules()).problem
+    assert "messages" in judge(replace(TICKET, messages=(MESSAGE,) * 5001), Rules()).problem
+
+
 @given(
     st.integers(1, 2_000),
     st.decimals(-10_000_000, 10_000_000, places=2),
