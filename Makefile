@@ -38,7 +38,7 @@ bench: setup ## Run the benchmarks; each prints ratios.
 	$(BIN)/python -m bench
 
 drill: setup ## Long fault drills; not part of `make test`.
-	$(BIN)/pytest -m drill --run-drills --numprocesses=1
+	$(BIN)/pytest -m drill --run-drills --numprocesses=1 --drill-report build/drills.json
 
 lock: setup ## Resolve the dependencies anew into the hashed lock files.
 	$(BIN)/python -m tools.lock

@@ -350,4 +350,5 @@ class Report:
         self._outcomes.append(asdict(outcome))
         print(json.dumps(asdict(outcome)))  # noqa: T201 - figures
         if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             self._path.write_text(json.dumps({"drills": self._outcomes}, indent=1) + "\n", encoding="utf-8")
