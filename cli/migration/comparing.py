@@ -192,9 +192,7 @@ def shop_tables(found: Mapping[str, ShopDifference]) -> tuple[ShopTable, ...]:
 def _finding(found: Mapping[str, ShopDifference], name: str, sentence: str, advice: str) -> Finding:
     rows = [f"{slug}: {one}" for slug, difference in found.items() for one in getattr(difference, name)]
     tickets = sum(one.new.tickets for one in found.values())
-    evidence = (
-        f"{len(rows):,} of {tickets:,} tickets" if rows else f"{tickets:,} tickets in {len(found)} shops compared"
-    )
+    evidence = f"{len(rows):,} of {tickets:,} tickets" if rows else f"{tickets:,} tickets of {len(found)} shops"
     return Finding(sentence, "red" if rows else "green", evidence, advice, bounded(rows))
 
 
