@@ -170,8 +170,8 @@ def _too_long(ticket: SourceTicket) -> str:
         return f"its subject has more than {LONGEST_SUBJECT} characters"
     if len(ticket.messages) + len(ticket.notes) > MOST_ENTRIES:
         return f"it has more than {MOST_ENTRIES} messages and notes"
-    texts = sum(len((one.content or "").encode("utf-8", "replace")) for one in (*ticket.messages, *ticket.notes))
-    if texts > MOST_BYTES:
+    contents = [one.content for one in ticket.messages] + [one.content for one in ticket.notes]
+    if sum(len((content or "").encode("utf-8", "replace")) for content in contents) > MOST_BYTES:
         return f"its texts have more than {MOST_BYTES} bytes"
     if len(ticket.assigned_to) > LONGEST_ID:
         return f"who works on it has more than {LONGEST_ID} characters"
