@@ -19,6 +19,9 @@ from servicekit.tracing import Recording, recorded_by
 
 SPANS = Counter("rapport_trace_spans_total", "Recorded spans, by what became of them.", ("outcome",))
 
+for _outcome in ("sent", "failed", "dropped"):
+    SPANS.labels(_outcome)
+
 MOST_WAITING = 4096
 """How many spans may wait to be sent; beyond that the oldest are dropped."""
 

@@ -15,11 +15,11 @@ from envoy_data_plane.google.protobuf import Any
 from gateway.edge import messages
 
 
-def access_logs(*others: AccessLog) -> list[AccessLog]:
+def access_logs(*others: AccessLog, traced: bool = False) -> list[AccessLog]:
     """Return JSON lines without paths as clients sent them: those hold customers' ids and, for webhooks, a credential.
 
     What a request was about is said by its route and, once it is a call of a service, by the name of that method.
-    `others` are written as well.
+    `others` are written as well. Where requests are `traced`, the trace is named.
     """
     entry = {
         "time": "%START_TIME%",
@@ -37,6 +37,8 @@ def access_logs(*others: AccessLog) -> list[AccessLog]:
         "upstream": "%UPSTREAM_HOST%",
         "request_id": "%REQ(X-REQUEST-ID)%",
     }
+    if traced:
+        entry["trace_id"] = "%TRACE_ID%"
     called = messages.header_matches(":path", "/rapport\\.[a-z.0-9]+\\.[A-Za-z]+/[A-Za-z]+")
     return [
         _access_log(entry | {"method": "%REQ(:PATH)%"}, called),

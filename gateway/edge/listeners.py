@@ -181,7 +181,7 @@ def _manager(
         request_headers_timeout=patience.headers,
         request_timeout=patience.request,
         stream_idle_timeout=patience.idle,
-        access_log=access_log.access_logs(*_reports(filters)),
+        access_log=access_log.access_logs(*_reports(filters), traced=traced is not None),
         local_reply_config=LocalReplyConfig(mappers=replies.mappers()),
         tracing=tracing.manager(traced) if traced is not None else None,
     )

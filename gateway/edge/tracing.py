@@ -24,6 +24,7 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
     HttpProtocolOptions,
     HttpProtocolOptionsExplicitHttpConfig,
 )
+from envoy_data_plane.envoy.type.tracing.v3 import CustomTag, CustomTagLiteral
 from envoy_data_plane.envoy.type.v3 import FractionalPercent, FractionalPercentDenominatorType
 from envoy_data_plane.google.protobuf import Any
 
@@ -32,6 +33,9 @@ from gateway.edge import clusters
 
 CLUSTER = "traces"
 SERVICE = "rapport.edge"
+
+UNTOLD = ("user_agent", "grpc.path")
+"""What Envoy would say of a request by itself and what is the client's own text, as long as it likes."""
 
 _MILLION = 1_000_000
 _MOST_WAITING = 4096
@@ -61,6 +65,7 @@ def manager(tracing: Tracing) -> HttpConnectionManagerTracing:
         upstream_operation="%UPSTREAM_CLUSTER%",
         spawn_upstream_span=True,
         max_path_tag_length=0,
+        custom_tags=[CustomTag(tag=tag, literal=CustomTagLiteral(value="-")) for tag in UNTOLD],
     )
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import structlog
 from prometheus_client import Counter
+from structlog.contextvars import bind_contextvars
 
 from servicekit.identity import Credential
 from servicekit.ids import uuid7
@@ -127,6 +128,8 @@ class Inbox:
             if recipient is not None:
                 self._refusals.count(recipient.tenant_id, recipient.connection_id, "address_mismatch")
             raise _refusal("unknown")
+        if not recipient.is_app:
+            bind_contextvars(tenant_id=str(recipient.tenant_id))
         objection = await self._objection(recipient, arrival)
         decision = _decision(provider, recipient, request, arrival, now, objected=bool(objection))
         case = _Case(provider, recipient, request, arrival, decision, now)
