@@ -3,7 +3,7 @@
 from prometheus_client import Counter, Histogram, disable_created_metrics, start_http_server
 
 # A figure beside each counter that says since when it counts doubles the page, and nobody asks for it.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _LABELS = ("grpc_type", "grpc_service", "grpc_method")
 
