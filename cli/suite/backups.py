@@ -47,7 +47,7 @@ async def make_backup(folder: SuiteFolder, to: Path | None) -> Path:
     partial = to.with_name(f".{to.name}.partial")
     try:
         os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
-        await _run(server, password, "pg_dump", "--format=custom", f"--file={partial}")
+        await run_program(server, password, "pg_dump", "--format=custom", f"--file={partial}")
         partial.replace(to)
     except OSError as error:
         raise CommandError(f"Cannot write {to}: {error.strerror}.", reason="FILE_NOT_WRITABLE") from error
@@ -81,7 +81,7 @@ async def restored(backup: Path) -> AsyncIterator[str]:
         CommandError: the server does not start, or the backup is none.
     """
     await asyncio.to_thread(sweep_scratch_folders)
-    home, lock = await asyncio.to_thread(_scratch_folder)
+    home, lock = await asyncio.to_thread(scratch_folder)
     password = secrets.token_urlsafe(24)
     try:
         server = await asyncio.to_thread(prepare_postgres, home / "postgres", home / "pg", password, settings=THROWAWAY)
@@ -129,28 +129,49 @@ async def restore_suite(folder: SuiteFolder, backup: Path) -> None:
 
 
 @contextlib.asynccontextmanager
-async def serving(server: PostgresServer, password: str) -> AsyncIterator[None]:
-    """Let a server run for as long as the context lasts."""
-    process = await asyncio.create_subprocess_exec(
-        *start_command(server.command(), server.account, server.death_signal),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-        cwd="/",
-        start_new_session=True,
-    )
+async def serving(server: PostgresServer, password: str, seconds: float = _START_SECONDS) -> AsyncIterator[None]:
+    """Let a server run for as long as the context lasts; it takes connections within `seconds`.
+
+    Raises:
+        CommandError: it does not, or ended before; the message has its last words.
+    """
+    words = server.folder / "server.log"
+    with words.open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            *start_command(server.command(), server.account, server.death_signal),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            start_new_session=True,
+        )
     try:
-        await wait_for_postgres(server, password, _START_SECONDS)
+        ready = asyncio.create_task(wait_for_postgres(server, password, seconds))
+        ended = asyncio.create_task(process.wait())
+        await asyncio.wait({ready, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if not ready.done():
+            ready.cancel()
+            raise CommandError(f"Postgres ended: {_last_words(words)}", reason="POSTGRES_NOT_READY")
+        ready.result()
         yield
     finally:
-        process.send_signal(server.death_signal)
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(server.death_signal)
         try:
             await asyncio.wait_for(process.wait(), _STOP_SECONDS)
         except TimeoutError:
             process.kill()
+        words.unlink(missing_ok=True)
 
 
-def _scratch_folder() -> tuple[Path, int]:
+def _last_words(log: Path) -> str:
+    """Return the last complaint in a server's log."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    complaints = [line for line in lines if "FATAL:" in line or "PANIC:" in line or "ERROR:" in line]
+    return (complaints or lines or ["it said nothing"])[-1].partition("FATAL:")[2].strip() or (lines or [""])[-1]
+
+
+def scratch_folder() -> tuple[Path, int]:
     """Return a new folder, and what holds it for as long as it is open.
 
     The servers' account may pass through; everything in it is that account's own.
@@ -168,10 +189,10 @@ async def _restore(server: PostgresServer, password: str, backup: Path) -> None:
     names = [f"{service}_{kind}" for service in SERVICES for kind in ("owner", "app")]
     await provision_roles(url, {name: secrets.token_urlsafe(24) for name in names})
     await create_database(url, DATABASE)
-    await _run(server, password, "pg_restore", "--exit-on-error", f"--dbname={DATABASE}", str(backup))
+    await run_program(server, password, "pg_restore", "--exit-on-error", f"--dbname={DATABASE}", str(backup))
 
 
-async def _run(server: PostgresServer, password: str, program: str, *arguments: str) -> None:
+async def run_program(server: PostgresServer, password: str, program: str, *arguments: str) -> None:
     """Run one of Postgres' programs on a server; the password goes by the environment, which others cannot read."""
     environment = {
         "PATH": os.defpath,

@@ -24,7 +24,7 @@ async def provision_roles(server_url: str, passwords: dict[str, str]) -> None:
         for service in SERVICES:
             for role in (f"{service}_owner", f"{service}_app"):
                 await _ensure_role(connection, role, "LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE")
-                await _set_password(connection, role, passwords[role])
+                await set_password(connection, role, passwords[role])
                 await connection.execute(f"ALTER ROLE {role} SET search_path = {service}, public")
             await _ensure_role(connection, f"{service}_spanning", "NOLOGIN NOSUPERUSER NOBYPASSRLS")
             await connection.execute(f"GRANT {service}_spanning TO {service}_owner WITH INHERIT TRUE, SET TRUE")
@@ -67,7 +67,7 @@ async def _ensure_role(connection: asyncpg.Connection, role: str, attributes: st
         await connection.execute(f"CREATE ROLE {role} {attributes}")
 
 
-async def _set_password(connection: asyncpg.Connection, role: str, password: str) -> None:
+async def set_password(connection: asyncpg.Connection, role: str, password: str) -> None:
     """Set a password; the server quotes it, because ALTER ROLE takes no parameters."""
     template = "SELECT format('ALTER ROLE %I PASSWORD %L', $1::text, $2::text)"
     await connection.execute(await connection.fetchval(template, role, password))
