@@ -1,6 +1,7 @@
 """The cache in Valkey: always inside one tenant, never needed. With Valkey away each answer is "not there", at once.
 
-Keys of one tenant share the hash tag `{<tenant id>}`, so that they live on one node of a cluster.
+Keys of one tenant share the hash tag `{<tenant id>}`, so that they live on one node of a cluster. A URL that begins
+with `redis+cluster://` (or `rediss+cluster://`) names one or more nodes of such a cluster, separated by commas.
 """
 
 import asyncio
@@ -13,12 +14,19 @@ from uuid import UUID
 
 import redis.asyncio as valkey
 import structlog
+from prometheus_client import Counter, Gauge
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 _log = structlog.get_logger(__name__)
+
+READS = Counter("rapport_cache_reads_total", "Values asked of Valkey, by what came of it.", ("outcome",))
+AWAY = Gauge("rapport_cache_away", "Whether Valkey is taken to be away: 1 while nothing is tried.")
+_HIT, _MISS = READS.labels("hit"), READS.labels("miss")
 
 OPERATION_SECONDS = 0.04
 """How long one operation may take before Valkey counts as away."""
@@ -30,15 +38,20 @@ _INSISTENT_ATTEMPTS = 5
 _RETRY_MISSED_SECONDS = 0.5
 _MOST_MISSED = 10_000
 _SCANNED_AT_ONCE = 1000
+_JOIN_SECONDS = 5.0
+_OF_A_CLUSTER = "+cluster://"
 _TIMEOUTS = (TimeoutError, RedisTimeoutError)
 
 Result = TypeVar("Result")
+
+Client = valkey.Redis | RedisCluster
+"""What talks to one Valkey, or to a cluster of them."""
 
 
 class Cache:
     """The connection to Valkey with its circuit breaker; makes tenant caches, which alone can name a key."""
 
-    def __init__(self, client: "valkey.Redis | None", service: str) -> None:
+    def __init__(self, client: "Client | None", service: str) -> None:
         self.service = service
         self._client = client
         self._closed_until = 0.0
@@ -47,21 +60,24 @@ class Cache:
         self._probing = False
         self._missed: dict[str, None] = {}
         self._repair: asyncio.Task[None] | None = None
+        self._joining: asyncio.Task[None] | None = None
 
     @classmethod
     async def connect(cls, url: str | None, *, service: str) -> Self:
         """Return the cache of a service; nothing connects before the first use, and without a URL nothing ever does."""
         if not url:
             return cls(None, service)
-        client = valkey.Redis.from_url(
-            url,
+        options: dict[str, Any] = {
             # `attempt` bounds each operation. The client's own limit rests on `asyncio.wait_for`, which can lose a
             # cancellation in Python 3.11: a task that was told to end would go on for ever.
-            socket_timeout=None,
-            socket_connect_timeout=OPERATION_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-            max_connections=64,
-        )
+            "socket_timeout": None,
+            "socket_connect_timeout": OPERATION_SECONDS,
+            "retry": Retry(NoBackoff(), 0),
+            "max_connections": 64,
+        }
+        if _OF_A_CLUSTER in url:
+            return cls(_cluster(url, options), service)
+        client = valkey.Redis.from_url(url, **options)
         return cls(client, service)
 
     def tenant(self, tenant_id: UUID) -> "TenantCache":
@@ -70,17 +86,35 @@ class Cache:
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._repair is not None:
-            self._repair.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._repair
+        for task in (self._repair, self._joining):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, RedisError, OSError):
+                    await task
         if self._client is not None:
             await self._client.aclose()
 
     @property
-    def client(self) -> "valkey.Redis | None":
+    def client(self) -> "Client | None":
         """The client itself, for the doorbell; None without Valkey."""
         return self._client
+
+    async def join(self) -> None:
+        """Know the nodes of a cluster. Longer than an operation may take: who is cut off leaves it going on.
+
+        Raises:
+            RedisError, OSError: none of them answers.
+        """
+        if not isinstance(self._client, RedisCluster):
+            return
+        if self._joining is None or (self._joining.done() and not self._has_joined()):
+            self._joining = asyncio.create_task(_learn_nodes(self._client), name="cache_join")
+            self._joining.add_done_callback(_heard)
+        await asyncio.shield(self._joining)
+
+    def _has_joined(self) -> bool:
+        task = self._joining
+        return task is not None and task.done() and not task.cancelled() and task.exception() is None
 
     async def attempt(self, operation: Callable[[Any], Awaitable[Result]]) -> Result | None:
         """Run an operation on the client; None when Valkey is away, or was a moment ago."""
@@ -90,6 +124,7 @@ class Cache:
         started = time.monotonic()
         try:
             async with asyncio.timeout(OPERATION_SECONDS):
+                await self.join()
                 answer = await operation(client)
         except _TIMEOUTS as error:
             if self._is_confirmed(started):
@@ -103,6 +138,7 @@ class Cache:
         self._suspected_at = 0.0
         if self._closed_until:
             self._closed_until = 0.0
+            AWAY.set(0)
             _log.info("cache_back")
         return answer
 
@@ -117,7 +153,11 @@ class Cache:
         return started > self._suspected_at
 
     def _open(self, error: Exception) -> None:
+        if self._has_joined():
+            # Its nodes may be others by now.
+            self._joining = None
         if not self._closed_until:
+            AWAY.set(1)
             _log.warning("cache_away", error=type(error).__name__)
         self._closed_until = time.monotonic() + OPEN_SECONDS
 
@@ -134,6 +174,7 @@ class Cache:
         for _ in range(_INSISTENT_ATTEMPTS):
             try:
                 async with asyncio.timeout(OPERATION_SECONDS):
+                    await self.join()
                     await operation(client)
             except _TIMEOUTS:
                 continue
@@ -182,6 +223,35 @@ class Cache:
                     self._missed.pop(key, None)
 
 
+def _cluster(url: str, options: dict[str, Any]) -> RedisCluster:
+    """Return a client of the cluster that a URL names; what it says of user and password holds for each node."""
+    scheme, _, rest = url.partition(_OF_A_CLUSTER)
+    login, at, hosts = rest.rpartition("@")
+    urls = [f"{scheme}://{login}{at}{host}" for host in hosts.partition("?")[0].strip("/").split(",")]
+    found = [parse_url(each) for each in urls]
+    shared: dict[str, Any] = {name: found[0].get(name) for name in ("username", "password")}
+    nodes = [ClusterNode(each.get("host", "localhost"), each.get("port", 6379)) for each in found]
+    return RedisCluster(
+        startup_nodes=nodes,
+        ssl=scheme == "rediss",
+        # The shops of a node that is away do without their cache, all others go on.
+        require_full_coverage=False,
+        **shared,
+        **options,
+    )
+
+
+async def _learn_nodes(client: RedisCluster) -> None:
+    async with asyncio.timeout(_JOIN_SECONDS):
+        await client.initialize()
+
+
+def _heard(task: "asyncio.Task[None]") -> None:
+    """Take note of a failure that nobody waits for any more."""
+    if not task.cancelled():
+        task.exception()
+
+
 def token() -> str:
     """Return a fresh opaque token."""
     return secrets.token_urlsafe(9)
@@ -218,6 +288,7 @@ class TenantCache:
         async def operation(client: Any) -> bytes | None:
             generation = await self._generation(client)
             value: bytes | None = await client.get(self._value_key(generation, name))
+            (_MISS if value is None else _HIT).inc()
             return value
 
         return await self._cache.attempt(operation)
@@ -277,8 +348,8 @@ class TenantCache:
         while True:
 
             async def operation(client: Any, cursor: int = cursor) -> tuple[int, int]:
-                following, keys = await client.scan(cursor, match=f"{self._prefix}*", count=_SCANNED_AT_ONCE)
-                return int(following), await client.unlink(*keys) if keys else 0
+                following, keys = await self._scan(client, cursor)
+                return following, await client.unlink(*keys) if keys else 0
 
             step = await self._cache.attempt(operation)
             if step is None:
@@ -286,6 +357,18 @@ class TenantCache:
             cursor, removed = step[0], removed + step[1]
             if not cursor:
                 return removed
+
+    async def _scan(self, client: Any, cursor: int) -> tuple[int, list[bytes]]:
+        """Look for the tenant's keys from a cursor on, where they live; return the next cursor and what was found."""
+        match, count = f"{self._prefix}*", _SCANNED_AT_ONCE
+        if isinstance(client, RedisCluster):
+            node = client.get_node_from_key(self._prefix)
+            found: Any = await client.scan(cursor, match=match, count=count, target_nodes=node)
+            cursors, keys = found
+            (following,) = cursors.values()
+        else:
+            following, keys = await client.scan(cursor, match=match, count=count)
+        return int(following), keys
 
     async def flush(self) -> None:
         """Make all that is cached for the tenant unreachable, for every service; one write, whatever the size."""

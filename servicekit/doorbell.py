@@ -75,6 +75,8 @@ class Doorbell:
         client = self._cache.client
         if client is None:
             return
+        async with asyncio.timeout(_SUBSCRIBE_SECONDS):
+            await self._cache.join()
         async with client.pubsub(ignore_subscribe_messages=False) as subscription:
             async with asyncio.timeout(_SUBSCRIBE_SECONDS):
                 await subscription.psubscribe(_CHANNEL + "*")

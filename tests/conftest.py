@@ -8,7 +8,7 @@ import pytest
 
 from tests.support import servers
 from tests.support import suite as suites
-from tests.support.servers import DatabaseFor, RunningServer, ServiceDatabase
+from tests.support.servers import DatabaseFor, RunningServer, ServiceDatabase, ValkeyCluster
 from tests.support.world import SuiteUnderTest
 
 _OF_THE_RUN = pytest.StashKey[servers.ServersOfTheRun]()
@@ -59,6 +59,17 @@ def valkey_url(worker_id: str) -> str:
     """The URL of the shared Valkey; each test process has its own database number."""
     number = int(worker_id.removeprefix("gw")) + 1 if worker_id.startswith("gw") else 0
     return f"{servers.servers_of_the_run().valkey_url}?db={number % 16}"
+
+
+@pytest.fixture(scope="session")
+def valkey_cluster() -> Iterator[ValkeyCluster]:
+    """Three nodes of Valkey for one test process; started by the first test that asks."""
+    folder = servers.new_folder()
+    cluster = ValkeyCluster(folder)
+    cluster.start()
+    yield cluster
+    cluster.stop()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

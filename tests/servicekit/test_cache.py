@@ -5,13 +5,23 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+from redis.asyncio.cluster import RedisCluster
 from structlog.testing import capture_logs
 
 from servicekit.cache import OPERATION_SECONDS, Cache, TenantCache
 from servicekit.ids import uuid7
 from tests.servicekit.probe import OTHER_TENANT, TENANT
 from tests.servicekit.waiting import until
-from tests.support.servers import RunningServer
+from tests.support.servers import RunningServer, ValkeyCluster
+
+
+@pytest.fixture(params=["alone", "cluster"])
+def valkey_url(request: pytest.FixtureRequest, valkey_url: str) -> str:
+    """One Valkey, and a cluster of three: whatever holds for one holds for the other."""
+    if request.param == "alone":
+        return valkey_url
+    cluster: ValkeyCluster = request.getfixturevalue("valkey_cluster")
+    return cluster.url
 
 
 @pytest.fixture
@@ -173,4 +183,58 @@ async def test_a_bump_that_valkey_missed_is_made_up_for(own_valkey: RunningServe
     await until(replaced)
     # Only if Valkey really kept its contents has the test shown anything.
     assert await _version(untouched) == before_untouched
+    await cache.close()
+
+
+def _port_of(client: RedisCluster, key: str) -> int:
+    """Where in the cluster a key lives."""
+    node = client.get_node_from_key(key)
+    assert node is not None
+    return int(node.port)
+
+
+async def test_each_shop_of_a_cluster_is_on_one_node_and_shops_are_spread(
+    valkey_cluster: ValkeyCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All keys of a tenant are on one node; many tenants use all three; erasing one removes its keys and no others."""
+    monkeypatch.setattr("servicekit.cache.OPERATION_SECONDS", 10.0)
+    cache = await Cache.connect(valkey_cluster.url, service="tickets")
+    tenants = [uuid7() for _ in range(30)]
+    for tenant_id in tenants:
+        for name in ("page", "other", "third"):
+            await cache.tenant(tenant_id).set(name, b"content", ttl=60)
+    assert isinstance(cache.client, RedisCluster)
+    nodes = {}
+    for tenant_id in tenants:
+        keys = [key async for key in cache.client.scan_iter(match=f"tenant:{{{tenant_id}}}:*")]
+        assert len(keys) == 4
+        found = {_port_of(cache.client, key.decode()) for key in keys}
+        assert len(found) == 1
+        nodes[tenant_id] = found.pop()
+    assert set(nodes.values()) == set(valkey_cluster.ports[:3])
+    assert await cache.tenant(tenants[0]).erase() == 4
+    assert await cache.tenant(tenants[0]).get("page") is None
+    assert await cache.tenant(tenants[1]).get("page") == b"content"
+    await cache.close()
+
+
+async def test_a_node_of_a_cluster_that_is_killed_comes_back_by_itself(valkey_cluster: ValkeyCluster) -> None:
+    """While it is away its shops have no cache and nobody waits; when it is back they have one again."""
+    cache = await Cache.connect(valkey_cluster.url, service="tickets")
+    tenant = cache.tenant(TENANT)
+
+    async def known() -> bool:
+        return await tenant.version("inbox") is not None
+
+    await until(known)
+    assert isinstance(cache.client, RedisCluster)
+    port = _port_of(cache.client, f"tenant:{{{TENANT}}}:")
+    node = valkey_cluster.nodes[valkey_cluster.ports.index(port)]
+    await asyncio.to_thread(node.kill)
+    started = time.perf_counter()
+    for _ in range(100):
+        assert await tenant.get("page") is None
+    assert time.perf_counter() - started < OPERATION_SECONDS * 20
+    node.start()  # by this thread: a server ends with the thread that started it
+    await until(known)
     await cache.close()

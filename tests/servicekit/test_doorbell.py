@@ -8,7 +8,16 @@ import pytest
 
 from servicekit.cache import Cache
 from servicekit.doorbell import Doorbell
-from tests.support.servers import RunningServer
+from tests.support.servers import RunningServer, ValkeyCluster
+
+
+@pytest.fixture(params=["alone", "cluster"])
+def valkey_url(request: pytest.FixtureRequest, valkey_url: str) -> str:
+    """One Valkey, and a cluster of three: whatever holds for one holds for the other."""
+    if request.param == "alone":
+        return valkey_url
+    cluster: ValkeyCluster = request.getfixturevalue("valkey_cluster")
+    return cluster.url
 
 
 @pytest.fixture

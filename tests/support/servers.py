@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
+import redis.asyncio
 
 from cli.suite.launch import start_command
 from cli.suite.names import SERVICES
+from cli.suite.ports import free_ports
 from cli.suite.postgres import SUPERUSER, THROWAWAY, PostgresServer, prepare_postgres, wait_for_postgres
 from cli.suite.provision import create_database, provision_database, provision_roles
 from cli.suite.valkey import ValkeyServer, prepare_valkey, wait_for_valkey
@@ -166,6 +168,73 @@ def start_valkey(folder: Path) -> RunningServer:
     running = RunningServer(server, password, folder / "valkey.log")
     running.start()
     return running
+
+
+class ValkeyCluster:
+    """Three nodes of Valkey that share the keys among them; any of them may be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._password = secrets.token_urlsafe(16)
+        self.ports = free_ports("127.0.0.1", 6)
+        nodes = zip(self.ports[:3], self.ports[3:], strict=True)
+        self.nodes = [self._node(folder / str(number), *ports) for number, ports in enumerate(nodes)]
+
+    @property
+    def url(self) -> str:
+        """What a cache connects with: all nodes by name."""
+        return f"redis+cluster://:{self._password}@{','.join(f'127.0.0.1:{port}' for port in self.ports[:3])}"
+
+    def start(self) -> None:
+        """Start the nodes, give each a third of the keys, and return when they agree."""
+        for node in self.nodes:
+            node.start()
+        in_own_loop(self._meet())
+
+    def stop(self) -> None:
+        """Stop all nodes."""
+        for node in self.nodes:
+            node.kill()
+
+    def _node(self, folder: Path, port: int, bus: int) -> RunningServer:
+        folder.mkdir(mode=0o711)
+        server = prepare_valkey(folder / "valkey", folder / "vk", self._password)
+        file = server.folder / "valkey.conf"
+        lines = [
+            f"port {port}",
+            "bind 127.0.0.1",
+            "cluster-enabled yes",
+            f"cluster-port {bus}",
+            "cluster-node-timeout 1000",
+            "cluster-require-full-coverage no",
+            f"masterauth {self._password}",
+        ]
+        text = file.read_text(encoding="utf-8").replace("port 0\n", "", 1)
+        file.write_text("".join(f"{line}\n" for line in lines) + text, encoding="utf-8")
+        return RunningServer(server, self._password, folder / "valkey.log")
+
+    async def _meet(self) -> None:
+        clients: list[Any] = [redis.asyncio.Redis(port=port, password=self._password) for port in self.ports[:3]]
+        bounds = (0, 5461, 10923, 16384)
+        for number, client in enumerate(clients):
+            await client.execute_command("CLUSTER ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
+        for port, bus in zip(self.ports[1:3], self.ports[4:6], strict=True):
+            await clients[0].execute_command("CLUSTER MEET", "127.0.0.1", port, bus)
+        async with asyncio.timeout(_START_SECONDS):
+            for client in clients:
+                while not _agrees(await client.execute_command("CLUSTER INFO")):  # noqa: ASYNC110 - others agree
+                    await asyncio.sleep(0.02)
+        for client in clients:
+            await client.aclose()
+
+
+def _agrees(told: Any) -> bool:
+    """Tell whether a node knows all three and who has which keys."""
+    text = str(told)
+    return all(part in text for part in ("cluster_state:ok", "cluster_slots_ok:16384", "cluster_known_nodes:3")) or (
+        isinstance(told, dict)
+        and (told.get("cluster_state"), told.get("cluster_slots_ok"), told.get("cluster_known_nodes"))
+        == ("ok", "16384", "3")
+    )
 
 
 class ServersOfTheRun:
