@@ -48,7 +48,8 @@ class ConnectionPlan:
         provider: the helpdesk.
         source_tenant: the predecessor's tenant (id) whose `crm_config` holds the credentials.
         config: what is not secret, in Rapport's names.
-        secrets: the names of the secrets, in Rapport's names; their values are read by the run only.
+        secrets: the names of the secrets, in Rapport's names; empty without the key. Only the run reads their values.
+        unknown: names of the predecessor's that have no counterpart and stay behind.
         problem: why it cannot be made as it stands; empty when it can.
     """
 
@@ -56,6 +57,7 @@ class ConnectionPlan:
     source_tenant: str
     config: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
     problem: str = ""
 
 

@@ -189,14 +189,8 @@ def _connection(tenant: SourceTenant, key: str) -> ConnectionPlan:
         made = translated(tenant.provider, found, tenant.identifiers)
     except CredentialsError as error:
         return ConnectionPlan(tenant.provider, tenant.id, problem=str(error))
-    problem = ""
-    if not tenant.credentials:
-        problem = "the source stores no credentials of it"
-    elif not key:
-        problem = "not opened yet: the plan was made without the key"
-    elif made.unknown:
-        problem = f"without counterpart: {', '.join(made.unknown)}"
-    return ConnectionPlan(tenant.provider, tenant.id, made.config, tuple(sorted(made.secrets)), problem)
+    problem = "" if tenant.credentials else "the source stores no credentials of it"
+    return ConnectionPlan(tenant.provider, tenant.id, made.config, tuple(sorted(made.secrets)), made.unknown, problem)
 
 
 def _tenants_left(source: Source, tenants: Sequence[SourceTenant], rules: Rules) -> tuple[Group, ...]:
