@@ -1,0 +1,194 @@
+"""Runs of migrations on databases of the predecessor into a real suite: killed, repeated, followed, and written back."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from rapport.tickets.v1 import migration_service_pb2 as forms
+
+from cli.migration.plan import Plan
+from cli.migration.planning import Options, make_plan
+from cli.migration.target import Target
+from cli.operator import operator_of
+from cli.suite.folder import SuiteFolder
+from tests.cli.migration.test_plan import empty, key_file
+from tests.support.predecessor import Built, build
+from tests.support.predecessor_tables import Kind
+from tests.support.suite import rapport
+from tests.support.waiting import eventually
+from tests.support.world import SuiteUnderTest
+
+CUSTOMERS, TICKETS = 60, 300
+
+
+@dataclass
+class Move:
+    """A source, the plan of its migration into the shared suite, and the command that runs it."""
+
+    built: Built
+    plan: Plan
+    file: Path
+    key: Path
+    data: str
+
+    @property
+    def slugs(self) -> list[str]:
+        """The shops that something moves to."""
+        return [shop.slug for shop in self.plan.shops if shop.counts]
+
+    def arguments(self, *more: str) -> list[str]:
+        """Return the arguments of a run."""
+        told = ("--source", self.built.url, "--key-file", str(self.key), "--data", self.data, "--json")
+        return ["migrate", "run", str(self.file), *told, *more]
+
+    async def run(self, *more: str) -> dict[str, Any]:
+        """Run to the end and return what it says."""
+        ran = await asyncio.to_thread(rapport, *self.arguments(*more))
+        assert ran.code == 0, f"{ran.output}\n{ran.messages}"
+        done: dict[str, Any] = ran.value
+        return done
+
+    @asynccontextmanager
+    async def running(self, *more: str) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Give a run that goes on, and make sure that it ends."""
+        command = [sys.executable, "-m", "cli.main", *self.arguments(*more)]
+        environment = {name: value for name, value in os.environ.items() if name != "RAPPORT_DATA"}
+        pipes = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.DEVNULL}
+        process = await asyncio.create_subprocess_exec(*command, env=environment, **pipes)  # type: ignore[arg-type]
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+    async def checksums(self, slug: str) -> dict[str, forms.TicketChecksum]:
+        """Return the checksums of a shop's imported tickets."""
+        found: dict[str, forms.TicketChecksum] = {}
+        async with operator_of(SuiteFolder(Path(self.data))) as operator:
+            target, token = Target(operator, batch=1, rate=0), ""
+            while True:
+                request = forms.ChecksumTicketsRequest(page_size=200, page_token=token)
+                page = await target.call(slug, target.tickets.ChecksumTickets, request)
+                found |= {one.legacy_id: one for one in page.checksums}
+                token = page.next_page_token
+                if not token:
+                    return found
+
+    async def moved(self) -> int:
+        """Return how many tickets are there."""
+        try:
+            return sum([len(await self.checksums(slug)) for slug in self.slugs])
+        except Exception:  # noqa: BLE001 - the shops are not there yet
+            return 0
+
+    @property
+    def expected(self) -> int:
+        """How many tickets the plan says."""
+        return sum(shop.counts.get("tickets", 0) for shop in self.plan.shops)
+
+
+@asynccontextmanager
+async def moving(suite: SuiteUnderTest, folder: Path, kind: Kind = "shared") -> AsyncIterator[Move]:
+    """Give a small source and its plan, with shops of names that no other test has."""
+    async with empty() as url:
+        built = await build(url, kind=kind, customers=CUSTOMERS, tickets=TICKETS)
+        suffix = uuid4().hex[:8]
+        rules = folder / "rules.yaml"
+        shops = {shop.slug: f"{shop.slug[:30]}-{suffix}" for shop in built.shops}
+        rules.write_text(
+            json.dumps(
+                {
+                    "stores": {store: shops[slug] for store, slug in built.stores.items() if slug in shops},
+                    "tenants": {str(shop.tenant_id): shops[shop.slug] for shop in built.shops},
+                }
+            ),
+            encoding="utf-8",
+        )
+        key = key_file(folder, built)
+        data = SuiteFolder(Path(suite.data))
+        plan = await make_plan(data, Options(url=url, rules=rules, key_file=key), lambda *_: None)
+        file = folder / "plan.json"
+        file.write_text(plan.to_json(), encoding="utf-8")
+        yield Move(built, plan, file, key, suite.data)
+
+
+async def test_a_run_that_is_killed_twice_goes_on_and_moves_everything_once(
+    suite: SuiteUnderTest, tmp_path: Path
+) -> None:
+    """In the end there is what the plan says, and a run more changes nothing."""
+    async with moving(suite, tmp_path) as move:
+        for part in (3, 2):
+            async with move.running("--batch", "10", "--rate", "150") as process:
+                wanted = move.expected // part
+
+                async def far(wanted: int = wanted) -> bool:
+                    return await move.moved() >= wanted
+
+                await eventually(far, within=40)
+                process.send_signal(signal.SIGKILL)
+                assert await process.wait() == -signal.SIGKILL
+        done = await move.run()
+        assert await move.moved() == move.expected
+        again = await move.run()
+        assert again["shops"] == done["shops"]
+        handed = json.loads(Path(done["handover"]).read_text(encoding="utf-8"))
+        assert Path(done["handover"]).stat().st_mode & 0o777 == 0o600
+        for shop in move.plan.shops:
+            assert handed[shop.slug]["api_key"].startswith("rpk_")
+            assert len(handed[shop.slug].get("connections", {})) == len(shop.connections)
+
+
+@pytest.mark.parametrize("how", ["logical", "delta"])
+async def test_what_changes_meanwhile_follows(suite: SuiteUnderTest, tmp_path: Path, how: str) -> None:
+    """A new message and a new ticket come by themselves, what was deleted is found at the end, nothing is left over."""
+    told = ("--delta",) if how == "delta" else ()
+    async with moving(suite, tmp_path) as move:
+        source = await asyncpg.connect(move.built.url)
+        table, messages = move.built.tables["tickets"], move.built.tables["ticket_messages"]
+        async with move.running("--follow", *told) as process:
+
+            async def all_there() -> bool:
+                return await move.moved() >= move.expected
+
+            await eventually(all_there, within=60)
+            slug = max(move.plan.shops, key=lambda shop: shop.counts.get("tickets", 0)).slug
+            before = await move.checksums(slug)
+            answered, emptied = sorted(before)[:2]
+            await source.execute(
+                f"INSERT INTO {messages} (id, ticket_id, from_agent, content, author_name, created_at)"  # noqa: S608
+                " VALUES (gen_random_uuid(), $1, false, 'Are you there?', 'Ann', now() AT TIME ZONE 'UTC')",
+                answered,
+            )
+
+            async def heard() -> bool:
+                return (await move.checksums(slug))[answered].message_count == before[answered].message_count + 1
+
+            await eventually(heard, within=20)
+            process.send_signal(signal.SIGTERM)
+            output, _ = await process.communicate()
+            assert json.loads(output)["state"] == "following"
+        await source.execute(f"DELETE FROM {messages} WHERE ticket_id = $1", emptied)  # noqa: S608
+        await source.execute(f"UPDATE {table} SET subject = 'Changed' WHERE id = $1", answered)  # noqa: S608
+        done = await move.run("--finish", *told)
+        assert done["state"] == "finished"
+        # Looking again reaches a little back, so that it may have found the other one by itself.
+        assert done["different"] in ({1, 2} if how == "delta" else {1})
+        assert (await move.checksums(slug))[emptied].message_count == 0
+        again = await move.run("--finish", *told)
+        assert again["different"] == 0
+        assert not await source.fetchval(
+            "SELECT count(*) FROM pg_replication_slots WHERE database = current_database()"
+        )
+        assert not await source.fetchval("SELECT count(*) FROM pg_publication")
+        await source.close()
