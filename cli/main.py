@@ -11,11 +11,13 @@ from cli import (
     article_commands,
     audit_command,
     backup_commands,
+    cache_commands,
     certificate_commands,
     connection_commands,
     currency_commands,
     customer_commands,
     cutover_commands,
+    database_commands,
     delivery_commands,
     demo_command,
     deployment_commands,
@@ -90,6 +92,8 @@ commands.add_typer(model_commands.commands, name="model")
 cutover_commands.register(migrate_commands.commands)
 commands.add_typer(migrate_commands.commands, name="migrate")
 commands.add_typer(backup_commands.commands, name="backup")
+commands.add_typer(database_commands.commands, name="db")
+commands.add_typer(cache_commands.commands, name="cache")
 audit_command.register(commands)
 evaluate_command.register(commands)
 simulate_command.register(commands)

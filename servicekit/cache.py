@@ -370,13 +370,18 @@ class TenantCache:
             following, keys = await client.scan(cursor, match=match, count=count)
         return int(following), keys
 
-    async def flush(self) -> None:
-        """Make all that is cached for the tenant unreachable, for every service; one write, whatever the size."""
+    async def flush(self) -> bool:
+        """Make all that is cached for the tenant unreachable, for every service; one write, whatever the size.
+
+        Tells whether that is done; if not, it is made up for as soon as Valkey is back, while this process lives.
+        """
         key = self._generation_key
 
         async def operation(client: Any) -> bool:
             await client.set(key, token())
             return True
 
-        if not await self._cache.insist(operation):
+        done = await self._cache.insist(operation)
+        if not done:
             self._cache.remember_missed(key)
+        return done

@@ -6,6 +6,7 @@ that look across tenants.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +14,7 @@ from typing import Protocol
 import asyncpg
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
@@ -109,14 +111,52 @@ async def downgrade(url: str, package: str, revision: str) -> None:
     await _run(url, package, lambda config: command.downgrade(config, revision))
 
 
-async def _run(url: str, package: str, action: Callable[[Config], None]) -> None:
-    """Run alembic on one connection of its own, alone among all processes that migrate this package."""
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A migration of a package: its name, and the first line of what it says of itself."""
+
+    name: str
+    text: str
+
+
+def revisions(package: str) -> list[Revision]:
+    """Return a package's migrations, the first one first."""
+    scripts = ScriptDirectory.from_config(_configuration(package))
+    found = [Revision(script.revision, script.doc.splitlines()[0]) for script in scripts.walk_revisions()]
+    return found[::-1]
+
+
+async def current(url: str, package: str) -> str | None:
+    """Return the migration that the schema of `package` is at; None when it has none.
+
+    Raises:
+        OSError, asyncpg.PostgresError: the database is out of reach.
+    """
     schema = package.rpartition(".")[2]
+    connection = await asyncpg.connect(**connect_arguments(url, schema=schema))
+    try:
+        if await connection.fetchval("SELECT to_regclass($1)", f"{schema}.alembic_version") is None:
+            return None
+        found: str | None = await connection.fetchval(f"SELECT version_num FROM {schema}.alembic_version")  # noqa: S608
+    finally:
+        await connection.close()
+    return found
+
+
+def _configuration(package: str) -> Config:
+    """Return what alembic is told of a package."""
     versions = Path(import_module(package).__file__ or "").parent / "migrations" / "versions"
     config = Config()
     config.set_main_option("path_separator", "os")
     config.set_main_option("script_location", str(_ENVIRONMENT).replace("%", "%%"))
     config.set_main_option("version_locations", str(versions).replace("%", "%%"))
+    return config
+
+
+async def _run(url: str, package: str, action: Callable[[Config], None]) -> None:
+    """Run alembic on one connection of its own, alone among all processes that migrate this package."""
+    schema = package.rpartition(".")[2]
+    config = _configuration(package)
     config.attributes["schema"] = schema
     arguments = connect_arguments(url, schema=schema)
 
