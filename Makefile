@@ -33,6 +33,8 @@ gen: setup ## Regenerate everything that is generated (gen/, OpenAPI, reference 
 	$(BIN)/python -m tools.generate
 	$(BIN)/python -m tools.openapi
 	$(BIN)/python -m tools.documents
+	$(BIN)/python -m tools.slo_rules
+	$(BIN)/python -m tools.dashboards
 
 bench: setup ## Run the benchmarks; each prints ratios.
 	$(BIN)/python -m bench

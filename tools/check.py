@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 from compose_spec import PyOptions
 
-from tools import deployment, documents, generate
+from tools import dashboards, deployment, documents, generate, slo_rules
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -81,6 +81,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "generated": generated_is_current,
     "openapi": command("python", "-m", "tools.openapi", "--check"),
     "documents": documents.check,
+    "watching": lambda: "\n".join(filter(None, (slo_rules.check(), dashboards.check()))),
     "compose": compose_is_valid,
     "deployment": deployment.check,
     "locks": locks_hold_no_registry,

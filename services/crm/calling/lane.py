@@ -74,6 +74,7 @@ class Lane:
         pace = _pace_of(api, reply)
         self._pacer.note(pace)
         failure = failure_of(call, reply, datetime.now(UTC), pace)
+        CALLS.labels(self._provider, failure.reason if failure else "ok").inc()
         if failure is not None and failure.reason == "VENDOR_FAILING":
             self._breaker.failed()
         else:
