@@ -91,22 +91,31 @@ async def isolation(shops: Shops, said: Said) -> Finding:
 
 async def inbox_orders(shops: Shops, source: Source, profiles: Mapping[str, SourceProfile]) -> Finding:
     """Compare the first page of shops' inboxes with the order that the predecessor had for the same tickets."""
-    now, reasons, pairs, lines = datetime.now(UTC), Counter[str](), 0, []
+    now, reasons, decided, lines = datetime.now(UTC), Counter[str](), Counter[str](), []
+    pairs = unexplained = 0
     async with shops.edge.client() as client:
         for slug in shops.slugs:
-            known = {str(one.id): one for one in await _tickets(source, await _inbox(shops, client, slug))}
-            order = [_facts(known[one], profiles) for one in await _inbox(shops, client, slug) if one in known]
+            inbox = await _inbox(shops, client, slug)
+            known = {str(one.id): one for one in await _tickets(source, inbox)}
+            order = [
+                _facts(known[one], profiles, await _parts(shops, client, slug, one)) for one in inbox if one in known
+            ]
             found = compare(order, now)
-            pairs, reasons = pairs + found.pairs, reasons + found.reasons
+            pairs, unexplained = pairs + found.pairs, unexplained + found.unexplained
+            reasons, decided = reasons + found.reasons, decided + found.decided
             if found.pairs:
                 lines.append(f"{slug}: {found.turned} of {found.pairs} pairs stand the other way round")
     told = [f"{count} because {REASONS[reason]}" for reason, count in reasons.most_common()]
-    evidence = f"{reasons.total()} of {pairs} pairs of tickets stand the other way round than in the predecessor"
+    told += [f"of the last kind, {count} were decided by the part {part}" for part, count in decided.most_common()]
+    evidence = (
+        f"{reasons.total()} of {pairs} pairs of tickets stand the other way round than in the predecessor, "
+        f"{unexplained} without a reason"
+    )
     return Finding(
         "inboxes are in order, and what stands otherwise than before has a reason",
-        "green" if pairs and reasons["other"] * 2 <= reasons.total() else "yellow",
+        "red" if unexplained else "green" if pairs else "yellow",
         evidence if pairs else "no shop has two open tickets that were moved",
-        "Look at `rapport ticket explain` for tickets that surprise; the policy decides, not the move.",
+        "An order contradicts its own explanation: `rapport ticket explain`, then `rapport policy set` orders it anew.",
         bounded([*told, *lines]),
     )
 
@@ -200,7 +209,12 @@ async def _tickets(source: Source, ids: Sequence[str]) -> list[SourceTicket]:
     return await source.tickets_by_id([UUID(one) for one in ids])
 
 
-def _facts(ticket: SourceTicket, profiles: Mapping[str, SourceProfile]) -> Facts:
+async def _parts(shops: Shops, client: httpx.AsyncClient, slug: str, ticket: str) -> dict[str, float]:
+    answer = await shops.get(client, slug, f"/api/tickets/{ticket}/score-breakdown")
+    return dict(answer.raise_for_status().json()["components"])
+
+
+def _facts(ticket: SourceTicket, profiles: Mapping[str, SourceProfile], parts: Mapping[str, float]) -> Facts:
     profile = profiles.get(ticket.customer)
     last = ticket.messages[-1].content or "" if ticket.messages else ""
     return Facts(
@@ -210,4 +224,5 @@ def _facts(ticket: SourceTicket, profiles: Mapping[str, SourceProfile]) -> Facts
         last[:100],
         None if profile is None else profile.lifetime_value or 0.0,
         None if profile is None else profile.churn_risk,
+        parts,
     )

@@ -5,16 +5,19 @@ customers. A pair that both order alike needs no reason.
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import combinations
 
 _URGENCY = {"urgent": 4.0, "high": 3.0, "normal": 1.0, "low": 0.5}
 _EASY = ("tracking", "status", "when", "where is", "can you")
 _HARD = ("refund", "broken", "wrong", "damaged", "defective")
-_DAYS_THAT_COUNT = 2.0
+_AN_HOUR = 0.15
+"""What an hour of waiting is worth here, in points, unless a shop's policy says otherwise."""
 _VALUE_THAT_COUNTS = 1000.0
+_NEARLY = 0.05
+"""By how many points two scores may differ that were asked for one after the other."""
 
 REASONS = {
     "unknown": "the predecessor gave customers without a profile nothing at all",
@@ -22,14 +25,17 @@ REASONS = {
     "value": "the predecessor counted value without a bound; here it has one",
     "difficulty": "the predecessor sank refunds and damage and lifted questions about tracking",
     "several": "several of these together",
-    "other": "what only Rapport weighs: categories, promises, its own churn figures, unread customers",
+    "other": "what only Rapport weighs, or weighs by its own figures",
 }
 """Why two tickets stand the other way round, in words."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the predecessor's order looked at; `value` and `churn` are None without a profile."""
+    """What the predecessor's order looked at; `value` and `churn` are None without a profile.
+
+    `parts` are those of Rapport's score, by name.
+    """
 
     id: str
     priority: str
@@ -37,15 +43,26 @@ class Facts:
     last_text: str
     value: float | None
     churn: float | None
+    parts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How two orders of the same tickets differ: pairs in all, those the other way round, and why, by reason."""
+    """How two orders of the same tickets differ.
+
+    Attributes:
+        pairs: how many pairs there are.
+        turned: how many stand the other way round.
+        reasons: why, by reason.
+        decided: of those with the reason "other": the part of Rapport's score that decided, by name.
+        unexplained: how many pairs stand otherwise than Rapport's own parts add up to.
+    """
 
     pairs: int
     turned: int
     reasons: Counter[str]
+    decided: Counter[str]
+    unexplained: int
 
 
 def old_score(facts: Facts, now: datetime, *, without: frozenset[str] = frozenset()) -> float:
@@ -54,7 +71,7 @@ def old_score(facts: Facts, now: datetime, *, without: frozenset[str] = frozense
         return 0.0
     hours = (now - facts.created).total_seconds() / 3600
     value, churn = facts.value or 0.0, facts.churn or 0.0
-    age = 10 * min(hours / 24, _DAYS_THAT_COUNT) / _DAYS_THAT_COUNT if "age" in without else 1 / max(hours, 0.1)
+    age = hours * _AN_HOUR if "age" in without else 1 / max(hours, 0.1)
     worth = min(value, _VALUE_THAT_COUNTS) if "value" in without else value
     difficulty = 0.0 if "difficulty" in without else _difficulty(facts.last_text.lower())
     return churn * 3 + worth / 1000 * 2 + _URGENCY.get(facts.priority, 1.0) * 1.5 + age + difficulty
@@ -63,13 +80,18 @@ def old_score(facts: Facts, now: datetime, *, without: frozenset[str] = frozense
 def compare(order: Sequence[Facts], now: datetime) -> Comparison:
     """Compare Rapport's order of tickets with the predecessor's, pair by pair."""
     scores = {facts.id: old_score(facts, now) for facts in order}
-    reasons: Counter[str] = Counter()
-    pairs = 0
+    reasons, decided = Counter[str](), Counter[str]()
+    pairs = unexplained = 0
     for above, below in combinations(order, 2):
         pairs += 1
+        leads = {name: points - below.parts.get(name, 0.0) for name, points in above.parts.items()}
+        unexplained += sum(leads.values()) < -_NEARLY
         if scores[above.id] < scores[below.id]:
-            reasons[_reason(above, below, now)] += 1
-    return Comparison(pairs, reasons.total(), reasons)
+            reason = _reason(above, below, now)
+            reasons[reason] += 1
+            if reason == "other" and leads:
+                decided[max(leads, key=lambda name: leads[name])] += 1
+    return Comparison(pairs, reasons.total(), reasons, decided, unexplained)
 
 
 def _reason(above: Facts, below: Facts, now: datetime) -> str:

@@ -164,7 +164,7 @@ async def _week(folder: SuiteFolder, plan: Plan, options: Options, operator: Ope
 
 
 async def _answered(folder: SuiteFolder, operator: Operator) -> list[tuple[str, int, int]]:
-    """Return requests and failures: of both sides since the share was set; without a cut-over, all since Envoy began."""
+    """Return requests and failures: of both sides since the share was set, or all since Envoy began."""
     stub = operator.stub(gateway_service_pb2_grpc.GatewayServiceStub, "gateway")
     request = gateway_service_pb2.GetStatusRequest()
     status = await stub.GetStatus(request, metadata=await operator.metadata(), timeout=10)

@@ -73,7 +73,8 @@ def forged(provider: str, url: str) -> Probe:
 def _outbound() -> bytes:
     return (
         '<?xml version="1.0" encoding="UTF-8"?>'
-        '<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"><soapenv:Body>'
+        '<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/" '
+        'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><soapenv:Body>'
         '<notifications xmlns="http://soap.sforce.com/2005/09/outbound">'
         f"<OrganizationId>{_ORGANISATION}</OrganizationId><ActionId>04k580000004CAT</ActionId>"
         "<Notification><Id>04l000000000001</Id>"

@@ -50,6 +50,15 @@ def test_each_turned_pair_has_the_reason_that_turned_it(above: Facts, below: Fac
     assert (found.pairs, found.turned, dict(found.reasons)) == (1, 1, {reason: 1})
 
 
+def test_what_only_rapport_weighs_is_named_by_its_part_and_must_add_up() -> None:
+    """An order that contradicts the parts of its own scores has no reason."""
+    above = ticket("a", 5, "low", parts={"urgency": 0.0, "sentiment": 2.0})
+    below = ticket("b", 5, "urgent", parts={"urgency": 1.5, "sentiment": 0.0})
+    found = compare([above, below], NOW)
+    assert (dict(found.decided), found.unexplained) == ({"sentiment": 1}, 0)
+    assert compare([below, above], NOW).unexplained == 1
+
+
 def test_the_same_order_needs_no_reason() -> None:
     """Every pair is looked at."""
     found = compare([ticket("a", 1, "urgent"), ticket("b", 1, "high"), ticket("c", 1, "low")], NOW)
