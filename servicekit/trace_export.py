@@ -70,8 +70,8 @@ def provider_of(recording: Recording, service: str, exporter: "Counted") -> Trac
     provider.add_span_processor(
         BatchSpanProcessor(
             exporter,
-            max_queue_size=MOST_WAITING,
-            max_export_batch_size=AT_ONCE,
+            max_queue_size=exporter.most,
+            max_export_batch_size=min(AT_ONCE, exporter.most),
             schedule_delay_millis=EVERY_SECONDS * 1000,
         )
     )
@@ -83,7 +83,7 @@ class Counted(SpanExporter):
 
     def __init__(self, exporter: SpanExporter, *, most: int = MOST_WAITING) -> None:
         self._exporter = exporter
-        self._most = most
+        self.most = most
         self._waiting = 0
         self._lock = threading.Lock()
         self._closed = False
@@ -92,7 +92,7 @@ class Counted(SpanExporter):
     def arrived(self) -> None:
         """Count a span that begins to wait: where there is no room, the oldest is dropped for it."""
         with self._lock:
-            full = self._waiting >= self._most
+            full = self._waiting >= self.most
             self._waiting += not full
         if full:
             SPANS.labels("dropped").inc()
