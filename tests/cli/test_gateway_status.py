@@ -38,6 +38,14 @@ def test_a_further_version_must_be_named_rightly(also: str) -> None:
     assert "SERVICE@VERSION" in ran.value["error"]["message"]
 
 
+@pytest.mark.parametrize("through", ["tickets", "nobody=127.0.0.1:1", "tickets=127.0.0.1", "tickets=:1", "crm=h:70000"])
+def test_where_a_service_is_reached_instead_must_be_an_address(through: str) -> None:
+    """A service that there is, a host, a port."""
+    ran = rapport("up", "--through", through, "--json")
+    assert ran.code == 2
+    assert "SERVICE=HOST:PORT" in ran.value["error"]["message"]
+
+
 @pytest.mark.parametrize("percent", ["101", "-1", "half"])
 def test_a_share_is_between_0_and_100(percent: str) -> None:
     """Wrong usage, before anybody is asked."""

@@ -1,0 +1,93 @@
+"""The generator of mixed traffic: on time whatever the server does, honest about stalls, and true to its shares."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from bench.crowd import sizes
+from bench.mixed import KINDS, Sender, Traffic, Visited
+from bench.soak_page import plot
+from servicekit import certificates
+
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
+
+
+@asynccontextmanager
+async def stalling(folder: Path, begin: float, end: float) -> AsyncIterator[Traffic]:
+    """Run a server that answers at once but for a time in which it answers nobody; give traffic of 2 s for it."""
+    now = datetime.now(UTC)
+    authority = certificates.make_authority("test", now=now, life=timedelta(days=1))
+    issued = certificates.issue(
+        authority, "server", ["localhost"], now=now, life=timedelta(days=1), uses=(certificates.SERVER,)
+    )
+    files = {"ca": authority.certificate_pem, "key": issued.key_pem, "chain": issued.certificate_pem}
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(folder / "chain", folder / "key")
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            if head.startswith(b"POST"):
+                length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+                await reader.readexactly(length)
+            if begin < loop.time() - started < end:
+                await asyncio.sleep(end - (loop.time() - started))
+            writer.write(ANSWER)
+
+    async def taken(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await answer(reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    server = await asyncio.start_server(taken, "localhost", 0, ssl=context)
+    shop = Visited("key", ["ticket"], "/webhooks/zendesk/token", "a secret", 3.0)
+    small = Visited("key", ["ticket"], "/webhooks/zendesk/token", "a secret", 1.0)
+    async with server:
+        yield Traffic(server.sockets[0].getsockname()[1], str(folder / "ca"), 2.0, 200.0, [shop, small])
+
+
+async def test_a_stall_is_seen_by_all_that_was_due_meanwhile(tmp_path: Path) -> None:
+    """Requests due while nobody answers are sent on time, and their latencies count from when they were due."""
+    async with stalling(tmp_path, 1.0, 1.6) as traffic:
+        kept = await Sender(traffic).run()
+    assert set(kept.status) == {200}
+    assert len(kept.due) == 400
+    # 0.6 of about 2 s: those due at its beginning waited through it, those due at its end for a moment.
+    assert 0.12 < float((kept.latency > 100).mean()) < 0.4
+    assert 400 < kept.latency.max() < 1500
+
+
+async def test_shares_and_moments_are_drawn_once(tmp_path: Path) -> None:
+    """The same seed asks the same at the same moments; kinds and shops have their shares."""
+    async with stalling(tmp_path, 0, 0) as traffic:
+        first, second = Sender(traffic).kept, Sender(traffic).kept
+    assert (first.due == second.due).all()
+    assert (first.kind == second.kind).all()
+    assert abs(float((first.kind == 0).mean()) - KINDS["inbox"]) < 0.1
+    assert abs(float((first.shop == 0).mean()) - 0.75) < 0.1
+
+
+def test_shops_are_of_very_unequal_size() -> None:
+    """The largest of 200 has more than a third of all tickets, and each has some."""
+    found = sizes(200, 50_000)
+    assert found == sorted(found, reverse=True)
+    assert found[0] > sum(found) / 3
+    assert min(found) >= 5
+
+
+def test_a_plot_holds_its_lines_and_no_markup_of_names() -> None:
+    """Names are escaped; a line has a point for each value."""
+    seconds = [float(each) for each in np.arange(5)]
+    drawn = plot({"<b>": (seconds, [1.0, 2.0, 3.0, 2.0, 1.0])}, "ms")
+    assert "<b>" not in drawn
+    assert drawn.count("polyline") == 1
+    assert len(drawn.split('points="')[1].split('"')[0].split()) == 5
