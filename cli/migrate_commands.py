@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli import cutover_commands
+from cli import cutover_commands, rollback_commands
 from cli.errors import CommandError
 from cli.options import Data, Json
 from cli.output import print_json, print_lines, print_table, say
@@ -38,6 +38,7 @@ _MIB = 1 << 20
 
 
 cutover_commands.register(commands)
+rollback_commands.register(commands)
 
 
 @commands.callback()
