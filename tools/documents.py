@@ -1,7 +1,8 @@
 """Make the reference pages from the code, and check that what the other pages say can be found or run.
 
-Made: docs/reference/{configuration,errors,methods,command,tenant-configuration}.md. Checked: these are current; every
-relative link and every path in backticks exists; every command and target named exists; every ```python block runs.
+Made: docs/reference/{configuration,errors,methods,command,metrics,tenant-configuration}.md. Checked: these are
+current; every relative link and every path in backticks exists; every command and target named exists; every ```python
+block runs.
 """
 
 import inspect
@@ -19,6 +20,8 @@ from google.protobuf import descriptor_pb2
 from pydantic import AliasChoices
 from pydantic_settings import BaseSettings
 from rapport.options.v1 import options_pb2
+
+from tools.metrics import figures
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGE = ROOT / "gen" / "rapport.binpb"
@@ -158,7 +161,22 @@ def tenant_configuration() -> str:
     )
 
 
+def metrics() -> str:
+    """List every figure that the processes tell Prometheus."""
+    listed = [
+        (f"`{one.name}`", one.kind, ", ".join(f"`{label}`" for label in one.labels), one.told_by, one.meaning)
+        for one in figures()
+    ]
+    return (
+        "# Metrics\n\n"
+        "A process serves them at `RAPPORT_…_METRICS_LISTEN`, Envoy its own at `RAPPORT_GATEWAY_EDGE_METRICS_LISTEN`; "
+        "how they are used: [observability](../observability.md). A label has few values, which are all ours.\n\n"
+        + table(("Figure", "Kind", "Labels", "Told by", "Meaning"), listed)
+    )
+
+
 PAGES = {
+    "metrics.md": metrics,
     "tenant-configuration.md": tenant_configuration,
     "configuration.md": configuration,
     "errors.md": errors,
