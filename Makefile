@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup run test check gen bench drill lock clean
+.PHONY: help setup run test check gen bench drill audit sbom lock clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -41,6 +41,12 @@ bench: setup ## Run the benchmarks; each prints ratios.
 
 drill: setup ## Long fault drills; not part of `make test`.
 	$(BIN)/pytest -m drill --run-drills --numprocesses=1 --drill-report build/drills.json
+
+audit: setup ## Look up known vulnerabilities of every locked package; needs the network.
+	$(BIN)/python -m tools.audit
+
+sbom: setup ## Write the bill of materials of what runs (CycloneDX) to build/sbom.json.
+	$(BIN)/python -m tools.sbom
 
 lock: setup ## Resolve the dependencies anew into the hashed lock files.
 	$(BIN)/python -m tools.lock

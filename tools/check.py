@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 from compose_spec import PyOptions
 
-from tools import dashboards, deployment, documents, generate, slo_rules
+from tools import dashboards, deployment, documents, generate, sbom, slo_rules
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -84,6 +84,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "watching": lambda: "\n".join(filter(None, (slo_rules.check(), dashboards.check()))),
     "compose": compose_is_valid,
     "deployment": deployment.check,
+    "licences": sbom.check,
     "locks": locks_hold_no_registry,
 }
 
