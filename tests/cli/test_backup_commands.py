@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -102,22 +103,37 @@ def test_a_backup_is_restored_and_every_table_equal(suite: SuiteUnderTest, made:
     assert listed["verified"] == result
 
 
-def test_a_backup_that_was_touched_is_refused(suite: SuiteUnderTest, made: Any) -> None:
-    """A changed file is found by the manifest, a changed count by the comparison; neither passes for verified."""
-    copy = Path(made["folder"]).with_name("touched")
+def _copy(made: Any, name: str) -> Path:
+    """A copy of a backup, to be spoilt."""
+    copy = Path(made["folder"]).with_name(name)
     shutil.copytree(made["folder"], copy)
-    described = json.loads((copy / "backup.json").read_text(encoding="utf-8"))
-    described["tables"]["tickets.tickets"]["rows"] += 1
-    (copy / "backup.json").write_text(json.dumps(described), encoding="utf-8")
-    differing = backup(suite, "verify", str(copy), code=1)["error"]
+    return copy
+
+
+def test_a_backup_whose_files_were_changed_is_refused(suite: SuiteUnderTest, made: Any) -> None:
+    """The manifest tells, before anything is restored."""
+    copy = _copy(made, "spoilt")
     with (copy / "base.tar.gz").open("r+b") as file:
         file.seek(-100_000, 2)
         file.write(b"\0\1\2\3")
     broken = backup(suite, "verify", str(copy), code=1)["error"]
     shutil.rmtree(copy)
+    assert broken["reason"] == "PG_VERIFYBACKUP_FAILED"
+
+
+@pytest.mark.drill
+def test_a_backup_that_restores_to_something_else_is_no_backup(suite: SuiteUnderTest, made: Any) -> None:
+    """One row more or less in one table is found, named, and written down."""
+    copy = _copy(made, "differing")
+    described = json.loads((copy / "backup.json").read_text(encoding="utf-8"))
+    described["tables"]["tickets.tickets"]["rows"] += 1
+    (copy / "backup.json").write_text(json.dumps(described), encoding="utf-8")
+    differing = backup(suite, "verify", str(copy), code=1)["error"]
+    verdict = json.loads((copy / "verified.json").read_text(encoding="utf-8"))
+    shutil.rmtree(copy)
     assert differing["reason"] == "BACKUP_DIFFERS"
     assert "tickets.tickets" in differing["message"]
-    assert broken["reason"] == "PG_VERIFYBACKUP_FAILED"
+    assert not verdict["equal"]
 
 
 def test_one_shop_comes_back_and_no_other_changes(suite: SuiteUnderTest, shops: list[Shop], made: Any) -> None:
@@ -161,6 +177,7 @@ async def _rows(suite: SuiteUnderTest, shop: Shop) -> int:
         await connection.close()
 
 
+@pytest.mark.drill
 def test_a_suite_is_restored_as_of_a_moment_between_two_letters(
     suite: SuiteUnderTest, shops: list[Shop], made: Any
 ) -> None:
@@ -181,7 +198,8 @@ def test_a_suite_is_restored_as_of_a_moment_between_two_letters(
         assert again.value["error"]["reason"] == "DATABASE_EXISTS"
         twin = SuiteUnderTest.of(start_suite(elsewhere))
         subjects = asyncio.run(tickets(twin, kept))
-        asyncio.run(write(twin, kept, 40_003, "Life goes on"))
+        there = kept.webhook_url.replace(suite.https_url, twin.https_url)
+        asyncio.run(write(twin, replace(kept, webhook_url=there), 40_003, "Life goes on"))
     finally:
         rapport("down", "--data", str(elsewhere))
         shutil.rmtree(elsewhere.parent, ignore_errors=True)
