@@ -1,4 +1,4 @@
-"""Runs of migrations on databases of the predecessor into a real suite: killed, repeated, followed, and written back."""
+"""Runs of migrations of small databases of the predecessor into a real suite: killed, followed, and written back."""
 
 import asyncio
 import json
@@ -14,7 +14,9 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 from rapport.tickets.v1 import migration_service_pb2 as forms
+from rapport.tickets.v1 import ticket_service_pb2, ticket_service_pb2_grpc, ticket_work_pb2
 
 from cli.migration.plan import Plan
 from cli.migration.planning import Options, make_plan
@@ -98,6 +100,12 @@ class Move:
         return sum(shop.counts.get("tickets", 0) for shop in self.plan.shops)
 
 
+def private(file: Path) -> str:
+    """Return what a file holds that only its owner can read."""
+    assert file.stat().st_mode & 0o777 == 0o600
+    return file.read_text(encoding="utf-8")
+
+
 @asynccontextmanager
 async def moving(suite: SuiteUnderTest, folder: Path, kind: Kind = "shared") -> AsyncIterator[Move]:
     """Give a small source and its plan, with shops of names that no other test has."""
@@ -142,8 +150,7 @@ async def test_a_run_that_is_killed_twice_goes_on_and_moves_everything_once(
         assert await move.moved() == move.expected
         again = await move.run()
         assert again["shops"] == done["shops"]
-        handed = json.loads(Path(done["handover"]).read_text(encoding="utf-8"))
-        assert Path(done["handover"]).stat().st_mode & 0o777 == 0o600
+        handed = json.loads(private(Path(done["handover"])))
         for shop in move.plan.shops:
             assert handed[shop.slug]["api_key"].startswith("rpk_")
             assert len(handed[shop.slug].get("connections", {})) == len(shop.connections)
@@ -151,7 +158,7 @@ async def test_a_run_that_is_killed_twice_goes_on_and_moves_everything_once(
 
 @pytest.mark.parametrize("how", ["logical", "delta"])
 async def test_what_changes_meanwhile_follows(suite: SuiteUnderTest, tmp_path: Path, how: str) -> None:
-    """A new message and a new ticket come by themselves, what was deleted is found at the end, nothing is left over."""
+    """A new message comes by itself, what was deleted is found at the end, and nothing is left at the source."""
     told = ("--delta",) if how == "delta" else ()
     async with moving(suite, tmp_path) as move:
         source = await asyncpg.connect(move.built.url)
@@ -192,3 +199,55 @@ async def test_what_changes_meanwhile_follows(suite: SuiteUnderTest, tmp_path: P
         )
         assert not await source.fetchval("SELECT count(*) FROM pg_publication")
         await source.close()
+
+
+async def test_what_changed_here_is_written_back_once_and_what_cannot_be_is_told(
+    suite: SuiteUnderTest, tmp_path: Path
+) -> None:
+    """A reply, a note, a status and a new ticket reach the source with their ids; a pin cannot, and says so."""
+    async with moving(suite, tmp_path) as move:
+        await move.run()
+        slug = max(move.plan.shops, key=lambda shop: shop.counts.get("tickets", 0)).slug
+        first, second = sorted(await move.checksums(slug))[:2]
+        source = await asyncpg.connect(move.built.url)
+        tables = move.built.tables
+        query = f"SELECT customer_id FROM {tables['tickets']} WHERE id = $1"  # noqa: S608
+        customer = await source.fetchval(query, first)
+        async with operator_of(SuiteFolder(Path(suite.data))) as operator:
+            tickets = operator.stub(ticket_service_pb2_grpc.TicketServiceStub, "tickets")
+            metadata = await operator.metadata(slug)
+            reply = ticket_service_pb2.CreateMessageRequest(
+                ticket=first, content="It is on its way.", from_agent=True, author_name="Kim"
+            )
+            await tickets.CreateMessage(reply, metadata=metadata)
+            note = ticket_service_pb2.CreateNoteRequest(ticket=first, content="Promised for Friday.", author_name="Kim")
+            await tickets.CreateNote(note, metadata=metadata)
+            change = ticket_service_pb2.UpdateTicketRequest(
+                ticket=ticket_service_pb2.TicketChange(id=first, priority="urgent"),
+                update_mask=FieldMask(paths=["priority"]),
+            )
+            await tickets.UpdateTicket(change, metadata=metadata)
+            await tickets.PinTicket(ticket_work_pb2.PinTicketRequest(ticket=second), metadata=metadata)
+            opened = ticket_service_pb2.CreateTicketRequest(
+                customer_id=customer, channel="chat", subject="New", initial_message="Hello?"
+            )
+            new = await tickets.CreateTicket(opened, metadata=metadata)
+        told = ("--source", move.built.url, "--data", move.data, "--json")
+        tried = await asyncio.to_thread(rapport, "migrate", "rollback", str(move.file), *told, "--dry-run")
+        done = await asyncio.to_thread(rapport, "migrate", "rollback", str(move.file), *told)
+        assert done.code == 0, done.messages
+        assert done.value["rollback"] == {"tickets": 1, "fields": 1, "messages": 2, "notes": 1}
+        assert tried.value["rollback"] == done.value["rollback"]
+        assert {"what": "pinned", "reason": "the predecessor has no such mark", "count": 1, "tickets": [second]} in (
+            done.value["cannot"]
+        )
+        query = f"SELECT priority FROM {tables['tickets']} WHERE id = $1"  # noqa: S608
+        assert await source.fetchval(query, first) == "urgent"
+        query = f"SELECT content FROM {tables['ticket_messages']} WHERE ticket_id = $1"  # noqa: S608
+        assert await source.fetchval(query, new.id) == "Hello?"
+        await source.close()
+        again = await asyncio.to_thread(rapport, "migrate", "rollback", str(move.file), *told)
+        assert again.value["rollback"] == {"tickets": 0, "fields": 0, "messages": 0, "notes": 0}
+        finished = await move.run("--finish")
+        assert finished["different"] == 2
+        assert (await move.run("--finish"))["different"] == 0
