@@ -126,8 +126,10 @@ def rollback(state: Path | None) -> Check:
         return Check(name, "red", "no rehearsal was given", advice)
     found = _json(state)
     tried = found.get("rollback") if found else None
-    if not isinstance(tried, dict):
+    if found is None or not isinstance(tried, dict):
         return Check(name, "red", f"{state.name} tells of no rollback", advice)
+    if found.get("dry_run"):
+        return Check(name, "red", f"{state.name} is of a rollback that only said what it would write", advice)
     return Check(name, "green", f"tried: {json.dumps(tried, sort_keys=True)[:200]}")
 
 

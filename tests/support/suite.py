@@ -31,7 +31,13 @@ class Ran:
         return json.loads(lines[0])
 
 
-def rapport(*arguments: str, text: str = "", cwd: Path | None = None, told: dict[str, str] | None = None) -> Ran:
+def rapport(
+    *arguments: str,
+    text: str = "",
+    cwd: Path | None = None,
+    told: dict[str, str] | None = None,
+    seconds: float = _SECONDS,
+) -> Ran:
     """Run the command to its end, with `text` as its standard input and `told` in its environment."""
     environment = {name: value for name, value in os.environ.items() if name != "RAPPORT_DATA"}
     done = subprocess.run(
@@ -40,7 +46,7 @@ def rapport(*arguments: str, text: str = "", cwd: Path | None = None, told: dict
         capture_output=True,
         text=True,
         check=False,
-        timeout=_SECONDS,
+        timeout=seconds,
         env=environment | {"COLUMNS": "120"} | (told or {}),
         cwd=cwd,
     )
