@@ -9,9 +9,9 @@ import structlog
 
 from gateway.addresses import Endpoints, HostPort, resolve
 from gateway.ads.cache import SnapshotCache, SnapshotRefusedError
-from gateway.ads.snapshot import Snapshot
+from gateway.ads.snapshot import EMPTY, Snapshot
 from gateway.certificates import Certificates
-from gateway.edge.resources import Edge, snapshot
+from gateway.edge.resources import Edge, snapshot, with_share
 from gateway.predecessor import Cutover, CutoverFile, PredecessorNotFoundError
 from gateway.shifts import Shift, ShiftFile
 from gateway.sides import Sides
@@ -127,7 +127,7 @@ class ControlPlane:
             self._cutover = wanted
             try:
                 self._cutover_file.write(wanted)
-                published = await self._publish()
+                published = await self._publish_share(wanted)
                 self.sides.begin()
                 return await self._cache.taken(published, SHIFT_SECONDS)
             except (SnapshotRefusedError, ValueError, OSError) as error:
@@ -199,6 +199,15 @@ class ControlPlane:
                 await self._publish()
             except ValueError as error:
                 log.error("snapshot_invalid", error=str(error))  # noqa: TRY400 - the text says all, the frames nothing
+
+    async def _publish_share(self, cutover: Cutover) -> Snapshot:
+        """Publish what is published with another share, at once: failures go on until it is in effect."""
+        async with self._publishing:
+            whole = self._cache.wanted
+            if whole is not EMPTY:
+                self._cache.publish(with_share(whole, cutover))
+                return self._cache.wanted
+        return await self._publish()
 
     async def _publish(self) -> Snapshot:
         """Publish what follows from the world as it is now, and return what is published.

@@ -9,15 +9,17 @@ from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterDiscoveryTy
 from envoy_data_plane.envoy.config.core.v3 import (
     ApiVersion,
     DataSource,
+    ExtensionConfigSource,
     GrpcService,
     GrpcServiceEnvoyGrpc,
     Http1ProtocolOptions,
     TransportSocket,
+    TypedExtensionConfig,
 )
 from envoy_data_plane.envoy.config.route.v3 import Route, RouteAction, RouteConfiguration, RouteMatch
 from envoy_data_plane.envoy.extensions.access_loggers.grpc.v3 import CommonGrpcAccessLogConfig, HttpGrpcAccessLogConfig
 from envoy_data_plane.envoy.extensions.filters.http.grpc_json_transcoder.v3 import GrpcJsonTranscoder
-from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua, LuaPerRoute
+from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     CertificateValidationContext,
@@ -32,6 +34,7 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
 )
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any
+from envoy_data_plane.message_pool import default_message_pool
 
 from gateway.addresses import CONTROL_PLANE
 from gateway.edge import access_log, clusters, filters, limits, messages
@@ -64,15 +67,24 @@ def cluster(predecessor: Predecessor) -> Cluster:
 
 
 def script_filter() -> HttpFilter:
-    """Return the filter that decides about the side; what it decides by comes with the routes."""
-    return HttpFilter(name=filters.CUTOVER, typed_config=Any.pack(Lua()))
+    """Return the filter that decides about the side; what it decides by is `script`."""
+    source = ExtensionConfigSource(config_source=messages.ADS, type_urls=[default_message_pool.type_to_url[Lua]])
+    return HttpFilter(name=filters.CUTOVER, config_discovery=source)
 
 
-def add(configuration: RouteConfiguration, predecessor: Predecessor, cutover: Cutover) -> None:
-    """Let requests of the shops that move be decided about, and lead those of the other side to the predecessor."""
+def script(cutover: Cutover | None) -> TypedExtensionConfig:
+    """Return what decides about the side.
+
+    It is an extension of its own, so that a share touches neither routes, of which there are many, nor listeners.
+    """
+    lua = Lua(default_source_code=_source(cutover)) if cutover is not None else Lua()
+    return TypedExtensionConfig(name=filters.CUTOVER, typed_config=Any.pack(lua))
+
+
+def add(configuration: RouteConfiguration, predecessor: Predecessor) -> None:
+    """Lead what was decided to be the predecessor's to it."""
     for host in configuration.virtual_hosts:
         host.routes.insert(0, _route(predecessor))
-        host.typed_per_filter_config = dict(host.typed_per_filter_config) | {filters.CUTOVER: _script(cutover)}
 
 
 def reports() -> AccessLog:
@@ -92,7 +104,7 @@ def reports() -> AccessLog:
     )
 
 
-def _script(cutover: Cutover) -> Any:
+def _source(cutover: Cutover) -> DataSource:
     source = files("gateway.edge").joinpath("cutover.lua").read_text(encoding="utf-8")
     places = ",".join(f"[{json.dumps(tenant)}]={place}" for tenant, place in cutover.places().items())
     text = (
@@ -100,7 +112,7 @@ def _script(cutover: Cutover) -> Any:
         .replace("--@BY_CLIENT@--", "true" if cutover.unit is Unit.CLIENT else "false")
         .replace("--@PLACES@--", places)
     )
-    return Any.pack(LuaPerRoute(source_code=DataSource(inline_string=text)))
+    return DataSource(inline_string=text)
 
 
 def _route(predecessor: Predecessor) -> Route:

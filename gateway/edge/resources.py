@@ -70,12 +70,13 @@ def snapshot(
     pages = Pages(openapi=edge.openapi, docs=edge.docs, jwks=jwks)
     served = routes.https_routes(methods, pages, edge.cors_origins)
     versions.split(served, shifts or {})
-    if edge.predecessor is not None and cutover is not None:
-        predecessor.add(served, edge.predecessor, cutover)
+    if edge.predecessor is not None:
+        predecessor.add(served, edge.predecessor)
     messages: list[Message] = [
         *(clusters.cluster(name, edge.suite_secrets) for name in endpoints),
         *(clusters.assignment(name, addresses) for name, addresses in endpoints.items()),
         *([predecessor.cluster(edge.predecessor)] if edge.predecessor is not None else []),
+        *([predecessor.script(cutover)] if edge.predecessor is not None else []),
         *([tracing.cluster(edge.tracing)] if edge.tracing is not None else []),
         listeners.https_listener(edge.https, https_filters, list(certificates.domains), edge.patience, edge.tracing),
         *tls.secrets(certificates),
@@ -85,6 +86,13 @@ def snapshot(
         *_http(edge, served, https_filters, certificates.challenges),
     ]
     return Snapshot.of(Resource.of(message) for message in messages)
+
+
+def with_share(whole: Snapshot, cutover: Cutover) -> Snapshot:
+    """Return a snapshot with another share of a cut-over and all else as it is: building the rest takes far longer."""
+    script = Resource.of(predecessor.script(cutover))
+    kept = (one for one in whole.all() if (one.type_url, one.name) != (script.type_url, script.name))
+    return Snapshot.of([*kept, script])
 
 
 def _http(

@@ -52,14 +52,14 @@ def call(edge: Stack, method: str, request: Any) -> Any:
 
     async def work() -> Any:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{edge.ads}") as channel:
-            return await getattr(rpc.GatewayServiceStub(channel), method)(request, metadata=metadata, timeout=20)
+            return await getattr(rpc.GatewayServiceStub(channel), method)(request, metadata=metadata, timeout=30)
 
     return edge.loop.run(work())
 
 
 def cut_over(edge: Stack, percent: int, **fields: Any) -> Any:
     """Set the share; it must be in effect."""
-    fields.setdefault("tenants", [ONE, TWO])
+    fields = {"tenants": [ONE, TWO], "unit": pb.CUTOVER_UNIT_SHOP} | fields
     made = call(edge, "CutOver", pb.CutOverRequest(percent=percent, **fields))
     assert made.in_effect
     return made
