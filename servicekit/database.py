@@ -43,8 +43,8 @@ _ROLLBACK_SECONDS = 2.0
 _DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
 # Classes of SQLSTATE that mean "not now": connection exceptions, operator intervention, resources used up (disk,
-# memory, connections), statements that were cancelled.
-_LOST_CLASSES = ("08", "57P", "53", "57014")
+# memory, connections), statements that were cancelled, a server that only reads (a primary that was demoted).
+_LOST_CLASSES = ("08", "57P", "53", "57014", "25006")
 _CONFLICTS = ("40001", "40P01")
 
 

@@ -256,9 +256,10 @@ def test_a_url_may_name_a_host_or_a_socket_folder(url: str, host: str, port: int
         asyncpg.DiskFullError("full"),
         asyncpg.OutOfMemoryError("full"),
         asyncpg.QueryCanceledError("slow"),
+        asyncpg.ReadOnlySQLTransactionError("a standby"),
     ],
 )
-def test_a_database_without_room_or_time_is_told_as_unavailable(error: Exception) -> None:
+def test_a_database_without_room_or_time_or_that_only_reads_is_told_as_unavailable(error: Exception) -> None:
     """A later call may succeed, so the caller is told to come again."""
     assert isinstance(translate(error), DatabaseUnavailableError)
 
