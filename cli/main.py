@@ -16,7 +16,6 @@ from cli import (
     connection_commands,
     currency_commands,
     customer_commands,
-    cutover_commands,
     database_commands,
     delivery_commands,
     demo_command,
@@ -89,7 +88,6 @@ commands.add_typer(deployment_commands.commands, name="deployment")
 commands.add_typer(certificate_commands.commands, name="certificates")
 commands.add_typer(language_commands.commands, name="language")
 commands.add_typer(model_commands.commands, name="model")
-cutover_commands.register(migrate_commands.commands)
 commands.add_typer(migrate_commands.commands, name="migrate")
 commands.add_typer(backup_commands.commands, name="backup")
 commands.add_typer(database_commands.commands, name="db")
