@@ -101,6 +101,7 @@ def restore(
     from cli.operator import run
     from cli.suite.backup_trials import restore as make
     from cli.suite.base_backups import find
+    from cli.suite.secret_files import KEY_ENCRYPTION_KEYS
 
     folder = suite_folder(data)
     reached = run(make(folder, find(folder, backup), _moment(until), secrets))
@@ -110,8 +111,11 @@ def restore(
     print_lines(f"The database is restored as of {reached.isoformat(timespec='seconds')}.")
     say(f"Start it with `rapport up --data {folder.root}`.")
     if secrets is None:
-        say("It has new secrets. Credentials that were sealed open with the old key-encryption keys only: put them")
-        say(f"into {folder.secrets} first, with `rapport keys recover --escrow FILE --to …`.")
+        keys = folder.secrets / KEY_ENCRYPTION_KEYS
+        say(
+            f"First put its keys back: `rapport keys recover --escrow FILE --to {keys}`; without them it gets new ones,"
+        )
+        say("and nothing that was sealed can be opened.")
 
 
 @commands.command("restore-tenant")

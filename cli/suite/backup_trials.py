@@ -17,7 +17,7 @@ from cli.suite.checksums import checksums, differences
 from cli.suite.folder import SuiteFolder
 from cli.suite.postgres import SUPERUSER
 from cli.suite.provision import provision_roles, set_password
-from cli.suite.secret_files import suite_secrets, write_private
+from cli.suite.secret_files import KEY_ENCRYPTION_KEYS, suite_secrets, write_private
 
 Tell = Callable[[str], None]
 
@@ -93,7 +93,7 @@ async def restore(folder: SuiteFolder, backup: BaseBackup, until: datetime | Non
     try:
         if secrets is not None:
             await asyncio.to_thread(_copy_secrets, secrets, folder.secrets)
-        passwords = (await asyncio.to_thread(suite_secrets, folder.secrets)).postgres
+        passwords = await asyncio.to_thread(_passwords, folder)
         async with recovering(server, backup, until) as url:
             await provision_roles(url, passwords)
             connection = await asyncpg.connect(url)
@@ -107,6 +107,16 @@ async def restore(folder: SuiteFolder, backup: BaseBackup, until: datetime | Non
         await asyncio.to_thread(shutil.rmtree, folder.root / "postgres", ignore_errors=True)
         raise
     return reached or backup.made_time
+
+
+def _passwords(folder: SuiteFolder) -> dict[str, str]:
+    """Return the new suite's passwords, and leave the place of the keys empty: those of before belong there."""
+    keys = folder.secrets / KEY_ENCRYPTION_KEYS
+    had_keys = keys.exists()
+    passwords = suite_secrets(folder.secrets).postgres
+    if not had_keys:
+        keys.unlink()
+    return passwords
 
 
 def _copy_secrets(source: Path, target: Path) -> None:
