@@ -112,7 +112,7 @@ def alerts() -> Iterator[dict[str, Any]]:
                 },
                 "annotations": {
                     "summary": f"At this pace the month's budget of {promise.text} is used up in {burn.left}.",
-                    "do": "rapport doctor, then the dashboard Overview; docs/observability.md",
+                    "do": "rapport doctor, then the dashboard Overview; docs/watching.md",
                 },
             }
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -29,6 +29,7 @@ from servicekit.figures import keep
 from servicekit.health import Component
 from servicekit.identity import TokenVerifier, TrustWatcher, Workload
 from servicekit.kek import Keks, providers_of
+from servicekit.notifier import opened as opened_notifier
 from servicekit.pages import PageTokens
 from servicekit.server import Registration, serve
 from servicekit.tenant_data import TenantData
@@ -56,6 +57,7 @@ from services.crm.key_jobs import KeyJobs
 from services.crm.key_store import KeyStore
 from services.crm.keyring import Keyring
 from services.crm.memory import Memory
+from services.crm.news import Newsroom
 from services.crm.orders import Orders
 from services.crm.outgoing import Channels, Outgoing
 from services.crm.providers import PROVIDERS
@@ -264,13 +266,16 @@ async def wired(settings: CrmSettings) -> AsyncIterator[Parts]:
     database = await Database.connect(url, schema="crm", pool_size=settings.database_pool)
     try:
         await database.check_role()
-        async with reaching_out(settings) as peers:
+        async with reaching_out(settings) as peers, AsyncExitStack() as stack:
+            notifier = await opened_notifier(settings, "crm", stack)
             work = put_together(settings, database, keks, peers)
             background = Background()
             background.start("refusals", work.refusals.run())
             background.start("memory_of_refused", work.memory.run())
             background.start("key_jobs", work.key_jobs.run())
             background.start("retention", work.retention.run())
+            background.start("notifier", notifier.run())
+            background.start("news", Newsroom(database, notifier).run())
             if settings.metrics_listen:
                 background.start("figures", keep([ConditionStore(database).report_queues]))
             if settings.worker_concurrency:

@@ -26,6 +26,7 @@ from servicekit.doorbell import Doorbell
 from servicekit.figures import keep
 from servicekit.health import Component
 from servicekit.identity import TrustWatcher, Workload
+from servicekit.notifier import opened as opened_notifier
 from servicekit.pages import PageTokens
 from servicekit.server import Registration, serve
 from servicekit.tenant_data import TenantData
@@ -49,6 +50,7 @@ from services.recommendations.imports import OrderImports
 from services.recommendations.kept_profiles import KeptProfiles
 from services.recommendations.model_servicer import ModelServicer
 from services.recommendations.modelling import Modelling
+from services.recommendations.news import Newsroom
 from services.recommendations.outcomes import Outcomes
 from services.recommendations.product_fitting import ProductFitting
 from services.recommendations.product_shelf import ProductShelf
@@ -139,12 +141,15 @@ async def wired(settings: RecommendationsSettings) -> AsyncIterator[Parts]:
         customers = Customers(database, doorbell, kept=KeptProfiles(cache))
         await trust.start()
         audit = await stack.enter_async_context(keeping(remote(workload, tenants)))
+        notifier = await opened_notifier(settings, "recommendations", stack)
         background = Background()
         stack.push_async_callback(background.stop)
         imports = OrderImports(database, customers)
         stack.push_async_callback(imports.stop)
         modelling = Modelling(database, customers, doorbell)
         background.start("models", modelling.run())
+        background.start("notifier", notifier.run())
+        background.start("news", Newsroom(database, notifier).run())
         background.start(
             "product_models", ProductFitting(database, doorbell, refused=lambda: trust.refused_tenants).run()
         )

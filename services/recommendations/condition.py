@@ -1,22 +1,36 @@
 """How the service stands: whether profiles and models are of today, and whose budget for language models is used up."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 
 from servicekit.database import Database
 from servicekit.diagnosis import Examination, Finding, State
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How many tenants there are, and how many of them have old profiles, late models, a budget that is used up."""
+
+    tenants: int
+    old_profiles: int
+    late_fits: int
+    budgets_used: int
+
+
+async def read_standing(database: Database, today: date) -> Standing:
+    """Count across tenants."""
+    query = "SELECT tenants, old_profiles, late_fits, budgets_used FROM recommendations.standing($1)"
+    (row,) = await database.fetch(query, today)
+    return Standing(row["tenants"], row["old_profiles"], row["late_fits"], row["budgets_used"])
 
 
 def examinations(database: Database) -> dict[str, Examination]:
     """Return what is examined beside what every process has."""
 
     async def standing() -> Sequence[Finding]:
-        query = "SELECT tenants, old_profiles, late_fits, budgets_used FROM recommendations.standing($1)"
-        (row,) = await database.fetch(query, datetime.now(UTC).date())
-        return [
-            judge_work(row["tenants"], row["old_profiles"], row["late_fits"]),
-            judge_budgets(row["budgets_used"]),
-        ]
+        found = await read_standing(database, datetime.now(UTC).date())
+        return [judge_work(found.tenants, found.old_profiles, found.late_fits), judge_budgets(found.budgets_used)]
 
     return {"models": standing}
 

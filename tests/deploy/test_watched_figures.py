@@ -15,7 +15,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cli.suite.names import SERVICES
 from gateway.ads.cache import SnapshotCache
+from gateway.certificates import Certificates
+from gateway.control import ControlPlane
 from gateway.figures import Figures
+from tests.gateway.static import own_pair, real_edge
 from tests.support.promql import metrics_of
 from tests.support.world import SuiteUnderTest
 
@@ -53,13 +56,15 @@ def recorded() -> dict[str, set[str]]:
     return found
 
 
-def of_our_processes() -> dict[str, set[str]]:
+def of_our_processes(folder: Path) -> dict[str, set[str]]:
     """Return every metric that our code declares, with its labels: all modules are imported."""
     for package in ("servicekit", "gateway", *(f"services.{service}" for service in SERVICES)):
         for module in walk_packages(import_module(package).__path__, f"{package}."):
             if ".migrations" not in module.name and not module.name.endswith(("__main__", "migration_environment.env")):
                 import_module(module.name)
-    Figures(SnapshotCache())
+    cache = SnapshotCache()
+    certificates = Certificates(own_pair(folder))
+    Figures(cache, ControlPlane(real_edge(), {}, cache, lambda: certificates, folder))
     found: dict[str, set[str]] = {}
     for family in REGISTRY.collect():
         for sample in family.samples:
@@ -85,9 +90,9 @@ def of_envoy(suite: SuiteUnderTest) -> dict[str, set[str]]:
     return found
 
 
-def test_everything_that_is_read_is_told(suite: SuiteUnderTest) -> None:
+def test_everything_that_is_read_is_told(suite: SuiteUnderTest, tmp_path: Path) -> None:
     """A rule about a metric that nobody tells would be silent for ever, and a dashboard empty."""
-    told = of_our_processes() | of_envoy(suite) | recorded()
+    told = of_our_processes(tmp_path) | of_envoy(suite) | recorded()
     wrong = []
     for where, expression, shown in expressions():
         grouped = {name.strip() for names in _GROUPED.findall(expression) for name in names.split(",")}
