@@ -62,7 +62,8 @@ def test_what_watches_is_started_only_when_it_is_asked_for() -> None:
     assert watching == {"otel-collector", "prometheus", "alertmanager", "grafana"}
     for name in watching:
         for volume in services[name].get("volumes", []):
-            if volume.startswith("./"):
+            # Addresses of people to alert are secrets, which an operator writes.
+            if volume.startswith("./") and not volume.startswith("./deploy/secrets/"):
                 assert (ROOT / volume.split(":")[0]).exists(), volume
 
 
