@@ -38,7 +38,12 @@ async def gather(suite: Suite, shops: int, largest: int) -> list[Visited]:
     """Open the shops, fill them, and return them as the generator needs them, the largest first."""
     turns = asyncio.Semaphore(_AT_ONCE)
     wanted = sizes(shops, largest)
-    stocks = [await _opened(suite, f"shop-{rank + 1}") for rank in range(shops)]
+
+    async def opened(slug: str) -> Stock:
+        async with turns:
+            return await _opened(suite, slug)
+
+    stocks = await asyncio.gather(*(opened(f"shop-{rank + 1}") for rank in range(shops)))
     for stock, tickets in zip(stocks, wanted, strict=True):
         if tickets >= _GROWN:
             waiting = max(int(tickets * OPEN), TEMPLATES + HOT)

@@ -4,7 +4,8 @@ The traffic is open-loop (`bench.mixed`): inbox 70 %, ticket 15 %, webhooks 10 %
 runs, the memory and the open files of each process are read every few seconds; `ratios` compare the last quarter of the
 time with the first one. At the end every webhook that was acknowledged must be accounted for.
 
-`python -m bench.soak [--quick] [--json] [--minutes N] [--rate N] [--tenants N] [--html FILE]`
+`python -m bench.soak [--quick] [--json] [--minutes N] [--rate N] [--tenants N]
+[--largest N] [--html FILE]`
 """
 
 import argparse
@@ -202,11 +203,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float)
     parser.add_argument("--rate", type=float, default=50.0)
     parser.add_argument("--tenants", type=int)
+    parser.add_argument("--largest", type=int, help="how many tickets the largest shop has")
     parser.add_argument("--html", type=Path)
     options = parser.parse_args()
     options.minutes = options.minutes or (1.0 if options.quick else 20.0)
     options.tenants = options.tenants or (40 if options.quick else 200)
-    options.largest = 2_000 if options.quick else 50_000
+    options.largest = options.largest or (2_000 if options.quick else 50_000)
     options.warm = 5.0 if options.quick else WARM_SECONDS
     told = measure(options)
     if options.html:
