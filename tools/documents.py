@@ -195,6 +195,8 @@ def write() -> None:
 def pages() -> Iterator[Path]:
     """Yield every page that people read."""
     yield ROOT / "README.md"
+    yield ROOT / "SECURITY.md"
+    yield ROOT / "deploy" / "kubernetes" / "README.md"
     yield from sorted((ROOT / "docs").rglob("*.md"))
     yield from sorted(ROOT.glob("services/*/README.md"))
     yield from (ROOT / folder / "README.md" for folder in ("servicekit", "gateway", "cli", "bench", "deploy"))
@@ -212,6 +214,11 @@ def broken(page: Path) -> Iterator[str]:
         root = path.split("/")[0]
         if (ROOT / root).is_dir() and not (ROOT / path).exists():
             yield f"{where}: no such path: {path}"
+    for path, test in re.findall(r"`(tests/[\w./-]+\.py)::(\w+)", prose):
+        if not (ROOT / path).exists() or not re.search(
+            rf"^\s*(?:async )?def {test}\(", (ROOT / path).read_text(), re.MULTILINE
+        ):
+            yield f"{where}: no such test: {path}::{test}"
     yield from (f"{where}: no such command: {words}" for words in unknown_commands(text))
     for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
         try:
