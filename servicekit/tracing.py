@@ -4,8 +4,10 @@ A process that records nothing pays next to nothing: `span` is one comparison th
 call came with. What stands in a span is names, ids and counts; never content, a credential or an address of a webhook.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -23,6 +25,9 @@ Attributes = Mapping[str, str | int | float | bool]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_PARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_passing: ContextVar[str] = ContextVar("rapport_trace_passing", default="")
 
 _NOTHING: AbstractContextManager[None] = nullcontext()
 _PROPAGATOR = TraceContextTextMapPropagator()
@@ -124,12 +129,16 @@ def beside(
 def served(name: str, parent: str | None, attributes: Attributes | None = None) -> AbstractContextManager[Span | None]:
     """Record a call that is served, below the span that its caller named; whether, is the caller's decision if any.
 
-    A process that records nothing hands on what the caller named.
+    What is not recorded, or not by this process, costs nothing but handing on what the caller named.
     """
-    if _process.tracer is None and parent is None:
+    tracer = _process.tracer
+    known = parent is not None and _PARENT.fullmatch(parent) is not None
+    if parent is not None and known and (tracer is None or not _is_recorded(parent)):
+        _passing.set(parent)
         return _NOTHING
-    context = _PROPAGATOR.extract({HEADER: parent}, Context()) if parent else Context()
-    tracer = _process.tracer or trace.NoOpTracer()
+    if tracer is None:
+        return _NOTHING
+    context = _PROPAGATOR.extract({HEADER: parent}, Context()) if parent is not None and known else Context()
     return _spanning(tracer, name, context, SpanKind.SERVER, attributes)
 
 
@@ -144,10 +153,10 @@ def trace_metadata() -> tuple[tuple[str, str], ...]:
 
 
 def here() -> str:
-    """Return the present span as `traceparent` says it; "" without one."""
+    """Return the present span as `traceparent` says it, or the one that a caller named; "" without either."""
     context = trace.get_current_span().get_span_context()
     if not context.is_valid:
-        return ""
+        return _passing.get()
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags & 1:02x}"
 
 
@@ -158,10 +167,15 @@ def recorded_here() -> str:
 
 def link_to(parent: str) -> Link | None:
     """Return the link to a span of a recorded trace (`traceparent`); None if it is none."""
-    if not parent:
+    if not _PARENT.fullmatch(parent) or not _is_recorded(parent):
         return None
     context = trace.get_current_span(_PROPAGATOR.extract({HEADER: parent}, Context())).get_span_context()
-    return Link(context) if context.is_valid and context.trace_flags.sampled else None
+    return Link(context) if context.is_valid else None
+
+
+def _is_recorded(parent: str) -> bool:
+    """Tell whether a well-formed `traceparent` says that its trace is recorded: the last bit of its flags."""
+    return int(parent[-2:], 16) & 1 == 1
 
 
 def trace_id() -> str:
