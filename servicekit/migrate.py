@@ -26,7 +26,7 @@ _ENVIRONMENT = Path(__file__).parent / "migration_environment"
 # Another process may be migrating: wait for it longer than any migration may wait for the lock of a table.
 _QUEUE_SECONDS = 120
 _QUEUE_STEP_SECONDS = 0.1
-_LOCK_SECONDS = 4
+_LOCK_SECONDS = 2
 _STATEMENT_SECONDS = 60
 
 # For the tables that were there before there was an erasure.
