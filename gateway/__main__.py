@@ -1,6 +1,6 @@
 """Run the gateway: `serve` is the control plane, `envoy` is Envoy, `bootstrap` prints what Envoy is started with.
 
-`drain` lets a running Envoy finish what it is answering, before it is stopped.
+`together` is both in one container; `drain` lets a running Envoy finish what it is answering, before it is stopped.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
-from gateway import peers
+from gateway import peers, together
 from gateway.addresses import HostPort
 from gateway.bootstrap import bootstrap, command
 from gateway.draining import drain
@@ -23,7 +23,7 @@ from servicekit import logs
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command that the arguments name."""
     parser = argparse.ArgumentParser(prog="python -m gateway", description=__doc__)
-    parser.add_argument("command", choices=["serve", "envoy", "bootstrap", "drain"])
+    parser.add_argument("command", choices=["serve", "envoy", "together", "bootstrap", "drain"])
     parser.add_argument("envoy_arguments", nargs="*", help="further arguments for Envoy, after --")
     chosen = parser.parse_args(arguments)
     try:
@@ -36,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(bootstrap_text(settings))  # noqa: T201 - this is what the command is for
     elif chosen.command == "drain":
         drain(settings.admin())
+    elif chosen.command == "together":
+        sys.exit(together.run(settings.admin()))
     else:
         # What builds Envoy's configuration takes a second to import, which the other commands need not wait for.
         from gateway.serve import serve

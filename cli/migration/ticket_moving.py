@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
 from rapport.recommendations.v1 import customer_service_pb2
 from rapport.tickets.v1 import migration_service_pb2 as forms
 
@@ -21,7 +22,7 @@ from cli.migration.target import Sent, Target
 from cli.migration.translating import prepared
 
 _SHOPS_AT_ONCE = 3
-_CONTACTS_AT_ONCE = 12
+_CONTACTS_AT_ONCE = 100
 _ADDRESS = re.compile(r"[^@\s]{1,64}@[^@\s]+\.[^@\s]+")
 
 Advance = Callable[[str, int], None]
@@ -117,31 +118,51 @@ class TicketMoving:
                         continue
                     if key not in newest or newest[key].create_time.seconds <= one.create_time.seconds:
                         newest[key] = one
-        gate = asyncio.Semaphore(_CONTACTS_AT_ONCE)
+        wanted: dict[str, list[customer_service_pb2.SetCustomerContactRequest]] = defaultdict(list)
+        for (slug, customer), message in newest.items():
+            if not self._state.contact_known(slug, customer, _text(message)):
+                wanted[slug].append(
+                    customer_service_pb2.SetCustomerContactRequest(
+                        customer_id=customer,
+                        email=message.author_email,
+                        display_name=message.author_name,
+                        change_time=message.create_time,
+                    )
+                )
+        gate = asyncio.Semaphore(_SHOPS_AT_ONCE)
         async with asyncio.TaskGroup() as group:
-            for (slug, customer), message in newest.items():
-                if not self._state.contact_known(slug, customer, _text(message)):
-                    group.create_task(self._contact(gate, slug, customer, message))
+            for slug, contacts in wanted.items():
+                for start in range(0, len(contacts), _CONTACTS_AT_ONCE):
+                    group.create_task(self._reach(gate, slug, contacts[start : start + _CONTACTS_AT_ONCE]))
 
-    async def _contact(self, gate: asyncio.Semaphore, slug: str, customer: str, message: forms.WholeMessage) -> None:
-        request = customer_service_pb2.SetCustomerContactRequest(
-            customer_id=customer,
-            email=message.author_email,
-            display_name=message.author_name,
-            change_time=message.create_time,
-        )
-        async with gate:
-            try:
-                await self._target.call(slug, self._target.customers.SetCustomerContact, request, 30)
-            except grpc.aio.AioRpcError as error:
-                if error.code() not in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION):
-                    raise
-                self._state.refuse("contacts", f"{slug}/{customer}", slug, "its address is none that Rapport takes")
+    async def _reach(
+        self, gate: asyncio.Semaphore, slug: str, contacts: list[customer_service_pb2.SetCustomerContactRequest]
+    ) -> None:
+        """Send contacts of a shop; one that is refused does not keep the others back."""
+        request = customer_service_pb2.SetCustomerContactsRequest(contacts=contacts)
+        try:
+            async with gate:
+                await self._target.call(slug, self._target.customers.SetCustomerContacts, request)
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION):
+                raise
+            if len(contacts) == 1:
+                key = f"{slug}/{contacts[0].customer_id}"
+                self._state.refuse("contacts", key, slug, "its address is none that Rapport takes")
                 return
+            half = len(contacts) // 2
+            await self._reach(gate, slug, contacts[:half])
+            await self._reach(gate, slug, contacts[half:])
+            return
         with self._state.together():
-            self._state.know_contact(slug, customer, _text(message))
-            self._state.count(slug, "contacts", 1)
+            for one in contacts:
+                self._state.know_contact(slug, one.customer_id, _stamp(one.change_time))
+            self._state.count(slug, "contacts", len(contacts))
 
 
 def _text(message: forms.WholeMessage) -> str:
-    return f"{message.create_time.seconds:012d}.{message.create_time.nanos:09d}"
+    return _stamp(message.create_time)
+
+
+def _stamp(moment: Timestamp) -> str:
+    return f"{moment.seconds:012d}.{moment.nanos:09d}"

@@ -102,7 +102,7 @@ async def _shops(plan: Plan, edge: Edge, operator: Operator, source: Source, own
 
     async def figures() -> Finding:
         sampled = await inbox_checks.sampled_profiles(source, said, slugs)
-        return await inbox_checks.profile_figures(shops, source, sampled, owners)
+        return await inbox_checks.profile_figures(shops, source, sampled, owners, plan.rules)
 
     # One after the other: they read the source through one connection.
     return Section(

@@ -25,7 +25,8 @@ function envoy_on_request(handle)
   local payload = judged and judged["payload"]
   local tenant = payload and payload["tid"]
   local place = tenant and PLACES[tenant]
-  if not place then return end
+  -- An operator who asks in a shop's name asks Rapport, for example to compare both sides.
+  if not place or tostring(payload["sub"]):sub(1, 9) == "operator:" then return end
   if BY_CLIENT then place = place_of(tenant .. " " .. address_of(handle)) end
   if place < SHARE then
     headers:replace("x-rapport-side", "rapport")

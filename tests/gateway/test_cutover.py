@@ -81,9 +81,9 @@ def judges(edge: Stack) -> bool:
     return True
 
 
-def who(edge: Stack, tenant: str, path: str = "/api/things/1", source: str | None = None) -> str:
+def who(edge: Stack, tenant: str, path: str = "/api/things/1", source: str | None = None, sub: str = "key:1") -> str:
     """Return who answers a shop's request: "old" or "new"."""
-    token = edge.tokens.token(tid=tenant)
+    token = edge.tokens.token(tid=tenant, sub=sub)
     with edge.client(source=source) as client:
         answer = client.get(path, headers={"authorization": f"Bearer {token}"})
     assert answer.status_code == 200
@@ -101,6 +101,7 @@ def test_shops_move_one_after_the_other_and_strangers_never_go_there(edge: Stack
     assert sides == {0: both, 1: first, 50: first, 51: none, 100: none}
     cut_over(edge, 0)
     before = len(old.asked)
+    assert who(edge, ONE, sub="operator:tester") == "new"
     with edge.client() as client:
         assert client.get("/api/things/1").status_code == 401
         assert client.get("/api/things/1", headers={"x-rapport-side": "predecessor"}).status_code == 401
