@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
@@ -13,12 +14,13 @@ from rapport.tickets.v1 import ingest_service_pb2 as pb
 from servicekit.errors import DomainError, UnavailableError
 from services.crm.deliveries import State
 from services.crm.delivery_traces import delivering
-from services.crm.events import ShopEvent
+from services.crm.events import Requester, ShopEvent
 from services.crm.ingest import DUPLICATE, MOST_EVENTS, SUPERSEDED, TenantRefusedError
 from services.crm.outcomes import LEASE, again, final, given_back, resting
 from services.crm.reading import Work
 from services.crm.store import Outcome
 from services.crm.syncing import MOST_BYTES
+from services.crm.told import Told
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 1.0
@@ -60,11 +62,13 @@ class Effects:
         self._shops = shops
         self._most_attempts = most_attempts
         self._lease = lease
+        self._told = Told()
         self.pause = 0.0
 
     async def of(self, tenant_id: UUID, works: Sequence[Work]) -> list[Outcome]:
         """Have the effects of a tenant's deliveries and return what became of them."""
         outcomes: list[Outcome] = []
+        works = [replace(work, shop=self._news(tenant_id, work.shop)) if work.shop else work for work in works]
         for group in grouped([work for work in works if not work.shop]):
             outcomes += await self._tell_tickets(tenant_id, group)
         for work in works:
@@ -113,6 +117,7 @@ class Effects:
         async def send() -> list[int]:
             results = await self._send(tenant_id, work.tickets)
             await shops.send(tenant_id, work.shop)
+            self._told.remember(tenant_id, work.shop)
             return results
 
         try:
@@ -121,10 +126,16 @@ class Effects:
         except TenantRefusedError:
             return resting([work.job])
         except (grpc.aio.AioRpcError, DomainError, TimeoutError) as error:
-            if _is_out_of_reach(error):
+            if _is_out_of_reach(error) or _is_busy(error):
                 return [given_back(work.job, "RECOMMENDATIONS_OUT_OF_REACH", _RECOMMENDATIONS_WAIT)]
             return [self._failed(work, "RECOMMENDATIONS", error)]
         return [] if results is None else [final(work.job, State.PROCESSED)]
+
+    def _news(self, tenant_id: UUID, events: Sequence[ShopEvent]) -> list[ShopEvent]:
+        """Return what is to be told: requesters once in a while, and not at all where nobody listens."""
+        if self._shops is None:
+            return [event for event in events if not isinstance(event, Requester)]
+        return self._told.news(tenant_id, events)
 
     async def _in_time(self, group: Sequence[Work], send: Callable[[], Awaitable[list[int]]]) -> list[int] | None:
         """Send while the claim holds, so that enough of it stays to write the outcome down; None when it is too late.
@@ -194,6 +205,11 @@ def _is_out_of_reach(error: grpc.aio.AioRpcError | DomainError | TimeoutError) -
     if isinstance(error, grpc.aio.AioRpcError):
         return error.code() is grpc.StatusCode.UNAVAILABLE
     return isinstance(error, UnavailableError)
+
+
+def _is_busy(error: grpc.aio.AioRpcError | DomainError | TimeoutError) -> bool:
+    """Return whether others change the shop's customers just now, as an import of orders does."""
+    return isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.ABORTED
 
 
 def _is_too_slow(error: grpc.aio.AioRpcError | DomainError | TimeoutError) -> bool:

@@ -96,14 +96,29 @@ class CustomerEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Requester:
+    """By what a helpdesk knows who asks in a ticket, at the ticket's last change: evidence of which customer that is.
+
+    `provider` is the one whose own id `customer` is; empty where it is the shop's own id, or an address.
+    """
+
+    customer: str
+    changed: datetime
+    source: str
+    email: str
+    phone: str = ""
+    provider: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CustomerErasure:
     """A customer is to be forgotten: the shop's owner, or the law, asks for it."""
 
     customer: str
 
 
-ShopEvent: TypeAlias = OrderEvent | CustomerEvent | CustomerErasure
-"""What a shop system tells; it goes to recommendations."""
+ShopEvent: TypeAlias = OrderEvent | CustomerEvent | Requester | CustomerErasure
+"""What is told of customers and their orders; it goes to recommendations."""
 
 Event: TypeAlias = TicketEvent | ShopEvent
 """Anything that a provider can tell."""

@@ -1,4 +1,4 @@
-"""How orders and customers of a shop system reach recommendations, in the name of the tenant they belong to."""
+"""How orders and customers reach recommendations, in the name of the tenant they belong to."""
 
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -7,21 +7,32 @@ from typing import Any
 from uuid import UUID
 
 import grpc
-from rapport.recommendations.v1 import customer_service_pb2, order_pb2, order_service_pb2
+import structlog
+from rapport.recommendations.v1 import (
+    customer_service_pb2,
+    identity_pb2,
+    identity_service_pb2,
+    order_pb2,
+    order_service_pb2,
+)
 from rapport.recommendations.v1.customer_service_pb2_grpc import CustomerServiceStub
+from rapport.recommendations.v1.identity_service_pb2_grpc import IdentityServiceStub
 from rapport.recommendations.v1.order_service_pb2_grpc import OrderServiceStub
 
 from servicekit.identity import Workload
 from servicekit.timestamps import timestamp
-from services.crm.events import CustomerErasure, CustomerEvent, OrderEvent, ShopEvent
+from services.crm.events import CustomerErasure, CustomerEvent, OrderEvent, Requester, ShopEvent
 from services.crm.forgotten import About, Forgotten
 from services.crm.ingest import tenant_metadata
 
 MOST_LINES = 1000
 """How many lines the contract allows in one call; all lines of an order go in the same one."""
 
+_log = structlog.get_logger(__name__)
+
 _DEADLINE_SECONDS = 10.0
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z0-9]{1,63}", re.ASCII)
+_PHONE = re.compile(r"\+[1-9][0-9]{6,14}", re.ASCII)
 
 
 class Orders:
@@ -33,6 +44,7 @@ class Orders:
     def __init__(self, channel: grpc.aio.Channel, workload: Workload, forgotten: Forgotten) -> None:
         self._orders = OrderServiceStub(channel)
         self._customers = CustomerServiceStub(channel)
+        self._identities = IdentityServiceStub(channel)
         self._workload = workload
         self._forgotten = forgotten
 
@@ -57,7 +69,11 @@ class Orders:
             except grpc.aio.AioRpcError as error:
                 if error.code() == grpc.StatusCode.UNAUTHENTICATED:
                     self._workload.forget()
-                raise
+                # An address that recommendations takes for none is no evidence; the ticket is what counts.
+                refused = isinstance(request, identity_service_pb2.RecordIdentitiesRequest)
+                if not (refused and error.code() == grpc.StatusCode.INVALID_ARGUMENT):
+                    raise
+                _log.warning("requester_refused", tenant_id=str(tenant_id))
 
     async def _welcome(self, tenant_id: UUID, events: Sequence[ShopEvent]) -> list[ShopEvent]:
         """Return the events without the older orders and contacts of customers who were erased."""
@@ -78,6 +94,9 @@ class Orders:
             for event in group:
                 if isinstance(event, CustomerEvent):
                     yield self._customers.SetCustomerContact, _contact(event)
+                elif isinstance(event, Requester):
+                    if identities := _identities(event):
+                        yield self._identities.RecordIdentities, _known(event, identities)
                 elif isinstance(event, CustomerErasure):
                     request = customer_service_pb2.EraseCustomerRequest(customer_id=event.customer)
                     yield self._customers.EraseCustomer, request
@@ -130,4 +149,22 @@ def _contact(event: CustomerEvent) -> customer_service_pb2.SetCustomerContactReq
         phone=event.phone,
         provider_ids={event.provider: event.customer} if event.provider else {},
         change_time=timestamp(event.changed),
+    )
+
+
+def _identities(event: Requester) -> list[identity_pb2.Identity]:
+    """Return by what a requester is known, as far as it is evidence: an address or a number that could be theirs."""
+    found = [("email", event.email)] if _EMAIL.fullmatch(event.email) else []
+    if _PHONE.fullmatch(event.phone):
+        found.append(("phone", event.phone))
+    if found and event.provider:
+        found.append((f"provider:{event.provider}", event.customer))
+    return [identity_pb2.Identity(kind=kind, value=value) for kind, value in found]
+
+
+def _known(
+    event: Requester, identities: Sequence[identity_pb2.Identity]
+) -> identity_service_pb2.RecordIdentitiesRequest:
+    return identity_service_pb2.RecordIdentitiesRequest(
+        customer_id=event.customer, identities=identities, source=event.source, replace=True
     )

@@ -11,9 +11,10 @@ import structlog
 from rapport.tickets.v1 import ingest_service_pb2 as pb
 
 from services.crm.effects import Shops
-from services.crm.events import Event, TicketEvent
+from services.crm.events import Event, Requester, TicketEvent
 from services.crm.ingest import MOST_EVENTS, event_message
 from services.crm.syncing import Counts, in_calls
+from services.crm.told import Told
 
 _log = structlog.get_logger(__name__)
 
@@ -49,6 +50,7 @@ class SyncIntake:
     def __init__(self, tickets: Tickets, shops: Shops | None) -> None:
         self._tickets = tickets
         self._shops = shops
+        self._told = Told()
 
     async def take(
         self, source: Source, events: Sequence[Event], *, settled: datetime
@@ -72,9 +74,11 @@ class SyncIntake:
                     refused.add((event.ticket, event.occurred))
                 elif result.changed and event.occurred <= settled:
                     changed.add((event.ticket, event.occurred))
-        if shop and self._shops is not None:
-            await self._shops.send(source.tenant_id, shop)
-        counts = Counts(pages=1, read=len(events), changed=len(changed), refused=len(refused))
+        if self._shops is not None and (news := self._told.news(source.tenant_id, shop)):
+            await self._shops.send(source.tenant_id, news)
+            self._told.remember(source.tenant_id, news)
+        read = sum(not isinstance(event, Requester) for event in events)
+        counts = Counts(pages=1, read=read, changed=len(changed), refused=len(refused))
         times = [event.occurred for event in told]
         times += [event.changed for event in shop if hasattr(event, "changed")]
         return counts, max(times, default=None)

@@ -11,7 +11,7 @@ from services.crm.providers.api import AddNote, AddTags, ApiError, Pace, Reply, 
 from services.crm.providers.freshdesk import FRESHDESK
 from services.crm.providers.freshdesk_api import FRESHDESK_API, PAGE
 from services.crm.providers.provider import NotUnderstoodError, Request
-from tests.crm.walking import CrashError, Walk
+from tests.crm.walking import CrashError, Walk, of_tickets
 from tests.support.vendors.freshdesk import FreshdeskSimulator
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -38,9 +38,8 @@ def request(body: bytes) -> Request:
 
 
 def only(events: Sequence[Event]) -> TicketEvent:
-    """Return the one event."""
-    (event,) = events
-    assert isinstance(event, TicketEvent)
+    """Return the one event of a ticket."""
+    (event,) = of_tickets(events)
     return event
 
 

@@ -12,7 +12,7 @@ from services.crm.providers.api import AddNote, AddTags, ApiError, Pace, Reply, 
 from services.crm.providers.gorgias import GORGIAS
 from services.crm.providers.gorgias_api import GORGIAS_API, PAGE
 from services.crm.providers.provider import NotUnderstoodError, Request
-from tests.crm.walking import CrashError, Walk
+from tests.crm.walking import CrashError, Walk, of_tickets
 from tests.support.vendors.gorgias import GorgiasSimulator
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -40,9 +40,8 @@ def request(body: bytes) -> Request:
 
 
 def only(events: Sequence[Event]) -> TicketEvent:
-    """Return the one event."""
-    (event,) = events
-    assert isinstance(event, TicketEvent)
+    """Return the one event of a ticket."""
+    (event,) = of_tickets(events)
     return event
 
 

@@ -11,7 +11,7 @@ from services.crm.providers.helpscout import EVENT, HELPSCOUT
 from services.crm.providers.helpscout_api import HELPSCOUT_API
 from services.crm.providers.provider import NotUnderstoodError, Request
 from tests.crm.crashing import changes, through_crashes
-from tests.crm.walking import Walk
+from tests.crm.walking import Walk, of_tickets
 from tests.support.vendors.helpscout import HelpScoutSimulator
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
@@ -38,8 +38,7 @@ def account(vendor: HelpScoutSimulator) -> Walk:
 
 def fetched(account: Walk, ticket: str = "701") -> TicketEvent:
     """Return a conversation as the API shows it."""
-    (event,) = account.run(HELPSCOUT_API.ticket(account.config, ticket))
-    assert isinstance(event, TicketEvent)
+    (event,) = of_tickets(account.run(HELPSCOUT_API.ticket(account.config, ticket)))
     return event
 
 
@@ -92,9 +91,8 @@ def test_a_conversation_comes_with_its_threads_in_their_order(vendor: HelpScoutS
 def test_webhook_and_api_say_the_same_of_one_conversation(vendor: HelpScoutSimulator, account: Walk) -> None:
     """By whichever way a state comes, fields, time and the messages' keys are the same."""
     vendor.add_thread("701", "Any news?")
-    (told,) = HELPSCOUT.events(request(vendor.webhook("701")), NOW)
+    (told,) = of_tickets(HELPSCOUT.events(request(vendor.webhook("701")), NOW))
     seen = fetched(account)
-    assert isinstance(told, TicketEvent)
     assert (told.ticket, told.occurred, told.fields, told.messages) == (
         seen.ticket,
         seen.occurred,
@@ -115,8 +113,7 @@ def test_the_body_says_what_happened_whatever_the_unsigned_header_says(vendor: H
 def test_a_deleted_conversation_is_closed(vendor: HelpScoutSimulator) -> None:
     """The body says that it is gone."""
     vendor.change("701", state="deleted")
-    (event,) = HELPSCOUT.events(request(vendor.webhook("701")), NOW)
-    assert isinstance(event, TicketEvent)
+    (event,) = of_tickets(HELPSCOUT.events(request(vendor.webhook("701")), NOW))
     assert event.fields.status == "closed"
 
 

@@ -11,7 +11,7 @@ from services.crm.providers.intercom import INTERCOM
 from services.crm.providers.intercom_api import INTERCOM_API
 from services.crm.providers.provider import NotUnderstoodError, Request
 from tests.crm.crashing import through_crashes
-from tests.crm.walking import Walk
+from tests.crm.walking import Walk, of_tickets
 from tests.support.vendors.intercom import IntercomSimulator
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
@@ -36,8 +36,7 @@ def account(vendor: IntercomSimulator) -> Walk:
 
 def fetched(account: Walk, ticket: str) -> TicketEvent:
     """Return a ticket as the API shows it."""
-    (event,) = account.run(INTERCOM_API.ticket(account.config, ticket))
-    assert isinstance(event, TicketEvent)
+    (event,) = of_tickets(account.run(INTERCOM_API.ticket(account.config, ticket)))
     return event
 
 
@@ -158,7 +157,7 @@ def test_what_changed_before_the_time_is_not_walked_through(vendor: IntercomSimu
     page = account.run(INTERCOM_API.changes(account.config, since, None))
     assert list(page.events) == []
     page = account.run(INTERCOM_API.changes(account.config, since, page.cursor))
-    assert len(page.events) == 1
+    assert len(of_tickets(page.events)) == 1
 
 
 @pytest.mark.parametrize("ticket", ["215", "conversation-431"])

@@ -11,7 +11,7 @@ from services.crm.providers.provider import Request
 from services.crm.providers.zendesk import ZENDESK
 from services.crm.providers.zendesk_api import PAGE, ZENDESK_API
 from tests.crm.crashing import through_crashes
-from tests.crm.walking import Walk
+from tests.crm.walking import Walk, of_tickets
 from tests.support.vendors.zendesk import ZendeskSimulator
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -38,8 +38,7 @@ def account(vendor: ZendeskSimulator) -> Walk:
 
 def fetched(account: Walk) -> TicketEvent:
     """Return the ticket as the API shows it."""
-    (event,) = account.run(ZENDESK_API.ticket(account.config, "35436"))
-    assert isinstance(event, TicketEvent)
+    (event,) = of_tickets(account.run(ZENDESK_API.ticket(account.config, "35436")))
     return event
 
 

@@ -1,16 +1,22 @@
 """Carries out the steps of a provider's API against a simulated vendor, in memory: what is under test is the steps."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import orjson
 
+from services.crm.events import Event, TicketEvent
 from services.crm.providers.api import Api, ApiError, Call, Reply, Steps
 from tests.support.vendors.server import Answered, Asked, Vendor
 
 Result = TypeVar("Result")
+
+
+def of_tickets(events: Sequence[Event]) -> list[TicketEvent]:
+    """Return the events of tickets, without what is said of those who ask."""
+    return [event for event in events if isinstance(event, TicketEvent)]
 
 
 class CrashError(Exception):

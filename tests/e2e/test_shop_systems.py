@@ -264,3 +264,40 @@ async def test_an_in_house_system_tells_tickets_orders_and_customers(suite: Suit
     async with suite.client(**{"x-api-key": shop.api_key}) as client:
         tickets = (await client.get("/api/tickets")).json()
     assert "Lamp" in orjson.dumps(tickets).decode()
+
+
+async def test_a_helpdesks_requester_is_known_by_what_the_shops_customer_bought(suite: SuiteUnderTest) -> None:
+    """The shop and the helpdesk use different ids; the address joins them, and the ticket shows the shop's customer."""
+    sender, now = StandardSender(), datetime.now(UTC)
+    shop = await Connected.make(suite, "standard", {}, webhook_secret="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    line = {"product": "lantern", "quantity": 2, "unit_price": "30.00"}
+    told = {
+        "order.updated": {"order": "o-1", "customer": "c-1", "placed": stamp(now), "currency": "EUR", "lines": [line]},
+        "customer.updated": {"customer": "c-1", "email": "anna@example.com", "name": "Anna Berg"},
+        "ticket.updated": {
+            "ticket": "T-1",
+            "customer": "desk-9",
+            "customer_email": "Anna@Example.com",
+            "subject": "Lamp",
+            "messages": [{"id": "m", "text": "It stays dark."}],
+        },
+    }
+    for kind, data in told.items():
+        body = orjson.dumps({"type": kind, "timestamp": stamp(now), "data": data})
+        headers = sender.sign(body, shop.secret, now, shop.webhook_url)
+        assert (await posted(suite, shop.webhook_url, body, headers)).status_code == 200
+    async with suite.client(**{"x-api-key": shop.api_key}) as client:
+
+        async def known() -> Any:
+            profile = (await client.get("/api/customers/desk-9")).json()
+            tickets = (await client.get("/api/tickets")).json()["tickets"]
+            if not tickets or "business_metrics" not in profile:
+                return None
+            detail = (await client.get(f"/api/tickets/{tickets[0]['id']}")).json()
+            return detail if detail["customer_profile"] else None
+
+        detail = await eventually(known, WITHIN)
+        assert (await client.get("/api/customers/desk-9")).json()["business_metrics"]["total_orders"] == 1
+    assert detail["customer_profile"]["business_metrics"]["lifetime_value"] == 60.0
+    balance = await shop.settled()
+    assert (balance.admitted, balance.processed) == (3, 3)

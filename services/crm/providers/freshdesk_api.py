@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
-from services.crm.events import Channel, Event, Fields, Message, Priority, Status, TicketEvent
+from services.crm.events import Channel, Event, Fields, Message, Priority, Status
 from services.crm.providers.api import (
     AddNote,
     AddTags,
@@ -38,6 +38,7 @@ from services.crm.providers.snapshots import (
     MOST_ID,
     MOST_SUBJECT,
     MOST_TAGS,
+    requester,
     snapshot,
 )
 from services.crm.providers.timed_walk import following, opened
@@ -154,7 +155,7 @@ class FreshdeskApi:
         return Pace(int(remaining), _MINUTE) if remaining.isdecimal() else None
 
 
-def ticket_events(ticket: Mapping[str, Any], said: Sequence[Mapping[str, Any]]) -> Sequence[TicketEvent]:
+def ticket_events(ticket: Mapping[str, Any], said: Sequence[Mapping[str, Any]]) -> Sequence[Event]:
     """Return a ticket as it stands; `said` are its conversations.
 
     Raises:
@@ -182,7 +183,17 @@ def ticket_events(ticket: Mapping[str, Any], said: Sequence[Mapping[str, Any]]) 
         from_agent=source == _OUTBOUND,
         created=created,
     )
-    return snapshot(number, changed, fields, (first, *(_message(each) for each in said if text_of(each.get("id")))))
+    told = snapshot(number, changed, fields, (first, *(_message(each) for each in said if text_of(each.get("id")))))
+    return requester("freshdesk", told, email=_address(ticket, said))
+
+
+def _address(ticket: Mapping[str, Any], said: Sequence[Mapping[str, Any]]) -> str:
+    """Return the requester's address: as the ticket says it, or as an e-mail of theirs came from it."""
+    theirs = (
+        each for each in said if each.get("user_id") == ticket.get("requester_id") and each.get("incoming") is True
+    )
+    told = (text_of(each.get("from_email"), MOST_EMAIL) for each in theirs)
+    return text_of(object_of(ticket.get("requester")).get("email"), MOST_EMAIL) or next(filter(None, told), "")
 
 
 def _fetch(ticket: str) -> Steps[Mapping[str, Any]]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from services.crm.events import Channel, Event, Fields, Message, Priority, TicketEvent
+from services.crm.events import Channel, Event, Fields, Message, Priority
 from services.crm.providers.api import (
     AddNote,
     AddTags,
@@ -38,6 +38,7 @@ from services.crm.providers.snapshots import (
     MOST_NAME,
     MOST_SUBJECT,
     MOST_TAGS,
+    requester,
     snapshot,
 )
 
@@ -177,7 +178,7 @@ class GorgiasApi:
         return Pace(max(0, int(most) - int(used)), _LIMIT_SECONDS)
 
 
-def ticket_events(ticket: Mapping[str, Any]) -> Sequence[TicketEvent]:
+def ticket_events(ticket: Mapping[str, Any]) -> Sequence[Event]:
     """Return a ticket as it stands.
 
     Raises:
@@ -200,7 +201,8 @@ def ticket_events(ticket: Mapping[str, Any]) -> Sequence[TicketEvent]:
         created=time_of(ticket.get("created_datetime")),
     )
     messages = (_message(object_of(message)) for message in list_of(ticket.get("messages")))
-    return snapshot(number, changed, fields, (message for message in messages if message.key))
+    told = snapshot(number, changed, fields, (message for message in messages if message.key))
+    return requester("gorgias", told, email=text_of(object_of(ticket.get("customer")).get("email"), MOST_EMAIL))
 
 
 def _renew(client: str, credentials: Credentials) -> Steps[Renewed]:

@@ -5,7 +5,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from services.crm.events import Channel, Fields, Message, Status, TicketEvent
+from services.crm.events import Channel, Event, Fields, Message, Status
 from services.crm.providers.markup import text_of_html
 from services.crm.providers.signatures import list_of, object_of, text_of, time_of
 from services.crm.providers.snapshots import (
@@ -15,6 +15,7 @@ from services.crm.providers.snapshots import (
     MOST_NAME,
     MOST_SUBJECT,
     MOST_TAGS,
+    requester,
     snapshot,
 )
 
@@ -36,7 +37,7 @@ def is_deleted(body: Mapping[str, Any]) -> bool:
     return text_of(body.get("state")) == "deleted"
 
 
-def conversation_events(body: Mapping[str, Any], received: datetime, *, key: str) -> Sequence[TicketEvent]:
+def conversation_events(body: Mapping[str, Any], received: datetime, *, key: str) -> Sequence[Event]:
     """Return a conversation as it stands; `received` is its time where nothing in it says one."""
     ticket = text_of(body.get("id"), MOST_ID)
     threads = [object_of(thread) for thread in list_of(object_of(body.get("_embedded")).get("threads"))]
@@ -50,7 +51,8 @@ def conversation_events(body: Mapping[str, Any], received: datetime, *, key: str
         tags=_tags(body),
         created=time_of(body.get("createdAt")),
     )
-    return snapshot(ticket, changed_of(body) or received, fields, messages, key=key)
+    told = snapshot(ticket, changed_of(body) or received, fields, messages, key=key)
+    return requester("helpscout", told, email=text_of(object_of(body.get("primaryCustomer")).get("email"), MOST_EMAIL))
 
 
 def changed_of(body: Mapping[str, Any]) -> datetime | None:

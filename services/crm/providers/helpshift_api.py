@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from services.crm.events import Event, Fields, Message, Status, TicketEvent
+from services.crm.events import Event, Fields, Message, Status
 from services.crm.providers.api import (
     AddNote,
     AddTags,
@@ -41,6 +41,7 @@ from services.crm.providers.snapshots import (
     MOST_NAME,
     MOST_SUBJECT,
     MOST_TAGS,
+    requester,
     snapshot,
 )
 from services.crm.providers.timed_walk import following, opened
@@ -150,7 +151,7 @@ class HelpshiftApi:
         return None
 
 
-def issue_events(issue: Mapping[str, Any]) -> Sequence[TicketEvent]:
+def issue_events(issue: Mapping[str, Any]) -> Sequence[Event]:
     """Return an issue as it stands.
 
     Raises:
@@ -174,7 +175,8 @@ def issue_events(issue: Mapping[str, Any]) -> Sequence[TicketEvent]:
         tags=_tags(issue)[:MOST_TAGS] if isinstance(issue.get("tags"), list) else None,
         created=_time(issue.get("created_at")),
     )
-    return snapshot(number, changed, fields, [each for each in (*(each for _, each in said), *notes) if each.key])
+    told = snapshot(number, changed, fields, [each for each in (*(each for _, each in said), *notes) if each.key])
+    return requester("helpshift", told, email=email, own_id=bool(customer))
 
 
 def _fetch(ticket: str) -> Steps[Mapping[str, Any]]:

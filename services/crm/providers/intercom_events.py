@@ -10,7 +10,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from services.crm.events import Channel, Fields, Message, Priority, Status, TicketEvent
+from services.crm.events import Channel, Event, Fields, Message, Priority, Status
 from services.crm.providers.markup import text_of_html
 from services.crm.providers.signatures import list_of, object_of, text_of, unix_time_of
 from services.crm.providers.snapshots import (
@@ -20,6 +20,7 @@ from services.crm.providers.snapshots import (
     MOST_NAME,
     MOST_SUBJECT,
     MOST_TAGS,
+    requester,
     snapshot,
 )
 
@@ -72,7 +73,7 @@ def subject_of(topic: str, item: Mapping[str, Any]) -> tuple[str, Mapping[str, A
 
 def item_events(
     ticket: str, item: Mapping[str, Any], changed: datetime, *, part: Mapping[str, Any] | None = None, key: str = ""
-) -> Sequence[TicketEvent]:
+) -> Sequence[Event]:
     """Return a ticket or a conversation as it stands; `part` is what a notification says beside it."""
     conversation = ticket.startswith(CONVERSATION)
     messages = _first(item) if conversation else _description(item)
@@ -80,7 +81,9 @@ def item_events(
     parts = list_of(object_of(item.get(holder)).get(holder))
     said = {message.key: message for each in [*parts, part] if (message := _part(object_of(each)))}
     fields = _conversation_fields(item) if conversation else _ticket_fields(item)
-    return snapshot(ticket, changed, fields, (*messages, *said.values()), key=key)
+    told = snapshot(ticket, changed, fields, (*messages, *said.values()), key=key)
+    contact = _contact(item)
+    return requester("intercom", told, email=_address(item, contact), own_id=fields.customer_id == contact.get("id"))
 
 
 def _ticket_fields(item: Mapping[str, Any]) -> Fields:
@@ -114,14 +117,25 @@ def _conversation_fields(item: Mapping[str, Any]) -> Fields:
 
 def _customer(item: Mapping[str, Any]) -> str | None:
     """Return the first contact: the shop's own id of the person where Intercom knows it, else Intercom's."""
-    contacts = list_of(object_of(item.get("contacts")).get("contacts")) or [item.get("user")]
-    contact = object_of(contacts[0])
+    contact = _contact(item)
     return (
         text_of(contact.get("external_id"), MOST_ID)
         or text_of(contact.get("user_id"), MOST_ID)
         or text_of(contact.get("id"), MOST_ID)
         or None
     )
+
+
+def _contact(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    contacts = list_of(object_of(item.get("contacts")).get("contacts")) or [item.get("user")]
+    return object_of(contacts[0])
+
+
+def _address(item: Mapping[str, Any], contact: Mapping[str, Any]) -> str:
+    """Return the contact's address: Intercom tells it of a contact, or of who wrote first where that is the contact."""
+    author = object_of(_source(item).get("author"))
+    theirs = author.get("type") != "admin" and author.get("id") == contact.get("id")
+    return text_of(contact.get("email"), MOST_EMAIL) or (text_of(author.get("email"), MOST_EMAIL) if theirs else "")
 
 
 def _tags(item: Mapping[str, Any]) -> tuple[str, ...] | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import jwt
 
-from services.crm.events import Event, Priority, TicketEvent
+from services.crm.events import Event, Priority
 from services.crm.providers.api import (
     AddNote,
     ApiError,
@@ -272,7 +272,7 @@ def _children(case: Mapping[str, Any], name: str) -> Steps[list[Mapping[str, Any
     return (yield from _records(object_of(case.get(name))))
 
 
-def _case_events(case: Mapping[str, Any]) -> Steps[Sequence[TicketEvent]]:
+def _case_events(case: Mapping[str, Any]) -> Steps[Sequence[Event]]:
     comments = yield from _children(case, "CaseComments")
     mails = yield from _children(case, "EmailMessages")
     return case_events(case, comments, mails)

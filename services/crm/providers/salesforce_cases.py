@@ -4,11 +4,19 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from services.crm.events import Channel, Fields, Message, Priority, Status, TicketEvent
+from services.crm.events import Channel, Event, Fields, Message, Priority, Status
 from services.crm.providers.api import ApiError
 from services.crm.providers.markup import text_of_html
 from services.crm.providers.signatures import object_of, text_of, time_of
-from services.crm.providers.snapshots import MOST_CONTENT, MOST_EMAIL, MOST_ID, MOST_NAME, MOST_SUBJECT, snapshot
+from services.crm.providers.snapshots import (
+    MOST_CONTENT,
+    MOST_EMAIL,
+    MOST_ID,
+    MOST_NAME,
+    MOST_SUBJECT,
+    requester,
+    snapshot,
+)
 
 _PRIORITIES: Mapping[str, Priority] = MappingProxyType(
     {"critical": "urgent", "urgent": "urgent", "high": "high", "medium": "normal", "normal": "normal", "low": "low"}
@@ -23,7 +31,7 @@ _STAFF = frozenset({"Standard", "AutomatedProcess", "CloudIntegrationUser", ""})
 
 def case_events(
     case: Mapping[str, Any], comments: Sequence[Mapping[str, Any]], mails: Sequence[Mapping[str, Any]]
-) -> Sequence[TicketEvent]:
+) -> Sequence[Event]:
     """Return a case as it stands, with its comments and e-mails.
 
     Raises:
@@ -55,7 +63,9 @@ def case_events(
     said.sort(key=lambda message: message.created or changed)
     # A case that came by e-mail has its first message twice: as its description and as the e-mail.
     twice = any(message.content.strip() == first.content.strip() for message in received)
-    return snapshot(number, changed, fields, said if twice else [first, *said])
+    told = snapshot(number, changed, fields, said if twice else [first, *said])
+    # The address was typed into a form: it says who asks only where it is all that is known of them.
+    return requester("salesforce", told, email="" if case.get("ContactId") else email, own_id=False)
 
 
 def _status(case: Mapping[str, Any]) -> Status:

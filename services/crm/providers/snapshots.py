@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 
-from services.crm.events import Fields, Message, TicketEvent
+from services.crm.events import Event, Fields, Message, Requester, TicketEvent
 
 MOST_ID = 255
 """The characters of an id, of a tag, of a customer's id."""
@@ -57,3 +57,14 @@ def snapshot(
         TicketEvent(f"{name}/{place}" if place else name, ticket, changed, fields, tuple(group))
         for place, group in enumerate(groups)
     ]
+
+
+def requester(
+    source: str, events: Sequence[TicketEvent], *, email: str, phone: str = "", own_id: bool = True
+) -> Sequence[Event]:
+    """Return the events of a ticket with what the provider knows of who asks; `own_id` says that the id is its own."""
+    customer = events[0].fields.customer_id if events else None
+    if customer is None or not (email or phone):
+        return events
+    known = Requester(customer, events[0].occurred, source, email, phone, source if own_id else "")
+    return [*events, known]

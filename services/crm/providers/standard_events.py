@@ -32,6 +32,7 @@ from services.crm.providers.snapshots import (
     MOST_NAME,
     MOST_SUBJECT,
     MOST_TAGS,
+    requester,
     snapshot,
 )
 
@@ -51,6 +52,7 @@ def _in_utc(time: datetime) -> datetime:
 
 _Time: TypeAlias = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 _Text: TypeAlias = Annotated[str, AfterValidator(_without_nul)]
+_MOST_PHONE = 50
 _Id: TypeAlias = Annotated[_Text, Field(min_length=1, max_length=MOST_ID)]
 
 
@@ -75,6 +77,8 @@ class TicketShape(_Shape):
 
     ticket: _Id
     customer: _Id | None = None
+    customer_email: Annotated[_Text, Field(max_length=MOST_EMAIL)] = ""
+    customer_phone: Annotated[_Text, Field(max_length=_MOST_PHONE)] = ""
     subject: Annotated[_Text, Field(max_length=MOST_SUBJECT)] | None = None
     channel: Channel | None = None
     status: Status | None = None
@@ -167,7 +171,10 @@ def body_events(body: bytes, message: str) -> Sequence[Event]:
     except ValidationError as error:
         raise NotUnderstoodError(_reason(error)) from None
     if isinstance(told, TicketUpdated):
-        return snapshot(told.data.ticket, told.timestamp, _fields(told.data), _messages(told.data), key=message)
+        events = snapshot(told.data.ticket, told.timestamp, _fields(told.data), _messages(told.data), key=message)
+        return requester(
+            "standard", events, email=told.data.customer_email, phone=told.data.customer_phone, own_id=False
+        )
     if isinstance(told, OrderUpdated):
         return (_order(told),)
     if isinstance(told, CustomerUpdated):

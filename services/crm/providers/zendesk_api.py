@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from services.crm.events import Event, Fields, Message, TicketEvent
+from services.crm.events import Event, Fields, Message
 from services.crm.providers.api import (
     AddNote,
     AddTags,
@@ -39,6 +39,7 @@ from services.crm.providers.snapshots import (
     MOST_NAME,
     MOST_SUBJECT,
     MOST_TAGS,
+    requester,
     snapshot,
 )
 from services.crm.providers.zendesk_events import CHANNELS, PRIORITIES, STATUSES
@@ -166,7 +167,7 @@ class ZendeskApi:
 
 def snapshot_of(
     ticket: Mapping[str, Any], comments: Sequence[Mapping[str, Any]], users: Mapping[str, Mapping[str, Any]]
-) -> Sequence[TicketEvent]:
+) -> Sequence[Event]:
     """Return a ticket as it stands. `comments` are in their order, `users` their authors by id.
 
     Raises:
@@ -186,13 +187,14 @@ def snapshot_of(
         tags=_tags(ticket)[:MOST_TAGS] if isinstance(tags, list) else None,
         created=time_of(ticket.get("created_at")),
     )
-    requester = text_of(ticket.get("requester_id"))
+    requester_id = text_of(ticket.get("requester_id"))
     messages = (
-        _message(comment, users, requester, first=place == 0)
+        _message(comment, users, requester_id, first=place == 0)
         for place, comment in enumerate(comments)
         if text_of(comment.get("id"))
     )
-    return snapshot(number, changed, fields, messages)
+    told = snapshot(number, changed, fields, messages)
+    return requester("zendesk", told, email=text_of(users.get(requester_id, {}).get("email"), MOST_EMAIL))
 
 
 def _message(
