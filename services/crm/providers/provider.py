@@ -69,14 +69,6 @@ class Request:
             self._known[reader] = reader(self.body)
         found: _Read = self._known[reader]
         return found
-    _known: dict[Callable[[bytes], Any], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
-
-    def read(self, reader: Callable[[bytes], _Read]) -> _Read:
-        """Return what `reader`, which must be a pure function, makes of the body; it is asked once, however often."""
-        if reader not in self._known:
-            self._known[reader] = reader(self.body)
-        found: _Read = self._known[reader]
-        return found
 
     def header(self, name: str) -> str | None:
         """Return the value of the header that came exactly once; None when it is missing or came twice."""
