@@ -33,7 +33,8 @@ SELECT id FROM tickets.tickets WHERE tenant_id = $1 AND status IN ('open', 'pend
 """
 _WAITING = """
 SELECT t.id, t.priority, t.start_time, t.tags, t.pinned, t.escalated,
-    (t.signals - 'probabilities')::text AS signals, t.customer_id, t.card_version, c.lifetime_value, c.churn_probability, c.origin, c.update_time
+    (t.signals - 'probabilities')::text AS signals, t.customer_id, t.card_version,
+    c.lifetime_value, c.churn_probability, c.origin, c.update_time
 FROM tickets.tickets t
 LEFT JOIN tickets.customer_copies c ON c.tenant_id = t.tenant_id AND c.customer_id = t.customer_id
 WHERE t.tenant_id = $1 AND t.id = ANY ($2::uuid[]) AND t.status <> 'closed'
