@@ -27,6 +27,7 @@ _GROWN = 1000
 _VISITED = 50
 """How many of a shop's tickets are opened and drafted for."""
 _AT_ONCE = 4
+_BATCH = 20
 
 
 def sizes(shops: int, largest: int) -> list[int]:
@@ -51,7 +52,7 @@ async def gather(suite: Suite, shops: int, largest: int) -> list[Visited]:
 
     async def fill(stock: Stock, tickets: int) -> None:
         async with turns:
-            await fill_inbox(suite, stock, tickets)
+            await fill_inbox(suite, stock, tickets, _BATCH)
 
     small = [(stock, tickets) for stock, tickets in zip(stocks, wanted, strict=True) if tickets < _GROWN]
     await asyncio.gather(*(fill(stock, tickets) for stock, tickets in small))

@@ -83,16 +83,16 @@ def open_shop(suite: Suite, slug: str = "bench") -> Stock:
     return Stock(slug, created["tenant"]["id"], created["api_key"], secret, urlsplit(connection["webhook_url"]).path)
 
 
-async def fill_inbox(suite: Suite, stock: Stock, tickets: int) -> None:
-    """Let so many open tickets arrive, as the crm service hands them over."""
+async def fill_inbox(suite: Suite, stock: Stock, tickets: int, batch: int = BATCH) -> None:
+    """Let so many open tickets arrive, as the crm service hands them over, so many at a time."""
     async with (
         grpc.aio.insecure_channel(suite.grpc["tenant"][0]) as tenant,
         grpc.aio.insecure_channel(suite.grpc["tickets"][0]) as channel,
     ):
         workload = Workload("crm", suite.secret("workload-crm"), tenant)
         stub = ingest_pb2_grpc.IngestServiceStub(channel)
-        for start in range(0, tickets, BATCH):
-            events = [ticket_event(number) for number in range(start, min(start + BATCH, tickets))]
+        for start in range(0, tickets, batch):
+            events = [ticket_event(number) for number in range(start, min(start + batch, tickets))]
             metadata = await workload.metadata(UUID(stock.tenant_id))
             await stub.IngestEvents(ingest_pb2.IngestEventsRequest(events=events), metadata=metadata, timeout=60)
 
