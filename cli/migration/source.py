@@ -193,8 +193,8 @@ async def connect(url: str, *, read_only: bool = True) -> "asyncpg.Connection[An
     import asyncpg
 
     settings = {"application_name": "rapport migrate", "timezone": "UTC"}
-    if read_only:
-        settings["default_transaction_read_only"] = "on"
+    # Also where the operator has stopped all writing there: only this command may still write.
+    settings["default_transaction_read_only"] = "on" if read_only else "off"
     try:
         return await asyncpg.connect(url, server_settings=settings, timeout=20, command_timeout=900)
     except (OSError, TimeoutError, asyncpg.PostgresError, ValueError, asyncpg.InterfaceError) as error:

@@ -20,8 +20,9 @@ from servicekit.timestamps import moment, timestamp
 from services.recommendations.customers import Customers
 from services.recommendations.exporting import Exporting
 from services.recommendations.merge_store import PERSON, Merge
-from services.recommendations.people import People, Person
+from services.recommendations.people import GivenContact, People, Person
 from services.recommendations.service import Context, json_body
+from services.recommendations.store import Contact
 
 _JSON_LINES = "application/x-ndjson"
 
@@ -65,13 +66,25 @@ class CustomerServicer(customer_service_pb2_grpc.CustomerServiceServicer):
             phone=request.phone,
             provider_ids=dict(request.provider_ids),
         )
-        return customer_pb2.CustomerContact(
-            customer_id=contact.customer_id,
-            email=contact.email,
-            display_name=contact.display_name,
-            update_time=timestamp(contact.update_time),
-            phone=contact.phone,
-        )
+        return _contact(contact)
+
+    async def SetCustomerContacts(
+        self, request: customer_service_pb2.SetCustomerContactsRequest, _context: Context
+    ) -> customer_service_pb2.SetCustomerContactsResponse:
+        """Set how customers can be reached."""
+        given = [
+            GivenContact(
+                one.customer_id,
+                one.email,
+                one.display_name,
+                moment(one, "change_time"),
+                one.phone,
+                dict(one.provider_ids),
+            )
+            for one in request.contacts
+        ]
+        kept = await self._people.set_contacts(caller_tenant(), given)
+        return customer_service_pb2.SetCustomerContactsResponse(contacts=[_contact(one) for one in kept])
 
     async def ExportCustomer(
         self, request: customer_service_pb2.ExportCustomerRequest, _context: Context
@@ -168,4 +181,14 @@ def _merge(merge: Merge) -> identity_pb2.CustomerMerge:
         create_time=timestamp(merge.create_time),
         undo_time=timestamp(merge.undo_time) if merge.undo_time else None,
         undo_reason=merge.undo_reason,
+    )
+
+
+def _contact(kept: Contact) -> customer_pb2.CustomerContact:
+    return customer_pb2.CustomerContact(
+        customer_id=kept.customer_id,
+        email=kept.email,
+        display_name=kept.display_name,
+        update_time=timestamp(kept.update_time),
+        phone=kept.phone,
     )

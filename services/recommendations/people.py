@@ -1,7 +1,7 @@
 """Who the customers of a shop are: contacts, stable ids, merges that can be taken back, forgetting."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -64,6 +64,18 @@ class Forgotten:
     customer_ids: Sequence[str]
 
 
+@dataclass(frozen=True, slots=True)
+class GivenContact:
+    """How a customer can be reached, and with `changed` when that was changed at its source."""
+
+    customer_id: str
+    email: str
+    display_name: str
+    changed: datetime | None = None
+    phone: str = ""
+    provider_ids: Mapping[str, str] = field(default_factory=dict)
+
+
 class People:
     """Keeps who the customers of all tenants are."""
 
@@ -86,23 +98,32 @@ class People:
 
         With `changed`, when it was changed at its source, a contact that was changed later stays; return what is kept.
         """
-        at_providers = {Identity(f"{PROVIDER}{name}", value) for name, value in (provider_ids or {}).items()}
+        given = GivenContact(customer_id, email, display_name, changed, phone, provider_ids or {})
         async with self._customers.changing(tenant_id) as connection:
-            contact = await store.set_contact(connection, tenant_id, customer_id, email, display_name, changed, phone)
-            reached = {
-                Identity(kind, value)
-                for kind, text in ((EMAIL, contact.email), (PHONE, contact.phone))
-                if text and (value := identities.normalise(kind, text))
-            }
-            # What comes too late says nothing of the ids that were stated since.
-            late = changed is not None and contact.update_time > changed
-            instead = {EMAIL, PHONE} | (set() if late else {one.kind for one in at_providers})
-            gone = await identity_store.state(
-                connection, tenant_id, customer_id, CONTACT, reached | at_providers, instead=instead
-            )
+            contact, gone = await _contact(connection, tenant_id, given)
             await self._settle(connection, tenant_id, [customer_id], gone, also=[customer_id])
         await self._customers.announce(tenant_id)
         return contact
+
+    async def set_contacts(self, tenant_id: UUID, given: Sequence[GivenContact]) -> list[Contact]:
+        """Do the same for many customers in one transaction."""
+        ids = [one.customer_id for one in given]
+        kept, gone = [], list[Identity]()
+        async with self._customers.changing(tenant_id) as connection:
+            for one in given:
+                contact, went = await _contact(connection, tenant_id, one)
+                kept.append(contact)
+                gone += went
+            try:
+                moved = await settle(connection, tenant_id, ids, self._customers.now, gone)
+            except TooManyConnectedError:
+                # Too many together may be few each.
+                moved = []
+                for customer_id in ids:
+                    moved += await settle_if_few(connection, tenant_id, [customer_id], self._customers.now, gone)
+            await self._follow(connection, tenant_id, list(dict.fromkeys(moved)), ids)
+        await self._customers.announce(tenant_id)
+        return kept
 
     async def record(
         self,
@@ -258,6 +279,25 @@ class People:
             await store.summarise(connection, tenant_id, moved, shop.currency if shop else _DEFAULT_CURRENCY)
         if touched := sorted({*moved, *also}):
             await self._customers.refresh(connection, tenant_id, touched)
+
+
+async def _contact(connection: AsyncConnection, tenant_id: UUID, given: GivenContact) -> tuple[Contact, list[Identity]]:
+    """Keep how a customer can be reached; return what is kept, and which ids went by it."""
+    at_providers = {Identity(f"{PROVIDER}{name}", value) for name, value in given.provider_ids.items()}
+    values = (given.customer_id, given.email, given.display_name, given.changed, given.phone)
+    contact = await store.set_contact(connection, tenant_id, *values)
+    reached = {
+        Identity(kind, value)
+        for kind, text in ((EMAIL, contact.email), (PHONE, contact.phone))
+        if text and (value := identities.normalise(kind, text))
+    }
+    # What comes too late says nothing of the ids that were stated since.
+    late = given.changed is not None and contact.update_time > given.changed
+    instead = {EMAIL, PHONE} | (set() if late else {one.kind for one in at_providers})
+    gone = await identity_store.state(
+        connection, tenant_id, given.customer_id, CONTACT, reached | at_providers, instead=instead
+    )
+    return contact, gone
 
 
 async def _person(connection: AsyncConnection, tenant_id: UUID, customer_id: str) -> Person:

@@ -18,6 +18,7 @@ from rapport.recommendations.v1 import (
 from servicekit.errors import DomainError
 from servicekit.ids import uuid7
 from servicekit.outbox import CursorInvalidError
+from servicekit.timestamps import timestamp
 from services.recommendations import errors
 from tests.recommendations.conftest import NOW, Caller, line, reason
 from tests.recommendations.shapes import check_archetype, check_profile, moment, number, text, texts, whole
@@ -285,6 +286,32 @@ async def test_a_customer_is_found_by_e_mail(shop: Caller, other_shop: Caller) -
     with pytest.raises(grpc.aio.AioRpcError) as removed:
         await shop.ask("FindCustomer", email="ann@example.com")
     assert reason(removed.value) == "CUSTOMER_NOT_FOUND"
+
+
+async def test_many_contacts_come_to_what_one_after_the_other_would(shop: Caller, other_shop: Caller) -> None:
+    """Each is found, those with one address become one customer, and what is older than what is known stays out."""
+    contacts = [
+        customer_service_pb2.SetCustomerContactRequest(
+            customer_id=f"c-{n}",
+            email=f"{'same' if n < 2 else n}@example.com",
+            display_name=f"Ann {n}",
+            change_time=timestamp(NOW),
+        )
+        for n in range(6)
+    ]
+    for caller, batches in ((shop, [contacts]), (other_shop, [[one] for one in contacts])):
+        for batch in batches:
+            request = customer_service_pb2.SetCustomerContactsRequest(contacts=batch)
+            answer = await caller.running.customer.SetCustomerContacts(request, metadata=caller.metadata)
+            assert [one.customer_id for one in answer.contacts] == [one.customer_id for one in batch]
+    found = [[await one.ask("FindCustomer", email=each.email) for each in contacts] for one in (shop, other_shop)]
+    assert found[0] == found[1]
+    older = customer_service_pb2.SetCustomerContactRequest(
+        customer_id="c-5", email="old@example.com", change_time=timestamp(NOW - timedelta(days=1))
+    )
+    request = customer_service_pb2.SetCustomerContactsRequest(contacts=[older])
+    answer = await shop.running.customer.SetCustomerContacts(request, metadata=shop.metadata)
+    assert answer.contacts[0].email == "5@example.com"
 
 
 async def test_random_customers_are_for_demo_shops_only(shop: Caller) -> None:

@@ -152,6 +152,9 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "rapport.recommendations.v1.ChangeService/BatchGetCustomerCards": {"customer_ids": ["{customer}"]},
     "rapport.recommendations.v1.ChangeService/BatchGetAdvice": {"ticket_ids": ["{ticket}"]},
     "rapport.recommendations.v1.CustomerService/GetCustomer": CUSTOMER,
+    "rapport.recommendations.v1.CustomerService/SetCustomerContacts": {
+        "contacts": [{"customer_id": "cust-8", "email": "a@example.com"}]
+    },
     "rapport.recommendations.v1.CustomerService/SetCustomerContact": {
         "customer_id": "cust-8",
         "email": "a@example.com",

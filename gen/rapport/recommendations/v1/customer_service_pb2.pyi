@@ -8,6 +8,7 @@ from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
 from google.protobuf import timestamp_pb2 as timestamp_pb2
 from google.protobuf.internal import containers as containers
+from rapport.recommendations.v1 import customer_pb2 as customer_pb2
 import builtins as builtins
 import sys
 import typing as typing
@@ -126,6 +127,50 @@ class GetCustomerRequest(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["customer_id", b"customer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SetCustomerContactsRequest(message.Message):
+    """Says how customers can be reached."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONTACTS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def contacts(self) -> containers.RepeatedCompositeFieldContainer[SetCustomerContactRequest]:
+        """The contacts, at most 200, each of another customer."""
+
+    def __init__(
+        self,
+        *,
+        contacts: abc.Iterable[SetCustomerContactRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["contacts", b"contacts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SetCustomerContactsResponse(message.Message):
+    """What was kept of contacts."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONTACTS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def contacts(self) -> containers.RepeatedCompositeFieldContainer[customer_pb2.CustomerContact]:
+        """The contacts as they are kept, in the same order."""
+
+    def __init__(
+        self,
+        *,
+        contacts: abc.Iterable[customer_pb2.CustomerContact] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["contacts", b"contacts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

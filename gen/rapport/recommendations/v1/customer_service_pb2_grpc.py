@@ -47,6 +47,11 @@ class CustomerServiceStub:
                 request_serializer=rapport_dot_recommendations_dot_v1_dot_customer__service__pb2.SetCustomerContactRequest.SerializeToString,
                 response_deserializer=rapport_dot_recommendations_dot_v1_dot_customer__pb2.CustomerContact.FromString,
                 _registered_method=True)
+        self.SetCustomerContacts = channel.unary_unary(
+                '/rapport.recommendations.v1.CustomerService/SetCustomerContacts',
+                request_serializer=rapport_dot_recommendations_dot_v1_dot_customer__service__pb2.SetCustomerContactsRequest.SerializeToString,
+                response_deserializer=rapport_dot_recommendations_dot_v1_dot_customer__service__pb2.SetCustomerContactsResponse.FromString,
+                _registered_method=True)
         self.ExportCustomer = channel.unary_stream(
                 '/rapport.recommendations.v1.CustomerService/ExportCustomer',
                 request_serializer=rapport_dot_recommendations_dot_v1_dot_customer__service__pb2.ExportCustomerRequest.SerializeToString,
@@ -74,6 +79,15 @@ class CustomerServiceServicer:
 
     def SetCustomerContact(self, request, context):
         """Sets how a customer can be reached; a customer that is not known yet becomes known.
+
+        Errors: CUSTOMERS_BUSY.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetCustomerContacts(self, request, context):
+        """Does the same for many customers of a shop at once; a batch with one that is refused is refused whole.
 
         Errors: CUSTOMERS_BUSY.
         """
@@ -116,6 +130,11 @@ def add_CustomerServiceServicer_to_server(servicer, server):
                     servicer.SetCustomerContact,
                     request_deserializer=rapport_dot_recommendations_dot_v1_dot_customer__service__pb2.SetCustomerContactRequest.FromString,
                     response_serializer=rapport_dot_recommendations_dot_v1_dot_customer__pb2.CustomerContact.SerializeToString,
+            ),
+            'SetCustomerContacts': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetCustomerContacts,
+                    request_deserializer=rapport_dot_recommendations_dot_v1_dot_customer__service__pb2.SetCustomerContactsRequest.FromString,
+                    response_serializer=rapport_dot_recommendations_dot_v1_dot_customer__service__pb2.SetCustomerContactsResponse.SerializeToString,
             ),
             'ExportCustomer': grpc.unary_stream_rpc_method_handler(
                     servicer.ExportCustomer,
@@ -183,6 +202,33 @@ class CustomerService:
             '/rapport.recommendations.v1.CustomerService/SetCustomerContact',
             rapport_dot_recommendations_dot_v1_dot_customer__service__pb2.SetCustomerContactRequest.SerializeToString,
             rapport_dot_recommendations_dot_v1_dot_customer__pb2.CustomerContact.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetCustomerContacts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.recommendations.v1.CustomerService/SetCustomerContacts',
+            rapport_dot_recommendations_dot_v1_dot_customer__service__pb2.SetCustomerContactsRequest.SerializeToString,
+            rapport_dot_recommendations_dot_v1_dot_customer__service__pb2.SetCustomerContactsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -28,6 +28,11 @@ class CustomerServiceStub:
 
     Errors: CUSTOMERS_BUSY.
     """
+    SetCustomerContacts: _aio.UnaryUnaryMultiCallable[_customer_service_pb2.SetCustomerContactsRequest, _customer_service_pb2.SetCustomerContactsResponse]
+    """Does the same for many customers of a shop at once; a batch with one that is refused is refused whole.
+
+    Errors: CUSTOMERS_BUSY.
+    """
     ExportCustomer: _aio.UnaryStreamMultiCallable[_customer_service_pb2.ExportCustomerRequest, _httpbody_pb2.HttpBody]
     """Returns everything that is kept of a customer as lines of JSON, each {"kind": …, "value": …}: contact, identities,
     merges, whether evidence is kept from joining it, profile, orders with lines and parcels, lines of imports that are not
@@ -65,6 +70,17 @@ class CustomerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_customer_service_pb2.SetCustomerContactRequest, _abc.Awaitable[_customer_pb2.CustomerContact]],
     ) -> _abc.Awaitable[_customer_pb2.CustomerContact]:
         """Sets how a customer can be reached; a customer that is not known yet becomes known.
+
+        Errors: CUSTOMERS_BUSY.
+        """
+
+    @_abc_1.abstractmethod
+    def SetCustomerContacts(
+        self,
+        request: _customer_service_pb2.SetCustomerContactsRequest,
+        context: _aio.ServicerContext[_customer_service_pb2.SetCustomerContactsRequest, _abc.Awaitable[_customer_service_pb2.SetCustomerContactsResponse]],
+    ) -> _abc.Awaitable[_customer_service_pb2.SetCustomerContactsResponse]:
+        """Does the same for many customers of a shop at once; a batch with one that is refused is refused whole.
 
         Errors: CUSTOMERS_BUSY.
         """
