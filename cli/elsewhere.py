@@ -3,6 +3,9 @@
 The image's command is told of it by the environment: `docker compose run operator`, `kubectl exec deploy/operator`.
 """
 
+import asyncio
+import contextlib
+import socket
 import sys
 from pathlib import Path
 
@@ -54,3 +57,22 @@ def key(settings: OperatorSettings) -> str:
         return Path(settings.key_file or "").read_text(encoding="utf-8").strip()
     except OSError as error:
         sys.exit(f"RAPPORT_OPERATOR_KEY_FILE: {settings.key_file}: {error.strerror}")
+
+
+async def processes(settings: OperatorSettings) -> dict[str, list[str]]:
+    """Return the gRPC target of every process of each service: a name with many addresses is many processes."""
+    return {name: await _each(target) for name, target in settings.services.items() if name != "gateway"}
+
+
+async def _each(target: str) -> list[str]:
+    if not target.startswith("dns:///"):
+        scheme, _, listed = target.partition(":")
+        return [f"{scheme}:{one}" for one in listed.split(",")] if scheme in {"ipv4", "ipv6"} else [target]
+    host, _, port = target.removeprefix("dns:///").rpartition(":")
+    found = []
+    # A name without an address stands for itself: whoever calls it is told so.
+    with contextlib.suppress(OSError):
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    addresses = {f"[{info[4][0]}]" if info[0] == socket.AF_INET6 else str(info[4][0]) for info in found}
+    return sorted(f"{address}:{port}" for address in addresses) or [target]

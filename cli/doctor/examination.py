@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cli import elsewhere
 from cli.doctor import edge, machine, postgres
 from cli.doctor.processes import ask_all
 from cli.doctor.report import Limits, Located, Report, at
@@ -28,12 +29,14 @@ def now() -> datetime:
 async def examine_suite(
     folder: SuiteFolder, limits: Limits | None = None, *, clock: Callable[[], datetime] = now
 ) -> Report:
-    """Examine the suite that runs on the folder.
+    """Examine the suite that runs on the folder, or what can be asked of the deployment that the environment names.
 
     Raises:
         CommandError: none runs there.
     """
     limits = limits or Limits()
+    if (settings := elsewhere.elsewhere()) is not None:
+        return await _examine_elsewhere(settings, clock)
     running = require_running(folder)
     tls = operator_tls(folder)
     operator = Operator(grpc_addresses(running), operator_key(folder.secrets), tls)
@@ -60,6 +63,24 @@ async def examine_suite(
             _guarded("gateway", of_gateway),
             _guarded("services", lambda: ask_all(operator, running.addresses, tls, clock)),
         )
+    finally:
+        await operator.close()
+    return Report([one for part in parts for one in part])
+
+
+async def _examine_elsewhere(settings: elsewhere.OperatorSettings, clock: Callable[[], datetime]) -> Report:
+    """Examine what the processes tell; disks, backups and the database's server are out of this machine's reach."""
+    tls = settings.peer_tls()
+    operator = Operator(settings.services, elsewhere.key(settings), tls)
+
+    async def of_services() -> list[Located]:
+        return await ask_all(operator, await elsewhere.processes(settings), tls, clock)
+
+    async def of_gateway() -> list[Located]:
+        return at("gateway", await edge.configuration(operator))
+
+    try:
+        parts = await asyncio.gather(_guarded("services", of_services), _guarded("gateway", of_gateway))
     finally:
         await operator.close()
     return Report([one for part in parts for one in part])

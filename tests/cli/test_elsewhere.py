@@ -23,6 +23,9 @@ def test_the_command_works_on_services_that_the_environment_names(suite: SuiteUn
     assert listed.code == 0, listed.messages
     assert "tenants" in listed.value
     assert rapport("gateway", "status", "--json", "--data", str(tmp_path / "none"), told=told).code == 0
+    examined = rapport("doctor", "--json", "--all", "--data", str(tmp_path / "none"), told=told)
+    places = {one["where"].partition("-")[0] for one in examined.value["findings"]}
+    assert {"tenant", "crm", "tickets", "recommendations", "gateway"} <= places
     assert not (tmp_path / "none").exists()
 
 
