@@ -56,7 +56,7 @@ ADMINISTRATION = {
         "keks",
         "policies",
     )
-} | {"tenants.export", "credentials.use"}
+} | {"tenants.export", "credentials.use", "tickets.import"}
 
 FOR_GOOD = {
     "rapport.crm.v1.DeliveryService.EraseCustomerDeliveries",
