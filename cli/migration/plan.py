@@ -142,7 +142,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """How long the run may take, from a sample that was read and the rate at which Rapport takes rows in.
+    """How long the run may take, from a sample that was read and the rate at which Rapport is counted to take rows in.
 
     Attributes:
         sampled: how many tickets and order lines were read for it.

@@ -25,7 +25,7 @@ _SAMPLE = 2000
 _ENVIRONMENTS = ("production", "staging", "development")
 
 TICKETS_PER_SECOND = 250.0
-"""How many tickets with three messages each Rapport took in per second on two cores, see docs/migration.md."""
+"""How many tickets with three messages each Rapport is counted to take in per second: see docs/migration.md."""
 
 LINES_PER_SECOND = 4000.0
 """The same for order lines."""
