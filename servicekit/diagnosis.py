@@ -28,6 +28,9 @@ CLOCK_FAILED_SECONDS = 20.0
 
 DAY = 86_400.0
 
+_CACHE_SECONDS = 0.8 * PATIENCE_SECONDS
+_AGAIN_SECONDS = 0.1
+
 
 class State(Enum):
     """How bad a finding is."""
@@ -154,19 +157,26 @@ async def _cache(cache: Cache) -> list[Finding]:
     """Ask Valkey for an answer, past the circuit."""
     if cache.client is None:
         return [Finding("cache", State.OK, "No Valkey is set: everything is answered from the database.")]
-    try:
-        async with asyncio.timeout(PATIENCE_SECONDS / 2):
-            await cache.client.ping()
-    except Exception as error:  # noqa: BLE001 - whatever keeps it from answering is the finding
-        return [
-            Finding(
-                "cache",
-                State.FAILED,
-                f"Valkey does not answer: {type(error).__name__}.",
-                "nothing is lost and everything answers, more slowly; start Valkey again",
-            )
-        ]
-    return [Finding("cache", State.OK, "Valkey answers.")]
+    # One answer that is late may be a moment in which this process did not get to its sockets.
+    until = asyncio.get_running_loop().time() + _CACHE_SECONDS
+    while True:
+        try:
+            async with asyncio.timeout_at(until):
+                await cache.client.ping()
+        except Exception as error:  # noqa: BLE001 - whatever keeps it from answering is the finding
+            if asyncio.get_running_loop().time() < until - _AGAIN_SECONDS:
+                await asyncio.sleep(_AGAIN_SECONDS)
+                continue
+            return [
+                Finding(
+                    "cache",
+                    State.FAILED,
+                    f"Valkey does not answer: {type(error).__name__}.",
+                    "nothing is lost and everything answers, more slowly; start Valkey again",
+                )
+            ]
+        else:
+            return [Finding("cache", State.OK, "Valkey answers.")]
 
 
 async def _certificate(settings: ServiceSettings) -> list[Finding]:
