@@ -11,6 +11,8 @@ from tests.support import suite as suites
 from tests.support.servers import DatabaseFor, RunningServer, ServiceDatabase, ValkeyCluster
 from tests.support.world import SuiteUnderTest
 
+_START_SECONDS = 300
+"""The time-out of a test that may wait until the shared suite has started, on a busy machine."""
 _OF_THE_RUN = pytest.StashKey[servers.ServersOfTheRun]()
 
 
@@ -26,7 +28,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip the drills unless they are asked for."""
+    """Skip the drills unless they are asked for; give time to those that may be the first to start the suite."""
+    for item in items:
+        if "suite" in getattr(item, "fixturenames", ()) and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(_START_SECONDS))
     if not config.getoption("--run-drills"):
         for item in items:
             if item.get_closest_marker("drill"):

@@ -28,6 +28,8 @@ from tests.support.suite import own_suite, rapport
 from tests.support.waiting import eventually
 from tests.support.world import SuiteUnderTest
 
+pytestmark = pytest.mark.timeout(300)  # a suite of its own is started
+
 
 class Patient:
     """A running suite, and what is needed to harm it."""

@@ -1,9 +1,12 @@
 """The command explains itself."""
 
+import pytest
 import typer.main
 from typer.testing import CliRunner
 
 from cli.main import commands
+
+pytestmark = pytest.mark.timeout(300)  # every command is imported and asked
 
 
 def command_paths(command: typer.core.TyperGroup, *path: str) -> list[tuple[str, ...]]:

@@ -20,6 +20,8 @@ from tests.support import servers
 from tests.support.suite import Ran, rapport, start_suite
 from tests.support.world import SuiteUnderTest
 
+pytestmark = pytest.mark.timeout(300)  # a suite of its own is started
+
 
 def until(true: Callable[[], bool], what: str, within: float = 30.0) -> None:
     """Wait until something is true, asking often."""

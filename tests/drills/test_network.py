@@ -9,7 +9,7 @@ from tests.drills.conftest import Wired
 from tests.support.drilling import Fault, Load, Report, drilled
 from tests.support.faults import Trouble
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 
 SECONDS = 8.0
 EVERYWHERE = ("tenant", "crm", "tickets", "recommendations")

@@ -11,7 +11,7 @@ import pytest
 from tests.drills.conftest import Wired
 from tests.support.drilling import Report, drilled, during, once
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 
 PROCESSES = ("crm", "tickets", "recommendations", "tenant", "control-plane", "envoy", "valkey", "postgres")
 STOPPED_SECONDS = 5.0

@@ -19,6 +19,8 @@ from tests.support.suite import own_suite
 from tests.support.waiting import eventually
 from tests.support.world import Shop, SuiteUnderTest, furnish, new_shop, send_webhook, zendesk_event
 
+pytestmark = pytest.mark.timeout(300)  # a suite of its own is started
+
 KILLED = ("crm", "tickets", "recommendations", "tenant", "control-plane", "envoy", "valkey", "postgres")
 
 
@@ -130,7 +132,7 @@ async def subjects(client: httpx.AsyncClient) -> list[str]:
             return found
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_acknowledged_webhooks_survive_the_death_of_every_process(
     doomed: SuiteUnderTest, record_property: Callable[[str, object], None]
 ) -> None:

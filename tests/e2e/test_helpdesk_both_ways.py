@@ -102,7 +102,7 @@ def updating(asked: Asked) -> bool:
     return asked.method == "PUT"
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 async def test_what_is_written_back_stands_at_the_helpdesk_once(place: Place) -> None:
     """Off by default; on, a note that was written when crm was killed is not written again, and only send is heard."""
     place.zendesk.open_ticket("501", "Where is my parcel?", "It is late.")
@@ -147,7 +147,7 @@ async def test_what_is_written_back_stands_at_the_helpdesk_once(place: Place) ->
     assert "It leaves today." in reply["body"]
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 async def test_backfill_meets_webhooks_and_a_kill_and_what_was_missed_is_repaired(place: Place) -> None:
     """Whichever comes first, the newer state stays; a backfill outlives kill -9; a missed comment is found and told."""
     for number in range(601, 615):

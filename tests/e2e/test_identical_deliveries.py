@@ -12,6 +12,8 @@ from tests.support.suite import own_suite
 from tests.support.waiting import eventually
 from tests.support.world import SuiteUnderTest, new_shop, zendesk_event, zendesk_headers
 
+pytestmark = pytest.mark.timeout(300)  # a suite of its own is started
+
 COPIES = 200
 PROCESSES = 4
 

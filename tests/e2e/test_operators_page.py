@@ -14,7 +14,7 @@ import pytest
 from tests.support import servers
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "operators.md"
-SECONDS = 120
+SECONDS = 240
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def lacks(step: Step, output: str) -> str:
     return ""
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_the_first_hour_of_an_operator_works_as_written() -> None:
     """Whoever types what stands there sees what stands there; the suite is gone at the end."""
     folder = servers.new_folder()

@@ -31,7 +31,7 @@ def doomed() -> Iterator[SuiteUnderTest]:
         yield SuiteUnderTest.of(described)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 async def test_deaths_at_random_points_lose_and_repeat_nothing(
     doomed: SuiteUnderTest, record_property: Callable[[str, object], None]
 ) -> None:

@@ -38,7 +38,7 @@ async def one_dies_and_comes_back(suite: SuiteUnderTest, load: Load, process: st
     await eventually(went_on, within=60)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 async def test_no_request_fails_when_one_process_of_each_service_dies(
     doubled: SuiteUnderTest, record_property: Callable[[str, object], None]
 ) -> None:

@@ -22,6 +22,8 @@ from tests.support.suite import own_suite
 from tests.support.waiting import eventually
 from tests.support.world import Shop, SuiteUnderTest, furnish, new_shop, zendesk_event, zendesk_headers
 
+pytestmark = pytest.mark.timeout(300)  # a suite of its own is started
+
 SERVICES = ("tenant", "crm", "tickets", "recommendations", "gateway")
 LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
 NUMBERED = {"envoy_worker_id", "envoy_response_code", "envoy_response_code_class", "grpc_code", "le"}

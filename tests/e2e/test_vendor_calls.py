@@ -49,7 +49,7 @@ async def place() -> AsyncIterator[Place]:
             yield Place(SuiteUnderTest.of(described), server, gorgias, helpshift, hubspot)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 async def test_tickets_are_fetched_from_their_vendors(place: Place) -> None:
     """Of who signs nothing or says little the inbox shows the vendor's own ticket; tests of the connections pass."""
     shop = await new_shop(place.suite, "called")

@@ -17,6 +17,8 @@ from gateway.sides import Sides
 from tests.gateway.stack import Stack, wait_until
 from tests.support.predecessor_http import OldSide, old_side
 
+pytestmark = pytest.mark.timeout(300)  # an edge of its own is started
+
 OPERATOR = {"sub": "operator:tester", "tid": "", "scope": "gateway.read gateway.write"}
 FAILING = "/api/failures/13?bare=true"
 """What Rapport's side answers with a failure."""

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 _SECONDS = 100
+_UP_SECONDS = 240
+"""How long a whole suite may take to start on a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def start_suite(data: Path, *arguments: str, told: dict[str, str] | None = None)
     """Start a detached suite on free ports, with `told` in its environment, and return what `up` printed."""
     told = (told or {}) | {"RAPPORT_TENANT_DOMAIN_HOSTS_FILE": str(domain_hosts_of(data))}
     ports = ("--https-port", "0", "--http-port", "0")
-    ran = rapport("up", "--detach", "--json", *ports, "--data", str(data), *arguments, told=told)
+    ran = rapport("up", "--detach", "--json", *ports, "--data", str(data), *arguments, told=told, seconds=_UP_SECONDS)
     assert ran.code == 0, f"{ran.output}\n{ran.messages}"
     described: dict[str, Any] = ran.value
     return described
