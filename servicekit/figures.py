@@ -15,7 +15,9 @@ _log = structlog.get_logger(__name__)
 
 QUEUE_WAITING = Gauge("rapport_queue_waiting", "Jobs of all tenants that wait, due or not, by queue.", ("queue",))
 QUEUE_LATE = Gauge(
-    "rapport_queue_late_seconds", "How long the first job that is due has been due, by queue; 0 if none is.", ("queue",)
+    "rapport_queue_late_seconds",
+    "How long the first job that is due has been due, by queue; of deliveries, how long the oldest has waited; or 0.",
+    ("queue",),
 )
 FAILED = Counter("rapport_figures_failed_total", "Times at which figures could not be read and stayed as they were.")
 

@@ -9,7 +9,7 @@ from services.crm.condition_store import ConditionStore, FailingConnection, Queu
 from services.crm.rotation_store import RotationStore
 
 LATE_SECONDS = {"deliveries": (30.0, 300.0), "writes": (60.0, 600.0), "syncs": (900.0, 7200.0)}
-"""How late due work of a queue is when somebody should look, and when something does not work."""
+"""How late the work of a queue is when somebody should look, and when something does not work."""
 
 LATELY = timedelta(days=1)
 FAILING_AFTER = timedelta(minutes=15)
@@ -40,7 +40,7 @@ def judge_queue(queue: Queue) -> Finding:
     """Judge how late the work of a queue is."""
     warning, failed = LATE_SECONDS[queue.name]
     state = graded(queue.oldest_seconds, warning=warning, failed=failed)
-    summary = f"{queue.waiting} {queue.name} wait; what is due is {queue.oldest_seconds:.0f} s late at most."
+    summary = f"{queue.waiting} {queue.name} wait; the work is {queue.oldest_seconds:.0f} s late at most."
     remedy = ""
     if state is not State.OK:
         remedy = "see that crm's workers run and reach the other services: `rapport status`, `rapport logs crm`"

@@ -1,6 +1,6 @@
 """The SQL of how the service stands, across tenants: counts, times and ids."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -11,7 +11,11 @@ from servicekit.figures import QUEUE_LATE, QUEUE_WAITING
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A queue of work: how much is in it, and how many seconds late the latest of what is due is."""
+    """A queue of work: how much is in it, and how many seconds late it is at most.
+
+    Deliveries are late from the moment they were taken, even while they wait to be tried again: their senders were told
+    that all is well. Other work is late from when it is due.
+    """
 
     name: str
     waiting: int
@@ -31,12 +35,15 @@ class FailingConnection:
 class ConditionStore:
     """Asks the spanning functions."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, refused_tenants: Callable[[], Collection[UUID]] = frozenset) -> None:
         self._database = database
+        self._refused_tenants = refused_tenants
 
     async def queues(self) -> Sequence[Queue]:
-        """Return every queue, by name."""
-        rows = await self._database.fetch("SELECT queue, waiting, oldest_seconds FROM crm.queues()")
+        """Return every queue, by name; deliveries of refused tenants are not late, they rest."""
+        rows = await self._database.fetch(
+            "SELECT queue, waiting, oldest_seconds FROM crm.standing_queues($1)", list(self._refused_tenants())
+        )
         return [Queue(row["queue"], row["waiting"], row["oldest_seconds"]) for row in rows]
 
     async def report_queues(self) -> None:

@@ -185,6 +185,7 @@ jobs = Table(
     Column("run_at", DateTime(timezone=True), nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("aside_since", DateTime(timezone=True)),
+    Column("since", DateTime(timezone=True), nullable=False),
     comment="Index across tenants: pending deliveries in order. A claim moves run_at to the end of its lease.",
 )
 

@@ -28,6 +28,9 @@ from services.crm.store import Job, Outcome, Store
 _log = structlog.get_logger(__name__)
 
 SETTLED = Counter("rapport_deliveries_settled_total", "Deliveries that a worker was done with, by state.", ("state",))
+for _state in State:
+    # Told of as 0 from the start: the first event of a figure that begins with it is no increase.
+    SETTLED.labels(_state.value)
 
 TAKEN = Histogram(
     "rapport_delivery_seconds",
