@@ -34,6 +34,9 @@ THROTTLE_SECONDS = 3600.0
 MOST_WAITING = 100
 """How many messages of a channel wait at most."""
 
+_OUTCOMES = ("sent", "failed", "dropped", "throttled")
+"""Each is told of as 0 from the start: the first event of a figure that begins with it is no increase."""
+
 _MOST_REMEMBERED = 10_000
 _SEND_SECONDS = 10.0
 _ATTEMPTS = 4
@@ -62,6 +65,15 @@ class News:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class _Message:
+    """News on their way: in how many channels they still wait, and whether one has sent them."""
+
+    news: News
+    waiting: int = 0
+    sent: bool = False
+
+
 Send = Callable[[News], Awaitable[None]]
 """Sends one message, or raises."""
 
@@ -87,29 +99,45 @@ class Notifier:
         patience: float = _SEND_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._queues = {channel: asyncio.Queue[News](waiting) for channel in channels}
+        self._queues = {channel: asyncio.Queue[_Message](waiting) for channel in channels}
         self._throttle = throttle
         self._first_wait = first_wait
         self._patience = patience
         self._clock = clock
         self._told: OrderedDict[str, float] = OrderedDict()
+        for channel in channels:
+            for outcome in _OUTCOMES:
+                TOLD.labels(channel.name, outcome)
+
+    @property
+    def has_channels(self) -> bool:
+        """Whether anybody would be told: without, there is no use in looking for news."""
+        return bool(self._queues)
 
     def tell(self, news: News) -> bool:
-        """Queue news for every channel; return whether it is told now. Never waits and never raises."""
+        """Queue news for every channel; return whether any has room for it. Never waits and never raises.
+
+        What no channel had room for, or was able to send in the end, is not throttled.
+        """
         now = self._clock()
         if now - self._told.get(news.key, -self._throttle) < self._throttle:
             for channel in self._queues:
                 TOLD.labels(channel.name, "throttled").inc()
             return False
+        message = _Message(news)
+        for channel, queue in self._queues.items():
+            try:
+                queue.put_nowait(message)
+            except asyncio.QueueFull:
+                TOLD.labels(channel.name, "dropped").inc()
+            else:
+                message.waiting += 1
+        if not message.waiting:
+            return False
         self._told[news.key] = now
         self._told.move_to_end(news.key)
         if len(self._told) > _MOST_REMEMBERED:
             self._told.popitem(last=False)
-        for channel, queue in self._queues.items():
-            try:
-                queue.put_nowait(news)
-            except asyncio.QueueFull:
-                TOLD.labels(channel.name, "dropped").inc()
         return True
 
     def over(self, key: str) -> None:
@@ -128,9 +156,10 @@ class Notifier:
         async with asyncio.timeout(self._patience):
             await channel.send(news)
 
-    async def _send_all(self, channel: Channel, queue: "asyncio.Queue[News]") -> None:
+    async def _send_all(self, channel: Channel, queue: "asyncio.Queue[_Message]") -> None:
         while True:
-            news = await queue.get()
+            message = await queue.get()
+            news = message.news
             attempts = AsyncRetrying(
                 retry=retry_if_exception_type((NotTakenError, TimeoutError, httpx.TransportError)),
                 wait=wait_exponential_jitter(multiplier=self._first_wait, max=_LONGEST_WAIT, jitter=self._first_wait),
@@ -143,7 +172,11 @@ class Notifier:
                 TOLD.labels(channel.name, "failed").inc()
                 _log.warning("notification_failed", channel=channel.name, about=news.key, error=type(error).__name__)
             else:
+                message.sent = True
                 TOLD.labels(channel.name, "sent").inc()
+            message.waiting -= 1
+            if not message.waiting and not message.sent:
+                self.over(news.key)
 
 
 def slack(client: httpx.AsyncClient, url_file: Path, service: str) -> Channel:

@@ -147,12 +147,13 @@ def put_together(settings: CrmSettings, database: Database, keks: Keks, peers: P
     erasures = ErasureStore(database)
     forgotten = Forgotten(erasures, settings.workload_credential())
     shops = Orders(peers.recommendations, peers.workload, forgotten) if peers.recommendations else None
+    requesters = Requesters(shops)
     most = settings.most_attempts
     worker = Worker(
         store,
         Reader(keyring, most_attempts=most),
         Fetching(calling, most_attempts=most),
-        Effects(Ingest(peers.tickets, peers.workload, forgotten), shops, most_attempts=most),
+        Effects(Ingest(peers.tickets, peers.workload, forgotten), shops, most_attempts=most, requesters=requesters),
         refused_tenants=lambda: peers.trust.refused_tenants,
         concurrency=settings.worker_concurrency,
         doorbell=lambda seconds: peers.doorbell.wait(BELL, seconds),
@@ -182,6 +183,7 @@ def put_together(settings: CrmSettings, database: Database, keks: Keks, peers: P
         workload=peers.workload,
         forgotten=forgotten,
         shops=shops,
+        requesters=requesters,
         known_as=by_workload(peers.workload, TokenVerifier(peers.trust)),
         refused_tenants=lambda: peers.trust.refused_tenants,
         doorbell=peers.doorbell,
@@ -269,17 +271,20 @@ async def wired(settings: CrmSettings) -> AsyncIterator[Parts]:
         async with reaching_out(settings) as peers, AsyncExitStack() as stack:
             notifier = await opened_notifier(settings, "crm", stack)
             work = put_together(settings, database, keks, peers)
+            standing = ConditionStore(database, lambda: peers.trust.refused_tenants)
             background = Background()
             background.start("refusals", work.refusals.run())
             background.start("memory_of_refused", work.memory.run())
             background.start("key_jobs", work.key_jobs.run())
             background.start("retention", work.retention.run())
-            background.start("notifier", notifier.run())
-            background.start("news", Newsroom(database, notifier).run())
+            if notifier.has_channels:
+                background.start("notifier", notifier.run())
+                background.start("news", Newsroom(database, notifier).run())
             if settings.metrics_listen:
-                background.start("figures", keep([ConditionStore(database).report_queues]))
+                background.start("figures", keep([standing.report_queues]))
             if settings.worker_concurrency:
                 background.start("worker", work.worker.run())
+                background.start("requesters", work.requesters.run())
                 background.start("outgoing", work.outgoing.run())
             try:
                 components: tuple[Component, ...] = (
@@ -288,7 +293,7 @@ async def wired(settings: CrmSettings) -> AsyncIterator[Parts]:
                     ("background", background.ready),
                 )
                 examined = of_every_process(settings, database, peers.cache) | examinations(
-                    ConditionStore(database), RotationStore(database), keks
+                    standing, RotationStore(database), keks
                 )
                 registrations = (*registered(work), diagnosis("crm", examined))
                 yield Parts(registrations, components, peers.trust, peers.audit)

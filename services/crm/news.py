@@ -72,8 +72,9 @@ class Newsroom:
             self._notifier.over(f"connection:{connection_id}")
         self._failing = standing
         dead, lately = await self._condition.dead_deliveries(LATELY)
+        told = True
         if lately and dead > self._dead:
-            self._notifier.tell(
+            told = self._notifier.tell(
                 News(
                     key="deliveries:dead",
                     summary=f"{dead} deliveries are dead, {lately} of them since a day ago.",
@@ -81,4 +82,6 @@ class Newsroom:
                     facts={"dead": str(dead), "lately": str(lately)},
                 )
             )
-        self._dead = dead
+        # What is throttled now is still news at the next look.
+        if told:
+            self._dead = dead

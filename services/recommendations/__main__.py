@@ -148,8 +148,9 @@ async def wired(settings: RecommendationsSettings) -> AsyncIterator[Parts]:
         stack.push_async_callback(imports.stop)
         modelling = Modelling(database, customers, doorbell)
         background.start("models", modelling.run())
-        background.start("notifier", notifier.run())
-        background.start("news", Newsroom(database, notifier).run())
+        if notifier.has_channels:
+            background.start("notifier", notifier.run())
+            background.start("news", Newsroom(database, notifier).run())
         background.start(
             "product_models", ProductFitting(database, doorbell, refused=lambda: trust.refused_tenants).run()
         )

@@ -41,8 +41,9 @@ class Newsroom:
     async def look(self) -> None:
         """Look once; more budgets that are used up than before are news."""
         used = (await read_standing(self._database, datetime.now(UTC).date())).budgets_used
+        told = True
         if used > self._used:
-            self._notifier.tell(
+            told = self._notifier.tell(
                 News(
                     key=f"budgets:{used}",
                     summary=f"The month's budget for language models is used up for {used} tenants; rules write now.",
@@ -50,4 +51,5 @@ class Newsroom:
                     facts={"used": str(used)},
                 )
             )
-        self._used = used
+        if told:
+            self._used = used

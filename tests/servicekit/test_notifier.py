@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from pydantic_settings import SettingsConfigDict
 
 from servicekit.notifier import TOLD, Channel, News, Notifier, opened
@@ -179,10 +180,40 @@ async def _arrived(arrived: list[str], number: int) -> bool:
     return len(arrived) == number
 
 
+async def test_news_that_nobody_was_told_of_are_not_throttled() -> None:
+    """What no channel has room for, and what every channel failed to send, is still news at the next look."""
+    asked: list[str] = []
+
+    async def refuses(news: News) -> None:
+        asked.append(news.key)
+        raise ValueError(news.key)
+
+    other = News("other", "Another thing.", "look")
+    notifier = Notifier([Channel("refuses", refuses)], waiting=1)
+    assert notifier.tell(BROKEN)
+    assert not notifier.tell(other)
+    async with notifying(notifier):
+        await eventually(partial(_arrived, asked, 1))
+        assert notifier.tell(other)
+        await eventually(partial(_arrived, asked, 2))
+        assert notifier.tell(BROKEN)
+
+
+def test_outcomes_are_told_of_before_the_first_message() -> None:
+    """An alert on the increase of what was lost sees the first message that is."""
+    Notifier([Channel("silent", _nothing)])
+    for word in ("sent", "failed", "dropped", "throttled"):
+        labels = {"channel": "silent", "outcome": word}
+        assert REGISTRY.get_sample_value("rapport_notifications_total", labels) == 0
+
+
+async def _nothing(_news: News) -> None: ...
+
+
 async def test_the_same_news_is_told_once_until_it_is_over_or_old() -> None:
     """A connection that stays broken is told of once an hour; one that breaks anew is news."""
     now = [0.0]
-    notifier = Notifier([], throttle=3600, clock=lambda: now[0])
+    notifier = Notifier([Channel("silent", _nothing)], throttle=3600, clock=lambda: now[0])
     assert notifier.tell(BROKEN)
     assert not notifier.tell(BROKEN)
     assert notifier.tell(News("other", "Another thing.", "look"))
