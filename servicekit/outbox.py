@@ -32,7 +32,7 @@ READ = Counter("rapport_log_changes_total", "Changes of another service's log th
 FAILURES = Counter("rapport_log_failures_total", "Interruptions of following another service's log, by log.", ("log",))
 CURRENT = Gauge(
     "rapport_log_current_time_seconds",
-    "When a log was last read to its end, in seconds since 1970; 0 in a process that does not follow it.",
+    "When a log was last read to its end, in seconds since 1970; 0 before it was; none where nobody follows it.",
     ("log",),
 )
 
@@ -174,6 +174,7 @@ async def follow(
     `fetch` returns changes after a cursor and the next cursor; `apply` may see a change twice (the cursor is saved
     after it). A failure is logged and tried again with growing pauses. `name` is the bell that rings when it grows.
     """
+    CURRENT.labels(name)
     pause = _FIRST_PAUSE
     # What a ring announced may still be held back by an open transaction: look again soon, then ever less often.
     quiet = _SOON_SECONDS
