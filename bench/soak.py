@@ -16,7 +16,7 @@ import ssl
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,9 @@ WARM_SECONDS = 30.0
 PERCENTILES = (50, 90, 99, 99.9)
 CLASSES = (1, 5, 20, 50, 100, 200)
 """Shops by rank of size: the largest one, those up to the fifth, and so on."""
+MOST_GROWTH = 1.1
+"""How much more a process may hold in the last quarter of the time than in the first one."""
+LEAST_ANSWERED = 0.999
 _PRIVATE = {"postgres"}
 """Servers of many processes that share memory: what they have for themselves is counted."""
 
@@ -103,6 +106,31 @@ def by_size(kept: Kept, tickets: Sequence[int]) -> list[dict[str, Any]]:
     return rows
 
 
+def largest_over_smallest(sized: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Compare the inboxes of the largest shops with those of the smallest, of the classes that were asked at all."""
+    asked = [row for row in sized if row["requests"]]
+    return {
+        f"inbox_{part}_largest_over_smallest": round(asked[0][part] / asked[-1][part], 2)
+        for part in ("p50", "p99")
+        if asked
+    }
+
+
+def faults(told: Mapping[str, Any]) -> list[str]:
+    """Say what a soak of several minutes may not show: something that grows, failed requests, lost webhooks."""
+    ratios, webhooks = told["ratios"], told["webhooks"]
+    found = [
+        f"{name} grew {ratio:g} times"
+        for name, ratio in ratios.items()
+        if name.startswith(("memory.", "files.")) and ratio > MOST_GROWTH
+    ]
+    if ratios["answered"] < LEAST_ANSWERED:
+        found.append(f"only {ratios['answered']:.4%} of the requests were answered")
+    if webhooks["pending"] or webhooks["dead"] or webhooks["admitted"] < webhooks["acknowledged"]:
+        found.append(f"not every acknowledged webhook is accounted for: {webhooks}")
+    return found
+
+
 def statuses(kept: Kept) -> dict[str, int]:
     """Count the answers by status."""
     names = {LOST: "closed", SLOW: "too late"}
@@ -148,8 +176,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "ratios": {
             **{f"memory.{name}": watch.last_over_first(rows) for name, rows in watch.mib.items()},
             **{f"files.{name}": watch.last_over_first(rows) for name, rows in watch.files.items()},
-            "inbox_p50_largest_over_smallest": round(sized[0]["p50"] / sized[-1]["p50"], 2),
-            "inbox_p99_largest_over_smallest": round(sized[0]["p99"] / sized[-1]["p99"], 2),
+            **largest_over_smallest(sized),
             "answered": round(1 - failed / len(kept.status), 6),
         },
         "latency_ms": by_kind(kept),
@@ -196,7 +223,7 @@ _COLUMNS = ("requests", "p50", "p90", "p99", "p99.9", "max")
 
 
 def main() -> None:
-    """Measure and tell; end with 1 when an acknowledged webhook is missing."""
+    """Measure and tell; end with 1 when something grew, failed or was lost (`faults`)."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one minute, 40 shops")
     parser.add_argument("--json", action="store_true")
@@ -217,9 +244,8 @@ def main() -> None:
         print(json.dumps(told))
     else:
         show(told)
-    webhooks = told["webhooks"]
-    if webhooks["pending"] or webhooks["dead"] or webhooks["admitted"] < webhooks["acknowledged"]:
-        sys.exit(f"soak: not every acknowledged webhook is accounted for: {webhooks}")
+    if found := faults(told):
+        sys.exit("soak: " + "; ".join(found))
 
 
 if __name__ == "__main__":

@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bench.crowd import sizes
 from bench.mixed import KINDS, Sender, Traffic, Visited
+from bench.soak import faults, largest_over_smallest
 from bench.soak_page import plot
 from servicekit import certificates
 
@@ -61,9 +63,10 @@ async def test_a_stall_is_seen_by_all_that_was_due_meanwhile(tmp_path: Path) -> 
         kept = await Sender(traffic).run()
     assert set(kept.status) == {200}
     assert len(kept.due) == 400
-    # 0.6 of about 2 s: those due at its beginning waited through it, those due at its end for a moment.
-    assert 0.12 < float((kept.latency > 100).mean()) < 0.4
-    assert 400 < kept.latency.max() < 1500
+    # How long all others take is up to the machine; those due at the stall's beginning waited through most of it.
+    early = kept.latency[(kept.due > 1.0) & (kept.due < 1.2)]
+    assert len(early) > 20
+    assert early.min() > 100
 
 
 async def test_shares_and_moments_are_drawn_once(tmp_path: Path) -> None:
@@ -91,3 +94,29 @@ def test_a_plot_holds_its_lines_and_no_markup_of_names() -> None:
     assert "<b>" not in drawn
     assert drawn.count("polyline") == 1
     assert len(drawn.split('points="')[1].split('"')[0].split()) == 5
+
+
+def test_a_soak_fails_when_something_grows_fails_or_is_lost() -> None:
+    """Each by itself; a class of shops that nobody asked for is left out of the comparison."""
+    good: dict[str, dict[str, Any]] = {
+        "ratios": {"memory.crm": 1.08, "files.crm": 1.0, "inbox_p50_largest_over_smallest": 3.0, "answered": 0.9995},
+        "webhooks": {"acknowledged": 5, "admitted": 5, "pending": 0, "dead": 0},
+    }
+    assert faults(good) == []
+    for part, name, value in (
+        ("ratios", "memory.crm", 1.2),
+        ("ratios", "files.crm", 1.2),
+        ("ratios", "answered", 0.99),
+        ("webhooks", "admitted", 4),
+        ("webhooks", "dead", 1),
+    ):
+        assert len(faults({**good, part: {**good[part], name: value}})) == 1, name
+    rows: list[dict[str, Any]] = [
+        {"requests": 9, "p50": 6.0, "p99": 8.0},
+        {"requests": 3, "p50": 3.0, "p99": 4.0},
+        {"requests": 0},
+    ]
+    assert largest_over_smallest(rows) == {
+        "inbox_p50_largest_over_smallest": 2.0,
+        "inbox_p99_largest_over_smallest": 2.0,
+    }
