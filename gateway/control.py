@@ -77,8 +77,8 @@ class ControlPlane:
 
     @property
     def cutover(self) -> Cutover | None:
-        """The cut-over, None when there is none."""
-        return self._cutover
+        """The cut-over, None when there is none, or no predecessor any more."""
+        return self._cutover if self._edge.predecessor is not None else None
 
     async def run(self, key_sets: AsyncIterator[str]) -> None:
         """Work until cancelled."""
@@ -116,7 +116,8 @@ class ControlPlane:
         Raises:
             PredecessorNotFoundError: there is no predecessor.
             ConfigurationRefusedError: an Envoy refused it; the share is what it was.
-            OSError: the share cannot be kept; the share is what it was.
+            OSError: the share cannot be kept; the share is what it was. The way back does not wait for that: a share of
+                0 that cannot be kept (a full disk) counts until this process ends, and the log says so.
         """
         if self._edge.predecessor is None:
             raise PredecessorNotFoundError(
@@ -126,17 +127,26 @@ class ControlPlane:
             before = self._cutover
             self._cutover = wanted
             try:
-                self._cutover_file.write(wanted)
+                if wanted.percent:
+                    self._cutover_file.write(wanted)
                 published = await self._publish_share(wanted)
                 self.sides.begin()
+                if not wanted.percent:
+                    self._keep(wanted)
                 return await self._cache.taken(published, SHIFT_SECONDS)
             except (SnapshotRefusedError, ValueError, OSError) as error:
                 self._cutover = before
                 self._changed.set()
                 if isinstance(error, OSError):
                     raise
-                self._cutover_file.write(before)
+                self._keep(before)
                 raise ConfigurationRefusedError(str(error)) from error
+
+    def _keep(self, cutover: Cutover | None) -> None:
+        try:
+            self._cutover_file.write(cutover)
+        except OSError as error:
+            log.error("cutover_not_kept", error=error.strerror)  # noqa: TRY400 - the text says all
 
     def _judge(self) -> None:
         """Send everything back to the predecessor when Rapport's side fails too often; nobody needs to watch."""

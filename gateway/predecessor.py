@@ -6,7 +6,7 @@ are judged by Rapport first. All others are Rapport's.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -130,11 +130,13 @@ class CutoverFile:
     def read(self) -> Cutover | None:
         """Return the cut-over, None when there is none.
 
-        A file that cannot be read counts as none, which leaves everything to Rapport, and is said so in the log.
+        A file that cannot be read counts as none, which leaves everything to Rapport, and is said so in the log. Fields
+        that this version does not know are left out, so that a newer version's file still says who answers.
         """
         try:
             kept = json.loads(self._path.read_text(encoding="utf-8"))
-            return Cutover(**{**kept, "tenants": tuple(kept["tenants"]), "unit": Unit(kept["unit"])})
+            known = {one.name: kept[one.name] for one in fields(Cutover) if one.name in kept}
+            return Cutover(**{**known, "tenants": tuple(kept["tenants"]), "unit": Unit(kept["unit"])})
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError) as error:

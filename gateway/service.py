@@ -122,7 +122,8 @@ def _side(side: Side, window: tuple[int, int]) -> pb.CutoverSide:
 
 def _in_effect(cache: SnapshotCache) -> bool:
     connected = [node for node in cache.nodes.values() if node.streams]
-    return bool(connected) and all(node.has(cache.wanted) for node in connected)
+    # Before anything was published every Envoy has "it": nothing.
+    return cache.wanted is not EMPTY and bool(connected) and all(node.has(cache.wanted) for node in connected)
 
 
 def _shift(service: str, found: list[str], shift: Shift | None, *, in_effect: bool) -> pb.Shift:

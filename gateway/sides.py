@@ -18,16 +18,24 @@ FAILURE = 500
 FEWEST_FAILURES = 3
 """How many failures make a rate: one or two among few requests say nothing."""
 
+LONGEST_WINDOW_SECONDS = 86_400
+"""What is older than this is of no window: those of the contract are at most so long."""
+
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 @dataclass(slots=True)
 class Side:
-    """Requests of one side since the share was set, and by second for what lies in a window."""
+    """Requests of one side since the share was set, and by second for what lies in a window.
+
+    The sums of the seconds that are kept are kept as well: they are asked for with each batch of reports.
+    """
 
     requests: int = 0
     failures: int = 0
     _seconds: deque[list[int]] = field(default_factory=deque)
+    _kept_requests: int = 0
+    _kept_failures: int = 0
 
     def count(self, second: int, *, failed: bool) -> None:
         """Count one request."""
@@ -37,12 +45,20 @@ class Side:
             self._seconds.append([second, 0, 0])
         self._seconds[-1][1] += 1
         self._seconds[-1][2] += failed
+        self._kept_requests += 1
+        self._kept_failures += failed
+        self._forget(second - LONGEST_WINDOW_SECONDS)
 
     def window(self, since: int) -> tuple[int, int]:
         """Return the requests and failures from this second on; what lies before it is forgotten."""
-        while self._seconds and self._seconds[0][0] < since:
-            self._seconds.popleft()
-        return sum(one[1] for one in self._seconds), sum(one[2] for one in self._seconds)
+        self._forget(since)
+        return self._kept_requests, self._kept_failures
+
+    def _forget(self, before: int) -> None:
+        while self._seconds and self._seconds[0][0] < before:
+            _, requests, failures = self._seconds.popleft()
+            self._kept_requests -= requests
+            self._kept_failures -= failures
 
 
 class Sides:

@@ -5,6 +5,10 @@
 
 local SHARE, BY_CLIENT = --@SHARE@--, --@BY_CLIENT@--
 local PLACES = {--@PLACES@--}
+-- The predecessor asks for no scopes, and our key opens everything of it: what it answers is only for credentials that
+-- may do all that the frontend does.
+local READS = { "tickets.read", "customers.read", "recommendations.read" }
+local WRITES = { "tickets.write", "recommendations.write" }
 
 -- The address of a client, without its port.
 local function address_of(handle)
@@ -18,6 +22,19 @@ local function place_of(text)
   return sum % 100
 end
 
+local function holds(scope, wanted)
+  for _, one in ipairs(wanted) do
+    if not scope:find(" " .. one .. " ", 1, true) then return false end
+  end
+  return true
+end
+
+-- Whether a credential may do all that the frontend does with this method.
+local function may(payload, method)
+  local scope = " " .. tostring(payload["scope"] or "") .. " "
+  return holds(scope, READS) and (method == "GET" or method == "HEAD" or holds(scope, WRITES))
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
   if headers:get(":path"):sub(1, 5) ~= "/api/" then return end
@@ -27,6 +44,7 @@ function envoy_on_request(handle)
   local place = tenant and PLACES[tenant]
   -- An operator who asks in a shop's name asks Rapport, for example to compare both sides.
   if not place or tostring(payload["sub"]):sub(1, 9) == "operator:" then return end
+  if not may(payload, headers:get(":method")) then return end
   if BY_CLIENT then place = place_of(tenant .. " " .. address_of(handle)) end
   if place < SHARE then
     headers:replace("x-rapport-side", "rapport")

@@ -13,7 +13,7 @@ from rapport.gateway.v1 import gateway_service_pb2 as pb
 from rapport.gateway.v1 import gateway_service_pb2_grpc as rpc
 
 from gateway.predecessor import Cutover, CutoverFile, Predecessor, Unit
-from gateway.sides import Sides
+from gateway.sides import LONGEST_WINDOW_SECONDS, Side, Sides
 from tests.gateway.stack import Stack, wait_until
 from tests.support.predecessor_http import OldSide, old_side
 
@@ -22,6 +22,8 @@ pytestmark = pytest.mark.timeout(300)  # an edge of its own is started
 OPERATOR = {"sub": "operator:tester", "tid": "", "scope": "gateway.read gateway.write"}
 FAILING = "/api/failures/13?bare=true"
 """What Rapport's side answers with a failure."""
+WHOLE = "tickets.read tickets.write customers.read recommendations.read recommendations.write"
+"""What a credential holds that may do all that the frontend does."""
 ONE, TWO, OTHER = (f"00000000-0000-7000-8000-00000000000{number}" for number in (1, 2, 3))
 
 
@@ -83,11 +85,21 @@ def judges(edge: Stack) -> bool:
     return True
 
 
-def who(edge: Stack, tenant: str, path: str = "/api/things/1", source: str | None = None, sub: str = "key:1") -> str:
+def who(
+    edge: Stack,
+    tenant: str,
+    path: str = "/api/things/1",
+    *,
+    source: str | None = None,
+    verb: str = "GET",
+    **claims: str,
+) -> str:
     """Return who answers a shop's request: "old" or "new"."""
-    token = edge.tokens.token(tid=tenant, sub=sub)
+    token = edge.tokens.token(tid=tenant, **({"scope": WHOLE} | claims))
     with edge.client(source=source) as client:
-        answer = client.get(path, headers={"authorization": f"Bearer {token}"})
+        answer = client.request(
+            verb, path, headers={"authorization": f"Bearer {token}"}, json={} if verb == "POST" else None
+        )
     assert answer.status_code == 200
     return "old" if answer.json()["server"] == "predecessor" else "new"
 
@@ -114,7 +126,7 @@ def test_shops_move_one_after_the_other_and_strangers_never_go_there(edge: Stack
 def test_the_predecessor_sees_its_own_key_and_no_credential_of_ours(edge: Stack, old: OldSide) -> None:
     """Path, query and body come as they were sent, and the answer goes back as it is."""
     cut_over(edge, 0)
-    token = edge.tokens.token(tid=ONE)
+    token = edge.tokens.token(tid=ONE, scope=WHOLE)
     headers = {"authorization": f"Bearer {token}", "origin": "http://localhost:3000"}
     with edge.client() as client:
         answer = client.post("/api/things?a=1&b=%2F", json={"name": "ä"}, headers=headers)
@@ -126,6 +138,37 @@ def test_the_predecessor_sees_its_own_key_and_no_credential_of_ours(edge: Stack,
     assert asked.headers["x-forwarded-proto"] == "https"
     assert token not in json.dumps(asked.headers)
     assert "old-key" not in (edge.folder / "envoy.json").read_text() + edge.log("control") + edge.log("envoy")
+
+
+def test_a_credential_that_may_less_than_the_frontend_stays_with_rapport(edge: Stack, old: OldSide) -> None:
+    """The predecessor's key opens everything there: nobody gets more by it than by their own credential."""
+    cut_over(edge, 0)
+    before = len(old.asked)
+    reading = " ".join(one for one in WHOLE.split() if one.endswith(".read"))
+    for scope in ("", "orders.read", "tickets.read", reading.replace("customers.read", "xcustomers.readx")):
+        assert who(edge, ONE, scope=scope) == "new", scope
+    assert who(edge, ONE, "/api/things", verb="POST", scope=reading) == "new"
+    assert len(old.asked) == before
+    assert who(edge, ONE, scope=reading) == "old"
+    assert who(edge, ONE, "/api/things", verb="POST") == "old"
+
+
+def test_the_way_back_does_not_wait_for_the_disk(edge: Stack) -> None:
+    """A share that cannot be kept is refused, but for the one that sends everything back."""
+    cut_over(edge, 100)
+    file = next(edge.folder.rglob("cutover.json"))
+    file.unlink()
+    file.mkdir()
+    try:
+        with pytest.raises(grpc.aio.AioRpcError):
+            cut_over(edge, 50)
+        assert who(edge, TWO) == "new"
+        cut_over(edge, 0)
+        assert who(edge, ONE) == "old"
+        assert "cutover_not_kept" in edge.log("control")
+    finally:
+        file.rmdir()
+        cut_over(edge, 0)
 
 
 def test_a_client_keeps_to_its_side(edge: Stack) -> None:
@@ -141,7 +184,7 @@ def test_failures_of_the_old_side_are_its_own(edge: Stack, old: OldSide) -> None
     """They reach the client as they are, are counted on that side, and nothing goes anywhere because of them."""
     cut_over(edge, 0)
     old.status = 503
-    token = edge.tokens.token(tid=ONE)
+    token = edge.tokens.token(tid=ONE, scope=WHOLE)
     with edge.client() as client:
         statuses = {
             client.get("/api/things/1", headers={"authorization": f"Bearer {token}"}).status_code for _ in range(5)
@@ -163,7 +206,7 @@ class Load:
             thread.start()
 
     def _send(self, edge: Stack) -> None:
-        headers = {"authorization": f"Bearer {edge.tokens.token(tid=ONE)}"}
+        headers = {"authorization": f"Bearer {edge.tokens.token(tid=ONE, scope=WHOLE)}"}
         with edge.client() as client:
             while not self._over.is_set():
                 path = self.path
@@ -259,12 +302,25 @@ def test_few_failures_are_no_rate() -> None:
     assert not sides.too_many(0.5, 60)
 
 
+def test_what_is_older_than_any_window_is_not_kept() -> None:
+    """Counting alone lets go of it: nobody needs to ask."""
+    side = Side()
+    for second in range(LONGEST_WINDOW_SECONDS + 50):
+        side.count(second, failed=second % 2 == 0)
+    assert side.requests == LONGEST_WINDOW_SECONDS + 50
+    assert side.window(0) == (LONGEST_WINDOW_SECONDS + 1, LONGEST_WINDOW_SECONDS // 2)
+    assert side.window(LONGEST_WINDOW_SECONDS + 46) == (4, 2)
+
+
 def test_a_damaged_file_leaves_everything_to_rapport(tmp_path: Path) -> None:
     """What is kept comes back as it was."""
     file = CutoverFile(tmp_path / "cutover.json")
     assert file.read() is None
     kept = Cutover(10, (ONE, TWO), Unit.CLIENT, shifted="2026-01-01T00:00:00+00:00")
     file.write(kept)
+    assert file.read() == kept
+    newer = json.loads((tmp_path / "cutover.json").read_text()) | {"later": True}
+    (tmp_path / "cutover.json").write_text(json.dumps(newer))
     assert file.read() == kept
     (tmp_path / "cutover.json").write_text('{"percent": 1}')
     assert file.read() is None
