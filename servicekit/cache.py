@@ -19,7 +19,7 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 _log = structlog.get_logger(__name__)
@@ -37,10 +37,15 @@ OPEN_SECONDS = 1.0
 _INSISTENT_ATTEMPTS = 5
 _RETRY_MISSED_SECONDS = 0.5
 _MOST_MISSED = 10_000
+_MOST_AT_ONCE = 500
 _SCANNED_AT_ONCE = 1000
 _JOIN_SECONDS = 5.0
 _OF_A_CLUSTER = "+cluster://"
+_OF_A_NODE = {"host", "port", "connection_class"}
 _TIMEOUTS = (TimeoutError, RedisTimeoutError)
+
+FAILURES = (RedisError, RedisClusterException, OSError)
+"""What the client raises when Valkey is away; what it says of a cluster as a whole is not one of its other errors."""
 
 Result = TypeVar("Result")
 
@@ -89,7 +94,7 @@ class Cache:
         for task in (self._repair, self._joining):
             if task is not None:
                 task.cancel()
-                with contextlib.suppress(asyncio.CancelledError, RedisError, OSError):
+                with contextlib.suppress(asyncio.CancelledError, *FAILURES):
                     await task
         if self._client is not None:
             await self._client.aclose()
@@ -103,7 +108,7 @@ class Cache:
         """Know the nodes of a cluster. Longer than an operation may take: who is cut off leaves it going on.
 
         Raises:
-            RedisError, OSError: none of them answers.
+            FAILURES: none of them answers.
         """
         if not isinstance(self._client, RedisCluster):
             return
@@ -130,7 +135,7 @@ class Cache:
             if self._is_confirmed(started):
                 self._open(error)
             return None
-        except (RedisError, OSError) as error:
+        except FAILURES as error:
             self._open(error)
             return None
         finally:
@@ -152,10 +157,13 @@ class Cache:
             self._suspected_at = time.monotonic()
         return started > self._suspected_at
 
-    def _open(self, error: Exception) -> None:
+    def _ask_for_nodes(self) -> None:
+        """Learn anew at the next use which nodes a cluster has: after a failure they may be others."""
         if self._has_joined():
-            # Its nodes may be others by now.
             self._joining = None
+
+    def _open(self, error: Exception) -> None:
+        self._ask_for_nodes()
         if not self._closed_until:
             AWAY.set(1)
             _log.warning("cache_away", error=type(error).__name__)
@@ -166,26 +174,35 @@ class Cache:
 
         A moment in which this process did not get to its sockets looks like a Valkey that is away, while others read
         from it: so a time-out is tried again at once, whatever the circuit says. A refused or broken connection is not,
-        it is broken for everybody.
+        it is broken for everybody. In a cluster that may be one node of several: others' writes are still tried, once.
         """
-        client = self._client
-        if client is None or time.monotonic() < self._gone_until:
+        gone = time.monotonic() < self._gone_until
+        if self._client is None or (gone and not isinstance(self._client, RedisCluster)):
             return False
-        for _ in range(_INSISTENT_ATTEMPTS):
-            try:
-                async with asyncio.timeout(OPERATION_SECONDS):
-                    await self.join()
-                    await operation(client)
-            except _TIMEOUTS:
-                continue
-            except (RedisError, OSError) as error:
-                _log.warning("cache_write_missed", error=type(error).__name__)
-                self._gone_until = time.monotonic() + OPEN_SECONDS
-                return False
+        error: Exception | None = None
+        for _ in range(1 if gone else _INSISTENT_ATTEMPTS):
+            error = await self._failure_of(operation)
+            if not isinstance(error, _TIMEOUTS):
+                break
+        if error is None:
             return True
-        _log.warning("cache_write_missed", error="TimeoutError")
-        self._gone_until = time.monotonic() + OPEN_SECONDS
+        if not gone:
+            _log.warning("cache_write_missed", error=type(error).__name__)
+            self._gone_until = time.monotonic() + OPEN_SECONDS
         return False
+
+    async def _failure_of(self, operation: Callable[[Any], Awaitable[Any]]) -> Exception | None:
+        """Try an operation once, whatever the circuit says; return what went wrong, None when it was done."""
+        try:
+            async with asyncio.timeout(OPERATION_SECONDS):
+                await self.join()
+                await operation(self._client)
+        except _TIMEOUTS as error:
+            return error
+        except FAILURES as error:
+            self._ask_for_nodes()
+            return error
+        return None
 
     def _may_probe(self) -> bool:
         """After a failure let exactly one operation at a time find out whether Valkey is back."""
@@ -206,30 +223,47 @@ class Cache:
             self._repair = asyncio.create_task(self._replace_missed(), name="cache_repair")
 
     async def _replace_missed(self) -> None:
+        """Replace each by itself: while one node of a cluster is away, the shops of the others must not wait for it."""
         while self._missed:
             await asyncio.sleep(_RETRY_MISSED_SECONDS)
-            keys = list(self._missed)[:500]
-            fresh = {key: token() for key in keys}
+            away: set[str] = set()
+            for key in list(self._missed)[:_MOST_AT_ONCE]:
 
-            async def replace(client: Any, fresh: dict[str, str] = fresh) -> bool:
-                async with client.pipeline(transaction=False) as pipeline:
-                    for key, value in fresh.items():
-                        pipeline.set(key, value)
-                    await pipeline.execute()
-                return True
+                async def replace(client: Any, key: str = key) -> None:
+                    await client.set(key, token())
 
-            if await self.attempt(replace):
-                for key in keys:
-                    self._missed.pop(key, None)
+                node = self._node_of(key)
+                del self._missed[key]
+                if node in away or await self._failure_of(replace) is not None:
+                    away.add(node)
+                    # The next time others come first.
+                    self._missed[key] = None
+
+    def _node_of(self, key: str) -> str:
+        """Return the name of the cluster's node that a key lives on; it is empty while that is not known."""
+        if not isinstance(self._client, RedisCluster) or not self._has_joined():
+            return ""
+        try:
+            node = self._client.get_node_from_key(key)
+        except FAILURES:
+            return key
+        return node.name if node else ""
 
 
 def _cluster(url: str, options: dict[str, Any]) -> RedisCluster:
-    """Return a client of the cluster that a URL names; what it says of user and password holds for each node."""
+    """Return a client of the cluster that a URL names; its user, password and `ssl_…` options hold for each node.
+
+    Raises:
+        ValueError: it says more than that, for example the number of a database, of which a cluster has one only.
+    """
     scheme, _, rest = url.partition(_OF_A_CLUSTER)
     login, at, hosts = rest.rpartition("@")
-    urls = [f"{scheme}://{login}{at}{host}" for host in hosts.partition("?")[0].strip("/").split(",")]
+    hosts, _, query = hosts.partition("?")
+    urls = [f"{scheme}://{login}{at}{host}?{query}" for host in hosts.removesuffix("/").split(",")]
     found = [parse_url(each) for each in urls]
-    shared: dict[str, Any] = {name: found[0].get(name) for name in ("username", "password")}
+    shared: dict[str, Any] = {name: value for each in found for name, value in each.items() if name not in _OF_A_NODE}
+    if unknown := [name for name in shared if name not in {"username", "password"} and not name.startswith("ssl_")]:
+        raise ValueError(f"a cluster's URL cannot say {', '.join(unknown)}: only user, password and ssl_... are known")
     nodes = [ClusterNode(each.get("host", "localhost"), each.get("port", 6379)) for each in found]
     return RedisCluster(
         startup_nodes=nodes,

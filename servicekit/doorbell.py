@@ -5,9 +5,8 @@ import contextlib
 from typing import Any
 
 import structlog
-from redis.exceptions import RedisError
 
-from servicekit.cache import Cache
+from servicekit.cache import FAILURES, Cache
 
 _log = structlog.get_logger(__name__)
 _CHANNEL = "doorbell:"
@@ -41,7 +40,7 @@ class Doorbell:
     async def wait(self, name: str, timeout: float) -> bool:  # noqa: ASYNC109 - the fallback is the very point of it
         """Return True when the bell rang since the last wait, False after `timeout` silent seconds: look then too."""
         bell = self._bells.setdefault(name, asyncio.Event())
-        if self._listener is None and self._cache.client is not None:
+        if (self._listener is None or self._listener.done()) and self._cache.client is not None:
             self._listener = asyncio.create_task(self._listen(), name="doorbell")
         try:
             async with asyncio.timeout(timeout):
@@ -65,7 +64,7 @@ class Doorbell:
             try:
                 await self._hear()
                 pause = _FIRST_PAUSE
-            except (RedisError, OSError, TimeoutError) as error:
+            except (*FAILURES, TimeoutError) as error:
                 _log.info("doorbell_away", error=type(error).__name__)
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)

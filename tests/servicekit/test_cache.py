@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from uuid import UUID
 
 import pytest
 from redis.asyncio.cluster import RedisCluster
@@ -238,3 +239,53 @@ async def test_a_node_of_a_cluster_that_is_killed_comes_back_by_itself(valkey_cl
     node.start()  # by this thread: a server ends with the thread that started it
     await until(known)
     await cache.close()
+
+
+async def test_a_node_that_is_away_keeps_no_other_shop_from_what_it_missed(valkey_cluster: ValkeyCluster) -> None:
+    """Shops of the other nodes get their new versions, at once or made up for; those of that node when it is back."""
+    cache = await Cache.connect(valkey_cluster.url, service="tickets")
+    await until(lambda: _joined(cache))
+    assert isinstance(cache.client, RedisCluster)
+    away = valkey_cluster.ports[0]
+    tenants = [uuid7() for _ in range(24)]
+    ports = {tenant_id: _port_of(cache.client, f"tenant:{{{tenant_id}}}:") for tenant_id in tenants}
+    versions = {tenant_id: await _version(cache.tenant(tenant_id)) for tenant_id in tenants}
+    await asyncio.to_thread(valkey_cluster.nodes[0].kill)
+
+    def missed() -> set[int]:
+        return {ports[tenant_id] for tenant_id in tenants if any(str(tenant_id) in key for key in cache._missed)}
+
+    for tenant_id in tenants:
+        await cache.tenant(tenant_id).bump("inbox")
+    await until(lambda: missed() == {away})
+    valkey_cluster.nodes[0].start()  # by this thread: a server ends with the thread that started it
+    await until(lambda: not cache._missed)
+    for tenant_id in tenants:
+
+        async def replaced(tenant_id: UUID = tenant_id) -> bool:
+            return await cache.tenant(tenant_id).version("inbox") not in {None, versions[tenant_id]}
+
+        await until(replaced)
+    await cache.close()
+
+
+async def _joined(cache: Cache) -> bool:
+    """Whether a cluster's nodes are known."""
+    return await cache.tenant(TENANT).version("inbox") is not None
+
+
+async def test_what_a_client_says_of_a_cluster_as_a_whole_is_an_absence() -> None:
+    """A cluster of which no node answers is away like a single Valkey: no error reaches anybody."""
+    cache = await Cache.connect("redis+cluster://127.0.0.1:1,127.0.0.1:2", service="tickets")
+    tenant = cache.tenant(TENANT)
+    for _ in range(3):
+        assert await tenant.get("page") is None
+        await tenant.bump("inbox")
+    await cache.close()
+
+
+@pytest.mark.parametrize("rest", ["/3", "?socket_timeout=3", "/0?db=1"])
+async def test_a_url_of_a_cluster_says_nothing_that_would_be_ignored(rest: str) -> None:
+    """A database's number, or an option that is not about TLS, is refused."""
+    with pytest.raises(ValueError, match="cluster"):
+        await Cache.connect(f"redis+cluster://127.0.0.1:1,127.0.0.1:2{rest}", service="tickets")

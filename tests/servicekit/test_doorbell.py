@@ -84,6 +84,26 @@ async def test_after_valkey_restarts_the_bell_is_heard_again(own_valkey: Running
     await cache.close()
 
 
+async def test_after_a_whole_cluster_restarts_the_bell_is_heard_again(valkey_cluster: ValkeyCluster) -> None:
+    """What a client says of a cluster as a whole ends no listener; one that ended is started again."""
+    cache = await Cache.connect(valkey_cluster.url, service="tickets")
+    bell = Doorbell(cache)
+    assert await bell.wait("g.bell", 10)
+    for node in valkey_cluster.nodes:
+        await asyncio.to_thread(node.kill)
+    assert not await bell.wait("g.bell", 1)
+    assert bell._listener is not None
+    assert not bell._listener.done()
+    for node in valkey_cluster.nodes:
+        node.start()  # by this thread: a server ends with the thread that started it
+    assert await bell.wait("g.bell", 30)
+    bell._listener.cancel()
+    await asyncio.wait({bell._listener})
+    assert await bell.wait("g.bell", 30)
+    await bell.close()
+    await cache.close()
+
+
 async def test_closing_ends_the_listener_at_whatever_it_is_just_doing(valkey_url: str) -> None:
     """Also between the steps of its connection: a cancellation that got lost there would let a process never end."""
     cache = await Cache.connect(valkey_url, service="tests")
