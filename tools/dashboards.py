@@ -13,7 +13,7 @@ from typing import Any
 FOLDER = Path(__file__).resolve().parent.parent / "deploy" / "grafana" / "dashboards"
 _SOURCE = {"type": "prometheus", "uid": "prometheus"}
 _WIDTH, _HEIGHT = 24, 8
-_FRONT = 'envoy_http_conn_manager_prefix=~"https?"'
+_FRONT = 'envoy_http_conn_manager_prefix=~"https|proxied"'
 
 
 @dataclass(frozen=True, slots=True)

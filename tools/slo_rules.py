@@ -64,7 +64,7 @@ BURNS = (
     Burn("3d", "6h", 1.0, "3h", "ticket", "thirty days"),
 )
 
-_FRONT = 'envoy_http_conn_manager_prefix=~"https?"'
+_FRONT = 'envoy_http_conn_manager_prefix=~"https|proxied"'
 _FAILED = 'envoy_response_code_class="5"'
 _INBOX = 'grpc_type="unary",grpc_service=~"rapport.frontend.v1.TicketDesk|rapport.tickets.v1.TicketService"'
 

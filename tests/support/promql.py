@@ -238,7 +238,7 @@ def _call(node: Any, store: Store, when: float) -> Value:
         assert not isinstance(number, dict)
         return {(): number}
     if name == "absent":
-        return {} if _value(first, store, when) else {(): 1.0}
+        return {} if _value(first, store, when) else {_absent_labels(first): 1.0}
     if name == "histogram_quantile":
         rank, buckets = _value(node.args[0], store, when), _value(node.args[1], store, when)
         assert not isinstance(rank, dict)
@@ -247,6 +247,14 @@ def _call(node: Any, store: Store, when: float) -> Value:
     if isinstance(first, promql.MatrixSelector):
         return _over_range(name, first, store, when)
     raise NotSupportedError(name)
+
+
+def _absent_labels(node: Any) -> Labels:
+    """Return the labels of what is absent: those that its selector wants to be equal to something."""
+    if not isinstance(node, promql.VectorSelector):
+        return ()
+    wanted = (one for one in node.matchers.matchers if str(one.op).endswith("Equal") and "Not" not in str(one.op))
+    return tuple(sorted((one.name, one.value) for one in wanted))
 
 
 def _over_range(name: str, matrix: Any, store: Store, when: float) -> Vector:
