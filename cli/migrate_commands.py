@@ -134,6 +134,10 @@ def run_(
     delta: Annotated[
         bool, typer.Option("--delta", help="Follow changes by looking again, not by logical replication.")
     ] = False,
+    into: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SLUG", help="A shop that Rapport has already may be moved into; may be repeated."),
+    ] = None,
     as_json: Json = False,
     data: Data = None,
 ) -> None:
@@ -158,6 +162,7 @@ def run_(
         follow=follow,
         finish=finish,
         delta=delta,
+        into=tuple(into or ()),
     )
     totals = {name: sum(shop.counts.get(name, 0) for shop in loaded.shops) for name in ("tickets", "orders")}
     with _advancing("moving") as advance:

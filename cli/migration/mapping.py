@@ -123,7 +123,8 @@ class Rules:
         one_shop: the shop of every row, when the operator said that there is but one.
         stores: the shop of each store by `store_id`.
         tenants: the shop of each of the predecessor's tenants by id.
-        accounts: the shop of each helpdesk's account by "name=value", for example "gorgias_domain=harbour".
+        accounts: the shop of each helpdesk's account by "name=value", for example "gorgias_domain=harbour"; empty for
+            the account of a shop that does not move.
         customers: the operator's rules about customers.
         tickets: the operator's rules about tickets.
         channels: the channel of Rapport for a channel that only the source has.
@@ -186,10 +187,11 @@ def place_ticket(rules: Rules, customer: Placement | None, tags: Sequence[str], 
     said = {rule.slug for rule in rules.tickets if rule.matches(tags, fields)}
     if said:
         return _single(said, "rule", "rules_disagree")
-    named = {
-        slug for name in IDENTIFIERS if name in fields if (slug := rules.accounts.get(account(name, fields[name])))
-    }
+    accounts = [account(name, fields[name]) for name in IDENTIFIERS if name in fields]
+    named = {slug for one in accounts if (slug := rules.accounts.get(one))}
     owner = customer.slug if customer else ""
+    if strange := tuple(one for one in accounts if _of_another(rules, one)):
+        return Placement("", "conflict", tuple(sorted(named | ({owner} - {""}))), strange)
     if named and owner and named != {owner}:
         return Placement("", "conflict", tuple(sorted(named | {owner})))
     if named and not owner:
@@ -210,6 +212,12 @@ def account(name: str, value: str) -> str:
     for host in (".gorgias.com", ".zendesk.com", ".freshdesk.com", ".helpshift.com"):
         short = short.removesuffix(host)
     return f"{name}={short}"
+
+
+def _of_another(rules: Rules, one: str) -> bool:
+    """Tell whether an account is of a shop that does not move: others of its helpdesk are mapped, and it is not."""
+    kind = one.partition("=")[0] + "="
+    return not rules.accounts.get(one) and any(known.startswith(kind) for known in rules.accounts)
 
 
 def _of_customer(customer: Placement | None) -> Placement:

@@ -59,7 +59,8 @@ def with_options(rules: Rules, stores: Sequence[tuple[str, str]], one_shop: str)
 def with_tenants(rules: Rules, tenants: Sequence[SourceTenant]) -> Rules:
     """Add what the predecessor's own tenants say: store, tenant and account of each one that was served.
 
-    What the operator said stays; a tenant that is not active, or whose slug Rapport does not take, needs their word.
+    What the operator said stays; a tenant that is not active, or whose slug Rapport does not take, needs their word:
+    its accounts are known as nobody's, so that no ticket of theirs goes to another shop.
     """
     by_tenant = dict(rules.tenants)
     stores = dict(rules.stores)
@@ -68,14 +69,14 @@ def with_tenants(rules: Rules, tenants: Sequence[SourceTenant]) -> Rules:
         slug = by_tenant.get(tenant.id) or by_tenant.get(tenant.slug) or stores.get(tenant.store_id, "")
         if not slug and tenant.active and SLUG.fullmatch(tenant.slug):
             slug = tenant.slug
+        for name, value in tenant.identifiers.items():
+            if value and not accounts.get(account(name, value)):
+                accounts[account(name, value)] = slug
         if not slug:
             continue
         by_tenant[tenant.id] = slug
         if tenant.store_id:
             stores.setdefault(tenant.store_id, slug)
-        for name, value in tenant.identifiers.items():
-            if value:
-                accounts.setdefault(account(name, value), slug)
     return replace(rules, tenants=by_tenant, stores=stores, accounts=accounts)
 
 

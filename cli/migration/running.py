@@ -45,6 +45,7 @@ class Options:
         follow: go on with what changes at the source until told to stop.
         delta: follow changes by looking again, whatever the plan says.
         finish: read what is left of the changes, compare everything once, and stop following for good.
+        into: shops that Rapport has already and that rows may move into.
     """
 
     url: str
@@ -56,6 +57,7 @@ class Options:
     follow: bool = False
     finish: bool = False
     delta: bool = False
+    into: tuple[str, ...] = ()
 
 
 async def run_migration(folder: SuiteFolder, plan: Plan, options: Options, advance: Advance) -> dict[str, Any]:
@@ -71,7 +73,7 @@ async def run_migration(folder: SuiteFolder, plan: Plan, options: Options, advan
             if source.fingerprint != plan.origin.fingerprint:
                 raise CommandError("This is not the source that the plan was made for.", reason="SOURCE_IS_ANOTHER")
             target = Target(operator, batch=options.batch, rate=options.rate)
-            await Shops(plan, source, target, state, Handover(options.handover), key).make()
+            await Shops(plan, source, target, state, Handover(options.handover), key, options.into).make()
             with Owners() as owners:
                 await owners.read(source, plan.rules)
                 run = _Run(plan, options, source, owners, target, state, advance)

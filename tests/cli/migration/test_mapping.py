@@ -87,6 +87,18 @@ def test_a_ticket_follows_its_customer_unless_its_account_contradicts() -> None:
     assert place_ticket(RULES, nobody, (), {"order_number": "bikes"}).reason == "customer_unmapped"
 
 
+def test_a_ticket_of_an_account_that_does_not_move_goes_to_no_other_shop() -> None:
+    """Neither its customer's shop nor the only other account takes it; where no account is known it says nothing."""
+    yarns = Placement("yarns", "store_id")
+    strange = {"gorgias_domain": "closed"}
+    assert place_ticket(RULES, yarns, (), strange) == Placement("", "conflict", ("yarns",), ("gorgias_domain=closed",))
+    assert place_ticket(RULES, None, (), strange | {"zendesk_subdomain": "bikes"}).slug == ""
+    known = Rules(accounts={"zendesk_subdomain=closed": ""})
+    assert place_ticket(known, yarns, (), {"zendesk_subdomain": "closed"}).reason == "conflict"
+    assert place_ticket(Rules(), yarns, (), strange).slug == "yarns"
+    assert place_ticket(Rules(one_shop="yarns"), None, (), strange).slug == "yarns"
+
+
 def test_a_tickets_rule_stands_above_all() -> None:
     """A tag or a field that the operator names decides, also against the customer."""
     rules = Rules(stores=RULES.stores, tickets=(TicketRule("bikes", tag="velo"), TicketRule("x", field="f", value="1")))

@@ -156,6 +156,29 @@ async def test_a_run_that_is_killed_twice_goes_on_and_moves_everything_once(
             assert len(handed[shop.slug].get("connections", {})) == len(shop.connections)
 
 
+async def test_a_shop_of_others_is_not_taken_and_a_new_state_file_revokes_nothing(
+    suite: SuiteUnderTest, tmp_path: Path
+) -> None:
+    """Rows go into a shop that is there only by the operator's word; keys and addresses that were handed over stay."""
+    async with moving(suite, tmp_path) as move:
+        there, other = move.slugs[:2]
+        told = ("--slug", there, "--name", "Somebody's", "--data", move.data)
+        made = await asyncio.to_thread(rapport, "tenant", "create", *told, "--json")
+        assert made.code == 0, made.messages
+        refused = await asyncio.to_thread(rapport, *move.arguments())
+        assert refused.value["error"]["reason"] == "SHOP_EXISTS"
+        done = await move.run("--into", there)
+        handover, state = Path(done["handover"]), move.file.with_name("plan.json.state")
+        handed = json.loads(private(handover))
+        handover.unlink()  # noqa: ASYNC240 - a small file
+        state.unlink()
+        again = await move.run("--into", there)
+        assert again["handover"] == ""
+        assert there not in handed or "api_key" not in handed[there]
+        async with suite.client(**{"x-api-key": handed[other]["api_key"]}) as client:
+            assert (await client.get("/api/tickets")).status_code == 200
+
+
 @pytest.mark.parametrize("how", ["logical", "delta"])
 async def test_what_changes_meanwhile_follows(suite: SuiteUnderTest, tmp_path: Path, how: str) -> None:
     """A new message comes by itself, what was deleted is found at the end, and nothing is left at the source."""
