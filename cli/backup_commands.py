@@ -132,16 +132,29 @@ def restore_tenant_(
     replace: Annotated[
         bool, typer.Option("--replace", help="Put it in the place of the shop that there is, which must be suspended.")
     ] = False,
+    despite_erasures: Annotated[
+        bool, typer.Option("--despite-erasures", help="Bring customers back too that were erased since the backup.")
+    ] = False,
     as_json: Json = False,
     data: Data = None,
 ) -> None:
-    """Bring one shop back from a backup into the running suite, while all others go on."""
+    """Bring one shop back from a backup into the running suite, while all others go on.
+
+    Streams, advice and changes of other shops come in late meanwhile: their followers read only what no running
+    transaction can precede, and each service's part is one transaction.
+    """
+    from uuid import UUID
+
+    from cli.caches import flush_tenant
     from cli.operator import run
     from cli.suite.base_backups import find
     from cli.suite.tenant_restore import restore_tenant
 
     folder = suite_folder(data)
-    result = run(restore_tenant(folder, slug, find(folder, source), _moment(until), replace=replace, tell=say))
+    until_then = _moment(until)
+    options = {"replace": replace, "despite_erasures": despite_erasures}
+    result = run(restore_tenant(folder, slug, find(folder, source), until_then, **options, tell=say))
+    result["cache_flushed"] = run(flush_tenant(folder, UUID(result["tenant_id"])))
     if as_json:
         print_json(result)
         return
@@ -149,7 +162,15 @@ def restore_tenant_(
         f"{slug} is back from {result['backup']}: {sum(result['rows'].values())} rows in {len(result['rows'])} tables, "
         "equal to the backup's."
     )
-    say(f"What is cached of it may be older: `rapport cache flush --tenant {slug}`.")
+    if result["revocations_since"]:
+        print_lines(f"{result['revocations_since']} keys that were revoked since stay revoked.")
+    if result["erasures_since"]:
+        print_lines(
+            f"{result['erasures_since']} ids, addresses and tickets of customers that were erased since may be back: "
+            "erase these customers again."
+        )
+    if not result["cache_flushed"]:
+        say(f"Valkey does not answer; when it is back: `rapport cache flush --tenant {slug}`.")
 
 
 def _moment(text: str | None) -> datetime | None:

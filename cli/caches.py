@@ -41,6 +41,15 @@ async def flush(folder: SuiteFolder, slug: str) -> list[str]:
     return flushed
 
 
+async def flush_tenant(folder: SuiteFolder, tenant: UUID) -> bool:
+    """Flush the cache of one shop by its id, whatever state it is in; tell whether Valkey answered."""
+    cache = await Cache.connect(await asyncio.to_thread(_url, folder), service="operator")
+    try:
+        return await cache.tenant(tenant).flush()
+    finally:
+        await cache.close()
+
+
 def _url(folder: SuiteFolder) -> str:
     if url := os.environ.get(_URL):
         return url

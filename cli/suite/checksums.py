@@ -1,6 +1,6 @@
 """What is in the services' tables, as a number of rows and a sum of hashes for each: equal sums, equal rows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -69,8 +69,10 @@ async def tables_of(connection: asyncpg.Connection) -> list[Table]:
     ]
 
 
-async def checksums(connection: asyncpg.Connection, tenant: UUID | None = None) -> Mapping[str, Checksum]:
-    """Return the checksum of each table, or of a tenant's rows in each of its tables, by the table's full name.
+async def checksums(
+    connection: asyncpg.Connection, tenant: UUID | None = None, services: Sequence[str] = SERVICES
+) -> Mapping[str, Checksum]:
+    """Return the checksum of each table of the services, or of a tenant's rows in each of its tables, by full name.
 
     The connection is a superuser's, in a transaction: it sees one moment only if that is `REPEATABLE READ`.
     """
@@ -78,7 +80,7 @@ async def checksums(connection: asyncpg.Connection, tenant: UUID | None = None) 
     return {
         table.full_name: await checksum(connection, table, tenant)
         for table in await tables_of(connection)
-        if tenant is None or table.of_a_tenant
+        if table.schema in services and (tenant is None or table.of_a_tenant)
     }
 
 

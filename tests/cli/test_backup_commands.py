@@ -11,6 +11,10 @@ from typing import Any
 
 import pytest
 
+from cli.suite.base_backups import find
+from cli.suite.folder import SuiteFolder
+from cli.suite.names import SERVICES
+from cli.suite.tenant_restore import restore_tenant
 from tests.support.contents import superuser
 from tests.support.servers import new_folder
 from tests.support.suite import own_suite, rapport, start_suite
@@ -153,6 +157,7 @@ def test_one_shop_comes_back_and_no_other_changes(suite: SuiteUnderTest, shops: 
         ran = rapport("tenant", *arguments, "--data", suite.data)
         assert ran.code == 0, ran.messages
     assert asyncio.run(_rows(suite, lost)) == 0
+    asyncio.run(_break_off(suite, lost, made))
     result = backup(suite, "restore-tenant", lost.slug, "--from", made["backup"])
     assert result["rows"]["tickets.tickets"] == len(before)
 
@@ -166,6 +171,70 @@ def test_one_shop_comes_back_and_no_other_changes(suite: SuiteUnderTest, shops: 
     assert "After the backup" in others
     asyncio.run(write(suite, lost, 30_002, "I write again"))
     print(f"{sum(result['rows'].values())} rows of one shop in {len(result['rows'])} tables, all equal")  # noqa: T201
+
+
+class _BrokenOffError(Exception):
+    """What ends a restore in the middle."""
+
+
+async def _break_off(suite: SuiteUnderTest, shop: Shop, made: Any) -> None:
+    """Die in the middle of a restore; the shop is not in use, so that it can be repeated."""
+    told: list[str] = []
+
+    def tell(text: str) -> None:
+        told.append(text)
+        if sum("copying" in one for one in told) == len(SERVICES):
+            raise _BrokenOffError
+
+    folder = SuiteFolder(Path(suite.data))
+    with pytest.raises(_BrokenOffError):
+        await restore_tenant(folder, shop.slug, find(folder, Path(made["backup"])), None, replace=False, tell=tell)
+    async with suite.client(**{"x-api-key": shop.api_key}) as client:
+        assert (await client.get("/api/tickets")).status_code == 401
+
+
+@pytest.mark.drill
+def test_a_shop_is_put_back_and_what_was_revoked_and_erased_since_stays_so(
+    suite: SuiteUnderTest, shops: list[Shop], made: Any
+) -> None:
+    """A suspended shop is replaced only when its erased customers are meant; its revoked key stays revoked."""
+    lost = shops[0]
+
+    async def end() -> tuple[int, int]:
+        connection = await superuser(suite)
+        await connection.execute(
+            "INSERT INTO crm.erasures (tenant_id, digest, erase_time) VALUES ($1, 'someone', now())", lost.tenant_id
+        )
+        keys = await connection.execute(
+            "UPDATE tenant.api_keys SET revoke_time = now() WHERE tenant_id = $1 AND revoke_time IS NULL",
+            lost.tenant_id,
+        )
+        await connection.close()
+        return 1, int(keys.split()[-1])
+
+    async def state() -> list[int]:
+        connection = await superuser(suite)
+        (row,) = await connection.fetch(
+            "SELECT (SELECT count(*) FROM crm.erasures WHERE tenant_id = $1 AND digest = 'someone'),"
+            " (SELECT count(*) FROM tenant.api_keys WHERE tenant_id = $1 AND revoke_time IS NULL),"
+            " (SELECT count(*) FROM tenant.api_key_index WHERE tenant_id = $1 AND revoke_time IS NULL),"
+            " (SELECT count(*) FROM tenant.audit_entries WHERE tenant_id = $1 AND method LIKE '%restore-tenant')",
+            lost.tenant_id,
+        )
+        await connection.close()
+        return list(row)
+
+    ended = asyncio.run(end())
+    assert rapport("tenant", "suspend", lost.slug, "--data", suite.data).code == 0
+    told_before = asyncio.run(state())[3]
+    arguments = ("restore-tenant", lost.slug, "--replace", "--from", made["backup"])
+    refused = backup(suite, *arguments, code=1)["error"]
+    assert refused["reason"] == "ERASED_SINCE"
+    result = backup(suite, *arguments, "--despite-erasures")
+    assert (result["erasures_since"], result["revocations_since"]) == ended
+    assert result["cache_flushed"]
+    assert asyncio.run(state()) == [1, 0, 0, told_before + 1]
+    assert asyncio.run(_rows(suite, lost)) == result["rows"]["tickets.tickets"]
 
 
 async def _rows(suite: SuiteUnderTest, shop: Shop) -> int:
