@@ -99,21 +99,26 @@ def cutover(
         typer.Option(min=0.001, max=100, help="The percentage of failures beyond which everything goes back."),
     ] = 0.5,
     by: Annotated[
-        str, typer.Option(help="What stays together on one side: a whole `shop`, or a `client` within its shop.")
-    ] = "shop",
+        str,
+        typer.Option(
+            help="What stays together on one side: a whole `shop`, or a `client` within its shop.",
+            show_default="shop; client where there is one shop only",
+        ),
+    ] = "",
     as_json: Json = False,
     data: Data = None,
 ) -> None:
     """Let Rapport answer more and more of the shops' requests; the rest goes to the predecessor.
 
     It stops at each step and watches. When too many requests fail on Rapport's side the gateway sends everything back
-    by itself, also when nobody watches any more; this command says why and ends with 1. `--to 0` takes it back.
+    by itself, also when nobody watches any more; this command says why and ends with 1. It also ends with 1, and
+    changes nothing, when somebody else set another share meanwhile. `--to 0` takes it back.
     """
-    from cli.migration.cutover import Wish, cut_over, rate
+    from cli.migration.cutover import Wish, cut_over, rate, shops_moved
     from cli.migration.plan import Plan
     from cli.operator import run
 
-    if by not in ("shop", "client"):
+    if by not in ("", "shop", "client"):
         raise CommandError("--by is shop or client.", reason="USAGE")
     wish = Wish(to, _shares(steps), _seconds(watch), max_errors, by)
     shown = [-1]
@@ -121,7 +126,8 @@ def cutover(
     def told(state: dict[str, Any]) -> None:
         if state["percent"] != shown[0]:
             shown[0] = state["percent"]
-            say(f"  {state['percent']} % of the requests go to Rapport, {100 - state['percent']} % to the predecessor")
+            what = shops_moved(state) or f"{state['percent']} % of the clients"
+            say(f"  at {state['percent']} %: {what} are answered by Rapport, the rest by the predecessor")
 
     state = run(cut_over(suite_folder(data), Plan.load(plan), wish, told))
     if as_json:

@@ -49,7 +49,7 @@ def rollback(
     from cli.order_commands import progress_bar
 
     loaded, folder = Plan.load(plan), suite_folder(data)
-    routing = {} if dry_run else run(take_back(folder))
+    routing = {} if dry_run else run(take_back(folder, loaded))
     if routing and not as_json:
         say("  all requests go to the predecessor again")
     options = Options(source, state or plan.with_name(plan.name + ".state"), dry_run)

@@ -7,13 +7,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import grpc
 from rapport.gateway.v1 import gateway_service_pb2 as pb
 from rapport.gateway.v1 import gateway_service_pb2_grpc as rpc
 from rapport.tenant.v1 import tenant_service_pb2, tenant_service_pb2_grpc
 
 from cli.errors import CommandError
 from cli.migration.plan import Plan
-from cli.operator import Operator, as_dict, operator_of
+from cli.operator import Operator, as_dict, command_error, operator_of
 from cli.suite.folder import SuiteFolder
 
 STEPS = (1, 5, 10, 25, 50, 75, 100)
@@ -22,6 +23,7 @@ _LOOK_SECONDS = 0.5
 _EFFECT_SECONDS = 30.0
 _SHIFT_SECONDS = 20
 _ANSWER_SECONDS = 10
+_WHOLE = 100
 _UNITS = {"shop": pb.CUTOVER_UNIT_SHOP, "client": pb.CUTOVER_UNIT_CLIENT}
 
 Told = Callable[[dict[str, Any]], None]
@@ -36,14 +38,15 @@ class Wish:
         steps: the shares on the way there.
         watch: for how many seconds each step is watched.
         max_errors: the rate of failures in percent beyond which everything goes back.
-        unit: "shop" or "client".
+        unit: "shop" or "client"; empty for shops where the plan has several, and clients where it has one, which would
+            move as a whole with the first percent.
     """
 
     to: int
     steps: Sequence[int] = STEPS
     watch: float = 300.0
     max_errors: float = 0.5
-    unit: str = "shop"
+    unit: str = ""
 
     def shares(self, now: int) -> list[int]:
         """Return the shares to go through from this one on; the way back is one step."""
@@ -56,7 +59,8 @@ async def cut_over(folder: SuiteFolder, plan: Plan, wish: Wish, told: Told) -> d
     """Go through the steps; `told` hears the state at each look, and the last state is returned.
 
     Raises:
-        CommandError: a shop is not there, the gateway refuses, or everything went back by itself.
+        CommandError: a shop is not there, the gateway refuses, everything went back by itself, or somebody else set
+            another share meanwhile, which stays as it is.
     """
     async with _gateway(folder) as (operator, gateway):
         tenants = await _tenants(operator, plan)
@@ -65,30 +69,45 @@ async def cut_over(folder: SuiteFolder, plan: Plan, wish: Wish, told: Told) -> d
             request = pb.CutOverRequest(
                 percent=share,
                 tenants=tenants,
-                unit=_UNITS[wish.unit],
+                unit=_UNITS[wish.unit or ("shop" if len(tenants) > 1 else "client")],
                 max_error_percent=wish.max_errors,
                 window_seconds=max(1, round(wish.watch)) if wish.watch else 0,
             )
             await gateway.CutOver(request, metadata=await operator.metadata(), timeout=_SHIFT_SECONDS)
             await _in_effect(operator, gateway)
-            state = await _watched(operator, gateway, wish.watch if share else 0.0, told)
+            # It ends with a look, so that the next step is not taken after somebody else's.
+            state = await watched(operator, gateway, share, wish.watch if share else 0.0, told)
     return state
 
 
-async def take_back(folder: SuiteFolder) -> dict[str, Any]:
-    """Send all requests of the shops that move back to the predecessor, and return the state.
+async def take_back(folder: SuiteFolder, plan: Plan) -> dict[str, Any]:
+    """Send all requests of the plan's shops back to the predecessor, and return the state.
 
-    It answers when every Envoy does so. Where no cut-over was begun there is nothing to do: the state is empty then.
+    It answers when every Envoy does so. It does not ask what the gateway believes: a control plane that lost its file
+    has forgotten the cut-over. Where no predecessor is set there is nothing to do: the state is empty then.
 
     Raises:
-        CommandError: the gateway refuses, or an Envoy does not do as told.
+        CommandError: a shop is not there, the gateway refuses, or an Envoy does not do as told.
     """
     async with _gateway(folder) as (operator, gateway):
-        if await _state(operator, gateway):
-            request = pb.CutOverRequest(percent=0)
+        request = pb.CutOverRequest(percent=0, tenants=await _tenants(operator, plan))
+        try:
             await gateway.CutOver(request, metadata=await operator.metadata(), timeout=_SHIFT_SECONDS)
-            await _in_effect(operator, gateway)
+        except grpc.aio.AioRpcError as error:
+            if command_error(error).reason == "PREDECESSOR_NOT_FOUND":
+                return {}
+            raise
+        await _in_effect(operator, gateway)
         return await _state(operator, gateway)
+
+
+def shops_moved(state: dict[str, Any]) -> str:
+    """Return how many whole shops Rapport answers, in words; empty where clients are divided."""
+    if state["unit"] != pb.CutoverUnit.Name(pb.CUTOVER_UNIT_SHOP):
+        return ""
+    count, percent = int(state["tenant_count"]), int(state["percent"])
+    moved = sum(at * _WHOLE // count < percent for at in range(count))
+    return f"{moved} of {count} shops"
 
 
 async def cutover_state(folder: SuiteFolder) -> dict[str, Any]:
@@ -139,7 +158,7 @@ async def _in_effect(operator: Operator, gateway: Any) -> None:
         await asyncio.sleep(_LOOK_SECONDS)
 
 
-async def _watched(operator: Operator, gateway: Any, seconds: float, told: Told) -> dict[str, Any]:
+async def watched(operator: Operator, gateway: Any, share: int, seconds: float, told: Told) -> dict[str, Any]:
     """Look at a step for as long; the gateway judges by itself, whether anybody looks or not."""
     end = time.monotonic() + seconds
     while True:
@@ -150,6 +169,11 @@ async def _watched(operator: Operator, gateway: Any, seconds: float, told: Told)
                 f"Everything went back to the predecessor by itself: {state['return_detail']}. Find the cause "
                 "(`rapport logs`), then run this again.",
                 reason="CUTOVER_RETURNED",
+            )
+        if state["percent"] != share:
+            raise CommandError(
+                f"Somebody else set the share to {state['percent']} % meanwhile: it stays so. Run this again to go on.",
+                reason="CUTOVER_CHANGED",
             )
         if time.monotonic() >= end:
             return state

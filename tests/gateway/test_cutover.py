@@ -1,5 +1,6 @@
 """The cut-over from a predecessor on a real edge: who answers whom, what is kept from whom, and the way back."""
 
+import asyncio
 import json
 import threading
 from collections import Counter
@@ -12,6 +13,8 @@ import pytest
 from rapport.gateway.v1 import gateway_service_pb2 as pb
 from rapport.gateway.v1 import gateway_service_pb2_grpc as rpc
 
+from cli.errors import CommandError
+from cli.migration.cutover import watched
 from gateway.predecessor import Cutover, CutoverFile, Predecessor, Unit
 from gateway.sides import LONGEST_WINDOW_SECONDS, Side, Sides
 from tests.gateway.stack import Stack, wait_until
@@ -63,8 +66,8 @@ def call(edge: Stack, method: str, request: Any) -> Any:
 
 def cut_over(edge: Stack, percent: int, **fields: Any) -> Any:
     """Set the share; it must be in effect."""
-    fields = {"tenants": [ONE, TWO], "unit": pb.CUTOVER_UNIT_SHOP} | fields
-    made = call(edge, "CutOver", pb.CutOverRequest(percent=percent, **fields))
+    chosen: dict[str, Any] = {"tenants": [ONE, TWO], "unit": pb.CUTOVER_UNIT_SHOP} | fields
+    made = call(edge, "CutOver", pb.CutOverRequest(percent=percent, **chosen))
     assert made.in_effect
     return made
 
@@ -95,7 +98,8 @@ def who(
     **claims: str,
 ) -> str:
     """Return who answers a shop's request: "old" or "new"."""
-    token = edge.tokens.token(tid=tenant, **({"scope": WHOLE} | claims))
+    held: dict[str, Any] = {"scope": WHOLE, **claims}
+    token = edge.tokens.token(tid=tenant, **held)
     with edge.client(source=source) as client:
         answer = client.request(
             verb, path, headers={"authorization": f"Bearer {token}"}, json={} if verb == "POST" else None
@@ -169,6 +173,38 @@ def test_the_way_back_does_not_wait_for_the_disk(edge: Stack) -> None:
     finally:
         file.rmdir()
         cut_over(edge, 0)
+
+
+class Signed:
+    """An operator whose tokens the edge believes."""
+
+    def __init__(self, edge: Stack) -> None:
+        self._edge = edge
+
+    async def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Return the credential of a call."""
+        return (("authorization", f"Bearer {self._edge.tokens.token(seconds=60, **OPERATOR)}"),)
+
+
+def test_a_watched_step_ends_when_somebody_else_sets_the_share(edge: Stack) -> None:
+    """A cut-over that goes on would undo the rollback that somebody made meanwhile."""
+    cut_over(edge, 50)
+    operator: Any = Signed(edge)
+
+    async def work() -> None:
+        looked = asyncio.Event()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{edge.ads}") as channel:
+            stub = rpc.GatewayServiceStub(channel)
+            watching = asyncio.create_task(watched(operator, stub, 50, 30.0, lambda _: looked.set()))
+            await asyncio.wait_for(looked.wait(), 10)
+            assert not watching.done()
+            await stub.CutOver(pb.CutOverRequest(percent=0), metadata=await operator.metadata(), timeout=30)
+            await asyncio.wait_for(watching, 10)
+
+    with pytest.raises(CommandError) as ended:
+        edge.loop.run(work())
+    assert ended.value.reason == "CUTOVER_CHANGED"
+    assert cutover(edge).percent == 0
 
 
 def test_a_client_keeps_to_its_side(edge: Stack) -> None:

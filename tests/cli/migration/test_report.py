@@ -2,7 +2,7 @@
 
 import pytest
 
-from cli.migration.cutover import Wish, rate
+from cli.migration.cutover import Wish, rate, shops_moved
 from cli.migration.live_checks import failed_rate
 from cli.migration.plan import State
 from cli.migration.report import MOST_DETAILS, Finding, Report, Section, ShopTable, bounded
@@ -45,6 +45,21 @@ def test_details_are_bounded() -> None:
 def test_a_cut_over_goes_up_by_steps_and_back_at_once(now: int, to: int, shares: list[int]) -> None:
     """From where it stands."""
     assert Wish(to).shares(now) == shares
+
+
+@pytest.mark.parametrize(
+    ("unit", "count", "percent", "said"),
+    [
+        ("CUTOVER_UNIT_SHOP", 5, 0, "0 of 5 shops"),
+        ("CUTOVER_UNIT_SHOP", 5, 10, "1 of 5 shops"),
+        ("CUTOVER_UNIT_SHOP", 5, 21, "2 of 5 shops"),
+        ("CUTOVER_UNIT_SHOP", 1, 1, "1 of 1 shops"),
+        ("CUTOVER_UNIT_CLIENT", 5, 50, ""),
+    ],
+)
+def test_whole_shops_are_counted(unit: str, count: int, percent: int, said: str) -> None:
+    """A share of shops is not a share of requests."""
+    assert shops_moved({"unit": unit, "tenant_count": count, "percent": percent}) == said
 
 
 def test_rates_of_failures_are_judged_by_the_worst_side() -> None:
