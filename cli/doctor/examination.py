@@ -83,7 +83,20 @@ async def _examine_elsewhere(settings: elsewhere.OperatorSettings, clock: Callab
         parts = await asyncio.gather(_guarded("services", of_services), _guarded("gateway", of_gateway))
     finally:
         await operator.close()
-    return Report([one for part in parts for one in part])
+    return Report([one for part in (*parts, at("deployment", [_not_examined()])) for one in part])
+
+
+def _not_examined() -> Finding:
+    """Return what a look from elsewhere leaves out: silence about it would read as if all were well."""
+    summary = (
+        "From here nobody looks at Postgres' server (settings, roles, row security, migrations, replication), at "
+        "disks, backups and secret files, nor at what clients see of the gateway (readiness, certificate)."
+    )
+    remedy = (
+        "look at them by hand: free space and backups where Postgres runs, `pg_replication_slots`, the migration job's "
+        "end, `/readyz` and the certificate by the public name"
+    )
+    return Finding("not_examined", State.WARNING, summary, remedy)
 
 
 def _on_machine(folder: SuiteFolder, limits: Limits) -> Sequence[Finding]:

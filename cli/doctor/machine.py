@@ -7,6 +7,7 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 from cli.doctor.report import Limits
@@ -111,8 +112,8 @@ def backups(folder: SuiteFolder, limits: Limits) -> list[Finding]:
         young = time.time() - cluster.stat().st_mtime < _YOUNG_SECONDS if cluster.exists() else True
         summary = "There is no backup" + (", and the database is new." if young else ".")
         return [Finding("backup.age", State.WARNING if young else State.FAILED, summary, remedy)]
-    newest = max(made, key=lambda path: path.stat().st_mtime)
-    hours = (time.time() - newest.stat().st_mtime) / _HOUR
+    newest = max(made, key=_made_at)
+    hours = (time.time() - _made_at(newest)) / _HOUR
     age = graded(hours, warning=limits.backup_hours, failed=1.25 * limits.backup_hours)
     evidence = {"newest": newest.name, "hours": f"{hours:.1f}"}
     summary = f"The newest backup is {hours:.1f} hours old."
@@ -140,6 +141,14 @@ def _verified(made: list[Path], limits: Limits) -> Finding:
     state = graded(days, warning=limits.verified_days, failed=3 * limits.verified_days)
     summary = f"A backup was last restored for proof {days:.0f} days ago."
     return Finding("backup.verified", state, summary, "" if state is State.OK else remedy)
+
+
+def _made_at(backup: Path) -> float:
+    """Return when a backup was made. A folder's own time is no measure: writing down that it was verified renews it."""
+    if backup.is_dir():
+        described = json.loads((backup / "backup.json").read_text(encoding="utf-8"))
+        return datetime.fromisoformat(described["made_time"]).timestamp()
+    return backup.stat().st_mtime
 
 
 def _made(folder: Path) -> list[Path]:

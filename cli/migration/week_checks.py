@@ -15,6 +15,7 @@ from cli.suite.folder import SuiteFolder
 _SECONDS = 10.0
 _WEEK = timedelta(days=7)
 _ENTRIES = 1_000
+_JOBS = tuple(f"rapport-{name}" for name in ("tenant", "crm", "tickets", "recommendations", "control-plane", "envoy"))
 _WALLS = ("postgres.roles", "postgres.row_security")
 _CROSSED = ("HOST_MISMATCH", "TENANT_MISMATCH")
 
@@ -73,19 +74,23 @@ async def monitoring(prometheus: str) -> Finding:
     async with httpx.AsyncClient(base_url=prometheus, timeout=_SECONDS) as client:
         targets = _data(await client.get("/api/v1/targets", params={"state": "active"}))["activeTargets"]
         groups = _data(await client.get("/api/v1/rules", params={"type": "alert"}))["groups"]
+    read = {str(one["labels"].get("job", "")) for one in targets}
+    missing = [f"no process of {job} is read" for job in _JOBS if job not in read]
     down = [str(one["labels"].get("instance", "")) for one in targets if one["health"] != "up"]
     alerts = sum(len(group["rules"]) for group in groups)
     return Finding(
         sentence,
-        "green" if targets and alerts and not down else "red",
+        "green" if alerts and not down and not missing else "red",
         f"{len(targets) - len(down)} of {len(targets)} processes are read, {alerts} alerts are set",
         "See deploy/prometheus and docs/observability.md.",
-        bounded(down),
+        bounded([*missing, *down]),
     )
 
 
 async def envoy_totals(folder: SuiteFolder) -> tuple[int, int]:
-    """Return how many requests the suite's Envoy answered by HTTPS since it began, and how many of them failed (5xx).
+    """Return how many requests the suite's Envoy served since it began, and how many of them failed (5xx).
+
+    Redirects to HTTPS are left out; behind a proxy that ends TLS, the listener for that one serves.
 
     Raises:
         OSError: Envoy's admin interface does not answer.
@@ -94,10 +99,13 @@ async def envoy_totals(folder: SuiteFolder) -> tuple[int, int]:
 
     transport = httpx.AsyncHTTPTransport(uds=str(admin_socket(folder)))
     async with httpx.AsyncClient(transport=transport, base_url="http://envoy", timeout=_SECONDS) as client:
-        expression = r"^http\.https\.downstream_rq_(completed|5xx)$"
+        expression = r"^http\.(https|proxied)\.downstream_rq_(completed|5xx)$"
         answer = await client.get("/stats", params={"filter": expression, "format": "json"})
         found = {one["name"]: int(one["value"]) for one in answer.raise_for_status().json()["stats"] if "name" in one}
-    return found.get("http.https.downstream_rq_completed", 0), found.get("http.https.downstream_rq_5xx", 0)
+    served, failed = (
+        sum(value for name, value in found.items() if name.endswith(f"_{kind}")) for kind in ("completed", "5xx")
+    )
+    return served, failed
 
 
 def _data(answer: httpx.Response) -> Any:

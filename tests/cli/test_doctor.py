@@ -1,6 +1,7 @@
 """`rapport doctor` on a real suite: green as it is, red for each of the faults that are planted, and green again."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ import asyncpg
 import pytest
 
 from cli.doctor.examination import examine_suite
+from cli.doctor.machine import backups
 from cli.doctor.report import Limits, Report
 from cli.suite.folder import SuiteFolder
 from cli.suite.names import DATABASE
@@ -109,8 +111,10 @@ async def certificate_ends(patient: Patient) -> AsyncIterator[dict[str, Any]]:
     kept = {name: (tls / name).read_bytes() for name in ("server.pem", "server.key")}
     soon = issue(tls, ["localhost"], ends=timedelta(hours=1))
     _put(tls, {"server.key": soon.key, "server.pem": soon.chain})
-    yield {}
-    _put(tls, kept)
+    try:
+        yield {}
+    finally:
+        _put(tls, kept)
 
 
 def _put(folder: Path, files: dict[str, bytes]) -> None:
@@ -127,8 +131,10 @@ async def secrets_open(patient: Patient) -> AsyncIterator[dict[str, Any]]:
     """Others on the machine may read the operator's key."""
     path = patient.folder.secrets / "operator-key"
     path.chmod(0o644)
-    yield {}
-    path.chmod(0o600)
+    try:
+        yield {}
+    finally:
+        path.chmod(0o600)
 
 
 @asynccontextmanager
@@ -139,32 +145,40 @@ async def key_lost(patient: Patient) -> AsyncIterator[dict[str, Any]]:
     path.unlink()
     made = KeyEncryptionKeys.create(path)
     _put(path.parent, {path.name: made.text().replace(made.active_name.encode(), b"kek-other")})
-    yield {}
-    _put(path.parent, {path.name: kept})
+    try:
+        yield {}
+    finally:
+        _put(path.parent, {path.name: kept})
 
 
 @asynccontextmanager
 async def role_too_powerful(patient: Patient) -> AsyncIterator[dict[str, Any]]:
     """A service's role may pass row-level security by."""
     await patient.sql("ALTER ROLE tickets_app BYPASSRLS")
-    yield {}
-    await patient.sql("ALTER ROLE tickets_app NOBYPASSRLS")
+    try:
+        yield {}
+    finally:
+        await patient.sql("ALTER ROLE tickets_app NOBYPASSRLS")
 
 
 @asynccontextmanager
 async def row_security_off(patient: Patient) -> AsyncIterator[dict[str, Any]]:
     """A table of tenants does not force row-level security."""
     await patient.sql("ALTER TABLE crm.connections NO FORCE ROW LEVEL SECURITY")
-    yield {}
-    await patient.sql("ALTER TABLE crm.connections FORCE ROW LEVEL SECURITY")
+    try:
+        yield {}
+    finally:
+        await patient.sql("ALTER TABLE crm.connections FORCE ROW LEVEL SECURITY")
 
 
 @asynccontextmanager
 async def commits_not_on_disk(patient: Patient) -> AsyncIterator[dict[str, Any]]:
     """Postgres answers before what it committed is on the disk."""
     await patient.sql("ALTER SYSTEM SET synchronous_commit = off", "SELECT pg_reload_conf()")
-    yield {}
-    await patient.sql("ALTER SYSTEM RESET synchronous_commit", "SELECT pg_reload_conf()")
+    try:
+        yield {}
+    finally:
+        await patient.sql("ALTER SYSTEM RESET synchronous_commit", "SELECT pg_reload_conf()")
 
 
 @asynccontextmanager
@@ -174,8 +188,10 @@ async def schema_behind(patient: Patient) -> AsyncIterator[dict[str, Any]]:
     stands = await connection.fetchval("SELECT version_num FROM recommendations.alembic_version")
     await connection.close()
     await patient.sql("UPDATE recommendations.alembic_version SET version_num = '0001'")
-    yield {}
-    await patient.sql(f"UPDATE recommendations.alembic_version SET version_num = '{stands}'")  # noqa: S608 - read above
+    try:
+        yield {}
+    finally:
+        await patient.sql(f"UPDATE recommendations.alembic_version SET version_num = '{stands}'")  # noqa: S608 - read above
 
 
 @asynccontextmanager
@@ -188,12 +204,14 @@ async def slot_lost(patient: Patient) -> AsyncIterator[dict[str, Any]]:
         *["SELECT pg_logical_emit_message(false, 'test', 'x'), pg_switch_wal()"] * 3,
         "CHECKPOINT",
     )
-    yield {}
-    await patient.sql(
-        "ALTER SYSTEM RESET max_slot_wal_keep_size",
-        "SELECT pg_reload_conf()",
-        "SELECT pg_drop_replication_slot('left_behind')",
-    )
+    try:
+        yield {}
+    finally:
+        await patient.sql(
+            "ALTER SYSTEM RESET max_slot_wal_keep_size",
+            "SELECT pg_reload_conf()",
+            "SELECT pg_drop_replication_slot('left_behind')",
+        )
 
 
 @asynccontextmanager
@@ -204,8 +222,10 @@ async def connection_broken(patient: Patient) -> AsyncIterator[dict[str, Any]]:
         " SELECT tenant_id, id, now() - interval '1 hour', 'CREDENTIALS_REFUSED' FROM crm.connections"
         " ON CONFLICT (tenant_id, connection_id) DO UPDATE SET failing_since = excluded.failing_since"
     )
-    yield {}
-    await patient.sql("UPDATE crm.connection_calls SET failing_since = NULL")
+    try:
+        yield {}
+    finally:
+        await patient.sql("UPDATE crm.connection_calls SET failing_since = NULL")
 
 
 @asynccontextmanager
@@ -214,13 +234,15 @@ async def queue_stands_still(patient: Patient) -> AsyncIterator[dict[str, Any]]:
     await patient.sql(
         "CREATE FUNCTION crm.refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
         "CREATE TRIGGER refuse BEFORE UPDATE ON crm.jobs FOR EACH ROW EXECUTE FUNCTION crm.refuse()",
-        "INSERT INTO crm.jobs (tenant_id, conversation, delivery_id, run_at)"
-        " VALUES (gen_random_uuid(), 1, gen_random_uuid(), now() - interval '1 hour')",
+        "INSERT INTO crm.jobs (tenant_id, conversation, delivery_id, run_at, since)"
+        " VALUES (gen_random_uuid(), 1, gen_random_uuid(), now() + interval '1 hour', now() - interval '1 hour')",
     )
-    yield {}
-    await patient.sql(
-        "DROP TRIGGER refuse ON crm.jobs", "DROP FUNCTION crm.refuse", "DELETE FROM crm.jobs WHERE conversation = 1"
-    )
+    try:
+        yield {}
+    finally:
+        await patient.sql(
+            "DROP TRIGGER refuse ON crm.jobs", "DROP FUNCTION crm.refuse", "DELETE FROM crm.jobs WHERE conversation = 1"
+        )
 
 
 @asynccontextmanager
@@ -229,8 +251,10 @@ async def backup_old(patient: Patient) -> AsyncIterator[dict[str, Any]]:
     (backup,) = patient.folder.backups.glob("rapport-*.dump")
     now = time.time()
     os.utime(backup, (now - 3 * 86_400, now - 3 * 86_400))
-    yield {}
-    os.utime(backup, (now, now))
+    try:
+        yield {}
+    finally:
+        os.utime(backup, (now, now))
 
 
 def paused(process: str) -> Callable[[Patient], AbstractAsyncContextManager[dict[str, Any]]]:
@@ -286,6 +310,18 @@ async def test_a_planted_fault_is_red_and_then_green_again(patient: Patient, exp
         return not await patient.red()
 
     await eventually(mended, within=30)
+
+
+def test_a_backup_of_the_server_is_as_old_as_it_says_however_lately_it_was_verified(tmp_path: Path) -> None:
+    """Writing down the proof renews the folder's time, and not the backup."""
+    folder = SuiteFolder(tmp_path)
+    backup = folder.backups / "server-1"
+    backup.mkdir(parents=True)
+    described = {"made_time": (datetime.now(UTC) - timedelta(days=3)).isoformat()}
+    (backup / "backup.json").write_text(json.dumps(described))
+    (backup / "verified.json").write_text('{"equal": true}')
+    found = {one.check: one.state for one in backups(folder, Limits())}
+    assert found == {"backup.age": State.FAILED, "backup.verified": State.OK}
 
 
 def test_without_a_suite_the_doctor_says_how_to_start_one(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ def test_the_command_works_on_services_that_the_environment_names(suite: SuiteUn
     examined = rapport("doctor", "--json", "--all", "--data", str(tmp_path / "none"), told=told)
     places = {one["where"].partition("-")[0] for one in examined.value["findings"]}
     assert {"tenant", "crm", "tickets", "recommendations", "gateway"} <= places
+    left_out = [one for one in examined.value["findings"] if one["check"] == "not_examined"]
+    assert [one["state"] for one in left_out] == ["yellow"], "what was not looked at must not pass for green"
     assert not (tmp_path / "none").exists()
 
 
