@@ -44,7 +44,8 @@ def make_secrets(
         write_private(folder / "grafana_password", token_urlsafe(32))
     write_private(folder / "kubernetes.yaml", kubernetes_secrets(made, server))
     if os.geteuid() == 0:
-        for path in folder.iterdir():
+        # Folders in it are an operator's, who gave them to whom they are for.
+        for path in filter(Path.is_file, folder.iterdir()):
             os.chown(path, CONTAINER_ACCOUNT, CONTAINER_ACCOUNT)
     else:
         say(f"The containers run as another user; let it read the files: chown -R {CONTAINER_ACCOUNT} {folder}")

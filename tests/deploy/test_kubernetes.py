@@ -112,6 +112,7 @@ DIFFERS = {
     "_URL",
     "BASE_DOMAIN",
     "OTLP_TARGET",
+    "PREDECESSOR_KEY",  # in an environment file of the composition
 }
 """Settings in which the two may differ."""
 
@@ -158,3 +159,16 @@ def test_every_referenced_secret_is_made(tmp_path: Path) -> None:
                     where, _, file = value.rpartition("/")
                     (volume,) = [one for one in pod["volumes"] if one["name"] == mounts[where]]
                     assert file in written[volume["secret"]["secretName"]], key
+
+
+@pytest.mark.parametrize("name", ["control-plane", "envoy"])
+def test_a_cut_over_is_switched_on_by_settings_alone(name: str) -> None:
+    """The predecessor's address and key reach both parts of the gateway; without them nothing is missing."""
+    (container,) = pods()[name]["containers"]
+    there = {entry["name"]: entry for entry in container["env"]}
+    where = there["RAPPORT_GATEWAY_PREDECESSOR_URL"]["valueFrom"]["configMapKeyRef"]
+    assert named("ConfigMap")[where["name"]]["data"][where["key"]] == ""
+    assert there["RAPPORT_GATEWAY_PREDECESSOR_KEY"]["valueFrom"]["secretKeyRef"]["optional"] is True
+    here = composition()[name]
+    assert here["environment"]["RAPPORT_GATEWAY_PREDECESSOR_URL"] == "${RAPPORT_PREDECESSOR_URL:-}"
+    assert {"path": "deploy/secrets/predecessor.env", "required": False} in here["env_file"]
