@@ -79,7 +79,7 @@ def verify(
     if as_json:
         print_json(report.as_dict())
     else:
-        print_lines(*report.lines(), "Everything is green." if report.green else "Not everything is green.")
+        print_lines(*report.lines(), report.verdict)
         if html:
             say(f"  The report is in {html}.")
     if not report.green:

@@ -197,9 +197,11 @@ def _finding(found: Mapping[str, ShopDifference], name: str, sentence: str, advi
 
 
 def _changed(found: Mapping[str, ShopDifference]) -> Finding:
-    count = sum(len(one.changed) for one in found.values())
+    rows = [f"{slug}: {one}" for slug, difference in found.items() for one in difference.changed]
     return Finding(
         "what differs because somebody worked on it here is known as such",
-        "green",
-        f"{count:,} tickets changed in Rapport since they were imported; `rapport migrate rollback` writes them back",
+        "yellow" if rows else "green",
+        f"{len(rows):,} tickets changed in Rapport since they were imported",
+        "Before the cut-over nobody should have worked here: see who did. `rapport migrate rollback` writes it back.",
+        bounded(rows),
     )

@@ -55,7 +55,8 @@ class Comparison:
         turned: how many stand the other way round.
         reasons: why, by reason.
         decided: of those with the reason "other": the part of Rapport's score that decided, by name.
-        unexplained: how many pairs stand otherwise than Rapport's own parts add up to.
+        unexplained: how many pairs stand otherwise than Rapport's own parts add up to, or the other way round without a
+            part that decided it.
     """
 
     pairs: int
@@ -85,12 +86,17 @@ def compare(order: Sequence[Facts], now: datetime) -> Comparison:
     for above, below in combinations(order, 2):
         pairs += 1
         leads = {name: points - below.parts.get(name, 0.0) for name, points in above.parts.items()}
-        unexplained += sum(leads.values()) < -_NEARLY
+        contradicts = sum(leads.values()) < -_NEARLY
+        unexplained += contradicts
         if scores[above.id] < scores[below.id]:
             reason = _reason(above, below, now)
             reasons[reason] += 1
-            if reason == "other" and leads:
-                decided[max(leads, key=lambda name: leads[name])] += 1
+            if reason == "other":
+                part = max(leads, key=lambda name: leads[name], default="")
+                if part and leads[part] > 0:
+                    decided[part] += 1
+                else:
+                    unexplained += not contradicts
     return Comparison(pairs, reasons.total(), reasons, decided, unexplained)
 
 

@@ -67,16 +67,32 @@ class Report:
         return not any(one.state == "red" for section in self.sections for one in section.findings)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON values, with the result."""
-        return {"result": "green" if self.green else "red"} | asdict(self)
+        """Return it as JSON values, with the result: the worst of what was found."""
+        return {"result": self.result} | asdict(self)
+
+    @property
+    def result(self) -> State:
+        """The worst state of all findings."""
+        if not self.green:
+            return "red"
+        return "yellow" if self._to_look_at else "green"
+
+    @property
+    def verdict(self) -> str:
+        """The result as a sentence."""
+        if not self.green:
+            return "Not everything is green."
+        return f"Nothing is red; {self._to_look_at} need a look." if self._to_look_at else "Everything is green."
+
+    @property
+    def _to_look_at(self) -> int:
+        return sum(one.state == "yellow" for section in self.sections for one in section.findings)
 
     def as_html(self) -> str:
         """Return it as one page without scripts and without anything from elsewhere."""
         parts = [*(_section(section) for section in self.sections), _shops(self.shops)]
-        word, colour = ("Everything is green.", "green") if self.green else ("Not everything is green.", "red")
-        head = (
-            f'<h1>Migration: <span class="{colour}">{word}</span></h1><p>{escape(self.made)}, {self.seconds:.0f} s</p>'
-        )
+        verdict = f'<span class="{self.result}">{self.verdict}</span>'
+        head = f"<h1>Migration: {verdict}</h1><p>{escape(self.made)}, {self.seconds:.0f} s</p>"
         opening = f"<!doctype html>\n<html lang=en><meta charset=utf-8><title>Migration</title><style>{_STYLE}</style>"
         return "\n".join([opening, head, *parts, ""])
 

@@ -59,6 +59,15 @@ def test_what_only_rapport_weighs_is_named_by_its_part_and_must_add_up() -> None
     assert compare([below, above], NOW).unexplained == 1
 
 
+def test_a_turned_pair_without_a_part_that_decided_it_is_unexplained() -> None:
+    """Neither without any parts, nor with parts of which none speaks for the upper ticket."""
+    above, below = ticket("a", 5, "low"), ticket("b", 5, "urgent")
+    assert compare([above, below], NOW).unexplained == 1
+    same = {"urgency": 1.0}
+    alike = (ticket("a", 5, "low", parts=same), ticket("b", 5, "urgent", parts=same))
+    assert compare(alike, NOW).unexplained == 1
+
+
 def test_the_same_order_needs_no_reason() -> None:
     """Every pair is looked at."""
     found = compare([ticket("a", 1, "urgent"), ticket("b", 1, "high"), ticket("c", 1, "low")], NOW)

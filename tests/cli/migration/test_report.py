@@ -15,11 +15,20 @@ def report(*states: State) -> Report:
     return Report((Section("Rows", found),), (table,))
 
 
-@pytest.mark.parametrize(("states", "green"), [(("green", "yellow"), True), (("green", "red"), False), ((), True)])
-def test_only_red_is_not_green(states: tuple[State, ...], green: bool) -> None:
-    """Yellow asks a person to look, and does not stop anybody."""
-    assert report(*states).green is green
-    assert report(*states).as_dict()["result"] == ("green" if green else "red")
+@pytest.mark.parametrize(
+    ("states", "result", "verdict"),
+    [
+        (("green", "yellow"), "yellow", "Nothing is red; 1 need a look."),
+        (("green", "red", "yellow"), "red", "Not everything is green."),
+        ((), "green", "Everything is green."),
+    ],
+)
+def test_only_red_stops_and_yellow_is_not_called_green(states: tuple[State, ...], result: str, verdict: str) -> None:
+    """Yellow asks a person to look."""
+    assert report(*states).green is (result != "red")
+    assert report(*states).as_dict()["result"] == result
+    assert report(*states).verdict == verdict
+    assert verdict in report(*states).as_html()
 
 
 def test_the_page_shows_everything_and_runs_nothing() -> None:
