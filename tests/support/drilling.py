@@ -345,16 +345,21 @@ def during(begin: Callable[[], Awaitable[object]], end: Callable[[], Awaitable[o
 
 
 class Report:
-    """The outcomes of a run, written to a file after each drill, so that a broken run tells what it saw."""
+    """The outcomes of drills, written to a file after each, so that a broken run tells what it saw.
+
+    What runs before wrote there stays, but for drills that are done again.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._outcomes: list[dict[str, Any]] = []
 
     def add(self, outcome: Outcome) -> None:
         """Keep an outcome, and show it in the output of the run."""
-        self._outcomes.append(asdict(outcome))
-        print(json.dumps(asdict(outcome)))  # noqa: T201 - figures
-        if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.write_text(json.dumps({"drills": self._outcomes}, indent=1) + "\n", encoding="utf-8")
+        told = asdict(outcome)
+        print(json.dumps(told))  # noqa: T201 - figures
+        if self._path is None:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        kept = json.loads(self._path.read_text(encoding="utf-8"))["drills"] if self._path.exists() else []
+        drills = [one for one in kept if one["name"] != outcome.name] + [told]
+        self._path.write_text(json.dumps({"drills": drills}, indent=1) + "\n", encoding="utf-8")

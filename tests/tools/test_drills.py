@@ -1,9 +1,12 @@
 """The table of drills: what is told of a drill's figures."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.drilling import Outcome, Report
 from tools.drills import rendered, seen
 
 CALM: dict[str, Any] = {
@@ -42,3 +45,13 @@ def test_a_fault_that_is_over_at_once_has_no_length() -> None:
     assert rendered([CALM]).splitlines()[-1].startswith("| kill -9 tenant | at once | nothing")
     assert rendered([CALM | {"seconds": 5.0}]).splitlines()[-1].startswith("| kill -9 tenant | 5 |")
     assert rendered([CALM]).splitlines()[-1].endswith("| 0.4 |")
+
+
+def test_a_report_keeps_what_runs_before_measured(tmp_path: Path) -> None:
+    """A run of some drills replaces their rows and no other."""
+    file = tmp_path / "build" / "drills.json"
+    for outcome in (Outcome("one", reads=1), Outcome("two", reads=2)):
+        Report(file).add(outcome)
+    Report(file).add(Outcome("one", reads=3))
+    kept = json.loads(file.read_text(encoding="utf-8"))["drills"]
+    assert [(drill["name"], drill["reads"]) for drill in kept] == [("two", 2), ("one", 3)]
