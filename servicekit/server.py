@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 import structlog
-from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from servicekit import metrics
@@ -222,10 +222,21 @@ async def start_server(
     return running
 
 
+_HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+
+
 def _probes(health: Health, listen: str) -> grpc.aio.Server:
-    """Return a server of the health alone: a cluster's own probes show no certificate."""
+    """Return a server that is asked for the health, once at a time: a cluster's own probes show no certificate.
+
+    Neither watching nor listing: a few watchers would leave no room for the cluster's questions.
+    """
     server = grpc.aio.server(options=(("grpc.so_reuseport", 0),), maximum_concurrent_rpcs=16)
-    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
+    check = grpc.unary_unary_rpc_method_handler(
+        health.servicer.Check,
+        request_deserializer=health_pb2.HealthCheckRequest.FromString,
+        response_serializer=health_pb2.HealthCheckResponse.SerializeToString,
+    )
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_HEALTH, {"Check": check}),))
     bind(server, listen, None)
     return server
 

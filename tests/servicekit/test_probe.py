@@ -83,8 +83,9 @@ async def test_a_cluster_probes_without_a_certificate_and_learns_the_health_alon
             down = True
             await server.health.look()
             assert (await told(""), await told(ALIVE)) == (2, 1)
-            with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await channel.unary_unary(f"/{SERVICE}/Open")(b"")
-            assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
+            for method in (f"/{SERVICE}/Open", "/grpc.health.v1.Health/Watch", "/grpc.health.v1.Health/List"):
+                with pytest.raises(grpc.aio.AioRpcError) as refused:
+                    await channel.unary_unary(method)(b"")
+                assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED, method
     finally:
         await server.stop()
