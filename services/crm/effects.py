@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
@@ -14,13 +13,13 @@ from rapport.tickets.v1 import ingest_service_pb2 as pb
 from servicekit.errors import DomainError, UnavailableError
 from services.crm.deliveries import State
 from services.crm.delivery_traces import delivering
-from services.crm.events import Requester, ShopEvent
+from services.crm.events import ShopEvent
 from services.crm.ingest import DUPLICATE, MOST_EVENTS, SUPERSEDED, TenantRefusedError
 from services.crm.outcomes import LEASE, again, final, given_back, resting
 from services.crm.reading import Work
+from services.crm.requesters import Requesters
 from services.crm.store import Outcome
 from services.crm.syncing import MOST_BYTES
-from services.crm.told import Told
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 1.0
@@ -57,18 +56,25 @@ class Shops(Protocol):
 class Effects:
     """Sends the events of deliveries; `pause` is how long to wait because tickets is out of reach, in seconds."""
 
-    def __init__(self, tickets: Tickets, shops: Shops | None, *, most_attempts: int, lease: timedelta = LEASE) -> None:
+    def __init__(
+        self,
+        tickets: Tickets,
+        shops: Shops | None,
+        *,
+        most_attempts: int,
+        lease: timedelta = LEASE,
+        requesters: Requesters | None = None,
+    ) -> None:
         self._tickets = tickets
         self._shops = shops
         self._most_attempts = most_attempts
         self._lease = lease
-        self._told = Told()
+        self._requesters = requesters
         self.pause = 0.0
 
     async def of(self, tenant_id: UUID, works: Sequence[Work]) -> list[Outcome]:
         """Have the effects of a tenant's deliveries and return what became of them."""
         outcomes: list[Outcome] = []
-        works = [replace(work, shop=self._news(tenant_id, work.shop)) if work.shop else work for work in works]
         for group in grouped([work for work in works if not work.shop]):
             outcomes += await self._tell_tickets(tenant_id, group)
         for work in works:
@@ -105,6 +111,8 @@ class Effects:
             # A run before this one had got so far, and died before it wrote that down: told, not done again.
             before = bool(mine) and all(result == DUPLICATE for result in mine)
             state = State.SUPERSEDED if late else State.PROCESSED
+            if not late:
+                self._acquaint(tenant_id, work)
             outcomes.append(final(work.job, state, "EFFECT_WAS_THERE" if before else ""))
         return outcomes
 
@@ -117,7 +125,6 @@ class Effects:
         async def send() -> list[int]:
             results = await self._send(tenant_id, work.tickets)
             await shops.send(tenant_id, work.shop)
-            self._told.remember(tenant_id, work.shop)
             return results
 
         try:
@@ -129,13 +136,15 @@ class Effects:
             if _is_out_of_reach(error) or _is_busy(error):
                 return [given_back(work.job, "RECOMMENDATIONS_OUT_OF_REACH", _RECOMMENDATIONS_WAIT)]
             return [self._failed(work, "RECOMMENDATIONS", error)]
-        return [] if results is None else [final(work.job, State.PROCESSED)]
+        if results is None:
+            return []
+        self._acquaint(tenant_id, work)
+        return [final(work.job, State.PROCESSED)]
 
-    def _news(self, tenant_id: UUID, events: Sequence[ShopEvent]) -> list[ShopEvent]:
-        """Return what is to be told: requesters once in a while, and not at all where nobody listens."""
-        if self._shops is None:
-            return [event for event in events if not isinstance(event, Requester)]
-        return self._told.news(tenant_id, events)
+    def _acquaint(self, tenant_id: UUID, work: Work) -> None:
+        """Have it told who asks, once the ticket is where it belongs; nothing waits for that."""
+        if self._requesters is not None:
+            self._requesters.tell(tenant_id, work.requesters)
 
     async def _in_time(self, group: Sequence[Work], send: Callable[[], Awaitable[list[int]]]) -> list[int] | None:
         """Send while the claim holds, so that enough of it stays to write the outcome down; None when it is too late.

@@ -99,10 +99,12 @@ class CustomerEvent:
 class Requester:
     """By what a helpdesk knows who asks in a ticket, at the ticket's last change: evidence of which customer that is.
 
-    `provider` is the one whose own id `customer` is; empty where it is the shop's own id, or an address.
+    `began` is when the ticket was opened: of somebody who was erased later it brings nothing back. `provider` is the
+    one whose own id `customer` is; empty where it is the shop's own id, or an address.
     """
 
     customer: str
+    began: datetime
     changed: datetime
     source: str
     email: str
@@ -117,10 +119,10 @@ class CustomerErasure:
     customer: str
 
 
-ShopEvent: TypeAlias = OrderEvent | CustomerEvent | Requester | CustomerErasure
-"""What is told of customers and their orders; it goes to recommendations."""
+ShopEvent: TypeAlias = OrderEvent | CustomerEvent | CustomerErasure
+"""What a shop system tells; it goes to recommendations."""
 
-Event: TypeAlias = TicketEvent | ShopEvent
+Event: TypeAlias = TicketEvent | Requester | ShopEvent
 """Anything that a provider can tell."""
 
 

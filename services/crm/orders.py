@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import datetime
 from itertools import groupby
 from typing import Any
 from uuid import UUID
 
 import grpc
+import phonenumbers
 import structlog
 from rapport.recommendations.v1 import (
     customer_service_pb2,
@@ -32,7 +34,6 @@ _log = structlog.get_logger(__name__)
 
 _DEADLINE_SECONDS = 10.0
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z0-9]{1,63}", re.ASCII)
-_PHONE = re.compile(r"\+[1-9][0-9]{6,14}", re.ASCII)
 
 
 class Orders:
@@ -48,7 +49,7 @@ class Orders:
         self._workload = workload
         self._forgotten = forgotten
 
-    async def send(self, tenant_id: UUID, events: Sequence[ShopEvent]) -> None:
+    async def send(self, tenant_id: UUID, events: Sequence[ShopEvent | Requester]) -> None:
         """Apply events in their order; orders that follow each other go together, at most so many lines in a call.
 
         A customer who is to be forgotten is remembered for a while, so that no older order brings them back.
@@ -75,17 +76,19 @@ class Orders:
                     raise
                 _log.warning("requester_refused", tenant_id=str(tenant_id))
 
-    async def _welcome(self, tenant_id: UUID, events: Sequence[ShopEvent]) -> list[ShopEvent]:
+    async def _welcome(self, tenant_id: UUID, events: Sequence[ShopEvent | Requester]) -> list[ShopEvent | Requester]:
         """Return the events without the older orders and contacts of customers who were erased."""
         about = {
-            index: About(event.customer, None, event.placed if isinstance(event, OrderEvent) else event.changed)
+            index: About(event.customer, None, _began(event))
             for index, event in enumerate(events)
             if not isinstance(event, CustomerErasure)
         }
         may = dict(zip(about, await self._forgotten.welcome(tenant_id, list(about.values())), strict=True))
         return [event for index, event in enumerate(events) if may.get(index, True)]
 
-    def _requests(self, events: Sequence[ShopEvent]) -> Iterator[tuple[Callable[..., Awaitable[Any]], object]]:
+    def _requests(
+        self, events: Sequence[ShopEvent | Requester]
+    ) -> Iterator[tuple[Callable[..., Awaitable[Any]], object]]:
         """Return what to call, with what."""
         for _, alike in groupby(events, key=type):
             group = list(alike)
@@ -100,6 +103,13 @@ class Orders:
                 elif isinstance(event, CustomerErasure):
                     request = customer_service_pb2.EraseCustomerRequest(customer_id=event.customer)
                     yield self._customers.EraseCustomer, request
+
+
+def _began(event: OrderEvent | CustomerEvent | Requester) -> datetime:
+    """Return since when what is told has been so: what was so before an erasure is not told any more."""
+    if isinstance(event, Requester):
+        return event.began
+    return event.placed if isinstance(event, OrderEvent) else event.changed
 
 
 def _batches(orders: Sequence[OrderEvent]) -> Iterator[list[order_pb2.OrderLine]]:
@@ -155,11 +165,19 @@ def _contact(event: CustomerEvent) -> customer_service_pb2.SetCustomerContactReq
 def _identities(event: Requester) -> list[identity_pb2.Identity]:
     """Return by what a requester is known, as far as it is evidence: an address or a number that could be theirs."""
     found = [("email", event.email)] if _EMAIL.fullmatch(event.email) else []
-    if _PHONE.fullmatch(event.phone):
+    if _is_number(event.phone):
         found.append(("phone", event.phone))
     if found and event.provider:
         found.append((f"provider:{event.provider}", event.customer))
     return [identity_pb2.Identity(kind=kind, value=value) for kind, value in found]
+
+
+def _is_number(text: str) -> bool:
+    """Return whether a text is a telephone number that somebody can have, in its international form."""
+    try:
+        return text.startswith("+") and phonenumbers.is_valid_number(phonenumbers.parse(text))
+    except phonenumbers.NumberParseException:
+        return False
 
 
 def _known(

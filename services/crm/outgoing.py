@@ -22,6 +22,7 @@ from services.crm.errand_worker import ErrandWorker
 from services.crm.forgotten import Forgotten
 from services.crm.ingest import Ingest
 from services.crm.keyring import Keyring
+from services.crm.requesters import Requesters
 from services.crm.sync_book import SyncBook
 from services.crm.sync_intake import SyncIntake
 from services.crm.sync_queue import SyncQueue
@@ -69,6 +70,7 @@ class Outgoing:
         workload: Workload,
         forgotten: Forgotten,
         shops: Shops | None,
+        requesters: Requesters,
         known_as: Callable[[UUID], Awaitable[Principal]],
         refused_tenants: Callable[[], Collection[UUID]],
         doorbell: Doorbell,
@@ -88,7 +90,7 @@ class Outgoing:
             concurrency=MOST_WRITES,
             doorbell=lambda seconds: doorbell.wait(WRITE_BELL, seconds),
         )
-        intake = SyncIntake(Ingest(channels.tickets, workload, forgotten), shops)
+        intake = SyncIntake(Ingest(channels.tickets, workload, forgotten), shops, requesters)
         syncs = ErrandWorker(
             SyncQueue(sync_store, connections, calling, intake, refused_tenants=refused_tenants),
             concurrency=MOST_SYNCS,

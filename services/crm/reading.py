@@ -11,7 +11,7 @@ from servicekit.errors import UnavailableError
 from services.crm.admission import trace_of, unpack
 from services.crm.credentials import open_payload
 from services.crm.deliveries import State
-from services.crm.events import Event, ShopEvent, TicketEvent
+from services.crm.events import Event, Requester, ShopEvent, TicketEvent
 from services.crm.ingest import event_message
 from services.crm.keyring import Keyring
 from services.crm.outcomes import again, final
@@ -24,11 +24,12 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A claimed job with the events that it means: those of tickets, and those of a shop system."""
+    """A claimed job with the events that it means: those of tickets, those of a shop system, and who asks."""
 
     job: Job
     tickets: Sequence[pb.TicketEvent]
     shop: Sequence[ShopEvent]
+    requesters: Sequence[Requester] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,4 +101,5 @@ def work_of(job: Job, delivery: StoredDelivery, events: Sequence[Event]) -> Work
         for index, event in enumerate(events)
         if isinstance(event, TicketEvent)
     ]
-    return Work(job, tickets, [event for event in events if not isinstance(event, TicketEvent)])
+    shop = [event for event in events if not isinstance(event, TicketEvent | Requester)]
+    return Work(job, tickets, shop, [event for event in events if isinstance(event, Requester)])

@@ -13,8 +13,8 @@ from rapport.tickets.v1 import ingest_service_pb2 as pb
 from services.crm.effects import Shops
 from services.crm.events import Event, Requester, TicketEvent
 from services.crm.ingest import MOST_EVENTS, event_message
+from services.crm.requesters import Requesters
 from services.crm.syncing import Counts, in_calls
-from services.crm.told import Told
 
 _log = structlog.get_logger(__name__)
 
@@ -47,10 +47,10 @@ class Source:
 class SyncIntake:
     """Takes pages in."""
 
-    def __init__(self, tickets: Tickets, shops: Shops | None) -> None:
+    def __init__(self, tickets: Tickets, shops: Shops | None, requesters: Requesters | None = None) -> None:
         self._tickets = tickets
         self._shops = shops
-        self._told = Told()
+        self._requesters = requesters
 
     async def take(
         self, source: Source, events: Sequence[Event], *, settled: datetime
@@ -65,7 +65,7 @@ class SyncIntake:
             UnavailableError: the tenant service gives no token to anybody.
         """
         told = [event for event in events if isinstance(event, TicketEvent)]
-        shop = [event for event in events if not isinstance(event, TicketEvent)]
+        shop = [event for event in events if not isinstance(event, TicketEvent | Requester)]
         changed: set[tuple[str, datetime]] = set()
         refused: set[tuple[str, datetime]] = set()
         for group in in_calls(told, MOST_EVENTS):
@@ -74,11 +74,11 @@ class SyncIntake:
                     refused.add((event.ticket, event.occurred))
                 elif result.changed and event.occurred <= settled:
                     changed.add((event.ticket, event.occurred))
-        if self._shops is not None and (news := self._told.news(source.tenant_id, shop)):
-            await self._shops.send(source.tenant_id, news)
-            self._told.remember(source.tenant_id, news)
-        read = sum(not isinstance(event, Requester) for event in events)
-        counts = Counts(pages=1, read=read, changed=len(changed), refused=len(refused))
+        if shop and self._shops is not None:
+            await self._shops.send(source.tenant_id, shop)
+        if self._requesters is not None:
+            self._requesters.tell(source.tenant_id, [event for event in events if isinstance(event, Requester)])
+        counts = Counts(pages=1, read=len(told) + len(shop), changed=len(changed), refused=len(refused))
         times = [event.occurred for event in told]
         times += [event.changed for event in shop if hasattr(event, "changed")]
         return counts, max(times, default=None)

@@ -108,7 +108,7 @@ class FreshdeskApi:
             ("updated_since", start.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")),
             ("order_by", "updated_at"),
             ("order_type", "asc"),
-            ("include", "description"),
+            ("include", "description,requester"),
             ("per_page", str(PAGE)),
             ("page", str(page)),
         ]
@@ -184,16 +184,7 @@ def ticket_events(ticket: Mapping[str, Any], said: Sequence[Mapping[str, Any]]) 
         created=created,
     )
     told = snapshot(number, changed, fields, (first, *(_message(each) for each in said if text_of(each.get("id")))))
-    return requester("freshdesk", told, email=_address(ticket, said))
-
-
-def _address(ticket: Mapping[str, Any], said: Sequence[Mapping[str, Any]]) -> str:
-    """Return the requester's address: as the ticket says it, or as an e-mail of theirs came from it."""
-    theirs = (
-        each for each in said if each.get("user_id") == ticket.get("requester_id") and each.get("incoming") is True
-    )
-    told = (text_of(each.get("from_email"), MOST_EMAIL) for each in theirs)
-    return text_of(object_of(ticket.get("requester")).get("email"), MOST_EMAIL) or next(filter(None, told), "")
+    return requester("freshdesk", told, email=text_of(object_of(ticket.get("requester")).get("email"), MOST_EMAIL))
 
 
 def _fetch(ticket: str) -> Steps[Mapping[str, Any]]:

@@ -66,5 +66,6 @@ def requester(
     customer = events[0].fields.customer_id if events else None
     if customer is None or not (email or phone):
         return events
-    known = Requester(customer, events[0].occurred, source, email, phone, source if own_id else "")
+    began = events[0].fields.created or events[0].occurred
+    known = Requester(customer, began, events[0].occurred, source, email, phone, source if own_id else "")
     return [*events, known]
