@@ -64,6 +64,7 @@ from services.crm.providers import PROVIDERS
 from services.crm.reading import Reader
 from services.crm.receiving import Receiving
 from services.crm.refusals import Refusals
+from services.crm.requesters import Requesters
 from services.crm.retention import Retention
 from services.crm.retention_store import RetentionStore
 from services.crm.rotation_store import RotationStore
@@ -105,6 +106,7 @@ class Work:
 
     refusals: Refusals
     calling: Calling
+    requesters: Requesters
     worker: Worker
     memory: Memory
     key_jobs: KeyJobs
@@ -203,6 +205,7 @@ def put_together(settings: CrmSettings, database: Database, keks: Keks, peers: P
     return Work(
         receiving.refusals,
         calling,
+        requesters,
         worker,
         memory,
         key_jobs,
