@@ -4,8 +4,9 @@ The new ranking is built beside the active one, a batch at a time, while every w
 batch finds there it leaves, and what it adds a writer replaces. So when the last batch is done the new ranking is
 complete; what is wrong in it, and in its counts, is put right beside the writers, too. It takes over by changing two
 rows, the only moment at which writers wait; the watchers are told afterwards, and at last the places and counts of
-closed tickets, on which no order depends, are gone through for what an earlier release left. Each page is read from one
-ranking, and the pages that go on with a list that was begun in the old one find its rows for a while.
+closed tickets, on which no order depends, are gone through for what an earlier release left, and once more before the
+old ranking is removed. Each page is read from one ranking, and the pages that go on with a list that was begun in the
+old one find its rows for a while.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from services.tickets.places import KEPT_FOR, Ranking
 from services.tickets.placing import facts_of_many
 from services.tickets.ranking_store import Standing
 from services.tickets.store import Store
+from services.tickets.watching import BELL as CHANGES_BELL
 
 BELL = "tickets.rankings"
 """The doorbell that is rung when a ranking was begun."""
@@ -116,6 +118,7 @@ class Reranking:
             for some in _batches(ids):
                 async with self._store.shop(tenant_id) as shop:
                     await shop.rankings.tell(building.number, rankings.active.number, some)
+            await self._doorbell.ring(CHANGES_BELL)
             await self._mend(tenant_id, building)
         return taken
 
@@ -157,7 +160,11 @@ class Reranking:
         """Remove the rankings of a tenant that were retired before a moment; return how many places went."""
         async with self._store.shop(tenant_id) as shop:
             await shop.wait_for_placers()
+            rankings = await shop.places.rankings()
             old = await shop.rankings.old(retired_before)
+        if old:
+            # Whatever failed after the take-over is made up for while the old ranking still says that there was one.
+            await self._mend(tenant_id, rankings.active)
         removed = 0
         for ranking in old:
             some = 1

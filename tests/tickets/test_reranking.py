@@ -16,7 +16,7 @@ from servicekit.ids import uuid7
 from services.tickets.places import KEPT_FOR, SETTLED
 from services.tickets.policies import PRESETS
 from services.tickets.policy_store import Version
-from services.tickets.ranking_store import Standing
+from services.tickets.ranking_store import RankingStore, Standing
 from services.tickets.reranking import Reranking
 from tests.support.waiting import eventually
 from tests.tickets.calls import refusal
@@ -231,6 +231,41 @@ async def test_whoever_watches_is_told_of_every_move(agent: Agent, reranking: Re
     told = {move["ticket_id"]: (move["previous_rank_key"], move["rank_key"]) for move in moves}
     assert told == {ticket: (keys[1], after[ticket][2]) for ticket, keys in before.items()}
     assert len(moves) == 5
+
+
+async def totals_of(agent: Agent) -> dict[str, int]:
+    """Return how many tickets there are by status, as the kept totals say."""
+    async with agent.running.database.driver_tenant(agent.tenant_id) as connection:
+        rows = await connection.fetch("SELECT status, sum(tickets) AS tickets FROM tickets.totals GROUP BY status")
+    return {row["status"]: int(row["tickets"]) for row in rows if row["tickets"]}
+
+
+async def test_what_failed_after_a_take_over_is_made_up_for(
+    agent: Agent, reranking: Reranking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An earlier release closed tickets without places, and telling fails: the sweep puts places and totals right."""
+    await some_tickets(agent, 8)
+    async with agent.running.database.driver_tenant(agent.tenant_id) as connection:
+        await connection.execute(
+            "UPDATE tickets.tickets SET status = 'closed', close_time = now() WHERE tenant_id = $1 AND number <= 2",
+            agent.tenant_id,
+        )
+
+    async def fail(*_: object) -> None:
+        raise OSError("the connection is lost")
+
+    await adopt(agent, "fifo", 2)
+    await reranking.begin(agent.tenant_id, 2)
+    with monkeypatch.context() as broken:
+        broken.setattr(RankingStore, "tell", fail)
+        await reranking.work()
+    assert await totals_of(agent) == {"open": 8}, "nobody has counted anew so far"
+    assert await reranking.sweep(agent.tenant_id, datetime.now(UTC) + timedelta(seconds=1)) == 8
+    assert await totals_of(agent) == {"open": 6, "closed": 2}
+    assert (await agent.inbox())["pagination"]["total"] == 6
+    assert sorted(await walk(agent, 5, status="closed")) == ["T-001", "T-002"]
+    places = await places_of(agent)
+    assert sorted(tuple(keys) for keys in places.values()) == [(SETTLED,)] * 2 + [(2,)] * 6
 
 
 async def test_a_ranking_is_built_in_the_background_when_the_bell_rings(agent: Agent, reranking: Reranking) -> None:
