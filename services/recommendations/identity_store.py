@@ -80,10 +80,10 @@ async def state(
     *,
     instead: Collection[str] = (),
     replace: bool = False,
-) -> list[Identity]:
+) -> tuple[list[Identity], bool]:
     """Keep ids of a customer; of the kinds `instead`, or of all, those go that the source stated before.
 
-    Return what went.
+    Return what went, and whether anything came.
     """
     keep = [(one.kind, one.value) for one in identities]
     result = await connection.exec_driver_sql(
@@ -104,14 +104,14 @@ async def state(
         ),
     )
     gone = [Identity(row.kind, row.value) for row in result]
-    await connection.exec_driver_sql(
+    came = await connection.exec_driver_sql(
         """
         INSERT INTO customer_identities (tenant_id, customer_id, kind, value, source)
         SELECT $1, $2, kind, value, $3 FROM unnest($4::text[], $5::text[]) AS stated (kind, value)
         ON CONFLICT DO NOTHING""",
         (tenant_id, customer_id, source, [kind for kind, _ in keep], [value for _, value in keep]),
     )
-    return gone
+    return gone, came.rowcount > 0
 
 
 async def list_identities(

@@ -20,7 +20,7 @@ MAX_AGE = 5.0
 """Seconds for which a profile may be shown again: so long one is seen whose change lost its process before it told."""
 MAX_PROFILES = 10_000
 """How many profiles a process keeps, of some two kilobytes each."""
-SPACING = 0.005
+SPACING = 0.002
 """Seconds between two reads of a tenant's version in a process: the longest that one of a crowd can be held up by it.
 
 A reader who comes alone never waits for it; of a crowd each pays for a small part of a read.

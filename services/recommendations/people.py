@@ -148,10 +148,11 @@ class People:
                 raise IdentityInvalidError(f"An id of the kind {kind} is none.", metadata={"kind": kind})
             found.add(Identity(kind, value))
         async with self._customers.changing(tenant_id) as connection:
-            gone = await identity_store.state(connection, tenant_id, customer_id, source, found, replace=replace)
-            await self._settle(connection, tenant_id, [customer_id], gone)
+            gone, came = await identity_store.state(connection, tenant_id, customer_id, source, found, replace=replace)
+            moved = await self._settle(connection, tenant_id, [customer_id], gone)
             person = await _person(connection, tenant_id, customer_id)
-        await self._customers.announce(tenant_id)
+        if came or gone or moved:
+            await self._customers.announce(tenant_id)
         return person
 
     async def describe(self, tenant_id: UUID, customer_id: str) -> Person:
@@ -262,10 +263,14 @@ class People:
         customer_ids: Sequence[str],
         gone: Sequence[Identity] = (),
         also: Sequence[str] = (),
-    ) -> None:
-        """Find out who is who around customers, if they are few; compute anew whom that changes, and `also` these."""
+    ) -> Sequence[str]:
+        """Find out who is who around customers, if they are few; compute anew whom that changes, and `also` these.
+
+        Return whom it changes.
+        """
         moved = await settle_if_few(connection, tenant_id, customer_ids, self._customers.now, gone)
         await self._follow(connection, tenant_id, moved, also)
+        return moved
 
     async def _settled(self, connection: AsyncConnection, tenant_id: UUID, *customer_ids: str) -> list[str]:
         return await settle(connection, tenant_id, customer_ids, self._customers.now)
@@ -294,7 +299,7 @@ async def _contact(connection: AsyncConnection, tenant_id: UUID, given: GivenCon
     # What comes too late says nothing of the ids that were stated since.
     late = given.changed is not None and contact.update_time > given.changed
     instead = {EMAIL, PHONE} | (set() if late else {one.kind for one in at_providers})
-    gone = await identity_store.state(
+    gone, _ = await identity_store.state(
         connection, tenant_id, given.customer_id, CONTACT, reached | at_providers, instead=instead
     )
     return contact, gone

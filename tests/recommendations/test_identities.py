@@ -235,6 +235,18 @@ async def test_a_helpdesks_requester_is_the_shops_customer_by_the_address(shop: 
     assert len({card.profile_json for card in cards.cards}) == 1
 
 
+async def test_ids_that_are_stated_once_more_leave_kept_profiles(shop: Caller) -> None:
+    """A helpdesk states them with every ticket; only what comes, goes or joins somebody outdates what is kept."""
+    await shop.buy(line("o-1", "77", NOW))
+    await record(shop, "77", ("email", "anna@example.com"))
+    customers = shop.running.customers
+    kept = await customers.profile_json(shop.tenant_id, "77")
+    await record(shop, "77", ("email", "anna@example.com"))
+    assert await customers.profile_json(shop.tenant_id, "77") is kept
+    await record(shop, "77", ("phone", "+493012345678"))
+    assert await customers.profile_json(shop.tenant_id, "77") is not kept
+
+
 async def test_those_who_keep_copies_hear_of_a_merge_and_of_every_change_after_it(shop: Caller) -> None:
     """The log names the merged id as well, so that tickets under it show the survivor's news."""
     await shop.buy(line("o-1", "a-1", NOW), line("o-2", "b-22", NOW))
