@@ -13,9 +13,11 @@ import httpx
 from rapport.crm.v1 import connection_service_pb2, connection_service_pb2_grpc
 from rapport.tenant.v1 import tenant_pb2, tenant_service_pb2, tenant_service_pb2_grpc
 
+from cli.errors import CommandError
 from cli.migration.report import Finding, bounded
 from cli.migration.webhook_probes import BY_ADDRESS, CONFIGS, Probe, forged, proven, secret_of
 from cli.operator import Operator
+from servicekit.cache import Cache
 
 if TYPE_CHECKING:
     import asyncpg
@@ -24,6 +26,12 @@ _SECONDS = 30.0
 _SCANNED = 10_000
 _TENANT_KEY = re.compile(rb"tenant:\{[0-9a-f-]{36}\}:")
 _REFUSED = (400, 401)
+_WHOLE = 100
+_FAR = 10
+_PROBE, _PROBE_NAME = "probe-", "Probe of the migration"
+
+_PATIENCE = "SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = '10s'"
+"""A trial is worth no waiting of those who work."""
 
 _TABLES = """
 SELECT format('%I.%I', n.nspname, c.relname) AS name,
@@ -62,33 +70,38 @@ async def unique_rows(connection: "asyncpg.Connection[Any]") -> Finding:
 
     sentence = "no second row can come where there is one (MultipleResultsFound): constraints are there and were tried"
     advice = "A constraint is missing: run the migrations (`rapport db migrate`), then see `rapport doctor`."
-    tried = empty = 0
-    open_tables = []
+    tried, untried, open_tables = 0, [], []
     for table in await connection.fetch(_TABLES):
+        name = table["name"]
         if not table["keyed"]:
-            open_tables.append(f"{table['name']}: has no unique index")
+            open_tables.append(f"{name}: has no unique index")
             continue
-        statement = (
-            f"INSERT INTO {table['name']} ({table['columns']}) OVERRIDING SYSTEM VALUE "  # noqa: S608 - from the catalogue
-            f"SELECT {table['columns']} FROM {table['name']} LIMIT 1"
-        )
         transaction = connection.transaction()
         await transaction.start()
         try:
-            done = await connection.execute(statement)
+            await connection.execute(_PATIENCE)
+            done = await connection.execute(
+                f"INSERT INTO {name} ({table['columns']}) OVERRIDING SYSTEM VALUE "  # noqa: S608 - from the catalogue
+                f"SELECT {table['columns']} FROM {name} LIMIT 1"
+            )
         except asyncpg.UniqueViolationError:
             tried += 1
+        except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError):
+            untried.append(f"{name}: was in use for too long to be tried")
         except asyncpg.PostgresError as error:
-            open_tables.append(f"{table['name']}: {type(error).__name__}")
+            open_tables.append(f"{name}: {type(error).__name__}")
         else:
             if done.endswith(" 0"):
-                empty += 1
+                untried.append(f"{name}: has a unique index, and no rows yet to be tried with")
             else:
-                open_tables.append(f"{table['name']}: took a second copy of a row")
+                open_tables.append(f"{name}: took a second copy of a row")
         finally:
             await transaction.rollback()
-    evidence = f"{tried} tables refused a second copy of a row, {empty} have a unique index and no rows yet"
-    return Finding(sentence, "red" if open_tables or not tried else "green", evidence, advice, bounded(open_tables))
+    state: Any = "red" if open_tables or not tried else "yellow" if untried else "green"
+    if state == "yellow":
+        advice = "Look again when these tables have rows."
+    evidence = f"{tried} tables refused a second copy of a row, {len(untried)} could not be tried"
+    return Finding(sentence, state, evidence, advice, (*bounded(open_tables), *bounded(untried)))
 
 
 async def redirects(edge: Edge) -> Finding:
@@ -112,19 +125,20 @@ async def redirects(edge: Edge) -> Finding:
 
 
 async def webhooks(operator: Operator, edge: Edge) -> Finding:
-    """Let a webhook of every provider in and refuse a forged one, in a shop that is deleted afterwards."""
-    slug = f"probe-{secrets.token_hex(4)}"
+    """Let a webhook of every provider in and refuse a forged one, in a shop that is erased afterwards.
+
+    Shops that an interrupted check left are erased first.
+    """
+    slug = f"{_PROBE}{secrets.token_hex(4)}"
     tenants = operator.stub(tenant_service_pb2_grpc.TenantServiceStub, "tenant")
-    made = tenant_pb2.Tenant(
-        slug=slug, name="Probe of the migration", environment=tenant_pb2.Tenant.ENVIRONMENT_DEVELOPMENT
-    )
+    made = tenant_pb2.Tenant(slug=slug, name=_PROBE_NAME, environment=tenant_pb2.Tenant.ENVIRONMENT_DEVELOPMENT)
+    await _remove_left(operator, tenants)
     unbound = await operator.metadata()
     await tenants.CreateTenant(tenant_service_pb2.CreateTenantRequest(tenant=made), metadata=unbound, timeout=_SECONDS)
     try:
         rows = [await _answers(operator, edge, slug, provider) for provider in CONFIGS]
     finally:
-        request = tenant_service_pb2.DeleteTenantRequest(tenant=slug)
-        await tenants.DeleteTenant(request, metadata=await operator.metadata(), timeout=_SECONDS)
+        await _remove(operator, tenants, slug)
     async with edge.client() as client:
         unsigned = await client.post(f"{edge.https_url}/api/gorgias/webhook", json={"ticket": {"id": 1}})
     rows.append(("/api/gorgias/webhook without a credential", unsigned.status_code in _REFUSED, unsigned.status_code))
@@ -136,6 +150,26 @@ async def webhooks(operator: Operator, edge: Edge) -> Finding:
         "`rapport webhook verify` says why one is refused; `rapport logs crm`.",
         tuple(wrong),
     )
+
+
+async def _remove(operator: Operator, tenants: Any, slug: str) -> None:
+    request = tenant_service_pb2.DeleteTenantRequest(tenant=slug)
+    await tenants.DeleteTenant(request, metadata=await operator.metadata(), timeout=_SECONDS)
+    erasing = tenant_service_pb2.EraseTenantRequest(tenant=slug)
+    await tenants.EraseTenant(erasing, metadata=await operator.metadata(), timeout=_SECONDS)
+
+
+async def _remove_left(operator: Operator, tenants: Any) -> None:
+    token, left = "", []
+    while True:
+        request = tenant_service_pb2.ListTenantsRequest(page_size=200, page_token=token)
+        page = await tenants.ListTenants(request, metadata=await operator.metadata(), timeout=_SECONDS)
+        left += [one.slug for one in page.tenants if one.slug.startswith(_PROBE) and one.name == _PROBE_NAME]
+        token = page.next_page_token
+        if not token:
+            break
+    for slug in left:
+        await _remove(operator, tenants, slug)
 
 
 async def _answers(operator: Operator, edge: Edge, slug: str, provider: str) -> tuple[str, bool, str]:
@@ -164,9 +198,13 @@ async def cache_keys(url: str) -> Finding:
     import redis.asyncio as valkey
 
     sentence = "every key of the cache carries `tenant:`"
-    client = valkey.Redis.from_url(url, socket_timeout=_SECONDS)
+    # A cluster's address is one that only our own client reads.
+    cache = await Cache.connect(url, service="migration") if "+cluster://" in url else None
+    client: Any = cache.client if cache else valkey.Redis.from_url(url, socket_timeout=_SECONDS)
     seen, others = 0, []
     try:
+        if cache:
+            await cache.join()
         async for key in client.scan_iter(count=1000):
             seen += 1
             if not _TENANT_KEY.match(key):
@@ -174,32 +212,46 @@ async def cache_keys(url: str) -> Finding:
             if seen >= _SCANNED:
                 break
     finally:
-        await client.aclose()
+        await (cache.close() if cache else client.aclose())
     evidence = f"{seen:,} keys looked at" if seen else "there are no keys yet: nothing was read through the cache"
     state: Any = "red" if others else "green" if seen else "yellow"
     return Finding(sentence, state, evidence, "Read an inbox, then look again.", bounded(others))
 
 
 async def guarded(name: str, look: Callable[[], Awaitable[Finding]]) -> Finding:
-    """Return what a check found; one that cannot be made is red and says why by its kind."""
+    """Return what a check found; one that cannot be made is red and says why by its kind, and the others go on."""
     import asyncpg
     import grpc
+    from redis.exceptions import RedisClusterException, RedisError
 
     try:
         return await look()
-    except (httpx.HTTPError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except CommandError as error:
+        return Finding(name, "red", f"this could not be tried: {error.message}", "See `rapport doctor`.")
+    except (
+        *(httpx.HTTPError, OSError, TimeoutError, ValueError, KeyError),
+        *(asyncpg.PostgresError, asyncpg.InterfaceError, RedisError, RedisClusterException),
+    ) as error:
         return Finding(name, "red", f"this could not be tried: {type(error).__name__}", "See `rapport doctor`.")
     except grpc.aio.AioRpcError as error:
         return Finding(name, "red", f"this could not be tried: {error.code().name}", "See `rapport doctor`.")
 
 
 def failed_rate(name: str, percent: float, counts: Sequence[tuple[str, int, int]]) -> Finding:
-    """Judge rates of failed requests: each a name, requests and failures."""
+    """Judge rates of failed requests: each a name, requests and failures.
+
+    Among so few requests that a single failure is too many a rate says little: that is for a person to look at, unless
+    it is ten times what is allowed.
+    """
     asked = [(where, requests, failures, failures * 100 / requests) for where, requests, failures in counts if requests]
     if not asked:
         return Finding(name, "yellow", "there were no requests yet", "Check again when there was traffic.")
-    worst = max(rate for *_, rate in asked)
     evidence = ", ".join(
         f"{where}: {failures} of {requests:,} ({rate:.3f} %)" for where, requests, failures, rate in asked
     )
-    return Finding(name, "red" if worst >= percent else "green", evidence, "`rapport logs` says which requests failed.")
+    few = [where for where, requests, *_ in asked if requests * percent < _WHOLE]
+    red = any(rate >= percent * (_FAR if where in few else 1) for where, *_, rate in asked)
+    if few and not red:
+        evidence += f"; fewer than {_WHOLE / percent:,.0f} requests are too few to tell"
+    state: Any = "red" if red else "yellow" if few else "green"
+    return Finding(name, state, evidence, "`rapport logs` says which requests failed; look again after more traffic.")

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ Part = Literal["rows", "shops", "day", "week"]
 PARTS: tuple[Part, ...] = ("rows", "shops", "day")
 """What is checked unless somebody says otherwise: the list of the first week is for a week later."""
 
-DAY_PERCENT, WEEK_PERCENT = 0.1, 0.05
+_PERCENT: Mapping[Part, float] = {"day": 0.1, "week": 0.05}
 """The rates of failed requests that the first day and the first week must stay below."""
 
 
@@ -57,12 +57,12 @@ async def verify(folder: SuiteFolder, plan: Plan, options: Options, advance: Adv
         CommandError: the source does not answer or is another one, or no suite runs on the folder.
     """
     begun = time.monotonic()
-    running = require_running(folder)
-    edge = Edge(running.https_url, running.http_url, Path(running.ca_file))
     sections: list[Section] = []
     found = {}
     async with AsyncExitStack() as stack:
         operator = await stack.enter_async_context(operator_of(folder))
+        # Before anything is tried here: what was asked for by a check is nobody's traffic.
+        failed = {part: await _failed(folder, operator, part) for part in _PERCENT if part in options.parts}
         if {"rows", "shops"} & set(options.parts):
             source, owners, said = await stack.enter_async_context(_read(plan, options.url, advance))
             if "rows" in options.parts:
@@ -72,11 +72,11 @@ async def verify(folder: SuiteFolder, plan: Plan, options: Options, advance: Adv
                     advance("tickets of Rapport", found[shop.slug].new.tickets, said.seen)
                 sections.append(rows_section(plan, said, found))
             if "shops" in options.parts:
-                sections.append(await _shops(plan, edge, operator, source, owners, said))
+                sections.append(await _shops(plan, _edge(folder), operator, source, owners, said))
         if "day" in options.parts:
-            sections.append(await _day(folder, options, edge, operator))
+            sections.append(await _day(folder, options, operator, failed["day"]))
         if "week" in options.parts:
-            sections.append(await _week(folder, plan, options, operator))
+            sections.append(await _week(folder, plan, options, failed["week"]))
     return Report(tuple(sections), shop_tables(found), round(time.monotonic() - begun, 1))
 
 
@@ -116,7 +116,9 @@ async def _shops(plan: Plan, edge: Edge, operator: Operator, source: Source, own
     )
 
 
-async def _day(folder: SuiteFolder, options: Options, edge: Edge, operator: Operator) -> Section:
+async def _day(folder: SuiteFolder, options: Options, operator: Operator, failed: Finding) -> Section:
+    edge = _edge(folder)
+
     async def unique() -> Finding:
         import asyncpg
 
@@ -129,11 +131,6 @@ async def _day(folder: SuiteFolder, options: Options, edge: Edge, operator: Oper
     async def keys() -> Finding:
         return await live_checks.cache_keys(options.valkey or await _valkey(folder))
 
-    async def failed() -> Finding:
-        return live_checks.failed_rate(
-            f"fewer than {DAY_PERCENT} % of requests failed", DAY_PERCENT, await _answered(folder, operator)
-        )
-
     return Section(
         "The first day",
         (
@@ -141,26 +138,34 @@ async def _day(folder: SuiteFolder, options: Options, edge: Edge, operator: Oper
             await guarded("redirects to HTTPS", lambda: live_checks.redirects(edge)),
             await guarded("webhooks of every provider", lambda: live_checks.webhooks(operator, edge)),
             await guarded("keys of the cache carry `tenant:`", keys),
-            await guarded("failed requests", failed),
+            failed,
         ),
     )
 
 
-async def _week(folder: SuiteFolder, plan: Plan, options: Options, operator: Operator) -> Section:
-    async def failed() -> Finding:
-        return live_checks.failed_rate(
-            f"fewer than {WEEK_PERCENT} % of requests failed", WEEK_PERCENT, await _answered(folder, operator)
-        )
-
+async def _week(folder: SuiteFolder, plan: Plan, options: Options, failed: Finding) -> Section:
     return Section(
         "The first week",
         (
-            await guarded("failed requests", failed),
+            failed,
             await guarded("no isolation violation", lambda: week_checks.walls(folder, plan)),
             await guarded("webhooks of every helpdesk were seen", lambda: week_checks.webhooks_seen(folder, plan)),
             await guarded("monitoring is wired", lambda: week_checks.monitoring(options.prometheus)),
         ),
     )
+
+
+def _edge(folder: SuiteFolder) -> Edge:
+    running = require_running(folder)
+    return Edge(running.https_url, running.http_url, Path(running.ca_file))
+
+
+async def _failed(folder: SuiteFolder, operator: Operator, part: Part) -> Finding:
+    async def look() -> Finding:
+        name = f"fewer than {_PERCENT[part]} % of requests failed"
+        return live_checks.failed_rate(name, _PERCENT[part], await _answered(folder, operator))
+
+    return await guarded("failed requests", look)
 
 
 async def _answered(folder: SuiteFolder, operator: Operator) -> list[tuple[str, int, int]]:
@@ -171,7 +176,11 @@ async def _answered(folder: SuiteFolder, operator: Operator) -> list[tuple[str, 
     if status.HasField("cutover"):
         state: dict[str, Any] = as_dict(status.cutover)
         return [
-            (side, int(state[side]["request_count"]), int(state[side]["failure_count"]))
+            (
+                f"{side} since {state['shift_time']}",
+                int(state[side]["request_count"]),
+                int(state[side]["failure_count"]),
+            )
             for side in ("rapport", "predecessor")
         ]
     requests, failures = await week_checks.envoy_totals(folder)

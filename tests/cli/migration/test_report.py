@@ -76,5 +76,9 @@ def test_rates_of_failures_are_judged_by_the_worst_side() -> None:
     assert failed_rate("x", 0.1, [("one", 2000, 1), ("two", 0, 0)]).state == "green"
     assert failed_rate("x", 0.1, [("one", 2000, 1), ("two", 1000, 1)]).state == "red"
     assert failed_rate("x", 0.1, [("one", 0, 0)]).state == "yellow"
+    few = failed_rate("x", 0.1, [("one", 893, 4)])
+    assert (few.state, "4 of 893" in few.evidence) == ("yellow", True)
+    assert failed_rate("x", 0.1, [("one", 893, 9)]).state == "red"
+    assert failed_rate("x", 0.1, [("one", 5, 0), ("two", 5000, 0)]).state == "yellow"
     assert rate({"request_count": "200", "failure_count": "1"}) == 0.5
     assert rate({"request_count": "0", "failure_count": "0"}) == 0
