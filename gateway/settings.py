@@ -167,9 +167,9 @@ class GatewaySettings(PeerSettings, TraceSettings):
     admin interface can be reached there."""
 
     trace_callers_decide: bool = False
-    """Whether a caller says by `traceparent` that its trace is recorded. Otherwise `trace_ratio` alone decides; the
-    trace's id is the caller's either way. Turn it on where all callers are known: some vendors have every trace
-    recorded."""
+    """Whether a caller says by `traceparent` that its trace is recorded. Otherwise `trace_ratio` decides by the trace's
+    id, which is the caller's either way: who chooses ids with care is recorded more often, or never. Turn it on where
+    all callers are known: some vendors have every trace recorded."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe level that is logged."""

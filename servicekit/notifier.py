@@ -23,7 +23,7 @@ from prometheus_client import Counter
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from servicekit.ids import uuid7
-from servicekit.settings import ServiceSettings
+from servicekit.notify_settings import NotifySettings
 
 _log = structlog.get_logger(__name__)
 TOLD = Counter("rapport_notifications_total", "News for people, by channel and outcome.", ("channel", "outcome"))
@@ -221,7 +221,7 @@ def signature(secret: str, headers: Mapping[str, str], body: bytes) -> str:
     return f"v1,{base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()}"
 
 
-async def opened(settings: ServiceSettings, service: str, stack: AsyncExitStack) -> Notifier:
+async def opened(settings: NotifySettings, service: str, stack: AsyncExitStack) -> Notifier:
     """Return a service's notifier as its settings say; its connections end with the stack."""
     channels: list[Channel] = []
     if settings.notify_slack_url_file or settings.notify_webhook_url_file:

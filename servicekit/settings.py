@@ -77,18 +77,6 @@ class ServiceSettings(PeerSettings, TraceSettings):
     metrics_listen: str = ""
     """The address `host:port` of the Prometheus page `/metrics`; empty means none."""
 
-    notify_slack_url_file: Path | None = None
-    """A file with the URL of a Slack incoming webhook, to which news for people go; without it none do."""
-
-    notify_webhook_url_file: Path | None = None
-    """A file with any web address that takes news as JSON (`servicekit.notifier`); without it none are sent."""
-
-    notify_webhook_secret_file: Path | None = None
-    """A file with the secret (base64, `whsec_…`) by which news to that address are signed as Standard Webhooks says."""
-
-    notify_throttle_seconds: float = Field(default=3600.0, ge=0, le=86_400)
-    """How long the same news is not told again."""
-
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe level that is logged."""
 

@@ -3,10 +3,11 @@
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from servicekit.notify_settings import NotifySettings
 from servicekit.settings import ServiceSettings
 
 
-class CrmSettings(ServiceSettings):
+class CrmSettings(ServiceSettings, NotifySettings):
     """What the environment tells the crm service, `RAPPORT_CRM_…`."""
 
     model_config = SettingsConfigDict(env_prefix="RAPPORT_CRM_")

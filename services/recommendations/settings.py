@@ -5,10 +5,11 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from servicekit.notify_settings import NotifySettings
 from servicekit.settings import ServiceSettings
 
 
-class RecommendationsSettings(ServiceSettings):
+class RecommendationsSettings(ServiceSettings, NotifySettings):
     """What a recommendations process is told by its environment."""
 
     model_config = SettingsConfigDict(

@@ -18,14 +18,14 @@ from prometheus_client import REGISTRY
 from pydantic_settings import SettingsConfigDict
 
 from servicekit.notifier import TOLD, Channel, News, Notifier, opened
-from servicekit.settings import ServiceSettings
+from servicekit.notify_settings import NotifySettings
 from tests.support.waiting import eventually
 
 SECRET = base64.b64encode(b"a-secret-of-thirty-two-bytes-....").decode()
 BROKEN = News("connection:1", "A connection <broke> & is down.", "rapport connection test 1", {"connection": "1"})
 
 
-class SampleSettings(ServiceSettings):
+class SampleSettings(NotifySettings):
     """Settings under a prefix that nobody else has."""
 
     model_config = SettingsConfigDict(env_prefix="RAPPORT_SAMPLE_")
