@@ -34,7 +34,7 @@ from gateway.edge import clusters
 CLUSTER = "traces"
 SERVICE = "rapport.edge"
 
-UNTOLD = ("user_agent", "grpc.path")
+UNTOLD = ("user_agent", "http.url", "grpc.path", "grpc.authority", "grpc.content_type", "grpc.timeout")
 """What Envoy would say of a request by itself and what is the client's own text, as long as it likes."""
 
 _MILLION = 1_000_000

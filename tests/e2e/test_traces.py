@@ -205,6 +205,10 @@ async def misbehave(observed: Observed, shop: Shop, mark: str) -> None:
         await client.request(mark.upper(), "/api/tickets", headers=keyed)
         grpc = {"content-type": "application/grpc", "te": "trailers", "authorization": f"Bearer {mark}"}
         await client.post(f"/rapport.{mark}/Get", content=b"", headers=grpc)
+        said = {"host": f"{mark}.example.com", "content-type": f"application/grpc+{mark}", "grpc-timeout": mark}
+        for path in ("/rapport.frontend.v1.TicketDesk/ListTickets", f"/webhooks/zendesk/{token}"):
+            await client.post(path, content=b"", headers=grpc | said)
+            await client.post(path, content=b"", headers=keyed | said)
         # A webhook's address, which is a credential, by a client that takes it for a method.
         await client.post(f"/webhooks/zendesk/{token}", content=mark.encode(), headers=grpc)
         body = json.dumps({"subject": mark, "customer_id": mark, "channel": "email", "message": mark}).encode()
