@@ -104,12 +104,17 @@ def restore(
     from cli.suite.secret_files import KEY_ENCRYPTION_KEYS
 
     folder = suite_folder(data)
-    reached = run(make(folder, find(folder, backup), _moment(until), secrets))
+    reached, missing = run(make(folder, find(folder, backup), _moment(until), secrets))
+    if missing:
+        say(
+            f"WARNING: the part {missing} of the log is missing in the archive, and what follows it was not restored: "
+            "find it, and restore again into another folder."
+        )
     if as_json:
-        print_json({"data": str(folder.root), "restored_until": reached.isoformat()})
+        print_json({"data": str(folder.root), "restored_until": reached.isoformat(), "missing_log": missing})
         return
     print_lines(f"The database is restored as of {reached.isoformat(timespec='seconds')}.")
-    say(f"Start it with `rapport up --data {folder.root}`.")
+    say(f"Start it with `rapport up --data {folder.root}`, and then make its first backup: `rapport backup create`.")
     if secrets is None:
         keys = folder.secrets / KEY_ENCRYPTION_KEYS
         say(

@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 
 from cli.errors import CommandError
-from cli.suite.base_backups import VERIFIED, BaseBackup, check_files, recovering, restored, unpack_into
+from cli.suite.base_backups import VERIFIED, BaseBackup, check_files, recovering, restored, unpack_into, unread_log
 from cli.suite.checksums import checksums, differences
 from cli.suite.folder import SuiteFolder
 from cli.suite.postgres import SUPERUSER
@@ -73,7 +73,9 @@ def last_trial(backup: BaseBackup) -> dict[str, Any] | None:
     return found
 
 
-async def restore(folder: SuiteFolder, backup: BaseBackup, until: datetime | None, secrets: Path | None) -> datetime:
+async def restore(
+    folder: SuiteFolder, backup: BaseBackup, until: datetime | None, secrets: Path | None
+) -> tuple[datetime, str | None]:
     """Restore a backup as the database of a suite that has none yet; `rapport up` does the rest.
 
     Args:
@@ -83,14 +85,17 @@ async def restore(folder: SuiteFolder, backup: BaseBackup, until: datetime | Non
         secrets: the folder of the secrets of the suite that was backed up, which are copied.
 
     Returns:
-        When the last transaction that was restored had ended.
+        When the last transaction that was restored had ended; and, without `until`, the number of the first part of the
+        log that was missing although there are later ones.
 
     Raises:
         CommandError: the folder has a database, or the log does not reach that moment.
     """
     await asyncio.to_thread(folder.create)
-    server = await asyncio.to_thread(unpack_into, folder, backup)
+    if (folder.root / "postgres").exists():
+        raise CommandError(f"{folder.root} has a database: restore into a new folder.", reason="DATABASE_EXISTS")
     try:
+        server = await asyncio.to_thread(unpack_into, folder, backup)
         if secrets is not None:
             await asyncio.to_thread(_copy_secrets, secrets, folder.secrets)
         passwords = await asyncio.to_thread(_passwords, folder)
@@ -100,13 +105,14 @@ async def restore(folder: SuiteFolder, backup: BaseBackup, until: datetime | Non
             try:
                 await set_password(connection, SUPERUSER, passwords[SUPERUSER])
                 reached = await connection.fetchval("SELECT pg_last_xact_replay_timestamp()")
+                missing = None if until else await unread_log(server, connection)
             finally:
                 await connection.close()
     except BaseException:
         # Half a database must not look like one.
         await asyncio.to_thread(shutil.rmtree, folder.root / "postgres", ignore_errors=True)
         raise
-    return reached or backup.made_time
+    return reached or backup.made_time, missing
 
 
 def _passwords(folder: SuiteFolder) -> dict[str, str]:

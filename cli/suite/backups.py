@@ -8,7 +8,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -94,8 +94,13 @@ async def restored(backup: Path) -> AsyncIterator[str]:
 
 
 def sweep_scratch_folders() -> None:
-    """Remove the restored databases of drills that were killed: a folder that nobody holds is nobody's."""
-    for home in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
+    """Remove the restored databases of drills that were killed."""
+    sweep(Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"))
+
+
+def sweep(folders: Iterable[Path]) -> None:
+    """Remove those of the folders that nobody holds any more: whoever made them was killed."""
+    for home in folders:
         with contextlib.suppress(OSError):
             lock = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
@@ -177,10 +182,16 @@ def scratch_folder() -> tuple[Path, int]:
     The servers' account may pass through; everything in it is that account's own.
     """
     home = Path(tempfile.mkdtemp(prefix=_SCRATCH))
-    lock = os.open(home, os.O_RDONLY | os.O_DIRECTORY)
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    lock = hold(home)
     home.chmod(0o711)
     return home, lock
+
+
+def hold(folder: Path) -> int:
+    """Keep a folder from being swept away for as long as what this returns is open."""
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
 
 
 async def _restore(server: PostgresServer, password: str, backup: Path) -> None:
@@ -211,7 +222,12 @@ async def run_program(server: PostgresServer, password: str, program: str, *argu
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
-    _, errors = await process.communicate()
+    try:
+        _, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            # Whoever waited for it was told to end.
+            process.terminate()
     if process.returncode != 0:
         reason = (errors.decode(errors="replace").strip().splitlines() or ["no message"])[0]
         raise CommandError(f"{program} failed: {reason}", reason=f"{program.upper()}_FAILED")

@@ -8,16 +8,19 @@ it, `verified.json`. With the archive of the log it goes on from there, to any l
 import asyncio
 import contextlib
 import dataclasses
+import gzip
 import json
 import os
 import re
 import shlex
 import shutil
+import sys
 import tarfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,7 @@ import asyncpg
 
 from cli.errors import CommandError
 from cli.suite.account import ServerAccount, own_folder
-from cli.suite.backups import run_program, scratch_folder, serving, sweep_scratch_folders
+from cli.suite.backups import hold, run_program, scratch_folder, serving, sweep, sweep_scratch_folders
 from cli.suite.checksums import Checksum, checksums
 from cli.suite.control import require_running
 from cli.suite.folder import SuiteFolder
@@ -41,8 +44,12 @@ VERIFIED = "verified.json"
 _NAME = "%Y%m%dT%H%M%SZ"
 _ARCHIVED_SECONDS = 120.0
 _RECOVERY_SECONDS = 3600.0
+_MOMENT_SECONDS = 120.0
+_UNFINISHED = ".[0-9]*T[0-9]*Z.partial"
 _SEGMENT = 16 * 2**20
 _SEGMENT_NAME = re.compile(r"[0-9A-F]{24}\.gz")
+# In the header of a part's first page, after what every page begins with.
+_SYSTEM_AT, _SYSTEM_BYTES = 24, 8
 _PER_LOG = 2**32 // _SEGMENT
 
 Tell = Callable[[str], None]
@@ -71,12 +78,20 @@ class BaseBackup:
         """The name of its folder."""
         return self.folder.name
 
+    @cached_property
+    def _manifest(self) -> Any:
+        return json.loads((self.folder / "backup_manifest").read_text(encoding="utf-8"))
+
     @property
     def first_segment(self) -> str:
         """The name of the first part of the log that it needs."""
-        manifest = json.loads((self.folder / "backup_manifest").read_text(encoding="utf-8"))
-        span = manifest["WAL-Ranges"][0]
+        span = self._manifest["WAL-Ranges"][0]
         return _segment(span["Timeline"], span["Start-LSN"])
+
+    @property
+    def system(self) -> int:
+        """What tells its server from all others, also in each part of its log."""
+        return int(self._manifest["System-Identifier"])
 
 
 async def create(folder: SuiteFolder, to: Path | None, tell: Tell) -> BaseBackup:
@@ -93,7 +108,8 @@ async def create(folder: SuiteFolder, to: Path | None, tell: Tell) -> BaseBackup
     begun = datetime.now(UTC)
     target = (to or folder.backups / begun.strftime(_NAME)).absolute()
     partial = target.with_name(f".{target.name}.partial")
-    await asyncio.to_thread(_make_folders, server, target, partial)
+    await asyncio.to_thread(sweep, folder.backups.glob(_UNFINISHED))
+    held = await asyncio.to_thread(_make_folders, server, target, partial)
     try:
         tell("copying the server's files")
         arguments = ("--format=tar", "--gzip", "--wal-method=none", "--checkpoint=fast", "--manifest-checksums=SHA256")
@@ -110,6 +126,7 @@ async def create(folder: SuiteFolder, to: Path | None, tell: Tell) -> BaseBackup
         raise CommandError(f"Cannot write {target}: {error.strerror}.", reason="FILE_NOT_WRITABLE") from error
     finally:
         await asyncio.to_thread(shutil.rmtree, partial, ignore_errors=True)
+        os.close(held)
     return _read(target)
 
 
@@ -161,13 +178,7 @@ async def restored(backup: BaseBackup, until: datetime | None, *, at_moment: boo
 
 
 def unpack_into(folder: SuiteFolder, backup: BaseBackup) -> PostgresServer:
-    """Put a backup's files where a suite without a database keeps them.
-
-    Raises:
-        CommandError: the suite has a database.
-    """
-    if (folder.root / "postgres").exists():
-        raise CommandError(f"{folder.root} has a database: restore into a new folder.", reason="DATABASE_EXISTS")
+    """Put a backup's files where a suite without a database keeps them."""
     return _unpack(backup, folder.root, DURABLE, log_after=True)
 
 
@@ -204,6 +215,21 @@ async def recovering(
         await asyncio.to_thread(shutil.rmtree, log, ignore_errors=True)
 
 
+async def unread_log(server: PostgresServer, connection: asyncpg.Connection) -> str | None:
+    """Return the first part of the log that a server lacked while later ones are there; to be asked in `recovering`.
+
+    Recovery takes a part that is missing for the end of the log, and says nothing.
+    """
+    reached = await connection.fetchval("SELECT pg_last_wal_replay_lsn() - '0/0'::pg_lsn")
+    parts = [path.name for path in (server.folder / "wal").iterdir() if _SEGMENT_NAME.fullmatch(path.name)]
+    newest = max((int(name[8:16], 16) * _PER_LOG + int(name[16:24], 16) for name in parts), default=0)
+    # What was read ends before this position.
+    following = (int(reached) - 1) // _SEGMENT + 1
+    if following > newest:
+        return None
+    return f"{following // _PER_LOG:08X}{following % _PER_LOG:08X}"
+
+
 async def check_files(backup: BaseBackup) -> None:
     """Compare every file of a backup with its manifest.
 
@@ -233,7 +259,8 @@ def _read(folder: Path) -> BaseBackup:
         ) from error
 
 
-def _make_folders(server: PostgresServer, target: Path, partial: Path) -> None:
+def _make_folders(server: PostgresServer, target: Path, partial: Path) -> int:
+    """Make the folders; return what holds the unfinished one."""
     if target.exists():
         raise CommandError(f"{target} exists: a backup is never overwritten.", reason="FILE_EXISTS")
     try:
@@ -241,6 +268,7 @@ def _make_folders(server: PostgresServer, target: Path, partial: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(mode=0o700)
         own_folder(server.archive, server.account)
+        return hold(partial)
     except OSError as error:
         raise CommandError(f"Cannot write {target}: {error.strerror}.", reason="FILE_NOT_WRITABLE") from error
 
@@ -287,7 +315,15 @@ async def _moment(server: PostgresServer, password: str) -> AsyncIterator[tuple[
             f"CREATE_REPLICATION_SLOT {slot} TEMPORARY LOGICAL pgoutput (SNAPSHOT 'export');\n".encode()
         )
         await process.stdin.drain()
-        line = (await process.stdout.readline()).decode().strip()
+        try:
+            async with asyncio.timeout(_MOMENT_SECONDS):
+                line = (await process.stdout.readline()).decode().strip()
+        except TimeoutError as error:
+            raise CommandError(
+                "The tables cannot be counted as of one moment: it waits for transactions that last; "
+                "`rapport db status` names them.",
+                reason="MOMENT_NOT_HAD",
+            ) from error
         if not line:
             words = (await process.stderr.read()).decode(errors="replace").strip().splitlines()
             raise CommandError(
@@ -358,11 +394,28 @@ def _unpack(backup: BaseBackup, home: Path, settings: Mapping[str, str], *, log_
     sources = [backup.folder / "wal", *([backup.archive] if log_after and backup.archive.is_dir() else [])]
     for source in sources:
         for segment in _log_since(source, backup.first_segment):
-            shutil.copyfile(segment, log / segment.name)
+            if source == backup.archive:
+                _require_own(segment, backup)
+            if not (log / segment.name).exists():
+                shutil.copyfile(segment, log / segment.name)
     (server.cluster / "recovery.signal").touch(mode=0o600)
     for path in (log, server.cluster):
         _give(path, server.account)
     return server
+
+
+def _require_own(segment: Path, backup: BaseBackup) -> None:
+    """Refuse a part of another server's log: its name is the same as that of one of ours."""
+    if not _SEGMENT_NAME.fullmatch(segment.name):
+        return
+    with gzip.open(segment) as content:
+        header = content.read(_SYSTEM_AT + _SYSTEM_BYTES)
+    if int.from_bytes(header[_SYSTEM_AT:], sys.byteorder) != backup.system:
+        raise CommandError(
+            f"{segment} is not of the server that {backup.name} was made of: put that one's archive there, or move "
+            "this one away to restore what the backup has by itself.",
+            reason="ARCHIVE_OF_ANOTHER",
+        )
 
 
 def _server_of(home: Path, settings: Mapping[str, str], backup: BaseBackup | None = None) -> PostgresServer:

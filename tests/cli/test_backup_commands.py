@@ -1,6 +1,7 @@
 """`rapport backup …` on a suite of its own: made under traffic, tried, restored whole, earlier, and for one shop."""
 
 import asyncio
+import gzip
 import json
 import shutil
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cli.suite.base_backups import find
+from cli.suite.base_backups import archive_log, find
 from cli.suite.folder import SuiteFolder
 from cli.suite.names import SERVICES
 from cli.suite.tenant_restore import restore_tenant
@@ -275,3 +276,32 @@ def test_a_suite_is_restored_as_of_a_moment_between_two_letters(
     assert "Before the accident" in subjects
     assert "The accident" not in subjects
     assert datetime.fromisoformat(restored.value["restored_until"]) <= moment
+
+
+@pytest.mark.drill
+def test_a_hole_in_the_archive_is_told_and_another_servers_log_refused(suite: SuiteUnderTest, made: Any) -> None:
+    """Recovery would take a missing part for the end of the log, and a part of another server for its own."""
+    folder = SuiteFolder(Path(suite.data))
+    for _ in range(3):
+        asyncio.run(archive_log(folder))
+    copy = _copy(made, "holed")
+    archive = copy / "archive"
+    described = json.loads((copy / "backup.json").read_text(encoding="utf-8"))
+    shutil.copytree(described["archive"], archive)
+    (copy / "backup.json").write_text(json.dumps(described | {"archive": str(archive)}), encoding="utf-8")
+    own = {path.name for path in (copy / "wal").iterdir()}
+    later = sorted(path for path in archive.glob("[!.]*.gz") if path.name > max(own))
+    later[0].unlink()
+    elsewhere = new_folder()
+    holed = rapport("backup", "restore", str(copy), "--json", "--data", str(elsewhere / "holed"))
+    content = bytearray(gzip.decompress(later[1].read_bytes()))
+    content[24] ^= 1
+    later[1].write_bytes(gzip.compress(bytes(content), 1))
+    other = rapport("backup", "restore", str(copy), "--json", "--data", str(elsewhere / "other"))
+    left = (elsewhere / "other" / "postgres").exists()
+    shutil.rmtree(copy)
+    shutil.rmtree(elsewhere)
+    assert holed.value["missing_log"] == later[0].name[8:24]
+    assert "WARNING" in holed.messages
+    assert other.value["error"]["reason"] == "ARCHIVE_OF_ANOTHER"
+    assert not left
