@@ -36,6 +36,9 @@ WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()
 GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 5 DESC
 """
 
+# Of others' transactions Postgres tells everybody that they are there, but neither since when nor what they do.
+_SEES_OTHERS = "SELECT pg_has_role('pg_read_all_stats', 'USAGE')"
+
 _MIGRATING = """
 SELECT l.pid FROM pg_locks l, hashtextextended($1, 0) AS h (key)
 WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
@@ -48,6 +51,8 @@ Tell = Callable[[str], None]
 async def status(folder: SuiteFolder) -> dict[str, Any]:
     """Return each service's migrations, which of them are to come, and what is in their way now.
 
+    `sees_others` is false where the role may not read since when others' transactions last: then those are not told.
+
     Raises:
         CommandError: the database is out of reach.
     """
@@ -56,6 +61,7 @@ async def status(folder: SuiteFolder) -> dict[str, Any]:
     try:
         connection = await asyncpg.connect(await asyncio.to_thread(_looking_url, folder, urls))
         try:
+            sees_others = bool(await connection.fetchval(_SEES_OTHERS))
             in_the_way = [dict(row) for row in await connection.fetch(_IN_THE_WAY, list(SERVICES), _LONG_SECONDS)]
             for service, url in urls.items():
                 package = f"services.{service}"
@@ -70,7 +76,7 @@ async def status(folder: SuiteFolder) -> dict[str, Any]:
             await connection.close()
     except (OSError, asyncpg.PostgresError) as error:
         raise CommandError(f"The database is out of reach: {error}.", reason="DATABASE_UNAVAILABLE") from error
-    return {"services": services, "in_the_way": in_the_way}
+    return {"services": services, "in_the_way": in_the_way, "sees_others": sees_others}
 
 
 async def migrate(folder: SuiteFolder, chosen: Sequence[str], patience: float, tell: Tell) -> dict[str, Any]:

@@ -30,6 +30,11 @@ def status(*, as_json: Json = False, data: Data = None) -> None:
         return
     columns = [("service", "left"), ("revision", "left"), ("newest", "left"), ("to come", "left")]
     print_table("", columns, [_row(service, one) for service, one in found["services"].items()])
+    if not found["sees_others"]:
+        print_lines(
+            "What is in the way cannot be told: this role does not see others' transactions. A superuser can let it: "
+            "GRANT pg_read_all_stats TO tenant_owner."
+        )
     for one in found["in_the_way"]:
         waits = f", waits for {', '.join(map(str, one['waits_for']))}" if one["waits_for"] else ""
         print_lines(
