@@ -9,7 +9,9 @@ import redis.asyncio as valkey
 from cli.errors import CommandError
 from cli.migration.live_checks import cache_keys, guarded, unique_rows
 from cli.migration.report import Finding
+from servicekit.cache import Cache
 from tests.cli.migration.test_plan import empty
+from tests.support.servers import ValkeyCluster
 
 
 async def test_second_rows_are_tried_and_what_could_not_be_is_named() -> None:
@@ -43,6 +45,24 @@ async def test_a_key_without_a_tenant_is_named(valkey_url: str) -> None:
     finally:
         await client.delete(name)
         await client.aclose()
+
+
+async def test_keys_are_looked_at_on_every_node_of_a_cluster(valkey_cluster: ValkeyCluster) -> None:
+    """Its address is that of our own setting."""
+    cache = await Cache.connect(valkey_cluster.url, service="tickets")
+    names = [f"stray-{uuid.uuid4()}" for _ in range(12)]
+    assert cache.client is not None
+    try:
+        await cache.join()
+        for name in names:
+            await cache.client.set(name, "1", ex=60)
+        found = await cache_keys(valkey_cluster.url)
+        assert found.state == "red"
+        assert set(names) <= set(found.details)
+    finally:
+        for name in names:
+            await cache.client.delete(name)
+        await cache.close()
 
 
 @pytest.mark.parametrize(
