@@ -44,6 +44,9 @@ from services.tickets.targets import SlaSettings
 from services.tickets.tickets import Ticket, touched
 from services.tickets.topics import TopicAlert
 
+_KNOWN_AT_ONCE = 10
+"""How many tickets that are known are brought up in one transaction: people who work on them wait for it."""
+
 _PAGE_BYTES = 1_000_000
 """About how large a page of whole tickets may be; a ticket that is larger comes alone."""
 
@@ -98,12 +101,18 @@ class Importing:
         async with self._store.shop(caller.tenant_id) as shop:
             known = await _known(shop, given)
         rest = [one for one in given if _already(known.get(one.legacy_id), one) is None]
+        new = [one for one in rest if one.legacy_id not in known]
+        old = sorted((one for one in rest if one.legacy_id in known), key=lambda one: one.ticket.id)
         # Before anything is locked: this is most of the work.
-        texts = await asyncio.to_thread(_read, [one for one in rest if one.legacy_id not in known])
+        texts = await asyncio.to_thread(_read, new)
         results: dict[str, Result] = {}
-        if rest:
+        if new:
             async with self._store.shop(caller.tenant_id) as shop:
-                results = await self._apply(shop, caller, rest, texts, reserve_numbers_up_to)
+                results = await self._apply(shop, caller, new, texts, reserve_numbers_up_to)
+        for start in range(0, len(old), _KNOWN_AT_ONCE):
+            async with self._store.shop(caller.tenant_id) as shop:
+                results |= await self._bring_all_up(shop, caller, old[start : start + _KNOWN_AT_ONCE])
+        if rest:
             await self._inbox.changed(caller.tenant_id)
         return [results.get(one.legacy_id) or _settled_before(known[one.legacy_id], one) for one in given]
 
@@ -210,6 +219,19 @@ class Importing:
         await shop.imports.tell([one.ticket.id for one in derived])
         await shop.imports.remember([_remembered(one.whole, one.ticket.revision) for one in come], now)
         shop.crowded = True
+
+    async def _bring_all_up(self, shop: Shop, caller: Caller, given: Sequence[Whole]) -> dict[str, Result]:
+        """Bring tickets up that were imported before: each one's rows are locked, but no number is waited for."""
+        now = self._clock()
+        known = await _known(shop, given)
+        results: dict[str, Result] = {}
+        for one in given:
+            kept = known[one.legacy_id]
+            if (done := _already(kept, one)) is not None:
+                results[one.legacy_id] = Result(done, kept.ticket_id, kept.number)
+            else:
+                results[one.legacy_id] = await self._bring_up(shop, caller, one, now)
+        return results
 
     async def _bring_up(self, shop: Shop, caller: Caller, whole: Whole, now: datetime) -> Result:
         """Bring a ticket that is here to what its source says that is newer."""

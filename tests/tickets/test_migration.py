@@ -1,5 +1,6 @@
 """Tickets of a predecessor come in whole, any number of times, and can be compared and taken back."""
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -185,6 +186,17 @@ async def test_what_the_source_says_later_is_added_and_what_it_drops_is_hidden(i
     assert await importer.checksums() == {first.legacy_id: ticket_digest(second)}
     assert not await importer.every("ListChangedTickets", "tickets")
     assert (await importer.get("T-003")).priority == "high"
+
+
+async def test_known_tickets_are_brought_up_while_somebody_holds_the_numbers(importer: Importer) -> None:
+    """More than fit into one transaction: none of them waits for who opens tickets meanwhile."""
+    tickets = [whole(number) for number in range(1, 13)]
+    await importer.take_in(*tickets)
+    async with importer.running.database.tenant(importer.tenant_id) as connection:
+        await connection.execute(text("SELECT last_number FROM tickets.ticket_numbers FOR UPDATE"))
+        async with asyncio.timeout(60):
+            again = await importer.take_in(*(later(one, subject="Still nothing") for one in tickets), reserve=20)
+    assert [one.outcome for one in again] == [UPDATED] * 12
 
 
 async def test_what_changed_here_is_told_and_is_not_overwritten_by_what_is_older(importer: Importer) -> None:
