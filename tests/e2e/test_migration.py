@@ -106,8 +106,8 @@ async def follow(way: Journey, agents: Writer, moving: int, run: tuple[str, ...]
     way.figures["ticket"] = str(sorted(ids)[7])
 
 
-async def verified(way: Journey, name: str, seconds: float) -> None:
-    """Hold both sides against each other: nothing is red."""
+async def verified(way: Journey, name: str, seconds: float) -> dict[str, str]:
+    """Hold both sides against each other: nothing is red. Return the evidence of each finding."""
     page = way.folder / f"{name}.html"
     found = await way.step(name, "verify", "--html", str(page), seconds=seconds)
     red = [
@@ -119,6 +119,7 @@ async def verified(way: Journey, name: str, seconds: float) -> None:
     assert red == []
     assert found.code == 0, found.messages
     assert page.stat().st_size > 1000
+    return {one["name"]: one["evidence"] for section in found.value["sections"] for one in section["findings"]}
 
 
 async def cut_over_and_back(way: Journey, plan: Plan, watch: str) -> None:
@@ -184,7 +185,9 @@ async def gone_back(way: Journey, agents: Writer, seconds: float) -> None:
     rehearsal.write_text(back.output, encoding="utf-8")
     planned = await way.step("plan again", "plan", "--rehearsal", str(rehearsal), seconds=seconds)
     assert {check["name"]: check["state"] for check in planned.value["checks"]}["rollback"] == "green"
-    await verified(way, "verify again", seconds)
+    evidence = await verified(way, "verify again", seconds)
+    changed = evidence["what differs because somebody worked on it here is known as such"]
+    assert changed.startswith("0 tickets"), "what was written back is the same on both sides"
     assert UUID(way.figures["ticket"])
 
 
