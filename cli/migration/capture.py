@@ -1,6 +1,6 @@
 """What changes at the source while rows move: by logical replication where that is allowed, else by looking again.
 
-A change only says which ticket or order to read again; what is sent is always what the source says by then. So a change
+A change only says which ticket to read again; what is sent is always what the source says by then. So a change
 may be told twice or late and harms nothing, and one is given up only when what it named has been moved.
 """
 
@@ -32,10 +32,9 @@ SELECT lsn::text AS lsn, data FROM pg_logical_slot_peek_binary_changes($1, NULL,
 
 @dataclass(frozen=True)
 class Changes:
-    """Tickets and orders to be read again; `last`: there is nothing more for now; `mark`: up to where this reaches."""
+    """Tickets to be read again; `last`: there is nothing more for now; `mark`: up to where this reaches."""
 
     tickets: Sequence[UUID]
-    orders: Sequence[str]
     last: bool
     mark: str
 
@@ -47,28 +46,37 @@ class Capture(Protocol):
     def kind(self) -> str:
         """How: "logical" or "delta"."""
 
+    @property
+    def poll_seconds(self) -> float:
+        """After how long to ask again when there was nothing more."""
+
     async def changes(self, at_most: int) -> Changes:
         """Return what changed and was not taken yet, about so many changes."""
 
     async def taken(self, changes: Changes) -> None:
         """Give changes up: what they named has been moved."""
 
-    async def end(self) -> None:
-        """Follow no more, and leave nothing behind at the source."""
-
     async def close(self) -> None:
         """Close the connection; what was not taken is told again."""
 
 
-async def open_capture(url: str, plan: Plan, source: Source, state: State, *, delta: bool) -> Capture:
-    """Begin to follow changes, or go on; with `delta` by looking again in any case.
+async def open_capture(
+    url: str, plan: Plan, source: Source, state: State, *, delta: bool, finish: bool = False
+) -> Capture | None:
+    """Begin to follow changes, or go on as it was begun; with `delta` by looking again.
+
+    With `finish` nothing is begun any more: None where nothing was followed, or the source forgot it, since everything
+    is compared then.
 
     Raises:
         CommandError: the plan says that replication is allowed, and it is not.
     """
     import asyncpg
 
-    if delta or plan.capture == "delta":
+    begun = state.get("capture")
+    if finish and (not begun or (begun == "logical" and not await _has_slot(source, plan))):
+        return None
+    if (begun or ("delta" if delta else plan.capture)) == "delta":
         return await DeltaCapture.open(source, state)
     connection = await connect(url, read_only=False)
     try:
@@ -85,16 +93,42 @@ async def open_capture(url: str, plan: Plan, source: Source, state: State, *, de
         raise
 
 
+async def end_capture(url: str, plan: Plan, state: State) -> None:
+    """Follow no more, and leave nothing behind at the source, whoever began it."""
+    name = _name(plan)
+    connection = await connect(url, read_only=False)
+    try:
+        await connection.execute(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1", name
+        )
+        query = "SELECT pubname FROM pg_publication WHERE pubname = ANY($1)"
+        for row in await connection.fetch(query, [name, f"{name}_inserts"]):
+            await connection.execute(f"DROP PUBLICATION IF EXISTS {row['pubname']}")
+    finally:
+        await connection.close(timeout=5)
+    state.forget("capture")
+
+
+def _name(plan: Plan) -> str:
+    """Return how a plan's slot and publication are called at the source."""
+    return f"rapport_migrate_{hashlib.sha256(f'{plan.made} {plan.origin.fingerprint}'.encode()).hexdigest()[:12]}"
+
+
+async def _has_slot(source: Source, plan: Plan) -> bool:
+    query = "SELECT 1 FROM pg_replication_slots WHERE slot_name = $1"
+    return bool(await source.connection.fetchval(query, _name(plan)))
+
+
 class LogicalCapture:
     """Reads the source's log through a replication slot of its own."""
 
     kind = "logical"
+    poll_seconds = 1.0
 
     def __init__(
-        self, connection: "asyncpg.Connection[Any]", source: Source, state: State, name: str, publications: list[str]
+        self, connection: "asyncpg.Connection[Any]", source: Source, name: str, publications: list[str]
     ) -> None:
         self._connection = connection
-        self._state = state
         self._name = name
         self._publications = publications
         self._tables = {(place.schema, place.name): name for name, place in source.places.items()}
@@ -104,9 +138,8 @@ class LogicalCapture:
         cls, connection: "asyncpg.Connection[Any]", plan: Plan, source: Source, state: State
     ) -> "LogicalCapture":
         """Make the publications and the slot where they are missing."""
-        digest = hashlib.sha256(f"{plan.made} {plan.origin.fingerprint}".encode()).hexdigest()[:12]
-        name = f"rapport_migrate_{digest}"
-        followed = [source.places[one] for one in (*_TICKET_TABLES, "combined_sales") if one in source.places]
+        name = _name(plan)
+        followed = [source.places[one] for one in _TICKET_TABLES if one in source.places]
         keyed = [place.sql for place in followed if place.has_key]
         # A table without a key could not be updated any more once its updates were published.
         keyless = [place.sql for place in followed if not place.has_key]
@@ -128,28 +161,22 @@ class LogicalCapture:
                 )
             await connection.execute("SELECT pg_create_logical_replication_slot($1, 'pgoutput')", name)
         state.put("capture", cls.kind)
-        return cls(connection, source, state, name, publications)
+        return cls(connection, source, name, publications)
 
     async def changes(self, at_most: int) -> Changes:
         """Return what changed, in the order of the log; a transaction is told whole."""
         rows = await self._connection.fetch(_PEEK, self._name, at_most, ",".join(self._publications))
         tickets: dict[UUID, None] = {}
-        orders: dict[str, None] = {}
         for change in changes_of(row["data"] for row in rows):
-            self._note(change, tickets, orders)
+            self._note(change, tickets)
         mark = rows[-1]["lsn"] if rows else ""
-        return Changes(list(tickets), list(orders), len(rows) < at_most, mark)
+        return Changes(list(tickets), len(rows) < at_most, mark)
 
-    def _note(self, change: Change, tickets: dict[UUID, None], orders: dict[str, None]) -> None:
-        table = self._tables.get((change.schema, change.table))
-        column = {"tickets": "id", "combined_sales": "order_id"}.get(table or "", "ticket_id")
+    def _note(self, change: Change, tickets: dict[UUID, None]) -> None:
+        column = "id" if self._tables.get((change.schema, change.table)) == "tickets" else "ticket_id"
         # Of a deleted message only its own id is told: the comparison at the end finds what it belonged to.
         value = change.values.get(column)
-        if value is None:
-            return
-        if table == "combined_sales":
-            orders[value] = None
-        else:
+        if value is not None:
             tickets[UUID(value)] = None
 
     async def taken(self, changes: Changes) -> None:
@@ -158,15 +185,6 @@ class LogicalCapture:
             await self._connection.execute(
                 "SELECT pg_replication_slot_advance($1, $2::text::pg_lsn)", self._name, changes.mark
             )
-
-    async def end(self) -> None:
-        """Drop the slot and the publications."""
-        await self._connection.execute(
-            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1", self._name
-        )
-        for publication in self._publications:
-            await self._connection.execute(f"DROP PUBLICATION IF EXISTS {publication}")
-        self._state.forget("capture")
 
     async def close(self) -> None:
         """Close the connection; the slot stays."""
@@ -177,6 +195,7 @@ class DeltaCapture:
     """Looks again at what says that it is newer than the last look; what says nothing is found by comparing."""
 
     kind = "delta"
+    poll_seconds = 30.0
 
     def __init__(self, source: Source, state: State) -> None:
         self._source = source
@@ -192,7 +211,7 @@ class DeltaCapture:
         return capture
 
     async def changes(self, at_most: int) -> Changes:
-        """Return all tickets and orders that are newer than the last look; times of the source are in UTC."""
+        """Return all tickets that are newer than the last look; times of the source are in UTC."""
         del at_most
         since = datetime.fromisoformat(self._state.get("delta")) - _OVERLAP
         now = await self._now()
@@ -207,19 +226,11 @@ class DeltaCapture:
             if place is not None and moment in place.columns:
                 parts.append(f"SELECT {column} AS id FROM {place.sql} WHERE {moment}::timestamp >= $1")  # noqa: S608
         rows = await self._source.connection.fetch(" UNION ".join(parts), since)
-        orders = []
-        if (sales := self._source.places.get("combined_sales")) is not None and "order_date" in sales.columns:
-            query = f"SELECT DISTINCT order_id::text AS id FROM {sales.sql} WHERE order_date::timestamp >= $1"  # noqa: S608
-            orders = [row["id"] for row in await self._source.connection.fetch(query, since)]
-        return Changes([row["id"] for row in rows], orders, True, now.isoformat())
+        return Changes([row["id"] for row in rows], True, now.isoformat())
 
     async def taken(self, changes: Changes) -> None:
         """Look from there on the next time."""
         self._state.put("delta", changes.mark)
-
-    async def end(self) -> None:
-        """Forget the last look."""
-        self._state.forget("capture")
 
     async def close(self) -> None:
         """The connection is the source's own."""

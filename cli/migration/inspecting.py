@@ -7,8 +7,8 @@ from cli.migration.places import Place
 from cli.migration.plan import Capture, Group, Window
 from cli.migration.source import Source
 
-CAPTURED = ("tickets", "ticket_messages", "ticket_notes", "combined_sales")
-"""The tables whose changes are followed during a run."""
+CAPTURED = ("tickets", "ticket_messages", "ticket_notes")
+"""The tables whose changes are followed during a run; orders are read once more at its end."""
 
 _WEEK_HOURS = 168
 _MOST_WEEKS = 8
@@ -30,10 +30,11 @@ _DROPPED: Mapping[str, tuple[str, str]] = {
 }
 
 _TRAFFIC = """
-WITH newest AS (SELECT max(created_at) AS at FROM {table})
+WITH newest AS (SELECT max(created_at) AS at FROM {table} WHERE created_at <= now() AT TIME ZONE 'UTC')
 SELECT (extract(isodow FROM created_at) - 1)::int * 24 + extract(hour FROM created_at)::int AS hour,
        count(*) AS messages, min(created_at) AS first, max(created_at) AS last
-FROM {table}, newest WHERE created_at > newest.at - make_interval(weeks => {weeks}) GROUP BY 1
+FROM {table}, newest
+WHERE created_at > newest.at - make_interval(weeks => {weeks}) AND created_at <= now() AT TIME ZONE 'UTC' GROUP BY 1
 """
 
 _CAPTURE = """
@@ -67,6 +68,17 @@ def dropped(places: Mapping[str, Place], rows: Mapping[str, int]) -> tuple[Group
         for name, (reason, text) in _DROPPED.items()
         if rows.get(name)
     )
+
+
+async def message_fields(source: Source) -> tuple[Group, ...]:
+    """Return the messages' own fields, which do not move."""
+    place = source.places["ticket_messages"]
+    if "custom_fields" not in place.columns:
+        return ()
+    said = "custom_fields IS NOT NULL AND custom_fields::text NOT IN ('{}', 'null', '')"
+    count = int(await source.connection.fetchval(f"SELECT count(*) FROM {place.sql} WHERE {said}"))  # noqa: S608 - quoted
+    text = "a message's own fields (custom_fields) stay in the source; a ticket's own fields move"
+    return (Group("ticket_messages.custom_fields", str(place), "fields", text, count),) if count else ()
 
 
 async def orphans(source: Source) -> tuple[Group, ...]:
@@ -122,10 +134,19 @@ async def capture(source: Source) -> tuple[Capture, str]:
     keyless = [name for name in CAPTURED if name in source.places and not source.places[name].has_key]
     followed = [name for name in CAPTURED if name in source.places and name not in keyless]
     reasons = list(_reasons(dict(found) if found else {}))
+    others = [name for name in CAPTURED if name in source.places and not await _owned(source, source.places[name])]
+    if others:
+        reasons.append(f"the user does not own {', '.join(others)}, which a publication needs")
     if reasons:
         return "delta", "repeated comparison: " + "; ".join(reasons)
     without = f"; {', '.join(keyless)} without primary key is compared again at the end" if keyless else ""
     return "logical", f"logical replication of {', '.join(followed)}{without}"
+
+
+async def _owned(source: Source, place: Place) -> bool:
+    """Tell whether the user may act as a table's owner."""
+    query = "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = $1::regclass"
+    return bool(await source.connection.fetchval(query, place.sql))
 
 
 def _reasons(found: Mapping[str, object]) -> Iterable[str]:

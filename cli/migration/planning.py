@@ -100,7 +100,7 @@ async def make_plan(folder: SuiteFolder, options: Options, advance: Advance) -> 
             conflicts=survey.conflicts.all(),
             invalid=(*survey.invalid.all(), *await inspecting.orphans(source)),
             adapted=survey.adapted.all(),
-            dropped=inspecting.dropped(source.places, found.rows),
+            dropped=(*inspecting.dropped(source.places, found.rows), *await inspecting.message_fields(source)),
             checks=(
                 await prerequisites.source_backup(source, options.restored, options.tables),
                 prerequisites.target_backup(options.backup, datetime.now(UTC)),

@@ -18,6 +18,9 @@ from servicekit.escrow import EscrowError, describe
 
 _BACKUP_AGE = timedelta(days=7)
 _MOST_SHARE = 0.02
+_RESTORED = 0.95
+"""Which part of each table's rows a restored backup must have."""
+
 _AGREEING = 0.95
 """Shipping and taxes make some orders come to something else than their lines."""
 
@@ -46,8 +49,8 @@ async def source_backup(source: Source, restored_url: str, tables: Mapping[str, 
     told = ", ".join(f"{table} {there} of {here}" for table, (there, here) in counts.items())
     behind = first - last if first and last else timedelta(0)
     evidence = f"restored: {told}; its newest message is {behind} older than the source's"
-    if any(here and not there for there, here in counts.values()):
-        return Check(name, "red", evidence, "the backup lacks whole tables: make another")
+    if any(there < _RESTORED * here for there, here in counts.values()):
+        return Check(name, "red", evidence, f"it lacks more than {1 - _RESTORED:.0%} of a table's rows: make another")
     state: State = "green" if behind <= _BACKUP_AGE else "yellow"
     return Check(name, state, evidence, "" if state == "green" else "make a newer one before the window begins")
 
@@ -143,6 +146,8 @@ def window(found: Window | None) -> Check:
         f"{_DAYS[found.weekday]} {found.hour:02}:00 to {end:02}:00 UTC has {found.share:.2%} of a week's messages "
         f"({found.messages_per_hour:g} an hour), measured over {found.weeks:g} weeks"
     )
+    if found.weeks < 1:
+        return Check(name, "yellow", evidence, "less than a week of messages tells little: choose the hours by hand")
     if found.share > _MOST_SHARE:
         return Check(name, "yellow", evidence, "no hours are really quiet: announce it, and have more people at hand")
     return Check(name, "green", evidence)

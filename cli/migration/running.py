@@ -4,16 +4,16 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from cli.errors import CommandError
-from cli.migration.capture import Capture, open_capture
+from cli.migration.capture import Capture, end_capture, open_capture
 from cli.migration.credentials import read_key
 from cli.migration.handover import Handover
-from cli.migration.moving import MovingOrder, judged_orders
 from cli.migration.order_moving import OrderMoving
 from cli.migration.ownership import Owners
 from cli.migration.plan import Plan
@@ -26,7 +26,9 @@ from cli.migration.ticket_moving import Advance, TicketMoving
 from cli.operator import operator_of
 from cli.suite.folder import SuiteFolder
 
-_POLL_SECONDS = 1.0
+_OWNERS_SECONDS = 60.0
+"""How long customers that appear at the source wait at most until it is read again whose they are."""
+
 _CHANGES_AT_ONCE = 500
 _GONE = "it was deleted at the source, or became another shop's, after it had moved"
 
@@ -109,6 +111,8 @@ class _Run:
         self._tickets = TicketMoving(slugs, plan.rules, target, state, advance)
         self._orders = OrderMoving(slugs, plan.rules, target, state, advance)
         self._slugs = slugs
+        self._held: set[UUID] = set()
+        self._owners_at = 0.0
 
     async def run(self) -> dict[str, Any]:
         followed = self._options.follow or self._options.finish
@@ -116,7 +120,12 @@ class _Run:
         if followed or self._state.get("capture"):
             # Before anything is read: what changes from now on is known.
             capture = await open_capture(
-                self._options.url, self._plan, self._source, self._state, delta=self._options.delta
+                self._options.url,
+                self._plan,
+                self._source,
+                self._state,
+                delta=self._options.delta,
+                finish=self._options.finish,
             )
         try:
             await self._tickets.reserve(self._source)
@@ -129,7 +138,7 @@ class _Run:
                 found["changes_followed_by"] = capture.kind
                 found["state"] = "following"
             if self._options.finish:
-                found |= await self._finish(capture)
+                found |= await self._finish()
             return found
         finally:
             if capture is not None:
@@ -140,48 +149,47 @@ class _Run:
         with _stopped() as stop:
             while True:
                 changes = await capture.changes(_CHANGES_AT_ONCE)
-                if changes.tickets:
-                    gone = await self._tickets.again(self._source, self._owners, changes.tickets)
-                    for ticket in gone:
-                        self._state.refuse("tickets", str(ticket), "", _GONE)
-                    self._advance("changes", len(changes.tickets))
-                self._state.add_late_orders(changes.orders)
+                await self._again(changes.tickets, now=False)
+                self._advance("changes", len(changes.tickets))
                 # Only now are they read for good: who is killed before reads them again.
                 await capture.taken(changes)
                 if stop.is_set() or (changes.last and not self._options.follow):
+                    # With --finish everything is compared anyway.
+                    await self._again((), now=not self._options.finish)
                     return
                 if changes.last:
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(stop.wait(), _POLL_SECONDS)
+                        await asyncio.wait_for(stop.wait(), capture.poll_seconds)
 
-    async def _finish(self, capture: Capture | None) -> dict[str, Any]:
+    async def _again(self, ids: Sequence[UUID], *, now: bool) -> None:
+        """Move tickets that changed; whose customers are new waits until it was read again whose those are."""
+        await self._moved_again(ids)
+        if self._held and (now or time.monotonic() >= self._owners_at):
+            await self._owners.read(self._source, self._plan.rules)
+            self._owners_at = time.monotonic() + _OWNERS_SECONDS
+            held, self._held = list(self._held), set()
+            await self._moved_again(held)
+
+    async def _moved_again(self, ids: Sequence[UUID]) -> None:
+        gone, held = await self._tickets.again(self._source, self._owners, ids)
+        self._held |= held
+        for ticket in gone:
+            self._state.refuse("tickets", str(ticket), "", _GONE)
+
+    async def _finish(self) -> dict[str, Any]:
         """Compare everything once and move what differs; then nothing is followed any more."""
         self._owners = Owners()
         with self._owners:
             await self._owners.read(self._source, self._plan.rules)
-            await self._late_orders()
+            await self._orders.once_more(self._source, self._owners)
             reconciling = Reconciling(self._slugs, self._plan.rules, self._target, self._tickets, self._advance)
             found = await reconciling.run(self._source, self._owners)
         for slug, ids in found.gone.items():
             for legacy_id in ids:
                 self._state.refuse("tickets", legacy_id, slug, _GONE)
-        if capture is not None:
-            await capture.end()
+        await end_capture(self._options.url, self._plan, self._state)
         self._state.put("finished", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
         return {"state": "finished", "compared": found.compared, "different": found.different}
-
-    async def _late_orders(self) -> None:
-        """Import orders again that changed after they were read."""
-        while ids := self._state.late_orders(_CHANGES_AT_ONCE):
-            found = await self._source.orders_by_id(ids)
-            by_shop: dict[str, list[MovingOrder]] = {}
-            for order in judged_orders(found, self._owners, self._plan.rules):
-                if order.moves and order.placed.slug in self._slugs:
-                    by_shop.setdefault(order.placed.slug, []).append(order)
-            for slug, orders in by_shop.items():
-                await self._orders.again(slug, orders)
-            self._state.drop_late_orders(ids)
-            self._advance("orders", len(ids))
 
 
 @contextlib.contextmanager

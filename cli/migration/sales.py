@@ -18,6 +18,17 @@ _CANCELLED = frozenset({"voided", "cancelled", "canceled"})
 _LARGEST_QUANTITY = 1_000_000
 _LARGEST_PRICE = 10**10
 _LONGEST_NAME = 500
+_MOST_OF_LINE = 10**12
+_MOST_OF_ORDER = 10**15
+_MOST_REFUNDED = 10**10
+_MOST_LINES = 5_000
+_MOST_BYTES = 1_200_000
+_MOST_DECIMALS = 6
+_SURELY_FIT = 500
+_LINE_BYTES = 200
+"""What a line has besides ids and names, at most."""
+
+_END = datetime(2200, 1, 1, tzinfo=UTC)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -47,12 +58,31 @@ def order_rows(order: SourceOrder, *, currency: str = "", net: bool = False) -> 
     code = next(iter(currencies))
     if not _CURRENCY.fullmatch(code):
         raise SaleError(f"currency {code[:10]!r} is no code of three letters" if code else "it has no currency")
-    if not order.id or len(order.id) > LONGEST_ID:
-        raise SaleError(f"its id is empty or has more than {LONGEST_ID} characters")
+    if not order.id or len(order.id) > LONGEST_ID or len(next(iter(customers))) > LONGEST_ID:
+        raise SaleError(f"its id is empty, or it or its customer's has more than {LONGEST_ID} characters")
     times = [line.ordered for line in order.lines if line.ordered]
-    if not times or min(times) < _EPOCH:
-        raise SaleError("it has no date, or one before 1970")
-    return [row for line in order.lines for row in _rows(order, line, min(times), code, net=net)]
+    if not times or not _EPOCH <= min(times) < _END:
+        raise SaleError("it has no date, or one before 1970 or after 2199")
+    rows = [row for line in order.lines for row in _rows(order, line, min(times), code, net=net)]
+    _check_size(rows, 0 if code in _WITHOUT_MINOR else 2)
+    return rows
+
+
+def _check_size(rows: list[OrderRow], digits: int) -> None:
+    """Refuse an order that Rapport would not take, or not in one call.
+
+    Raises:
+        SaleError: it is too large.
+    """
+    if len(rows) > _MOST_LINES:
+        raise SaleError(f"it has more than {_MOST_LINES} lines")
+    amounts = [abs(row.quantity) * Decimal(row.unit_price) for row in rows]
+    if max(amounts) > _MOST_OF_LINE or sum(amounts, Decimal(0)).scaleb(digits) > _MOST_OF_ORDER:
+        raise SaleError("an amount is too large")
+    if len(rows) > _SURELY_FIT:
+        names = [f"{row.order_id}{row.customer_id}{row.product_id}{row.product_name}" for row in rows]
+        if sum(_LINE_BYTES + len(name.encode()) for name in names) > _MOST_BYTES:
+            raise SaleError(f"its lines have more than {_MOST_BYTES} bytes")
 
 
 def _rows(order: SourceOrder, line: SourceLine, at: datetime, currency: str, *, net: bool) -> Iterator[OrderRow]:
@@ -60,7 +90,7 @@ def _rows(order: SourceOrder, line: SourceLine, at: datetime, currency: str, *, 
         raise SaleError("a line names no product")
     if not line.quantity or abs(line.quantity) > _LARGEST_QUANTITY:
         raise SaleError(f"quantity {line.quantity} is none")
-    if line.sales is None:
+    if line.sales is None or not all(one.is_finite() for one in (line.sales, line.discount, line.refunds)):
         raise SaleError("a line has no amount")
     amount = line.sales if net else line.sales - line.discount.copy_sign(line.sales)
     digits = 0 if currency in _WITHOUT_MINOR else 2
@@ -71,7 +101,9 @@ def _rows(order: SourceOrder, line: SourceLine, at: datetime, currency: str, *, 
     price, rest = divmod(minor, pieces)
     if price >= _LARGEST_PRICE:
         raise SaleError("an amount is too large")
-    refunded = sum((one.refunds for one in order.lines), Decimal(0))
+    refunded = sum((one.refunds for one in order.lines if one.refunds.is_finite()), Decimal(0))
+    if refunded >= _MOST_REFUNDED:
+        raise SaleError("an amount is too large")
     since = at - _EPOCH
     seconds = since.days * 86_400 + since.seconds
     cancelled = (seconds, 0) if line.financial_status in _CANCELLED else None
@@ -87,6 +119,12 @@ def _rows(order: SourceOrder, line: SourceLine, at: datetime, currency: str, *, 
                 quantity=sign * count,
                 unit_price=str(Decimal(each).scaleb(-digits)),
                 currency=currency,
-                refunded=str(refunded) if refunded else "",
+                refunded=_plain(refunded) if refunded else "",
                 cancelled=cancelled,
             )
+
+
+def _plain(amount: Decimal) -> str:
+    """Return an amount with at most six decimals and without an exponent."""
+    text = f"{amount:f}"
+    return text if len(text.partition(".")[2]) <= _MOST_DECIMALS else f"{round(amount, _MOST_DECIMALS):f}"

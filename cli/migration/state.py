@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -18,7 +18,6 @@ CREATE TABLE IF NOT EXISTS refused (what TEXT, key TEXT, shop TEXT NOT NULL, rea
     PRIMARY KEY (what, key)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS contacts (shop TEXT, customer TEXT, changed TEXT NOT NULL, PRIMARY KEY (shop, customer))
     WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS late_orders (id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 _PLAN = "plan"
 
@@ -128,19 +127,6 @@ class State:
     def know_contact(self, shop: str, customer: str, changed: str) -> None:
         """Keep that a contact was sent."""
         self._base.execute("INSERT OR REPLACE INTO contacts VALUES (?, ?, ?)", (shop, customer, changed))
-
-    def add_late_orders(self, ids: Iterable[str]) -> None:
-        """Keep orders that changed after they were read."""
-        self._base.executemany("INSERT OR IGNORE INTO late_orders VALUES (?)", [(one,) for one in ids])
-
-    def late_orders(self, at_most: int) -> list[str]:
-        """Return orders that changed after they were read."""
-        rows = self._base.execute("SELECT id FROM late_orders ORDER BY id LIMIT ?", (at_most,))
-        return [row[0] for row in rows]
-
-    def drop_late_orders(self, ids: Iterable[str]) -> None:
-        """Drop orders that were read again."""
-        self._base.executemany("DELETE FROM late_orders WHERE id = ?", [(one,) for one in ids])
 
 
 def _digest(plan: Plan) -> str:

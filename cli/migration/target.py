@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,11 +44,17 @@ class Pace:
 
 @dataclass
 class Sent:
-    """What became of tickets that were sent: how many by outcome, which got another number, which were refused."""
+    """What became of tickets that were sent: how many by outcome, which got another number, which stay away."""
 
     outcomes: dict[str, int] = field(default_factory=dict)
     renumbered: list[tuple[str, int, int]] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
+    erased: set[str] = field(default_factory=set)
+
+    @property
+    def behind(self) -> set[str]:
+        """The tickets that Rapport does not have: refused, or erased there."""
+        return self.erased | {legacy_id for legacy_id, _ in self.refused}
 
 
 class Target:
@@ -62,7 +68,15 @@ class Target:
         self._batch = batch
         self._pace = Pace(rate)
 
-    async def call(self, tenant: str, method: Any, request: Any, seconds: float = 60) -> Any:
+    async def call(
+        self,
+        tenant: str,
+        method: Any,
+        request: Any,
+        seconds: float = 60,
+        *,
+        retried: Collection[grpc.StatusCode] = _RETRIED,
+    ) -> Any:
         """Call an idempotent method, and again after longer and longer pauses when nobody answered: about a minute."""
         pause = _FIRST_PAUSE_SECONDS
         for attempt in range(1, _TRIES + 1):
@@ -70,7 +84,7 @@ class Target:
                 metadata = await self.operator.metadata(tenant)
                 return await method(request, metadata=metadata, timeout=seconds, wait_for_ready=True)
             except grpc.aio.AioRpcError as error:
-                if error.code() not in _RETRIED or attempt == _TRIES:
+                if error.code() not in retried or attempt == _TRIES:
                     raise
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
@@ -86,10 +100,13 @@ class Target:
 
     async def _send(self, tenant: str, batch: list[forms.WholeTicket], reserve: int, sent: Sent) -> None:
         request = forms.ImportTicketsRequest(tickets=batch, reserve_numbers_up_to=reserve)
+        # What takes too long as a whole takes too long again: it is sent in halves.
+        retried = _RETRIED if len(batch) == 1 else set(_RETRIED) - {grpc.StatusCode.DEADLINE_EXCEEDED}
         try:
-            answer = await self.call(tenant, self.tickets.ImportTickets, request)
+            answer = await self.call(tenant, self.tickets.ImportTickets, request, retried=retried)
         except grpc.aio.AioRpcError as error:
-            if error.code() not in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION):
+            late = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and len(batch) > 1
+            if not late and error.code() not in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION):
                 raise
             if len(batch) == 1:
                 sent.refused.append((batch[0].legacy_id, command_error(error).message))
@@ -101,6 +118,8 @@ class Target:
         for ticket, result in zip(batch, answer.results, strict=True):
             name = _OUTCOMES[result.outcome]
             sent.outcomes[name] = sent.outcomes.get(name, 0) + 1
+            if result.outcome == forms.ImportedTicketResult.OUTCOME_ERASED:
+                sent.erased.add(ticket.legacy_id)
             if ticket.number and result.number and ticket.number != result.number:
                 sent.renumbered.append((ticket.legacy_id, ticket.number, result.number))
 

@@ -23,6 +23,7 @@ from cli.migration.translating import prepared
 
 _SHOPS_AT_ONCE = 3
 _CONTACTS_AT_ONCE = 100
+_READ_AT_ONCE = 200
 _ADDRESS = re.compile(r"[^@\s]{1,64}@[^@\s]+\.[^@\s]+")
 
 Advance = Callable[[str, int], None]
@@ -39,12 +40,12 @@ class TicketMoving:
         self._state = state
         self._advance = advance
         self._reserve = 0
+        self._one_shop = bool(rules.one_shop)
 
     async def reserve(self, source: Source) -> None:
         """Ask up to which number tickets have numbers there: those that are opened in Rapport get higher ones."""
-        query = (
-            f"SELECT max(substring(ticket_number FROM '[0-9]{{1,14}}$')::bigint) FROM {source.places['tickets'].sql}"  # noqa: S608
-        )
+        number = "substring(ticket_number FROM '^[Tt]-([0-9]{1,14})$')"
+        query = f"SELECT max({number}::bigint) FROM {source.places['tickets'].sql}"  # noqa: S608
         self._reserve = int(await source.connection.fetchval(query) or 0)
 
     async def move(self, source: Source, owners: Owners, page_size: int) -> None:
@@ -59,11 +60,20 @@ class TicketMoving:
                 self._advance("tickets", len(page))
         self._state.put("tickets", "done")
 
-    async def again(self, source: Source, owners: Owners, ids: Sequence[UUID]) -> set[UUID]:
-        """Move tickets that changed at the source as they are now; return which of them are gone there."""
-        found = await source.tickets_by_id(ids)
-        await self.send(judged_tickets(found, owners, self._rules))
-        return set(ids) - {one.id for one in found}
+    async def again(self, source: Source, owners: Owners, ids: Sequence[UUID]) -> tuple[set[UUID], set[UUID]]:
+        """Move tickets that changed at the source as they are now.
+
+        Return which of them are gone there, and which were left because their customers were not known by `owners`.
+        """
+        gone, unknown = set(ids), set()
+        for start in range(0, len(ids), _READ_AT_ONCE):
+            found = await source.tickets_by_id(ids[start : start + _READ_AT_ONCE])
+            gone -= {one.id for one in found}
+            known = owners.of(one.customer for one in found)
+            strange = {one.id for one in found if one.customer and one.customer not in known and not self._one_shop}
+            await self.send(judged_tickets([one for one in found if one.id not in strange], owners, self._rules))
+            unknown |= strange
+        return gone, unknown
 
     async def send(self, page: Sequence[MovingTicket], *, cursor: str = "") -> None:
         """Send tickets to their shops; the cursor is kept when all were taken."""
@@ -80,6 +90,11 @@ class TicketMoving:
         gate = asyncio.Semaphore(_SHOPS_AT_ONCE)
         async with asyncio.TaskGroup() as group:
             tasks = {slug: group.create_task(self._to_shop(gate, slug, some)) for slug, some in by_shop.items()}
+        behind = {legacy_id for task in tasks.values() for legacy_id in task.result().behind}
+        # Before the cursor is kept: who is killed in between sends them again.
+        await self._contacts(
+            {slug: [one for one in some if one.legacy_id not in behind] for slug, some in by_shop.items()}
+        )
         with self._state.together():
             for slug, task in tasks.items():
                 self._keep(slug, task.result(), by_shop[slug])
@@ -89,7 +104,6 @@ class TicketMoving:
                 self._state.refuse("messages", key, slug, reason)
             if cursor:
                 self._state.put("tickets", cursor)
-        await self._contacts(by_shop)
 
     async def _to_shop(self, gate: asyncio.Semaphore, slug: str, tickets: list[forms.WholeTicket]) -> Sent:
         async with gate:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import asyncpg
 
 _EXAMPLES = 20
+_NUMBER = "substring(ticket_number FROM '^[Tt]-([0-9]{1,14})$')"
 _FIELDS = ("customer_id", "subject", "channel", "status", "priority", "assigned_to")
 
 Advance = Callable[[str, int], None]
@@ -88,10 +89,16 @@ async def write_back(folder: SuiteFolder, plan: Plan, options: Options, advance:
     """Write back what changed in Rapport since it was imported, and return what was written and what could not be.
 
     Raises:
-        CommandError: the source is another one or may not be written, or a call was refused; the command goes on.
+        CommandError: the run's file is missing or another one, the source is another one or may not be written, or a
+            call was refused; the command goes on.
     """
     told = Told()
+    if not options.state.exists():
+        raise CommandError(f"There is no state of a run in {options.state}: give --state.", reason="STATE_UNKNOWN")
     with State.open(options.state, plan) as state:
+        shops = [shop for shop in plan.shops if state.get(f"tenant:{shop.slug}")]
+        if not shops:
+            raise CommandError(f"No shop was moved by {options.state}: give --state.", reason="STATE_UNKNOWN")
         async with Source.open(options.url, plan.origin.tables) as source, operator_of(folder) as operator:
             if source.fingerprint != plan.origin.fingerprint:
                 raise CommandError("This is not the source that the plan was made for.", reason="SOURCE_IS_ANOTHER")
@@ -99,9 +106,7 @@ async def write_back(folder: SuiteFolder, plan: Plan, options: Options, advance:
             connection = await connect(options.url, read_only=options.dry_run)
             try:
                 back = _Back(plan, source, connection, told, dry_run=options.dry_run)
-                for shop in plan.shops:
-                    if not state.get(f"tenant:{shop.slug}"):
-                        continue
+                for shop in shops:
                     async for changed in changed_tickets(target, shop.slug):
                         await back.write(changed)
                         advance("tickets", 1)
@@ -205,7 +210,7 @@ class _Back:
         # The source's numbers count for all shops together: one that is taken there gets the next one.
         number = await self._connection.fetchval(
             f"SELECT CASE WHEN EXISTS (SELECT FROM {place.sql} WHERE ticket_number = $1) THEN "  # noqa: S608
-            f"(SELECT max(substring(ticket_number FROM '[0-9]{{1,14}}$')::bigint) + 1 FROM {place.sql}) ELSE $2 END",
+            f"(SELECT max({_NUMBER}::bigint) + 1 FROM {place.sql}) ELSE $2 END",
             f"T-{ticket.number:03d}",
             ticket.number,
         )

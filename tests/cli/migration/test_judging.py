@@ -111,6 +111,12 @@ def test_discounts_are_taken_off_unless_the_amounts_are_net() -> None:
         ((replace(LINE, currency=""),), "currency"),
         ((replace(LINE, currency="EURO"),), "currency"),
         ((replace(LINE, ordered=None),), "date"),
+        ((replace(LINE, ordered=datetime(9999, 12, 31, tzinfo=UTC)),), "after 2199"),
+        ((LINE,) * 5001, "5000 lines"),
+        ((replace(LINE, product_name="ß" * 500, quantity=1),) * 2000, "bytes"),
+        ((replace(LINE, sales=Decimal("NaN")),), "no amount"),
+        ((replace(LINE, sales=Decimal("2e12"), quantity=1_000_000),), "too large"),
+        ((replace(LINE, refunds=Decimal("1e10")),), "too large"),
         ((replace(LINE, product_id=""),), "product"),
     ],
 )

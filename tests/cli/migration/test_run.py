@@ -15,6 +15,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
+from rapport.recommendations.v1 import order_service_pb2, order_service_pb2_grpc
 from rapport.tickets.v1 import migration_service_pb2 as forms
 from rapport.tickets.v1 import ticket_service_pb2, ticket_service_pb2_grpc, ticket_work_pb2
 
@@ -204,17 +205,30 @@ async def test_what_changes_meanwhile_follows(suite: SuiteUnderTest, tmp_path: P
             async def heard() -> bool:
                 return (await move.checksums(slug))[answered].message_count == before[answered].message_count + 1
 
-            await eventually(heard, within=20)
+            # Looking again happens twice a minute.
+            await eventually(heard, within=60)
+            if how == "logical":
+                await new_customers_follow(move, source, slug)
             process.send_signal(signal.SIGTERM)
             output, _ = await process.communicate()
             assert json.loads(output)["state"] == "following"
         await source.execute(f"DELETE FROM {messages} WHERE ticket_id = $1", emptied)  # noqa: S608
-        await source.execute(f"UPDATE {table} SET subject = 'Changed' WHERE id = $1", answered)  # noqa: S608
+        names = ("combined_sales", "fact_customer_current", "customer_profiles")
+        sales, facts, profiles = (move.built.tables[name] for name in names)
+        # Of one shop only, and neither of the first nor of the last orders, which make no sense by intention.
+        order = await source.fetchval(
+            f"SELECT s.order_id FROM {sales} s JOIN {facts} f ON f.customer_id = s.customer_id::text"  # noqa: S608
+            f" JOIN {profiles} p ON p.customer_id = f.customer_id AND p.store_id = f.store_id WHERE f.store_id = $1"
+            " AND s.quantity > 0 ORDER BY s.order_id OFFSET 5 LIMIT 1",
+            move.plan.shop(slug).stores[0],
+        )
+        await source.execute(f"UPDATE {sales} SET line_item_refunds = 1 WHERE order_id = $1", order)  # noqa: S608
         done = await move.run("--finish", *told)
         assert done["state"] == "finished"
         # Looking again reaches a little back, so that it may have found the other one by itself.
         assert done["different"] in ({1, 2} if how == "delta" else {1})
         assert (await move.checksums(slug))[emptied].message_count == 0
+        assert float(await refunded(move, slug, order)) >= 1
         again = await move.run("--finish", *told)
         assert again["different"] == 0
         assert not await source.fetchval(
@@ -222,6 +236,34 @@ async def test_what_changes_meanwhile_follows(suite: SuiteUnderTest, tmp_path: P
         )
         assert not await source.fetchval("SELECT count(*) FROM pg_publication")
         await source.close()
+
+
+async def refunded(move: Move, slug: str, order: str) -> str:
+    """Return what was paid back for an order."""
+    async with operator_of(SuiteFolder(Path(move.data))) as operator:
+        orders = operator.stub(order_service_pb2_grpc.OrderServiceStub, "recommendations")
+        request = order_service_pb2.GetOrderRequest(order_id=order)
+        found = await orders.GetOrder(request, metadata=await operator.metadata(slug))
+    return str(found.refunded_amount or 0)
+
+
+async def new_customers_follow(move: Move, source: "asyncpg.Connection[Any]", slug: str) -> None:
+    """Open a ticket for a customer of whom the source did not know when the run began, and see it arrive."""
+    customers, tickets = move.built.tables["fact_customer_current"], move.built.tables["tickets"]
+    ident, store = uuid4(), move.plan.shop(slug).stores[0]
+    customer = "99000000000001"
+    await source.execute(f"INSERT INTO {customers} (customer_id, store_id) VALUES ($1, $2)", customer, store)  # noqa: S608
+    await source.execute(
+        f"INSERT INTO {tickets} (id, ticket_number, customer_id, channel, status, priority, created_at)"  # noqa: S608
+        " VALUES ($1, 'T-900001', $2, 'email', 'open', 'normal', now() AT TIME ZONE 'UTC')",
+        ident,
+        customer,
+    )
+
+    async def there() -> bool:
+        return str(ident) in await move.checksums(slug)
+
+    await eventually(there, within=30)
 
 
 async def test_what_changed_here_is_written_back_once_and_what_cannot_be_is_told(
@@ -234,8 +276,10 @@ async def test_what_changed_here_is_written_back_once_and_what_cannot_be_is_told
         first, second = sorted(await move.checksums(slug))[:2]
         source = await asyncpg.connect(move.built.url)
         tables = move.built.tables
-        query = f"SELECT customer_id FROM {tables['tickets']} WHERE id = $1"  # noqa: S608
-        customer = await source.fetchval(query, first)
+        # Of one shop only: customers of two are among the others.
+        customer, store = "99000000000002", move.plan.shop(slug).stores[0]
+        facts = tables["fact_customer_current"]
+        await source.execute(f"INSERT INTO {facts} (customer_id, store_id) VALUES ($1, $2)", customer, store)  # noqa: S608
         async with operator_of(SuiteFolder(Path(suite.data))) as operator:
             tickets = operator.stub(ticket_service_pb2_grpc.TicketServiceStub, "tickets")
             metadata = await operator.metadata(slug)
