@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from subprocess import CompletedProcess, run
 
 import pytest
 
@@ -59,26 +58,28 @@ def database() -> Iterator[str]:
     server.server_close()
 
 
-def audited(*arguments: str) -> CompletedProcess[str]:
-    """Run the command."""
-    return run(
-        [sys.executable, "-m", "tools.audit", *arguments], capture_output=True, text=True, check=False, timeout=60
-    )
+def audited(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
+    """Run the command; return what it exits with."""
+    monkeypatch.setattr(sys, "argv", ["audit", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        audit.main()
+    return ended.value.code
 
 
-def test_a_known_vulnerability_fails_the_audit(database: str, tmp_path: Path) -> None:
+def test_a_known_vulnerability_fails_the_audit(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """And names the package; the other one passes."""
-    done = audited("--osv-url", database, str(lock_of(tmp_path)))
-    assert done.returncode == 1, done.stderr
-    assert "some.lock: 2 packages, 1 findings" in done.stdout
-    assert "bad-package 1.0: PYSEC-1" in done.stdout
+    assert audited(monkeypatch, "--osv-url", database, str(lock_of(tmp_path))) == 1
+    told = capsys.readouterr().out
+    assert "some.lock: 2 packages, 1 findings" in told
+    assert "bad-package 1.0: PYSEC-1" in told
 
 
-def test_a_database_that_does_not_answer_fails_the_audit(tmp_path: Path) -> None:
+def test_a_database_that_does_not_answer_fails_the_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Offline nothing is known, and that is said."""
-    done = audited("--osv-url", "http://127.0.0.1:1/v1/query", str(lock_of(tmp_path)))
-    assert done.returncode == 1
-    assert "some.lock could not be audited; nothing is known about it" in done.stderr
+    said = audited(monkeypatch, "--osv-url", "http://127.0.0.1:1/v1/query", str(lock_of(tmp_path)))
+    assert str(said).startswith("some.lock could not be audited; nothing is known about it")
 
 
 def test_what_was_not_looked_up_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
