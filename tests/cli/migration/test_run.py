@@ -213,16 +213,17 @@ async def test_what_changes_meanwhile_follows(suite: SuiteUnderTest, tmp_path: P
             output, _ = await process.communicate()
             assert json.loads(output)["state"] == "following"
         await source.execute(f"DELETE FROM {messages} WHERE ticket_id = $1", emptied)  # noqa: S608
-        names = ("combined_sales", "fact_customer_current", "customer_profiles")
-        sales, facts, profiles = (move.built.tables[name] for name in names)
+        names = ("combined_sales", "fact_customer_current", "fact_customer_history")
+        sales, facts, history = (move.built.tables[name] for name in names)
         # Of one shop only, and neither of the first nor of the last orders, which make no sense by intention.
         order = await source.fetchval(
             f"SELECT s.order_id FROM {sales} s JOIN {facts} f ON f.customer_id = s.customer_id::text"  # noqa: S608
-            f" JOIN {profiles} p ON p.customer_id = f.customer_id AND p.store_id = f.store_id WHERE f.store_id = $1"
+            f" JOIN {history} p ON p.customer_id = f.customer_id AND p.store_id = f.store_id WHERE f.store_id = $1"
             " AND s.quantity > 0 ORDER BY s.order_id OFFSET 5 LIMIT 1",
             move.plan.shop(slug).stores[0],
         )
         await source.execute(f"UPDATE {sales} SET line_item_refunds = 1 WHERE order_id = $1", order)  # noqa: S608
+        await source.execute(f"UPDATE {table} SET subject = 'Changed' WHERE id = $1", answered)  # noqa: S608
         done = await move.run("--finish", *told)
         assert done["state"] == "finished"
         # Looking again reaches a little back, so that it may have found the other one by itself.
