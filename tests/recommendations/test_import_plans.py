@@ -49,9 +49,15 @@ async def among_others(
         await root.close()
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("among_others")
 async def test_the_first_large_shop_is_imported_in_time(shop: Caller) -> None:
-    """Fifty thousand orders of one customer, and all of them anew with another price, each within a minute."""
+    """Fifty thousand orders of one customer, and all of them anew with another price, each within a minute.
+
+    Small imports before them leave plans on the connections.
+    """
+    for number in range(12):
+        await shop.import_whole([line(f"s-{number}", "ben", NOW - timedelta(days=number))])
     for price in ("5.00", "6.00"):
         lines = (
             line(f"o-{number:05}", "anna", NOW - timedelta(minutes=number), unit_price=price)
