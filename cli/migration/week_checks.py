@@ -90,7 +90,8 @@ async def monitoring(prometheus: str) -> Finding:
 async def envoy_totals(folder: SuiteFolder) -> tuple[int, int]:
     """Return how many requests the suite's Envoy served since it began, and how many of them failed (5xx).
 
-    Redirects to HTTPS are left out; behind a proxy that ends TLS, the listener for that one serves.
+    Redirects to HTTPS are left out; behind a proxy that ends TLS, the listener for that one serves. Left out is also
+    what the gateway answered before it was ready, since whoever starts it asks until it is.
 
     Raises:
         OSError: Envoy's admin interface does not answer.
@@ -99,13 +100,14 @@ async def envoy_totals(folder: SuiteFolder) -> tuple[int, int]:
 
     transport = httpx.AsyncHTTPTransport(uds=str(admin_socket(folder)))
     async with httpx.AsyncClient(transport=transport, base_url="http://envoy", timeout=_SECONDS) as client:
-        expression = r"^http\.(https|proxied)\.downstream_rq_(completed|5xx)$"
+        expression = r"^http\.(https|proxied)\.(downstream_rq_(completed|5xx)|fault\.aborts_injected)$"
         answer = await client.get("/stats", params={"filter": expression, "format": "json"})
         found = {one["name"]: int(one["value"]) for one in answer.raise_for_status().json()["stats"] if "name" in one}
-    served, failed = (
-        sum(value for name, value in found.items() if name.endswith(f"_{kind}")) for kind in ("completed", "5xx")
+    served, failed, waiting = (
+        sum(value for name, value in found.items() if name.endswith(f"_{kind}"))
+        for kind in ("completed", "5xx", "injected")
     )
-    return served, failed
+    return served - waiting, failed - waiting
 
 
 def _data(answer: httpx.Response) -> Any:
