@@ -10,11 +10,31 @@ from types import TracebackType
 from typing import Any, Self
 
 import grpc
+import orjson
 
 from servicekit.peers import Held, PeerTls
 from servicekit.traced_calls import interceptors
 
+# Calls that only read, or that may be made twice, and that somebody waits for: of two processes one may die under them.
+_REPEATED = (
+    {"service": "rapport.tickets.v1.ConversationService"},
+    {"service": "rapport.tickets.v1.TicketService", "method": "GetTicket"},
+    {"service": "rapport.tickets.v1.TicketService", "method": "ListTickets"},
+    {"service": "rapport.tenant.v1.TokenService", "method": "ExchangeWorkload"},
+)
+_REPETITION = {
+    "maxAttempts": 4,
+    "initialBackoff": "0.02s",
+    "maxBackoff": "0.5s",
+    "backoffMultiplier": 3,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+_SERVICE_CONFIG = {"methodConfig": [{"name": list(_REPEATED), "retryPolicy": _REPETITION}]}
+
 _OPTIONS = (
+    ("grpc.service_config", orjson.dumps(_SERVICE_CONFIG).decode()),
+    # Names come from the settings; a name server must not say how calls are made.
+    ("grpc.service_config_disable_resolution", 1),
     ("grpc.lb_policy_name", "round_robin"),
     ("grpc.max_receive_message_length", 16 * 1024 * 1024),
     ("grpc.max_send_message_length", 16 * 1024 * 1024),

@@ -78,9 +78,10 @@ class Outcome:
 
 
 class Load:
-    """The steady load on two shops."""
+    """The steady load on two shops, with so many readers in each."""
 
-    def __init__(self, suite: SuiteUnderTest, shops: list[Shop]) -> None:
+    def __init__(self, suite: SuiteUnderTest, shops: list[Shop], *, readers: int = 1) -> None:
+        self._readers = readers
         self.suite = suite
         self.shops = shops
         self.answers: list[Answer] = []
@@ -91,7 +92,7 @@ class Load:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Keep up the load while the block runs; at its end the last webhooks are still acknowledged."""
-        tasks = [asyncio.create_task(self._read(shop)) for shop in self.shops]
+        tasks = [asyncio.create_task(self._read(shop)) for shop in self.shops for _ in range(self._readers)]
         tasks += [asyncio.create_task(self._send(shop)) for shop in self.shops]
         try:
             await eventually(self._something_of_everything, within=30)
