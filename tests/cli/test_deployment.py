@@ -11,10 +11,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def named_files() -> set[str]:
-    """Return the files below deploy/secrets/ that docker-compose.yml reads."""
+    """Return the files below deploy/secrets/ that docker-compose.yml cannot do without."""
     composition = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
     paths = [secret["file"] for secret in composition["secrets"].values()]
-    paths += [path for service in composition["services"].values() for path in service.get("env_file", [])]
+    for service in composition["services"].values():
+        named = [{"path": one} if isinstance(one, str) else one for one in service.get("env_file", [])]
+        paths += [one["path"] for one in named if one.get("required", True)]
     return {path.removeprefix("deploy/secrets/") for path in paths}
 
 
