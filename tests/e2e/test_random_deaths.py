@@ -8,13 +8,13 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import httpx
 import pytest
 
 from tests.e2e.test_faults import Vendor, steady
 from tests.support import servers
+from tests.support.drilling import tickets_of
 from tests.support.suite import own_suite
 from tests.support.waiting import eventually
 from tests.support.world import SuiteUnderTest, new_shop
@@ -109,16 +109,3 @@ async def balance_of(client: httpx.AsyncClient) -> dict[str, int]:
     answer = await client.get("/v1/deliveries:balance")
     assert answer.status_code == 200, answer.text
     return {name: int(count) for name, count in answer.json().items()}
-
-
-async def tickets_of(client: httpx.AsyncClient) -> list[dict[str, Any]]:
-    """Read all tickets over all pages."""
-    found: list[dict[str, Any]] = []
-    token = ""
-    while True:
-        answer = await client.get("/v1/tickets", params={"page_size": 200, "page_token": token})
-        assert answer.status_code == 200, answer.text
-        found += answer.json()["tickets"]
-        token = answer.json()["next_page_token"]
-        if not token:
-            return found
