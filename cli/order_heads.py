@@ -1,11 +1,9 @@
 """What the first line of each order said, for files with more orders than memory should hold."""
 
-import sqlite3
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from cli.order_row import LONGEST_ID, OrderRow
+from cli.scratch import Scratch
 
 _MOST_REMEMBERED = 50_000
 _CACHE_KIB = 32_768
@@ -21,27 +19,18 @@ class Head:
     nanos: int
 
 
-class OrderHeads:
+class OrderHeads(Scratch):
     """The heads of orders, and which orders have a bad line; in a file of its own that goes when it is closed."""
 
     def __init__(self) -> None:
-        # Without a name SQLite keeps a temporary file, which is gone when nobody has it open.
-        self._base = sqlite3.connect("", isolation_level=None)
-        for setting in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{_CACHE_KIB}"):
-            self._base.execute(f"PRAGMA {setting}")
-        self._base.execute("CREATE TABLE heads (id BLOB PRIMARY KEY, customer, currency, seconds, nanos) WITHOUT ROWID")
-        self._base.execute("CREATE TABLE bad (id BLOB PRIMARY KEY, line) WITHOUT ROWID")
+        super().__init__(
+            "CREATE TABLE heads (id BLOB PRIMARY KEY, customer, currency, seconds, nanos) WITHOUT ROWID",
+            "CREATE TABLE bad (id BLOB PRIMARY KEY, line) WITHOUT ROWID",
+            cache_kib=_CACHE_KIB,
+        )
         self._base.execute("BEGIN")
         self._recent: dict[str, Head] = {}
         self._any_bad = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._base.close()
 
     def of(self, row: OrderRow) -> Head:
         """Return what the first line of the row's order said; that is this one, if there was none before."""

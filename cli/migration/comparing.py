@@ -1,12 +1,9 @@
 """Row by row: what the source says of each ticket that moves, held against what Rapport has of it now."""
 
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self
 from uuid import UUID
 
 from rapport.tickets.v1 import migration_service_pb2 as forms
@@ -18,9 +15,11 @@ from cli.migration.report import Finding, Section, ShopTable, bounded
 from cli.migration.source import Source
 from cli.migration.target import Target
 from cli.migration.translating import prepared
+from cli.scratch import Scratch
 from servicekit.ticket_digest import combined, ticket_digest
 
 _PAGE = 200
+_CACHE_KIB = 65_536
 _TABLE = (
     "CREATE TABLE said (shop, id TEXT, digest TEXT, number INTEGER, messages INTEGER, notes INTEGER, "
     "met INTEGER DEFAULT 0, PRIMARY KEY (shop, id)) WITHOUT ROWID"
@@ -58,27 +57,16 @@ class ShopDifference:
     surplus: list[str] = field(default_factory=list)
 
 
-class Said:
+class Said(Scratch):
     """What the source says of all tickets that move: checksums by id, in a temporary file that goes when it is closed.
 
     `left` counts tickets that stay behind, by reason; `seen` is how many there are in all.
     """
 
     def __init__(self) -> None:
-        self._base = sqlite3.connect("", isolation_level=None)
-        for setting in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -65536"):
-            self._base.execute(f"PRAGMA {setting}")
-        self._base.execute(_TABLE)
+        super().__init__(_TABLE, cache_kib=_CACHE_KIB)
         self.left: Counter[str] = Counter()
         self.seen = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._base.close()
 
     async def read(self, source: Source, owners: Owners, plan: Plan, advance: Advance) -> None:
         """Read the source once."""

@@ -1,38 +1,25 @@
 """Whose each customer of the source is, worked out once and kept in a temporary file: installs may have millions."""
 
-import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import aclosing
-from types import TracebackType
-from typing import Self
 
 from cli.migration.mapping import Placement, Reason, Rules, place_customer
 from cli.migration.source import Source
+from cli.scratch import Scratch
 
 _CACHE_KIB = 65_536
 _AT_ONCE = 500
 _WRITTEN_AT_ONCE = 5_000
 
 
-class Owners:
+class Owners(Scratch):
     """The shops of all customers; in a file of its own that goes when it is closed."""
 
     def __init__(self) -> None:
-        # Without a name SQLite keeps a temporary file, which is gone when nobody has it open.
-        self._base = sqlite3.connect("", isolation_level=None)
-        for setting in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{_CACHE_KIB}"):
-            self._base.execute(f"PRAGMA {setting}")
-        self._base.execute(
-            "CREATE TABLE owners (id TEXT PRIMARY KEY, slug, reason, shops, evidence, held) WITHOUT ROWID"
+        super().__init__(
+            "CREATE TABLE owners (id TEXT PRIMARY KEY, slug, reason, shops, evidence, held) WITHOUT ROWID",
+            cache_kib=_CACHE_KIB,
         )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._base.close()
 
     async def read(self, source: Source, rules: Rules) -> int:
         """Read what the source says of all customers, decide, and return how many there are."""
