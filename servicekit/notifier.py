@@ -22,6 +22,8 @@ import structlog
 from prometheus_client import Counter
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
+from servicekit.database import Database
+from servicekit.errors import DomainError
 from servicekit.ids import uuid7
 from servicekit.notify_settings import NotifySettings
 
@@ -177,6 +179,21 @@ class Notifier:
             message.waiting -= 1
             if not message.waiting and not message.sent:
                 self.over(news.key)
+
+
+async def look_alone(database: Database, name: str, look: Callable[[], Awaitable[None]], every: float) -> None:
+    """Look for news each `every` seconds, whenever no other process does under this name; for ever."""
+    while True:
+        try:
+            async with database.alone(name) as still_alone:
+                while still_alone is not None and await still_alone():
+                    await look()
+                    await asyncio.sleep(every)
+        except (DomainError, OSError) as error:
+            _log.warning("news_interrupted", error=type(error).__name__)
+        except Exception:  # noqa: BLE001 - the next look may work
+            _log.exception("news_failed")
+        await asyncio.sleep(every)
 
 
 def slack(client: httpx.AsyncClient, url_file: Path, service: str) -> Channel:

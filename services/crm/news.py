@@ -3,22 +3,16 @@
 One process of the service at a time does it, across tenants, by ids and counts.
 """
 
-import asyncio
 from datetime import timedelta
 from uuid import UUID
 
-import structlog
-
 from servicekit.database import Database
-from servicekit.errors import DomainError
-from servicekit.notifier import News, Notifier
+from servicekit.notifier import News, Notifier, look_alone
 from services.crm.condition import FAILING_AFTER, LATELY
 from services.crm.condition_store import ConditionStore
 
 LOOK_SECONDS = 60.0
 _MOST = 50
-
-_log = structlog.get_logger(__name__)
 
 
 class Newsroom:
@@ -42,17 +36,7 @@ class Newsroom:
 
     async def run(self) -> None:
         """Look whenever no other process does; for ever."""
-        while True:
-            try:
-                async with self._database.alone("crm.news") as still_alone:
-                    while still_alone is not None and await still_alone():
-                        await self.look()
-                        await asyncio.sleep(self._every)
-            except (DomainError, OSError) as error:
-                _log.warning("news_interrupted", error=type(error).__name__)
-            except Exception:  # noqa: BLE001 - the next look may work
-                _log.exception("news_failed")
-            await asyncio.sleep(self._every)
+        await look_alone(self._database, "crm.news", self.look, self._every)
 
     async def look(self) -> None:
         """Look once."""

@@ -1,18 +1,12 @@
 """Looks each few minutes whose budget for language models is used up, which people should know of before shops do."""
 
-import asyncio
 from datetime import UTC, datetime
 
-import structlog
-
 from servicekit.database import Database
-from servicekit.errors import DomainError
-from servicekit.notifier import News, Notifier
+from servicekit.notifier import News, Notifier, look_alone
 from services.recommendations.condition import read_standing
 
 LOOK_SECONDS = 300.0
-
-_log = structlog.get_logger(__name__)
 
 
 class Newsroom:
@@ -26,17 +20,7 @@ class Newsroom:
 
     async def run(self) -> None:
         """Look whenever no other process does; for ever."""
-        while True:
-            try:
-                async with self._database.alone("recommendations.news") as still_alone:
-                    while still_alone is not None and await still_alone():
-                        await self.look()
-                        await asyncio.sleep(self._every)
-            except (DomainError, OSError) as error:
-                _log.warning("news_interrupted", error=type(error).__name__)
-            except Exception:  # noqa: BLE001 - the next look may work
-                _log.exception("news_failed")
-            await asyncio.sleep(self._every)
+        await look_alone(self._database, "recommendations.news", self.look, self._every)
 
     async def look(self) -> None:
         """Look once; more budgets that are used up than before are news."""
