@@ -9,8 +9,6 @@ coordinated omission). Every latency is kept: percentiles are exact.
 """
 
 import asyncio
-import base64
-import hmac
 import json
 import ssl
 import subprocess
@@ -27,7 +25,7 @@ import numpy.typing as npt
 import uvloop
 
 from bench.load import render
-from bench.stock import webhook_body
+from bench.stock import signed_webhook
 
 KINDS = {"inbox": 0.70, "detail": 0.15, "webhook": 0.10, "draft": 0.05}
 """What is asked, and how often."""
@@ -218,20 +216,9 @@ class Sender:
 
 
 def webhook(shop: Visited, number: int) -> bytes:
-    """Render a webhook of a new ticket, signed as Zendesk signs it, now."""
+    """Render a webhook of a new ticket, signed now."""
     timestamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    body = webhook_body(number, timestamp)
-    digest = hmac.digest(shop.webhook_secret.encode(), timestamp.encode() + body, "sha256")
-    headers = {
-        "host": "localhost",
-        "content-type": "application/json",
-        "x-zendesk-account-id": "1",
-        "x-zendesk-webhook-id": "1",
-        "x-zendesk-webhook-invocation-id": str(number),
-        "x-zendesk-webhook-signature": base64.b64encode(digest).decode(),
-        "x-zendesk-webhook-signature-timestamp": timestamp,
-    }
-    return render("POST", shop.webhook_path, headers, body)
+    return signed_webhook(shop.webhook_path, shop.webhook_secret, number, timestamp)
 
 
 def send(traffic: Traffic, folder: Path, beside: Callable[[float], None]) -> Kept:
