@@ -8,16 +8,16 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from servicekit.tracing import here, recorded_by, recorded_here, served, span
+from servicekit.tracing import here, recorded_here, served, span
 from services.crm.admission import Admission, pack, trace_of, unpack
 from services.crm.delivery_traces import delivering
 from services.crm.entrance import Entrance
 from services.crm.providers.provider import Request
 from services.crm.store import Job
+from tests.support.spans import kept_spans
 
 TENANT = UUID("01890000-0000-7000-8000-000000000001")
 
@@ -30,12 +30,8 @@ def parent(number: int, *, recorded: bool = True) -> str:
 @pytest.fixture
 def spans() -> Iterator[InMemorySpanExporter]:
     """The spans that are recorded during the test."""
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    with recorded_by(provider.get_tracer("test")):
-        yield exporter
-    provider.shutdown()
+    with kept_spans() as spans:
+        yield spans
 
 
 def of_trace(spans: InMemorySpanExporter, number: int) -> list[ReadableSpan]:

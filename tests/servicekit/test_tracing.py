@@ -4,15 +4,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 from rapport.tenant.v1.token_service_pb2 import AccessToken
 
 from servicekit.identity import forwarded_metadata
-from servicekit.tracing import recorded_by
 from tests.servicekit.probe import SERVICE, running
+from tests.support.spans import kept_spans
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -21,12 +19,8 @@ PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
 @pytest.fixture
 def spans() -> Iterator[InMemorySpanExporter]:
     """The spans that are recorded during the test."""
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    with recorded_by(provider.get_tracer("test")):
-        yield exporter
-    provider.shutdown()
+    with kept_spans() as spans:
+        yield spans
 
 
 async def onward(_request: Any, _context: Any) -> AccessToken:
