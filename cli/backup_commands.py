@@ -198,7 +198,7 @@ def _described(made: "BaseBackup") -> dict[str, Any]:
         "made_time": made.made_time.isoformat(),
         "bytes": _size(made),
         "rows": sum(one.rows for one in made.tables.values()),
-        "verified": last_trial(made),
+        "verified": last_trial(made.folder),
     }
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from cli.doctor.report import Limits
 from cli.suite import state
+from cli.suite.backup_trials import last_trial
+from cli.suite.base_backups import DESCRIPTION, VERIFIED
 from cli.suite.folder import SuiteFolder
 from cli.suite.secret_files import KEY_ENCRYPTION_KEYS
 from servicekit.diagnosis import DAY, Finding, State, graded
@@ -123,15 +125,12 @@ def backups(folder: SuiteFolder, limits: Limits) -> list[Finding]:
 
 def _verified(made: list[Path], limits: Limits) -> Finding:
     """Judge how long ago a backup was last restored and compared, and whether that succeeded."""
-    results = [path / "verified.json" for path in made if (path / "verified.json").exists()]
+    results = [path / VERIFIED for path in made if (path / VERIFIED).exists()]
     remedy = "`rapport backup verify` restores the newest one beside everything and compares"
     if not results:
         return Finding("backup.verified", State.WARNING, "No backup has been restored for proof yet.", remedy)
     newest = max(results, key=lambda path: path.stat().st_mtime)
-    try:
-        passed = bool(json.loads(newest.read_text(encoding="utf-8")).get("equal", False))
-    except ValueError:
-        passed = False
+    passed = bool((last_trial(newest.parent) or {}).get("equal", False))
     days = (time.time() - newest.stat().st_mtime) / DAY
     if not passed:
         summary = f"The backup {newest.parent.name} was restored and is not what it should be."
@@ -146,11 +145,11 @@ def _verified(made: list[Path], limits: Limits) -> Finding:
 def _made_at(backup: Path) -> float:
     """Return when a backup was made. A folder's own time is no measure: writing down that it was verified renews it."""
     if backup.is_dir():
-        described = json.loads((backup / "backup.json").read_text(encoding="utf-8"))
+        described = json.loads((backup / DESCRIPTION).read_text(encoding="utf-8"))
         return datetime.fromisoformat(described["made_time"]).timestamp()
     return backup.stat().st_mtime
 
 
 def _made(folder: Path) -> list[Path]:
     """Return the finished backups in a folder, of the server (with its log) and of the database alone."""
-    return [path.parent for path in folder.glob("[!.]*/backup.json")] + list(folder.glob("rapport-*.dump"))
+    return [path.parent for path in folder.glob(f"[!.]*/{DESCRIPTION}")] + list(folder.glob("rapport-*.dump"))

@@ -11,6 +11,8 @@ from cli.migration.credentials import CredentialsError, open_credentials
 from cli.migration.plan import Capture, Check, State, Window
 from cli.migration.rows import SourceTenant
 from cli.migration.source import Source
+from cli.suite.backup_trials import last_trial
+from cli.suite.base_backups import VERIFIED
 from cli.suite.folder import SuiteFolder
 from cli.suite.secret_files import KEY_ENCRYPTION_KEYS
 from servicekit.envelope import KeyEncryptionKeys
@@ -60,11 +62,11 @@ def target_backup(folder: Path | None, now: datetime) -> Check:
     name, advice = "backup", "rapport backup create, then rapport backup verify FOLDER, and give --backup FOLDER"
     if folder is None:
         return Check(name, "red", "no backup of Rapport was given", advice)
-    found = _json(folder / "verified.json")
+    found = last_trial(folder)
     if found is None:
-        return Check(name, "red", f"nobody has verified the backup: there is no verified.json in {folder.name}", advice)
-    at = _time(found)
-    passed = found.get("equal", found.get("passed", found.get("ok"))) is True
+        return Check(name, "red", f"nobody has verified the backup: there is no {VERIFIED} in {folder.name}", advice)
+    at = _verified_at(found)
+    passed = found.get("equal") is True
     evidence = f"restored and compared {at.isoformat() if at else 'at a time that is not told'}: " + (
         "all checksums equal" if passed else "not equal"
     )
@@ -196,11 +198,9 @@ def _json(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _time(found: Mapping[str, Any]) -> datetime | None:
-    for name in ("verified_time", "verify_time", "verified", "time", "at"):
-        try:
-            at = datetime.fromisoformat(str(found[name]))
-        except (KeyError, ValueError):
-            continue
-        return at if at.tzinfo else at.replace(tzinfo=UTC)
-    return None
+def _verified_at(trial: Mapping[str, Any]) -> datetime | None:
+    try:
+        at = datetime.fromisoformat(trial["verified_time"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -64,13 +64,13 @@ async def verify(backup: BaseBackup, tell: Tell) -> dict[str, Any]:
     return result
 
 
-def last_trial(backup: BaseBackup) -> dict[str, Any] | None:
-    """Return what `verify` found out last; None when nobody tried."""
+def last_trial(backup: Path) -> dict[str, Any] | None:
+    """Return what `verify` found out last of the backup in a folder; None when nobody tried, or it cannot be read."""
     try:
-        found: dict[str, Any] = json.loads((backup.folder / VERIFIED).read_text(encoding="utf-8"))
+        found = json.loads((backup / VERIFIED).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found
+    return found if isinstance(found, dict) else None
 
 
 async def restore(
