@@ -106,7 +106,7 @@ class Work:
 
     refusals: Refusals
     calling: Calling
-    requesters: Requesters
+    requesters: Requesters | None
     worker: Worker
     memory: Memory
     key_jobs: KeyJobs
@@ -149,7 +149,7 @@ def put_together(settings: CrmSettings, database: Database, keks: Keks, peers: P
     erasures = ErasureStore(database)
     forgotten = Forgotten(erasures, settings.workload_credential())
     shops = Orders(peers.recommendations, peers.workload, forgotten) if peers.recommendations else None
-    requesters = Requesters(shops)
+    requesters = Requesters(shops) if shops else None
     most = settings.most_attempts
     worker = Worker(
         store,
@@ -287,7 +287,8 @@ async def wired(settings: CrmSettings) -> AsyncIterator[Parts]:
                 background.start("figures", keep([standing.report_queues]))
             if settings.worker_concurrency:
                 background.start("worker", work.worker.run())
-                background.start("requesters", work.requesters.run())
+                if work.requesters is not None:
+                    background.start("requesters", work.requesters.run())
                 background.start("outgoing", work.outgoing.run())
             try:
                 components: tuple[Component, ...] = (

@@ -70,7 +70,7 @@ class Outgoing:
         workload: Workload,
         forgotten: Forgotten,
         shops: Shops | None,
-        requesters: Requesters,
+        requesters: Requesters | None,
         known_as: Callable[[UUID], Awaitable[Principal]],
         refused_tenants: Callable[[], Collection[UUID]],
         doorbell: Doorbell,

@@ -48,11 +48,10 @@ class Requesters:
 
     def __init__(
         self,
-        listener: Listener | None,
+        listener: Listener,
         clock: Callable[[], float] = time.monotonic,
         pause_seconds: float = _PAUSE_SECONDS,
     ) -> None:
-        """Tell `listener`; without one nothing is told."""
         self._listener = listener
         self._clock = clock
         self._pause_seconds = pause_seconds
@@ -62,7 +61,7 @@ class Requesters:
     def tell(self, tenant_id: UUID, requesters: Sequence[Requester]) -> None:
         """Have it told soon, unless it was told, or something newer of the same person; never waits."""
         for requester in requesters:
-            if self._listener is None or not self._is_news(tenant_id, requester):
+            if not self._is_news(tenant_id, requester):
                 continue
             try:
                 self._waiting.put_nowait((tenant_id, requester, 1))
@@ -88,8 +87,6 @@ class Requesters:
         await self._waiting.join()
 
     async def _tell(self, tenant_id: UUID, requester: Requester, attempt: int) -> None:
-        if self._listener is None:
-            return
         try:
             await self._listener.send(tenant_id, [requester])
         except (grpc.aio.AioRpcError, DomainError, TenantRefusedError) as error:
