@@ -21,7 +21,7 @@ YEAR_SECONDS = 365 * 24 * 3600
 class GatewaySettings(PeerSettings, TraceSettings):
     """What the control plane (`serve`) and Envoy (`envoy`, `bootstrap`) are told by their environment."""
 
-    model_config = SettingsConfigDict(env_prefix="RAPPORT_GATEWAY_", frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(env_prefix="RAPPORT_GATEWAY_")
 
     data_dir: Path = Path(".rapport/gateway")
     """The folder of the TLS files (`tls/`), of the domains' certificates (`certificates/<domain>/`), of ACME challenges

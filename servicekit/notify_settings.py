@@ -3,13 +3,12 @@
 from pathlib import Path
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from servicekit.environment import EnvironmentSettings
 
 
-class NotifySettings(BaseSettings):
+class NotifySettings(EnvironmentSettings):
     """Whom news for people go to, and how often."""
-
-    model_config = SettingsConfigDict(use_attribute_docstrings=True)
 
     notify_slack_url_file: Path | None = None
     """A file with the URL of a Slack incoming webhook, to which news for people go; without it none do."""

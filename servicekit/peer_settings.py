@@ -5,15 +5,13 @@ from pathlib import Path
 from typing import Self
 
 from pydantic import model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from servicekit.environment import EnvironmentSettings
 from servicekit.peers import PeerFiles, PeerTls
 
 
-class PeerSettings(BaseSettings):
+class PeerSettings(EnvironmentSettings):
     """Mutual TLS between the processes: all three files, or none for no TLS."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, use_attribute_docstrings=True)
 
     tls_certificate_file: Path | None = None
     """The certificate chain (PEM) by which the process proves to others of the suite who it is; read again when it

@@ -1,15 +1,13 @@
 """The settings by which a process records traces; services and gateway alike have them."""
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from servicekit.environment import EnvironmentSettings
 from servicekit.tracing import Recording
 
 
-class TraceSettings(BaseSettings):
+class TraceSettings(EnvironmentSettings):
     """Where traces go, and how many of them."""
-
-    model_config = SettingsConfigDict(use_attribute_docstrings=True)
 
     otlp_target: str = ""
     """The address `host:port` of an OpenTelemetry collector that takes OTLP over gRPC, in clear: one on the same

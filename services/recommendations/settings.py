@@ -12,9 +12,7 @@ from servicekit.settings import ServiceSettings
 class RecommendationsSettings(ServiceSettings, NotifySettings):
     """What a recommendations process is told by its environment."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="RAPPORT_RECOMMENDATIONS_", frozen=True, extra="ignore", env_ignore_empty=True
-    )
+    model_config = SettingsConfigDict(env_prefix="RAPPORT_RECOMMENDATIONS_")
 
     tickets_target: str = ""
     """The gRPC target of the tickets service, whose conversations drafts and recommendations answer."""
