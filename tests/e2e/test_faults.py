@@ -8,12 +8,12 @@ import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any
 
 import httpx
 import pytest
 
 from tests.support import servers
+from tests.support.drilling import tickets_of
 from tests.support.events import Listener
 from tests.support.suite import own_suite
 from tests.support.waiting import eventually
@@ -118,20 +118,6 @@ class Vendor:
             await asyncio.gather(*tasks)
 
 
-async def subjects(client: httpx.AsyncClient) -> list[str]:
-    """Read the subjects of all tickets over all pages."""
-    found: list[str] = []
-    token = ""
-    while True:
-        answer = await client.get("/v1/tickets", params={"page_size": 200, "page_token": token})
-        assert answer.status_code == 200, answer.text
-        page: dict[str, Any] = answer.json()
-        found += [ticket["subject"] for ticket in page["tickets"]]
-        token = page["next_page_token"]
-        if not token:
-            return found
-
-
 @pytest.mark.timeout(300)
 async def test_acknowledged_webhooks_survive_the_death_of_every_process(
     doomed: SuiteUnderTest, record_property: Callable[[str, object], None]
@@ -172,7 +158,7 @@ async def nothing_is_lost(
         await steady(client)
 
         async def all_there() -> list[str] | None:
-            found = await subjects(client)
+            found = [str(ticket["subject"]) for ticket in await tickets_of(client)]
             return found if len(found) >= len(vendor.acknowledged) else None
 
         found = await eventually(all_there, within=60)
