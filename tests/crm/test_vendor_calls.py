@@ -10,7 +10,7 @@ import pytest
 from servicekit.ids import uuid7
 from services.crm.call_store import CallStore
 from services.crm.calling.engine import Calling
-from services.crm.events import TicketEvent
+from services.crm.events import Requester, TicketEvent
 from services.crm.providers.api import AddNote
 from tests.crm.conftest import Crm
 from tests.support.vendors.helpscout import HelpScoutSimulator
@@ -89,14 +89,15 @@ async def test_account_ticket_changes_and_a_note_whose_answer_is_lost(crm: Crm, 
             assert (
                 await calling.run(tenant_id, connection_id, lambda api, config: api.account(config)) == account.account
             )
-            (event,) = await calling.run(
+            event, *requesters = await calling.run(
                 tenant_id, connection_id, lambda api, config: api.ticket(config, account.ticket)
             )
             assert isinstance(event, TicketEvent)
+            assert all(isinstance(known, Requester) for known in requesters)
             assert event.fields.subject == "The zip is broken"
             assert [message.content for message in event.messages] == ["It came like that."]
             page = await calling.run(tenant_id, connection_id, lambda api, config: api.changes(config, LONG_AGO, None))
-            assert list(page.events) == [event]
+            assert list(page.events) == [event, *requesters]
             server.fail(lost(lambda asked: writes(asked) and b"rapport:n-1" in asked.body))
             with pytest.raises(Exception, match="ANSWER_LOST"):
                 await calling.run(tenant_id, connection_id, lambda api, config: api.write(config, account.ticket, NOTE))

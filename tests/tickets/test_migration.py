@@ -265,5 +265,7 @@ async def test_a_ticket_that_contradicts_itself_is_refused_and_named(
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await importer.take_in(whole(2), ticket)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert ticket.legacy_id in str(caught.value.trailing_metadata())
+    said = str(caught.value.trailing_metadata())
+    assert "IMPORT_INVALID" in said
+    assert ticket.legacy_id in said
     assert await importer.checksums() == {}

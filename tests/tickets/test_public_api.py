@@ -19,6 +19,7 @@ FULL = "services.tickets.tickets.MAX_ENTRIES"
 
 ELSEWHERE: dict[str, str] = {
     "CALENDAR_INVALID": "test_sla_service.py",
+    "IMPORT_INVALID": "test_migration.py",
     "TIME_ZONE_UNKNOWN": "test_sla_service.py",
     "SLA_TARGETS_INVALID": "test_sla_service.py",
     "PAGE_ORDER_GONE": "test_reranking.py",
