@@ -203,7 +203,7 @@ async def apply(connection: AsyncConnection, tenant_id: UUID, import_id: UUID, l
     parts = 1 + line_count // _LINES_AT_ONCE
     large = line_count > _LINES_LOOKED_UP
     if large:
-        await _join_row_by_row(connection, "off")
+        await _plan_for_many(connection, begin=True)
     new = changed = 0
     touched: set[str] = set()
     sources: set[str] = set()
@@ -222,7 +222,7 @@ async def apply(connection: AsyncConnection, tenant_id: UUID, import_id: UUID, l
             _INSERT_LINES, (tenant_id, import_id, [row.order_id for row in rows], parts, part)
         )
     if large:
-        await _join_row_by_row(connection, "on")
+        await _plan_for_many(connection, begin=False)
     counted = await connection.exec_driver_sql(
         "SELECT count(DISTINCT order_id) FROM order_import_lines WHERE tenant_id = $1 AND import_id = $2",
         (tenant_id, import_id),
@@ -230,13 +230,17 @@ async def apply(connection: AsyncConnection, tenant_id: UUID, import_id: UUID, l
     return Applied(counted.scalar_one(), new, changed, tuple(sorted(touched)), tuple(sorted(sources)))
 
 
-async def _join_row_by_row(connection: AsyncConnection, value: Literal["on", "off"]) -> None:
-    """Let the planner join by nested loops, or not.
+async def _plan_for_many(connection: AsyncConnection, *, begin: bool) -> None:
+    """Let the planner join by nested loops and keep plans, or neither.
 
     What is staged was not there when the tables' statistics were made: where they expect one row, a nested loop over
-    all of them looks cheapest and takes minutes for fifty thousand.
+    all of them looks cheapest and takes minutes for fifty thousand. A plan that small imports left on the connection
+    would not heed that.
     """
-    await connection.exec_driver_sql("SELECT set_config('enable_nestloop', $1, true)", (value,))
+    await connection.exec_driver_sql(
+        "SELECT set_config('enable_nestloop', $1, true), set_config('plan_cache_mode', $2, true)",
+        ("off", "force_custom_plan") if begin else ("on", "auto"),
+    )
 
 
 async def finish_import(

@@ -29,19 +29,30 @@ DELETE FROM order_lines USING orders WHERE order_lines.tenant_id = orders.tenant
 DELETE FROM orders WHERE digest = 'small';
 DELETE FROM order_import_lines WHERE customer_id = 'c' AND product_id = 'p';
 """
+_AN_OPEN_IMPORT = """
+INSERT INTO order_import_lines (tenant_id, import_id, batch_number, place, order_id, customer_id, order_time,
+                                product_id, product_name, quantity, unit_price_minor, amount_minor, currency)
+SELECT tenant_id, import_id, 1, n, 'open' || n, 'c', now(), 'p', 'p', 1, 1, 1, 'EUR'
+FROM generate_series(1, 600) AS n, (SELECT gen_random_uuid(), gen_random_uuid()) AS one (tenant_id, import_id);
+"""
 _ANALYZE = "ANALYZE order_import_lines, orders, order_lines"
 
 
-@pytest.fixture(params=["small", "emptied"])
+@pytest.fixture(params=["small", "emptied", "open"])
 async def among_others(
     recommendations_database: ServiceDatabase, request: pytest.FixtureRequest
 ) -> AsyncIterator[None]:
-    """Statistics that were made when every shop had one row, or when the tables had just been emptied."""
+    """Statistics of a time when every shop had one row, when the tables had just been emptied, or beside a larger one.
+
+    In the last case small imports leave plans that compare every line with every order.
+    """
     root = await asyncpg.connect(recommendations_database.superuser_url)
     try:
         await root.execute(_MANY_SMALL_SHOPS)
         if request.param == "emptied":
             await root.execute(_NO_SMALL_SHOPS)
+        if request.param == "open":
+            await root.execute(_AN_OPEN_IMPORT)
         await root.execute(_ANALYZE)
         yield
         await root.execute(_NO_SMALL_SHOPS)

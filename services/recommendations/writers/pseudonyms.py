@@ -166,7 +166,7 @@ class Pseudonyms:
         """Replace what a pattern meets outside of stand-ins."""
         parts = re.split(f"({PLACEHOLDER.pattern})", text)
         swap: Callable[[re.Match[str]], str] = lambda met: (  # noqa: E731 - it is used in one expression only
-            met[0] if _harmless(met[0]) else self._stand_in(kind, met[0])
+            met[0] if _harmless(met[0]) else self._words_replaced(kind, met[0])
         )
         return "".join(part if PLACEHOLDER.fullmatch(part) else pattern.sub(swap, part) for part in parts)
 
@@ -174,6 +174,11 @@ class Pseudonyms:
         start, end = met.start(1) - met.start(), met.end(1) - met.start()
         whole = met[0]
         return whole[:start] + self._stand_in("NAME", met[1]) + whole[end:]
+
+    def _words_replaced(self, kind: Kind, found: str) -> str:
+        """Replace words and leave the spaces around them: elsewhere the same words may stand without."""
+        words = found.strip()
+        return found.replace(words, self._stand_in(kind, words))
 
     def _stand_in(self, kind: Kind, original: str) -> str:
         key = (kind, " ".join(original.casefold().split()))
