@@ -106,7 +106,7 @@ def exposed(method: str) -> bool:
 
 
 def owners(method: str, services: Iterable[str]) -> list[str]:
-    """Return who serves a method: one service, or all of them for what each does about its part of a tenant or itself."""
+    """Return who serves a method: one service, or all for what each does about its part of a tenant, or itself."""
     service = method.split("/", maxsplit=1)[0]
     if service.startswith(("rapport.tenancy.", "rapport.diagnosis.")):
         return sorted(set(services) & {"tenant", "crm", "tickets", "recommendations"})
