@@ -11,6 +11,7 @@ from cli.suite.folder import suite_folder
 
 FreeGb = Annotated[float, typer.Option(min=0, help="The least free space (GiB) on each disk of the suite.")]
 BackupHours = Annotated[float, typer.Option(min=0, help="How old the newest backup may be.")]
+Wait = Annotated[float, typer.Option(min=0, help="Examine again for so many seconds as long as anything is red.")]
 
 
 def register(commands: typer.Typer) -> None:
@@ -24,6 +25,7 @@ def doctor(
     strict: Annotated[bool, typer.Option("--strict", help="End with 1 also for what is yellow.")] = False,
     min_free: FreeGb = 2.0,
     backup_hours: BackupHours = 26.0,
+    wait: Wait = 0.0,
     as_json: Json = False,
     data: Data = None,
 ) -> None:
@@ -32,13 +34,13 @@ def doctor(
     Each thing is green, yellow (somebody should look soon) or red (something does not work or is about to be lost),
     with what to do. Ends with 1 when anything is red. It only reads.
     """
-    from cli.doctor.examination import examine_suite
+    from cli.doctor.examination import examine_until
     from cli.doctor.report import COLOURS, Limits
     from cli.operator import run
     from servicekit.diagnosis import State
 
     limits = Limits(free_bytes=round(min_free * 2**30), backup_hours=backup_hours)
-    report = run(examine_suite(suite_folder(data), limits))
+    report = run(examine_until(wait, suite_folder(data), limits))
     if as_json:
         print_json(report.as_dict())
     else:

@@ -1,6 +1,7 @@
 """One examination of a suite: everything at once, and nothing that fails keeps the rest from being looked at."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,11 +20,24 @@ from cli.suite.secret_files import operator_key, suite_secrets
 from servicekit.diagnosis import Finding, State
 
 PATIENCE_SECONDS = 5.0
+_AGAIN_SECONDS = 1.0
 
 
 def now() -> datetime:
     """Return this machine's time."""
     return datetime.now(UTC)
+
+
+async def examine_until(seconds: float, folder: SuiteFolder, limits: Limits | None = None) -> Report:
+    """Examine the suite again, for so many seconds, as long as anything is red; return the last report.
+
+    Raises:
+        CommandError: as `examine_suite`.
+    """
+    until = time.monotonic() + seconds
+    while (report := await examine_suite(folder, limits)).state is State.FAILED and time.monotonic() < until:
+        await asyncio.sleep(_AGAIN_SECONDS)
+    return report
 
 
 async def examine_suite(

@@ -1,5 +1,6 @@
 """`rapport doctor` on a real suite: green as it is, red for each of the faults that are planted, and green again."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -15,7 +16,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from cli.doctor.examination import examine_suite
+from cli.doctor.examination import examine_suite, examine_until
 from cli.doctor.machine import backups
 from cli.doctor.report import Limits, Report
 from cli.suite.folder import SuiteFolder
@@ -310,6 +311,16 @@ async def test_a_planted_fault_is_red_and_then_green_again(patient: Patient, exp
         return not await patient.red()
 
     await eventually(mended, within=30)
+
+
+async def test_who_waits_sees_the_suite_once_it_is_mended(patient: Patient) -> None:
+    """The examination is made again as long as something is red, and no longer than was asked for."""
+    async with paused("valkey")(patient):
+        assert (await examine_until(0, patient.folder)).state is State.FAILED
+        waiting = asyncio.create_task(examine_until(60, patient.folder))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(waiting), timeout=2)
+    assert (await waiting).state is not State.FAILED
 
 
 def test_a_backup_of_the_server_is_as_old_as_it_says_however_lately_it_was_verified(tmp_path: Path) -> None:
