@@ -67,7 +67,9 @@ class Reader:
             return final(job, State.DEAD, "ATTEMPTS_EXHAUSTED")
         try:
             request = await self._request(job.tenant_id, delivery)
-            job = replace(job, trace=trace_of(request), received=delivery.received)
+            # How old a replayed one is says how long people left it aside.
+            received = None if delivery.replay_count else delivery.received
+            job = replace(job, trace=trace_of(request), received=received)
             return _meaning(job, delivery, provider, request)
         except NotUnderstoodError as error:
             return final(job, State.QUARANTINED, error.reason)

@@ -22,8 +22,8 @@ class Job:
 
     It is this worker's until `leased_until` by the clock of the database, which only names the claim, and until
     `ours_until` by this process's own `time.monotonic()`: two clocks are never compared. `trace` names the span by
-    which the delivery came in, if its trace is recorded, and `received` when it came in; both are known once it is
-    read.
+    which the delivery came in, if its trace is recorded, and `received` when it came in, unless it is replayed; both are
+    known once it is read.
     """
 
     tenant_id: UUID
@@ -58,6 +58,7 @@ class StoredDelivery:
     key_version: int
     payload: bytes
     received: datetime
+    replay_count: int
 
 
 class Store:
@@ -95,7 +96,7 @@ class Store:
         """Return the deliveries with their sealed bytes."""
         async with self._database.driver_tenant(tenant_id) as connection:
             rows = await connection.fetch(
-                "SELECT id, connection_id, provider, key_version, payload, receive_time FROM crm.deliveries"
+                "SELECT id, connection_id, provider, key_version, payload, receive_time, replays FROM crm.deliveries"
                 " WHERE tenant_id = $1 AND id = ANY ($2)",
                 tenant_id,
                 list(ids),

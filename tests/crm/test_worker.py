@@ -19,6 +19,7 @@ from services.crm.effects import Effects, grouped
 from services.crm.outcomes import final
 from services.crm.reading import Work
 from services.crm.store import Job
+from services.crm.worker import TAKEN
 from tests.crm.conftest import Crm, Shop
 from tests.crm.zendesk_requests import event
 from tests.support.waiting import eventually
@@ -30,6 +31,12 @@ async def state_of(crm: Crm, shop: Shop) -> tuple[int, str, int]:
     """Return state, reason and attempts of the shop's only delivery."""
     (delivery,) = await crm.listed(shop)
     return delivery.state, delivery.reason, delivery.attempts
+
+
+def taken_count() -> float:
+    """Return how many webhooks' times until they were processed were counted in this process."""
+    (count,) = (one.value for one in TAKEN.collect()[0].samples if one.name.endswith("_count"))
+    return count
 
 
 def failing(code: grpc.StatusCode, *, times: int = 1_000_000, ticket: str = "") -> Any:
@@ -201,8 +208,12 @@ async def test_one_refused_event_does_not_stop_those_sent_with_it(crm: Crm) -> N
 
 
 async def test_dead_letter_is_replayed_from_the_same_bytes(crm: Crm) -> None:
-    """A replay sends what was received, under the same event id, and counts its attempts anew."""
+    """A replay sends what was received, under the same event id, and counts its attempts anew.
+
+    It is not counted as late: how long it lay is what people took.
+    """
     shop = await crm.shop()
+    counted = taken_count()
     crm.tickets.answers = failing(grpc.StatusCode.INVALID_ARGUMENT, times=1)
     async with crm.working():
         await crm.deliver(shop, event())
@@ -215,6 +226,11 @@ async def test_dead_letter_is_replayed_from_the_same_bytes(crm: Crm) -> None:
     assert (balance.admitted, balance.processed, balance.dead) == (1, 1, 0)
     assert crm.tickets.calls[0] == crm.tickets.calls[1]
     assert await state_of(crm, shop) == (State.STATE_PROCESSED, "", 1)
+    assert taken_count() == counted
+    async with crm.working():
+        await crm.deliver(shop, event(event_id="another", ticket="another"))
+        await crm.settled(shop)
+    assert taken_count() == counted + 1
 
 
 async def test_trigger_without_type_is_quarantined_with_its_reason(crm: Crm) -> None:
