@@ -14,7 +14,7 @@ from cli.output import print_json, print_lines, say
 from cli.suite.folder import suite_folder
 
 if TYPE_CHECKING:
-    from cli.migration.comparing import Advance
+    from cli.migration.sayings import Advance
 
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="The plan that `rapport migrate plan` wrote.")]
 SourceUrl = Annotated[

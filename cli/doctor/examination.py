@@ -35,8 +35,10 @@ async def examine_until(seconds: float, folder: SuiteFolder, limits: Limits | No
         CommandError: as `examine_suite`.
     """
     until = time.monotonic() + seconds
-    while (report := await examine_suite(folder, limits)).state is State.FAILED and time.monotonic() < until:
+    report = await examine_suite(folder, limits)
+    while report.state is State.FAILED and time.monotonic() < until:
         await asyncio.sleep(_AGAIN_SECONDS)
+        report = await examine_suite(folder, limits)
     return report
 
 

@@ -1,7 +1,6 @@
 """Row by row: what the source says of each ticket that moves, held against what Rapport has of it now."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -11,21 +10,14 @@ from rapport.tickets.v1 import migration_service_pb2 as forms
 from cli.migration.moving import moving_tickets
 from cli.migration.ownership import Owners
 from cli.migration.plan import Plan
-from cli.migration.report import Finding, Section, ShopTable, bounded
+from cli.migration.report import Finding, Section, bounded
+from cli.migration.sayings import Advance, Sayings, difference, whereabouts
 from cli.migration.source import Source
 from cli.migration.target import Target
 from cli.migration.translating import prepared
-from cli.scratch import Scratch
 from servicekit.ticket_digest import combined, ticket_digest
 
 _PAGE = 200
-_CACHE_KIB = 65_536
-_TABLE = (
-    "CREATE TABLE said (shop, id TEXT, digest TEXT, number INTEGER, messages INTEGER, notes INTEGER, "
-    "met INTEGER DEFAULT 0, PRIMARY KEY (shop, id)) WITHOUT ROWID"
-)
-
-Advance = Callable[[str, int, int], None]
 
 
 @dataclass(slots=True)
@@ -57,16 +49,11 @@ class ShopDifference:
     surplus: list[str] = field(default_factory=list)
 
 
-class Said(Scratch):
-    """What the source says of all tickets that move: checksums by id, in a temporary file that goes when it is closed.
-
-    `left` counts tickets that stay behind, by reason; `seen` is how many there are in all.
-    """
+class Said(Sayings):
+    """What the source says of all tickets that move."""
 
     def __init__(self) -> None:
-        super().__init__(_TABLE, cache_kib=_CACHE_KIB)
-        self.left: Counter[str] = Counter()
-        self.seen = 0
+        super().__init__("number", "messages", "notes")
 
     async def read(self, source: Source, owners: Owners, plan: Plan, advance: Advance) -> None:
         """Read the source once."""
@@ -82,11 +69,7 @@ class Said(Scratch):
                     whole = ticket.whole
                     counts = (len(whole.messages), len(whole.notes))
                     rows.append((ticket.slug, whole.legacy_id, ticket_digest(whole), whole.number, *counts))
-                self._base.execute("BEGIN")
-                self._base.executemany(
-                    "INSERT INTO said (shop, id, digest, number, messages, notes) VALUES (?, ?, ?, ?, ?, ?)", rows
-                )
-                self._base.execute("COMMIT")
+                self.keep(rows)
                 advance("tickets of the source", len(page), total)
 
     def shop(self, slug: str) -> Sums:
@@ -95,22 +78,6 @@ class Said(Scratch):
         for row in self._base.execute("SELECT digest, messages, notes FROM said WHERE shop = ?", (slug,)):
             sums.add(*row)
         return sums
-
-    def meet(self, slug: str, ids: Iterable[str]) -> Mapping[str, str]:
-        """Return the checksums of these tickets of a shop, and remember that Rapport has them."""
-        found = {}
-        self._base.execute("BEGIN")
-        for one in ids:
-            row = self._base.execute("SELECT digest FROM said WHERE shop = ? AND id = ?", (slug, one)).fetchone()
-            if row:
-                found[one] = row[0]
-                self._base.execute("UPDATE said SET met = 1 WHERE shop = ? AND id = ?", (slug, one))
-        self._base.execute("COMMIT")
-        return found
-
-    def unmet(self, slug: str) -> list[str]:
-        """Return the tickets of a shop that Rapport does not have."""
-        return [row[0] for row in self._base.execute("SELECT id FROM said WHERE shop = ? AND met = 0", (slug,))]
 
     def sample(self, slug: str, count: int) -> list[tuple[UUID, int]]:
         """Return some tickets of a shop with their numbers, spread over all of its ids."""
@@ -141,51 +108,33 @@ async def compare_shop(target: Target, slug: str, said: Said) -> ShopDifference:
 
 def rows_section(plan: Plan, said: Said, found: Mapping[str, ShopDifference]) -> Section:
     """Judge what was found of all shops."""
-    groups = (*plan.unmapped, *plan.conflicts, *plan.invalid)
-    planned = sum(group.count for group in groups if group.what == "tickets")
-    moved = sum(one.old.tickets for one in found.values())
-    orphans = Finding(
-        "every ticket of the source moves or stays behind for a reason of the plan",
-        "red" if moved + said.left.total() != said.seen else "yellow" if said.left.total() > planned else "green",
-        f"{said.seen:,} tickets: {moved:,} move, {said.left.total():,} stay behind ({planned:,} by the plan)",
-        "Make the plan anew and look: more stay behind now than it says.",
-        tuple(f"{reason}: {count:,}" for reason, count in sorted(said.left.items())),
-    )
+    tickets = f"{sum(one.new.tickets for one in found.values()):,} tickets of {len(found)} shops"
+
+    def rows(kind: str) -> list[str]:
+        return [f"{slug}: {one}" for slug, each in found.items() for one in getattr(each, kind)]
+
     return Section(
         "Rows",
         (
-            orphans,
-            _finding(found, "missing", "no ticket is missing", "Run `rapport migrate run` again: it goes on."),
-            _finding(found, "different", "every ticket says the same on both sides", "Run `rapport migrate run`."),
-            _finding(found, "surplus", "Rapport has no ticket that the source has not", "The source lost them since."),
-            _changed(found),
+            whereabouts("tickets", plan, said, sum(one.old.tickets for one in found.values())),
+            difference(
+                "no ticket is missing", rows("missing"), tickets, "Run `rapport migrate run` again: it goes on."
+            ),
+            difference(
+                "every ticket says the same on both sides", rows("different"), tickets, "Run `rapport migrate run`."
+            ),
+            difference(
+                "Rapport has no ticket that the source has not",
+                rows("surplus"),
+                tickets,
+                "The source lost them since.",
+            ),
+            _changed(rows("changed")),
         ),
     )
 
 
-def shop_tables(found: Mapping[str, ShopDifference]) -> tuple[ShopTable, ...]:
-    """Return the counts and checksums of all shops."""
-    return tuple(
-        ShopTable(
-            slug,
-            (one.old.tickets, one.new.tickets),
-            (one.old.messages, one.new.messages),
-            (one.old.notes, one.new.notes),
-            (one.old.checksum, one.new.checksum),
-        )
-        for slug, one in sorted(found.items())
-    )
-
-
-def _finding(found: Mapping[str, ShopDifference], name: str, sentence: str, advice: str) -> Finding:
-    rows = [f"{slug}: {one}" for slug, difference in found.items() for one in getattr(difference, name)]
-    tickets = sum(one.new.tickets for one in found.values())
-    evidence = f"{len(rows):,} of {tickets:,} tickets" if rows else f"{tickets:,} tickets of {len(found)} shops"
-    return Finding(sentence, "red" if rows else "green", evidence, advice, bounded(rows))
-
-
-def _changed(found: Mapping[str, ShopDifference]) -> Finding:
-    rows = [f"{slug}: {one}" for slug, difference in found.items() for one in difference.changed]
+def _changed(rows: list[str]) -> Finding:
     return Finding(
         "what differs because somebody worked on it here is known as such",
         "yellow" if rows else "green",

@@ -43,13 +43,16 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class ShopTable:
-    """What moved to a shop, on both sides, and the checksums of all its tickets."""
+    """What moved to a shop, on both sides, and the checksums of all its tickets and of all its orders."""
 
     slug: str
     tickets: tuple[int, int]
     messages: tuple[int, int]
     notes: tuple[int, int]
     checksums: tuple[str, str]
+    orders: tuple[int, int]
+    order_lines: tuple[int, int]
+    order_checksums: tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +161,21 @@ def _shops(shops: Sequence[ShopTable]) -> str:
         return ""
     rows = "".join(
         f"<tr><td>{escape(shop.slug)}</td>"
-        + "".join(f"<td>{old:,} / {new:,}</td>" for old, new in (shop.tickets, shop.messages, shop.notes))
-        + "".join(f"<td><code>{escape(one[:16])}</code></td>" for one in shop.checksums)
+        + _counts(shop.tickets, shop.messages, shop.notes)
+        + _checksums(shop.checksums)
+        + _counts(shop.orders, shop.order_lines)
+        + _checksums(shop.order_checksums)
         + "</tr>"
         for shop in shops
     )
-    head = "<tr><th>shop<th>tickets, old / new<th>messages<th>notes<th>checksum, old<th>checksum, new</tr>"
-    return f"<h2>Shops</h2><table>{head}{rows}</table>"
+    checksums = "<th>checksum, old<th>checksum, new"
+    head = f"<th>tickets, old / new<th>messages<th>notes{checksums}<th>orders<th>lines{checksums}"
+    return f"<h2>Shops</h2><table><tr><th>shop{head}</tr>{rows}</table>"
+
+
+def _counts(*both: tuple[int, int]) -> str:
+    return "".join(f"<td>{old:,} / {new:,}</td>" for old, new in both)
+
+
+def _checksums(both: tuple[str, str]) -> str:
+    return "".join(f"<td><code>{escape(one[:16])}</code></td>" for one in both)

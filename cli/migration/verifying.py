@@ -12,11 +12,13 @@ from rapport.gateway.v1 import gateway_service_pb2, gateway_service_pb2_grpc
 
 from cli.errors import CommandError
 from cli.migration import inbox_checks, live_checks, week_checks
-from cli.migration.comparing import Advance, Said, compare_shop, rows_section, shop_tables
+from cli.migration.comparing import Said, ShopDifference, compare_shop, rows_section
+from cli.migration.comparing_orders import OrderDifference, SaidOrders, compare_orders, orders_section
 from cli.migration.live_checks import Edge, guarded
 from cli.migration.ownership import Owners
 from cli.migration.plan import Plan
-from cli.migration.report import Finding, Report, Section
+from cli.migration.report import Finding, Report, Section, ShopTable
+from cli.migration.sayings import Advance
 from cli.migration.source import Source
 from cli.migration.target import Target
 from cli.operator import Operator, as_dict, operator_of
@@ -58,7 +60,7 @@ async def verify(folder: SuiteFolder, plan: Plan, options: Options, advance: Adv
     """
     begun = time.monotonic()
     sections: list[Section] = []
-    found = {}
+    tables: tuple[ShopTable, ...] = ()
     async with AsyncExitStack() as stack:
         operator = await stack.enter_async_context(operator_of(folder))
         # Before anything is tried here: what was asked for by a check is nobody's traffic.
@@ -67,17 +69,20 @@ async def verify(folder: SuiteFolder, plan: Plan, options: Options, advance: Adv
             source, owners, said = await stack.enter_async_context(_read(plan, options.url, advance))
             if "rows" in options.parts:
                 target = Target(operator, batch=200, rate=0)
-                for shop in plan.shops:
-                    found[shop.slug] = await compare_shop(target, shop.slug, said)
-                    advance("tickets of Rapport", found[shop.slug].new.tickets, said.seen)
+                found = await _tickets(plan, target, said, advance)
                 sections.append(rows_section(plan, said, found))
+                with SaidOrders() as said_orders:
+                    await said_orders.read(source, owners, plan, advance)
+                    orders = await _orders(plan, target, said_orders, advance)
+                    sections.append(orders_section(plan, said_orders, orders))
+                tables = _tables(found, orders)
             if "shops" in options.parts:
                 sections.append(await _shops(plan, _edge(folder), operator, source, owners, said))
         if "day" in options.parts:
             sections.append(await _day(folder, options, operator, failed["day"]))
         if "week" in options.parts:
             sections.append(await _week(folder, plan, options, failed["week"]))
-    return Report(tuple(sections), shop_tables(found), round(time.monotonic() - begun, 1))
+    return Report(tuple(sections), tables, round(time.monotonic() - begun, 1))
 
 
 @asynccontextmanager
@@ -89,6 +94,38 @@ async def _read(plan: Plan, url: str, advance: Advance) -> AsyncIterator[tuple[S
             await owners.read(source, plan.rules)
             await said.read(source, owners, plan, advance)
             yield source, owners, said
+
+
+async def _tickets(plan: Plan, target: Target, said: Said, advance: Advance) -> dict[str, ShopDifference]:
+    found = {}
+    for shop in plan.shops:
+        found[shop.slug] = await compare_shop(target, shop.slug, said)
+        advance("tickets of Rapport", found[shop.slug].new.tickets, said.seen)
+    return found
+
+
+async def _orders(plan: Plan, target: Target, said: SaidOrders, advance: Advance) -> dict[str, OrderDifference]:
+    found = {}
+    for shop in plan.shops:
+        found[shop.slug] = await compare_orders(target, shop.slug, said)
+        advance("orders of Rapport", found[shop.slug].new.orders, said.seen)
+    return found
+
+
+def _tables(tickets: Mapping[str, ShopDifference], orders: Mapping[str, OrderDifference]) -> tuple[ShopTable, ...]:
+    return tuple(
+        ShopTable(
+            slug,
+            (one.old.tickets, one.new.tickets),
+            (one.old.messages, one.new.messages),
+            (one.old.notes, one.new.notes),
+            (one.old.checksum, one.new.checksum),
+            (orders[slug].old.orders, orders[slug].new.orders),
+            (orders[slug].old.lines, orders[slug].new.lines),
+            (orders[slug].old.checksum, orders[slug].new.checksum),
+        )
+        for slug, one in sorted(tickets.items())
+    )
 
 
 async def _shops(plan: Plan, edge: Edge, operator: Operator, source: Source, owners: Owners, said: Said) -> Section:

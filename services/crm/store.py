@@ -22,8 +22,8 @@ class Job:
 
     It is this worker's until `leased_until` by the clock of the database, which only names the claim, and until
     `ours_until` by this process's own `time.monotonic()`: two clocks are never compared. `trace` names the span by
-    which the delivery came in, if its trace is recorded, and `received` when it came in, unless it is replayed; both are
-    known once it is read.
+    which the delivery came in, if its trace is recorded, and `received` when it came in, unless it is replayed; both
+    are known once it is read.
     """
 
     tenant_id: UUID

@@ -7,7 +7,7 @@ from datetime import date
 import numpy as np
 import numpy.typing as npt
 
-from services.recommendations import money
+from servicekit import money
 from services.recommendations.bgnbd import Numbers
 from services.recommendations.history import History, days_between
 

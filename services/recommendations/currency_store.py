@@ -11,7 +11,8 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.recommendations import money, store
+from servicekit import money
+from services.recommendations import store
 
 _MOST_RATES = 5000
 

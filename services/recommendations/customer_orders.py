@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from services.recommendations import money
+from servicekit import money
 from services.recommendations.order_listing import OrderFilter, OrderSums, StoredOrder
 from services.recommendations.profile import UNKNOWN_FULFILLMENT
 

@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from services.recommendations import money as minor_units
+from servicekit import money as minor_units
 from services.recommendations import plain
 from services.recommendations.case import Case, Parcel
 from services.recommendations.intents import Intent

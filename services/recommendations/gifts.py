@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 
-from services.recommendations import facts, money, worth
+from servicekit import money
+from services.recommendations import facts, worth
 from services.recommendations.action_policy import CREDIT, OFFER, REFUND, REPLACEMENT, ActionPolicy, Limit
 from services.recommendations.case import Case
 from services.recommendations.grounds import Fact

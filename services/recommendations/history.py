@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from services.recommendations import money
+from servicekit import money
 
 
 @dataclass(frozen=True, slots=True)

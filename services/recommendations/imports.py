@@ -10,7 +10,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database import Database
 from servicekit.ids import uuid7
-from services.recommendations import identity_store, order_listing, order_store, orders, profile_store, store
+from services.recommendations import (
+    identity_store,
+    order_checksums,
+    order_listing,
+    order_store,
+    orders,
+    profile_store,
+    store,
+)
 from services.recommendations.customers import MODELS_BELL, Customers, no_customer
 from services.recommendations.errors import (
     CustomersBusyError,
@@ -19,6 +27,7 @@ from services.recommendations.errors import (
     OrderImportNotFoundError,
     OrderNotFoundError,
 )
+from services.recommendations.order_checksums import OrderChecksum
 from services.recommendations.order_listing import OrderFilter, StoredOrder
 from services.recommendations.order_store import Applied, Lock
 from services.recommendations.orders import OrderImport, OrderLine, Parcel
@@ -199,6 +208,11 @@ class OrderImports:
             return await order_listing.find_orders(
                 connection, tenant_id, survivor, OrderFilter(), limit, after=after, lines=_LISTED_LINES
             )
+
+    async def checksums(self, tenant_id: UUID, after: str, limit: int) -> tuple[list[OrderChecksum], bool]:
+        """Return checksums of orders from behind an id on, and whether there are more."""
+        async with self._database.snapshot(tenant_id) as connection:
+            return await order_checksums.checksums(connection, tenant_id, after, limit)
 
     async def _apply(self, connection: AsyncConnection, tenant_id: UUID, import_id: UUID, line_count: int) -> Applied:
         """Apply what is staged; whoever is new by it and known by an id that others have may be one of them."""

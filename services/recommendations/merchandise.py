@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from services.recommendations import money
+from servicekit import money
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,12 @@ from rapport.recommendations.v1 import (
     order_service_pb2_grpc,
 )
 
+from servicekit import money
 from servicekit.database import Database
 from servicekit.identity import caller_tenant
 from servicekit.pages import PageTokens, page_size
 from servicekit.server import Registration
 from servicekit.timestamps import moment, timestamp
-from services.recommendations import money
 from services.recommendations.currencies import Currencies
 from services.recommendations.currency_store import Overview, Rate
 from services.recommendations.customers import Customers
@@ -119,6 +119,27 @@ class OrderServicer(order_service_pb2_grpc.OrderServiceServicer):
             cursor = {"time": last.order_time.isoformat(), "order": last.order_id}
             page.next_page_token = self._pages.seal(cursor, scope=scope)
         return page
+
+    async def ChecksumOrders(
+        self, request: order_service_pb2.ChecksumOrdersRequest, _context: Context
+    ) -> order_service_pb2.ChecksumOrdersResponse:
+        """Return checksums of orders as they stand here."""
+        tenant_id, size = caller_tenant(), page_size(request.page_size)
+        scope = (tenant_id, "order checksums")
+        after = str(self._pages.open(request.page_token, scope=scope)["after"]) if request.page_token else ""
+        found, more = await self._imports.checksums(tenant_id, after, size)
+        return order_service_pb2.ChecksumOrdersResponse(
+            checksums=[
+                order_service_pb2.OrderChecksum(
+                    order_id=one.order_id,
+                    digest=one.digest,
+                    line_count=one.line_count,
+                    change_time=timestamp(one.change_time),
+                )
+                for one in found
+            ],
+            next_page_token=self._pages.seal({"after": found[-1].order_id}, scope=scope) if more else "",
+        )
 
     async def RecordShipments(
         self, request: order_service_pb2.RecordShipmentsRequest, _context: Context

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from servicekit import money
 from servicekit.errors import FieldViolation, RequestInvalidError
-from services.recommendations import money
 from services.recommendations.errors import OrderLinesInconsistentError
 
 _MOST_OF_LINE = 10**12

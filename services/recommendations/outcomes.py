@@ -10,9 +10,10 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from servicekit import money
 from servicekit.database import Database
 from servicekit.errors import FieldViolation
-from services.recommendations import action_store, at_once, attribution, money, outcome_store
+from services.recommendations import action_store, at_once, attribution, outcome_store
 from services.recommendations.action_policy import DEFAULT
 from services.recommendations.action_store import Given
 from services.recommendations.attribution import (

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import yaml
 
-from services.recommendations import money
+from servicekit import money
 from services.recommendations.intents import Intent
 
 _AMOUNT = re.compile(r"\d{1,9}(?:\.\d{1,3})?")

@@ -12,13 +12,13 @@ from rapport.recommendations.v1 import (
     product_service_pb2_grpc,
 )
 
+from servicekit import money
 from servicekit.database import Database
 from servicekit.doorbell import Doorbell
 from servicekit.identity import caller_tenant
 from servicekit.pages import PageTokens, page_size
 from servicekit.server import Registration
 from servicekit.timestamps import timestamp
-from services.recommendations import money
 from services.recommendations.customers import Clock, utc_now
 from services.recommendations.merchandise import ModelVersion, Product, Settings
 from services.recommendations.product_desk import Answer, Asked, ProductDesk, Suggested

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from services.recommendations import money
+from servicekit import money
 from services.recommendations.archetype import Archetype
 from services.recommendations.churn import Churn, silence
 from services.recommendations.history import History

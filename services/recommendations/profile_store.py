@@ -9,8 +9,8 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from servicekit import money
 from servicekit.database import Database
-from services.recommendations import money
 from services.recommendations.activity import Log
 from services.recommendations.renewal import Figures
 from services.recommendations.tables import profile_days

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from services.recommendations import activity, archetype, money
+from servicekit import money
+from services.recommendations import activity, archetype
 from services.recommendations.activity import Activity
 from services.recommendations.archetype import Archetype
 from services.recommendations.bgnbd import Numbers

@@ -13,7 +13,7 @@ finds better ones.
 
 from dataclasses import dataclass
 
-from services.recommendations import money
+from servicekit import money
 from services.recommendations.action_policy import ActionPolicy
 from services.recommendations.case import Case
 from services.recommendations.intents import Intent

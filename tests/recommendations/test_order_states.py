@@ -18,8 +18,9 @@ from rapport.recommendations.v1 import (
     order_service_pb2,
 )
 
+from servicekit import money
 from servicekit.ids import uuid7
-from services.recommendations import currencies, currency_store, money
+from services.recommendations import currencies, currency_store
 from services.recommendations.currency_store import minor_rate
 from services.recommendations.modelling import Modelling
 from tests.recommendations.conftest import NOW, Caller, line, reason

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.recommendations import archetype, churn, configuration, forecast, money, population, segments
+from servicekit import money
+from services.recommendations import archetype, churn, configuration, forecast, population, segments
 from services.recommendations.history import History
 from services.recommendations.model import Model
 from tests.recommendations.shapes import check_profile

@@ -12,7 +12,7 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any, Literal
 
-from services.recommendations import money
+from servicekit import money
 from services.recommendations.intents import Intent
 
 Tone = Literal["friendly", "professional", "empathetic", "apologetic"]

@@ -11,7 +11,7 @@ from cli.migration.report import MOST_DETAILS, Finding, Report, Section, ShopTab
 def report(*states: State) -> Report:
     """Return a report with a finding of each of these states."""
     found = tuple(Finding(f"thing {at}", state, "<seen> & told", "do it") for at, state in enumerate(states))
-    table = ShopTable("acme", (2, 2), (5, 4), (0, 0), ("ab" * 32, "cd" * 32))
+    table = ShopTable("acme", (2, 2), (5, 4), (0, 0), ("ab" * 32, "cd" * 32), (7, 8), (9, 9), ("ef" * 32, "01" * 32))
     return Report((Section("Rows", found),), (table,))
 
 
@@ -37,6 +37,7 @@ def test_the_page_shows_everything_and_runs_nothing() -> None:
     assert "&lt;seen&gt; &amp; told" in page
     assert page.count("do it") == 1, "advice stands where it is needed"
     assert "<td>5 / 4</td>" in page
+    assert "<td>7 / 8</td>" in page
     assert "http" not in page
     assert "<script" not in page
 

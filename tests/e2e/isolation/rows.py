@@ -218,6 +218,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "rapport.recommendations.v1.OrderService/GetOrderImport": {"import_id": "{order_import}"},
     "rapport.recommendations.v1.OrderService/GetOrder": {"order_id": "o-none"},
     "rapport.recommendations.v1.OrderService/ListOrders": CUSTOMER,
+    "rapport.recommendations.v1.OrderService/ChecksumOrders": {},
     "rapport.recommendations.v1.OrderService/CommitOrderImport": {
         "import_id": "{order_import}",
         "expected_line_count": 1,
@@ -337,6 +338,7 @@ NOT_FOR_SHOPS = {name for name in REQUESTS if any(service in name for service in
     "rapport.gateway.v1.GatewayService/ShiftTraffic",
     "rapport.gateway.v1.GatewayService/CutOver",
     "rapport.recommendations.v1.ChangeService/ListChanges",
+    "rapport.recommendations.v1.OrderService/ChecksumOrders",
     "rapport.tenancy.v1.TenantDataService/EraseTenant",
     "rapport.tenancy.v1.TenantDataService/ExportTenant",
     "rapport.tenant.v1.AuditService/RecordAuditEntries",

@@ -24,11 +24,12 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from rapport.options.v1 import options_pb2 as rapport_dot_options_dot_v1_dot_options__pb2
 from rapport.recommendations.v1 import order_pb2 as rapport_dot_recommendations_dot_v1_dot_order__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.rapport/recommendations/v1/order_service.proto\x12\x1arapport.recommendations.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a rapport/options/v1/options.proto\x1a&rapport/recommendations/v1/order.proto\"_\n\x13ImportOrdersRequest\x12H\n\x05lines\x18\x01 \x03(\x0b\x32%.rapport.recommendations.v1.OrderLineB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07R\x05lines\"\x1a\n\x18\x43reateOrderImportRequest\"\xba\x01\n\x17\x41ppendOrderLinesRequest\x12%\n\timport_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x08importId\x12.\n\x0c\x62\x61tch_number\x18\x02 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x01R\x0b\x62\x61tchNumber\x12H\n\x05lines\x18\x03 \x03(\x0b\x32%.rapport.recommendations.v1.OrderLineB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x88\'R\x05lines\"\xba\x01\n\x17StreamOrderLinesRequest\x12%\n\timport_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x08importId\x12.\n\x0c\x62\x61tch_number\x18\x02 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x01R\x0b\x62\x61tchNumber\x12H\n\x05lines\x18\x03 \x03(\x0b\x32%.rapport.recommendations.v1.OrderLineB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x88\'R\x05lines\">\n\x15GetOrderImportRequest\x12%\n\timport_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x08importId\"8\n\x0fGetOrderRequest\x12%\n\x08order_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\x07orderId\"\x8f\x01\n\x11ListOrdersRequest\x12+\n\x0b\x63ustomer_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\ncustomerId\x12$\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 R\tpageToken\"w\n\x12ListOrdersResponse\x12\x39\n\x06orders\x18\x01 \x03(\x0b\x32!.rapport.recommendations.v1.OrderR\x06orders\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"z\n\x18\x43ommitOrderImportRequest\x12%\n\timport_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x08importId\x12\x37\n\x13\x65xpected_line_count\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x11\x65xpectedLineCount\"i\n\x16RecordShipmentsRequest\x12O\n\tshipments\x18\x01 \x03(\x0b\x32$.rapport.recommendations.v1.ShipmentB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xf4\x03R\tshipments\"<\n\x17RecordShipmentsResponse\x12!\n\x0cstored_count\x18\x01 \x01(\x05R\x0bstoredCount2\x85\x0c\n\x0cOrderService\x12\x9e\x01\n\x0cImportOrders\x12/.rapport.recommendations.v1.ImportOrdersRequest\x1a\'.rapport.recommendations.v1.OrderImport\"4\x90\x02\x02\x8a\xb5\x18\x11\n\x0f\x63ustomers.write\x82\xd3\xe4\x93\x02\x16\"\x11/v1/orders:import:\x01*\x12\xa4\x01\n\x11\x43reateOrderImport\x12\x34.rapport.recommendations.v1.CreateOrderImportRequest\x1a\'.rapport.recommendations.v1.OrderImport\"0\x8a\xb5\x18\x11\n\x0f\x63ustomers.write\x82\xd3\xe4\x93\x02\x15\"\x10/v1/orderImports:\x01*\x12\xb8\x01\n\x10\x41ppendOrderLines\x12\x33.rapport.recommendations.v1.AppendOrderLinesRequest\x1a\'.rapport.recommendations.v1.OrderImport\"F\x90\x02\x02\x8a\xb5\x18\x11\n\x0f\x63ustomers.write\x82\xd3\xe4\x93\x02(\"#/v1/orderImports/{import_id}:append:\x01*\x12\xba\x01\n\x11\x43ommitOrderImport\x12\x34.rapport.recommendations.v1.CommitOrderImportRequest\x1a\'.rapport.recommendations.v1.OrderImport\"F\x90\x02\x02\x8a\xb5\x18\x11\n\x0f\x63ustomers.write\x82\xd3\xe4\x93\x02(\"#/v1/orderImports/{import_id}:commit:\x01*\x12\xa9\x01\n\x0eGetOrderImport\x12\x31.rapport.recommendations.v1.GetOrderImportRequest\x1a\'.rapport.recommendations.v1.OrderImport\";\x90\x02\x01\x8a\xb5\x18\x10\n\x0e\x63ustomers.read\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/orderImports/{import_id}\x12\x8e\x01\n\x10StreamOrderLines\x12\x33.rapport.recommendations.v1.StreamOrderLinesRequest\x1a\'.rapport.recommendations.v1.OrderImport\"\x18\x90\x02\x02\x8a\xb5\x18\x11\n\x0f\x63ustomers.write(\x01\x30\x01\x12\x90\x01\n\x08GetOrder\x12+.rapport.recommendations.v1.GetOrderRequest\x1a!.rapport.recommendations.v1.Order\"4\x90\x02\x01\x8a\xb5\x18\x10\n\x0e\x63ustomers.read\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/orders/{order_id}\x12\xae\x01\n\nListOrders\x12-.rapport.recommendations.v1.ListOrdersRequest\x1a..rapport.recommendations.v1.ListOrdersResponse\"A\x90\x02\x01\x8a\xb5\x18\x10\n\x0e\x63ustomers.read\x82\xd3\xe4\x93\x02$\x12\"/v1/customers/{customer_id}/orders\x12\xb3\x01\n\x0fRecordShipments\x12\x32.rapport.recommendations.v1.RecordShipmentsRequest\x1a\x33.rapport.recommendations.v1.RecordShipmentsResponse\"7\x90\x02\x02\x8a\xb5\x18\x11\n\x0f\x63ustomers.write\x82\xd3\xe4\x93\x02\x19\"\x14/v1/shipments:record:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.rapport/recommendations/v1/order_service.proto\x12\x1arapport.recommendations.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a rapport/options/v1/options.proto\x1a&rapport/recommendations/v1/order.proto\"_\n\x13ImportOrdersRequest\x12H\n\x05lines\x18\x01 \x03(\x0b\x32%.rapport.recommendations.v1.OrderLineB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07R\x05lines\"\x1a\n\x18\x43reateOrderImportRequest\"\xba\x01\n\x17\x41ppendOrderLinesRequest\x12%\n\timport_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x08importId\x12.\n\x0c\x62\x61tch_number\x18\x02 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x01R\x0b\x62\x61tchNumber\x12H\n\x05lines\x18\x03 \x03(\x0b\x32%.rapport.recommendations.v1.OrderLineB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x88\'R\x05lines\"\xba\x01\n\x17StreamOrderLinesRequest\x12%\n\timport_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x08importId\x12.\n\x0c\x62\x61tch_number\x18\x02 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x01R\x0b\x62\x61tchNumber\x12H\n\x05lines\x18\x03 \x03(\x0b\x32%.rapport.recommendations.v1.OrderLineB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x88\'R\x05lines\">\n\x15GetOrderImportRequest\x12%\n\timport_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x08importId\"8\n\x0fGetOrderRequest\x12%\n\x08order_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\x07orderId\"\x8f\x01\n\x11ListOrdersRequest\x12+\n\x0b\x63ustomer_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\ncustomerId\x12$\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 R\tpageToken\"w\n\x12ListOrdersResponse\x12\x39\n\x06orders\x18\x01 \x03(\x0b\x32!.rapport.recommendations.v1.OrderR\x06orders\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"f\n\x15\x43hecksumOrdersRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 R\tpageToken\"\x89\x01\n\x16\x43hecksumOrdersResponse\x12G\n\tchecksums\x18\x01 \x03(\x0b\x32).rapport.recommendations.v1.OrderChecksumR\tchecksums\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x9e\x01\n\rOrderChecksum\x12\x19\n\x08order_id\x18\x01 \x01(\tR\x07orderId\x12\x16\n\x06\x64igest\x18\x02 \x01(\tR\x06\x64igest\x12\x1d\n\nline_count\x18\x03 \x01(\x05R\tlineCount\x12;\n\x0b\x63hange_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nchangeTime\"z\n\x18\x43ommitOrderImportRequest\x12%\n\timport_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x08importId\x12\x37\n\x13\x65xpected_line_count\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x11\x65xpectedLineCount\"i\n\x16RecordShipmentsRequest\x12O\n\tshipments\x18\x01 \x03(\x0b\x32$.rapport.recommendations.v1.ShipmentB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xf4\x03R\tshipments\"<\n\x17RecordShipmentsResponse\x12!\n\x0cstored_count\x18\x01 \x01(\x05R\x0bstoredCount2\x96\r\n\x0cOrderService\x12\x9e\x01\n\x0cImportOrders\x12/.rapport.recommendations.v1.ImportOrdersRequest\x1a\'.rapport.recommendations.v1.OrderImport\"4\x90\x02\x02\x8a\xb5\x18\x11\n\x0f\x63ustomers.write\x82\xd3\xe4\x93\x02\x16\"\x11/v1/orders:import:\x01*\x12\xa4\x01\n\x11\x43reateOrderImport\x12\x34.rapport.recommendations.v1.CreateOrderImportRequest\x1a\'.rapport.recommendations.v1.OrderImport\"0\x8a\xb5\x18\x11\n\x0f\x63ustomers.write\x82\xd3\xe4\x93\x02\x15\"\x10/v1/orderImports:\x01*\x12\xb8\x01\n\x10\x41ppendOrderLines\x12\x33.rapport.recommendations.v1.AppendOrderLinesRequest\x1a\'.rapport.recommendations.v1.OrderImport\"F\x90\x02\x02\x8a\xb5\x18\x11\n\x0f\x63ustomers.write\x82\xd3\xe4\x93\x02(\"#/v1/orderImports/{import_id}:append:\x01*\x12\xba\x01\n\x11\x43ommitOrderImport\x12\x34.rapport.recommendations.v1.CommitOrderImportRequest\x1a\'.rapport.recommendations.v1.OrderImport\"F\x90\x02\x02\x8a\xb5\x18\x11\n\x0f\x63ustomers.write\x82\xd3\xe4\x93\x02(\"#/v1/orderImports/{import_id}:commit:\x01*\x12\xa9\x01\n\x0eGetOrderImport\x12\x31.rapport.recommendations.v1.GetOrderImportRequest\x1a\'.rapport.recommendations.v1.OrderImport\";\x90\x02\x01\x8a\xb5\x18\x10\n\x0e\x63ustomers.read\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/orderImports/{import_id}\x12\x8e\x01\n\x10StreamOrderLines\x12\x33.rapport.recommendations.v1.StreamOrderLinesRequest\x1a\'.rapport.recommendations.v1.OrderImport\"\x18\x90\x02\x02\x8a\xb5\x18\x11\n\x0f\x63ustomers.write(\x01\x30\x01\x12\x90\x01\n\x08GetOrder\x12+.rapport.recommendations.v1.GetOrderRequest\x1a!.rapport.recommendations.v1.Order\"4\x90\x02\x01\x8a\xb5\x18\x10\n\x0e\x63ustomers.read\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/orders/{order_id}\x12\xae\x01\n\nListOrders\x12-.rapport.recommendations.v1.ListOrdersRequest\x1a..rapport.recommendations.v1.ListOrdersResponse\"A\x90\x02\x01\x8a\xb5\x18\x10\n\x0e\x63ustomers.read\x82\xd3\xe4\x93\x02$\x12\"/v1/customers/{customer_id}/orders\x12\x8e\x01\n\x0e\x43hecksumOrders\x12\x31.rapport.recommendations.v1.ChecksumOrdersRequest\x1a\x32.rapport.recommendations.v1.ChecksumOrdersResponse\"\x15\x90\x02\x01\x8a\xb5\x18\x0e\n\x0ctenants.read\x12\xb3\x01\n\x0fRecordShipments\x12\x32.rapport.recommendations.v1.RecordShipmentsRequest\x1a\x33.rapport.recommendations.v1.RecordShipmentsResponse\"7\x90\x02\x02\x8a\xb5\x18\x11\n\x0f\x63ustomers.write\x82\xd3\xe4\x93\x02\x19\"\x14/v1/shipments:record:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -59,6 +60,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTORDERSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTORDERSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTORDERSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200 '
+  _globals['_CHECKSUMORDERSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_CHECKSUMORDERSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_CHECKSUMORDERSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_CHECKSUMORDERSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200 '
   _globals['_COMMITORDERIMPORTREQUEST'].fields_by_name['import_id']._loaded_options = None
   _globals['_COMMITORDERIMPORTREQUEST'].fields_by_name['import_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_COMMITORDERIMPORTREQUEST'].fields_by_name['expected_line_count']._loaded_options = None
@@ -81,30 +86,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ORDERSERVICE'].methods_by_name['GetOrder']._serialized_options = b'\220\002\001\212\265\030\020\n\016customers.read\202\323\344\223\002\027\022\025/v1/orders/{order_id}'
   _globals['_ORDERSERVICE'].methods_by_name['ListOrders']._loaded_options = None
   _globals['_ORDERSERVICE'].methods_by_name['ListOrders']._serialized_options = b'\220\002\001\212\265\030\020\n\016customers.read\202\323\344\223\002$\022\"/v1/customers/{customer_id}/orders'
+  _globals['_ORDERSERVICE'].methods_by_name['ChecksumOrders']._loaded_options = None
+  _globals['_ORDERSERVICE'].methods_by_name['ChecksumOrders']._serialized_options = b'\220\002\001\212\265\030\016\n\014tenants.read'
   _globals['_ORDERSERVICE'].methods_by_name['RecordShipments']._loaded_options = None
   _globals['_ORDERSERVICE'].methods_by_name['RecordShipments']._serialized_options = b'\220\002\002\212\265\030\021\n\017customers.write\202\323\344\223\002\031\"\024/v1/shipments:record:\001*'
-  _globals['_IMPORTORDERSREQUEST']._serialized_start=211
-  _globals['_IMPORTORDERSREQUEST']._serialized_end=306
-  _globals['_CREATEORDERIMPORTREQUEST']._serialized_start=308
-  _globals['_CREATEORDERIMPORTREQUEST']._serialized_end=334
-  _globals['_APPENDORDERLINESREQUEST']._serialized_start=337
-  _globals['_APPENDORDERLINESREQUEST']._serialized_end=523
-  _globals['_STREAMORDERLINESREQUEST']._serialized_start=526
-  _globals['_STREAMORDERLINESREQUEST']._serialized_end=712
-  _globals['_GETORDERIMPORTREQUEST']._serialized_start=714
-  _globals['_GETORDERIMPORTREQUEST']._serialized_end=776
-  _globals['_GETORDERREQUEST']._serialized_start=778
-  _globals['_GETORDERREQUEST']._serialized_end=834
-  _globals['_LISTORDERSREQUEST']._serialized_start=837
-  _globals['_LISTORDERSREQUEST']._serialized_end=980
-  _globals['_LISTORDERSRESPONSE']._serialized_start=982
-  _globals['_LISTORDERSRESPONSE']._serialized_end=1101
-  _globals['_COMMITORDERIMPORTREQUEST']._serialized_start=1103
-  _globals['_COMMITORDERIMPORTREQUEST']._serialized_end=1225
-  _globals['_RECORDSHIPMENTSREQUEST']._serialized_start=1227
-  _globals['_RECORDSHIPMENTSREQUEST']._serialized_end=1332
-  _globals['_RECORDSHIPMENTSRESPONSE']._serialized_start=1334
-  _globals['_RECORDSHIPMENTSRESPONSE']._serialized_end=1394
-  _globals['_ORDERSERVICE']._serialized_start=1397
-  _globals['_ORDERSERVICE']._serialized_end=2938
+  _globals['_IMPORTORDERSREQUEST']._serialized_start=244
+  _globals['_IMPORTORDERSREQUEST']._serialized_end=339
+  _globals['_CREATEORDERIMPORTREQUEST']._serialized_start=341
+  _globals['_CREATEORDERIMPORTREQUEST']._serialized_end=367
+  _globals['_APPENDORDERLINESREQUEST']._serialized_start=370
+  _globals['_APPENDORDERLINESREQUEST']._serialized_end=556
+  _globals['_STREAMORDERLINESREQUEST']._serialized_start=559
+  _globals['_STREAMORDERLINESREQUEST']._serialized_end=745
+  _globals['_GETORDERIMPORTREQUEST']._serialized_start=747
+  _globals['_GETORDERIMPORTREQUEST']._serialized_end=809
+  _globals['_GETORDERREQUEST']._serialized_start=811
+  _globals['_GETORDERREQUEST']._serialized_end=867
+  _globals['_LISTORDERSREQUEST']._serialized_start=870
+  _globals['_LISTORDERSREQUEST']._serialized_end=1013
+  _globals['_LISTORDERSRESPONSE']._serialized_start=1015
+  _globals['_LISTORDERSRESPONSE']._serialized_end=1134
+  _globals['_CHECKSUMORDERSREQUEST']._serialized_start=1136
+  _globals['_CHECKSUMORDERSREQUEST']._serialized_end=1238
+  _globals['_CHECKSUMORDERSRESPONSE']._serialized_start=1241
+  _globals['_CHECKSUMORDERSRESPONSE']._serialized_end=1378
+  _globals['_ORDERCHECKSUM']._serialized_start=1381
+  _globals['_ORDERCHECKSUM']._serialized_end=1539
+  _globals['_COMMITORDERIMPORTREQUEST']._serialized_start=1541
+  _globals['_COMMITORDERIMPORTREQUEST']._serialized_end=1663
+  _globals['_RECORDSHIPMENTSREQUEST']._serialized_start=1665
+  _globals['_RECORDSHIPMENTSREQUEST']._serialized_end=1770
+  _globals['_RECORDSHIPMENTSRESPONSE']._serialized_start=1772
+  _globals['_RECORDSHIPMENTSRESPONSE']._serialized_end=1832
+  _globals['_ORDERSERVICE']._serialized_start=1835
+  _globals['_ORDERSERVICE']._serialized_end=3521
 # @@protoc_insertion_point(module_scope)

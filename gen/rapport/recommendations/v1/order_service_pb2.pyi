@@ -6,6 +6,7 @@ The way purchase histories come in."""
 from collections import abc as abc
 from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
+from google.protobuf import timestamp_pb2 as timestamp_pb2
 from google.protobuf.internal import containers as containers
 from rapport.recommendations.v1 import order_pb2 as order_pb2
 import builtins as builtins
@@ -211,6 +212,94 @@ class ListOrdersResponse(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["next_page_token", b"next_page_token", "orders", b"orders"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ChecksumOrdersRequest(message.Message):
+    """Asks for checksums of a page of orders."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    page_size: builtins.int
+    """How many entries to return: 0 means 50, more than 200 means 200. A page of orders with many lines may have fewer."""
+    page_token: builtins.str
+    """The `next_page_token` of the page before; empty for the first page."""
+    def __init__(
+        self,
+        *,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ChecksumOrdersResponse(message.Message):
+    """Checksums of a page of orders."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CHECKSUMS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """The token for the next page; empty on the last one."""
+    @builtins.property
+    def checksums(self) -> containers.RepeatedCompositeFieldContainer[OrderChecksum]:
+        """The checksums, by `order_id`."""
+
+    def __init__(
+        self,
+        *,
+        checksums: abc.Iterable[OrderChecksum] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["checksums", b"checksums", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class OrderChecksum(message.Message):
+    """A checksum of one order as it stands here."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: builtins.int
+    DIGEST_FIELD_NUMBER: builtins.int
+    LINE_COUNT_FIELD_NUMBER: builtins.int
+    CHANGE_TIME_FIELD_NUMBER: builtins.int
+    order_id: builtins.str
+    """The order's id in the shop's own words."""
+    digest: builtins.str
+    """SHA-256 in hexadecimal digits of the customer it came in under, its time, currency and lines, what was paid back and
+    when it was cancelled: see `servicekit.order_digest`.
+    """
+    line_count: builtins.int
+    """How many lines it has."""
+    @builtins.property
+    def change_time(self) -> timestamp_pb2.Timestamp:
+        """When the shop last changed it, as far as a sender told: a shop system's connection does, an import without times of
+        change does not. Absent when nobody did.
+        """
+
+    def __init__(
+        self,
+        *,
+        order_id: builtins.str = ...,
+        digest: builtins.str = ...,
+        line_count: builtins.int = ...,
+        change_time: timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["change_time", b"change_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["change_time", b"change_time", "digest", b"digest", "line_count", b"line_count", "order_id", b"order_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -79,6 +79,11 @@ class OrderServiceStub:
                 request_serializer=rapport_dot_recommendations_dot_v1_dot_order__service__pb2.ListOrdersRequest.SerializeToString,
                 response_deserializer=rapport_dot_recommendations_dot_v1_dot_order__service__pb2.ListOrdersResponse.FromString,
                 _registered_method=True)
+        self.ChecksumOrders = channel.unary_unary(
+                '/rapport.recommendations.v1.OrderService/ChecksumOrders',
+                request_serializer=rapport_dot_recommendations_dot_v1_dot_order__service__pb2.ChecksumOrdersRequest.SerializeToString,
+                response_deserializer=rapport_dot_recommendations_dot_v1_dot_order__service__pb2.ChecksumOrdersResponse.FromString,
+                _registered_method=True)
         self.RecordShipments = channel.unary_unary(
                 '/rapport.recommendations.v1.OrderService/RecordShipments',
                 request_serializer=rapport_dot_recommendations_dot_v1_dot_order__service__pb2.RecordShipmentsRequest.SerializeToString,
@@ -170,6 +175,16 @@ class OrderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ChecksumOrders(self, request, context):
+        """Returns, by `order_id`, checksums of all orders as they stand here now, for whoever moved them here and compares both
+        sides. It is for operators; gRPC only.
+
+        Errors: PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RecordShipments(self, request, context):
         """Stores what is known about parcels and refreshes the profiles of their customers, in one transaction.
 
@@ -221,6 +236,11 @@ def add_OrderServiceServicer_to_server(servicer, server):
                     servicer.ListOrders,
                     request_deserializer=rapport_dot_recommendations_dot_v1_dot_order__service__pb2.ListOrdersRequest.FromString,
                     response_serializer=rapport_dot_recommendations_dot_v1_dot_order__service__pb2.ListOrdersResponse.SerializeToString,
+            ),
+            'ChecksumOrders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChecksumOrders,
+                    request_deserializer=rapport_dot_recommendations_dot_v1_dot_order__service__pb2.ChecksumOrdersRequest.FromString,
+                    response_serializer=rapport_dot_recommendations_dot_v1_dot_order__service__pb2.ChecksumOrdersResponse.SerializeToString,
             ),
             'RecordShipments': grpc.unary_unary_rpc_method_handler(
                     servicer.RecordShipments,
@@ -448,6 +468,33 @@ class OrderService:
             '/rapport.recommendations.v1.OrderService/ListOrders',
             rapport_dot_recommendations_dot_v1_dot_order__service__pb2.ListOrdersRequest.SerializeToString,
             rapport_dot_recommendations_dot_v1_dot_order__service__pb2.ListOrdersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChecksumOrders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rapport.recommendations.v1.OrderService/ChecksumOrders',
+            rapport_dot_recommendations_dot_v1_dot_order__service__pb2.ChecksumOrdersRequest.SerializeToString,
+            rapport_dot_recommendations_dot_v1_dot_order__service__pb2.ChecksumOrdersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -65,6 +65,12 @@ class OrderServiceStub:
 
     Errors: CUSTOMER_NOT_FOUND, PAGE_TOKEN_INVALID.
     """
+    ChecksumOrders: _aio.UnaryUnaryMultiCallable[_order_service_pb2.ChecksumOrdersRequest, _order_service_pb2.ChecksumOrdersResponse]
+    """Returns, by `order_id`, checksums of all orders as they stand here now, for whoever moved them here and compares both
+    sides. It is for operators; gRPC only.
+
+    Errors: PAGE_TOKEN_INVALID.
+    """
     RecordShipments: _aio.UnaryUnaryMultiCallable[_order_service_pb2.RecordShipmentsRequest, _order_service_pb2.RecordShipmentsResponse]
     """Stores what is known about parcels and refreshes the profiles of their customers, in one transaction.
 
@@ -168,6 +174,18 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         """Returns a customer's orders, newest first, page by page; of a merged customer those of all its ids.
 
         Errors: CUSTOMER_NOT_FOUND, PAGE_TOKEN_INVALID.
+        """
+
+    @_abc_1.abstractmethod
+    def ChecksumOrders(
+        self,
+        request: _order_service_pb2.ChecksumOrdersRequest,
+        context: _aio.ServicerContext[_order_service_pb2.ChecksumOrdersRequest, _abc.Awaitable[_order_service_pb2.ChecksumOrdersResponse]],
+    ) -> _abc.Awaitable[_order_service_pb2.ChecksumOrdersResponse]:
+        """Returns, by `order_id`, checksums of all orders as they stand here now, for whoever moved them here and compares both
+        sides. It is for operators; gRPC only.
+
+        Errors: PAGE_TOKEN_INVALID.
         """
 
     @_abc_1.abstractmethod
