@@ -14,7 +14,7 @@ from cli.operator import Operator
 from cli.suite.certificates import operator_tls
 from cli.suite.control import grpc_addresses, require_running
 from cli.suite.folder import SuiteFolder
-from cli.suite.names import DATABASE
+from cli.suite.names import DATABASE, SERVICES
 from cli.suite.postgres import SUPERUSER, prepare_postgres
 from cli.suite.secret_files import operator_key, suite_secrets
 from servicekit.diagnosis import Finding, State
@@ -90,16 +90,23 @@ async def _examine_elsewhere(settings: elsewhere.OperatorSettings, clock: Callab
     operator = Operator(settings.services, elsewhere.key(settings), tls)
 
     async def of_services() -> list[Located]:
-        return await ask_all(operator, await elsewhere.processes(settings), tls, clock)
+        unnamed = [one for name in (*SERVICES, "gateway") if name not in settings.services for one in _unnamed(name)]
+        return unnamed + await ask_all(operator, await elsewhere.processes(settings), tls, clock)
 
     async def of_gateway() -> list[Located]:
-        return at("gateway", await edge.configuration(operator))
+        return at("gateway", await edge.configuration(operator)) if "gateway" in settings.services else []
 
     try:
         parts = await asyncio.gather(_guarded("services", of_services), _guarded("gateway", of_gateway))
     finally:
         await operator.close()
     return Report([one for part in (*parts, at("deployment", [_not_examined()])) for one in part])
+
+
+def _unnamed(service: str) -> list[Located]:
+    """Say that a service is not asked: it may be dead, and nobody would notice here."""
+    remedy = f'add "{service}" with its gRPC target to RAPPORT_OPERATOR_SERVICES'
+    return at(service, [Finding("process", State.FAILED, "The environment does not say where it is.", remedy)])
 
 
 def _not_examined() -> Finding:

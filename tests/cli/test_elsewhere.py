@@ -29,6 +29,11 @@ def test_the_command_works_on_services_that_the_environment_names(suite: SuiteUn
     left_out = [one for one in examined.value["findings"] if one["check"] == "not_examined"]
     assert [one["state"] for one in left_out] == ["yellow"], "what was not looked at must not pass for green"
     assert not (tmp_path / "none").exists()
+    told["RAPPORT_OPERATOR_SERVICES"] = json.dumps({name: at for name, at in services.items() if name != "crm"})
+    examined = rapport("doctor", "--json", "--data", str(tmp_path / "none"), told=told)
+    red = {one["where"] for one in examined.value["findings"] if one["state"] == "red" and one["check"] == "process"}
+    assert examined.code == 1
+    assert {"crm", "gateway"} <= red, "whom the environment does not name nobody looks at"
 
 
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
