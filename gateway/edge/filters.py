@@ -82,7 +82,7 @@ READY_CHECK = "ready"
 READY_PATH = "/(readyz|health/ready)/?"
 READY = f"{READY_PATH}(\\?.*)?"
 CACHED_TOKENS = 1024
-"""How many checked tokens each worker of Envoy remembers, of 9 KiB each: a key in use has a new one every 30 seconds."""
+"""How many checked tokens a worker of Envoy remembers, of 9 KiB each; a key that is used has a new one every 30 s."""
 EXCHANGED = "x-rapport-token"
 """Where the token stands that a key was exchanged for; nobody outside can say this header."""
 LONGEST_CACHED_TOKEN = 4096
