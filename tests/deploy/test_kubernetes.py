@@ -147,7 +147,8 @@ def test_every_referenced_secret_is_made(tmp_path: Path) -> None:
     issued = {thing["spec"]["secretName"] for thing in kubernetes("Certificate")}
     for pod in pods().values():
         for volume in pod.get("volumes", []):
-            if "secret" in volume and volume["secret"]["secretName"] not in issued | {"rapport-public"}:
+            wanted = "secret" in volume and not volume["secret"].get("optional", False)
+            if wanted and volume["secret"]["secretName"] not in issued | {"rapport-public"}:
                 items = {item["key"] for item in volume["secret"].get("items", [])}
                 assert items <= written[volume["secret"]["secretName"]]
         for container in pod["containers"]:
@@ -159,6 +160,22 @@ def test_every_referenced_secret_is_made(tmp_path: Path) -> None:
                     where, _, file = value.rpartition("/")
                     (volume,) = [one for one in pod["volumes"] if one["name"] == mounts[where]]
                     assert file in written[volume["secret"]["secretName"]], key
+
+
+@pytest.mark.parametrize("name", ["crm", "recommendations"])
+@pytest.mark.parametrize("file", ["slack_url", "webhook_url", "webhook_secret"])
+def test_news_go_where_settings_alone_say(name: str, file: str) -> None:
+    """The files' names reach who tells news, in a folder that both bring; without them nothing is missing."""
+    setting = f"RAPPORT_{name.upper()}_NOTIFY_{file.upper()}_FILE"
+    (container,) = pods()[name]["containers"]
+    (entry,) = [one for one in container["env"] if one["name"] == setting]
+    assert entry["valueFrom"]["configMapKeyRef"] == {"name": "rapport", "key": f"notify_{file}_file", "optional": True}
+    (mounted,) = [one["name"] for one in container["volumeMounts"] if one["mountPath"] == "/notify"]
+    (volume,) = [one for one in pods()[name]["volumes"] if one["name"] == mounted]
+    assert volume["secret"]["optional"] is True
+    here = composition()[name]
+    assert here["environment"][setting] == f"${{RAPPORT_NOTIFY_{file.upper()}_FILE:-}}"
+    assert "./deploy/notify:/notify:ro" in here["volumes"]
 
 
 @pytest.mark.parametrize("name", ["control-plane", "envoy"])
