@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recommendations.orders import MOST_OF_ORDER, OrderImport, OrderLine, Parcel
+from services.recommendations.planning import PLAN_AS_USUAL, PLAN_FOR_MANY
 
 _ABANDONED = "1 day"
 _LOCK_NOT_AVAILABLE = "55P03"
@@ -203,7 +204,7 @@ async def apply(connection: AsyncConnection, tenant_id: UUID, import_id: UUID, l
     parts = 1 + line_count // _LINES_AT_ONCE
     large = line_count > _LINES_LOOKED_UP
     if large:
-        await _plan_for_many(connection, begin=True)
+        await connection.exec_driver_sql(PLAN_FOR_MANY)
     new = changed = 0
     touched: set[str] = set()
     sources: set[str] = set()
@@ -222,25 +223,12 @@ async def apply(connection: AsyncConnection, tenant_id: UUID, import_id: UUID, l
             _INSERT_LINES, (tenant_id, import_id, [row.order_id for row in rows], parts, part)
         )
     if large:
-        await _plan_for_many(connection, begin=False)
+        await connection.exec_driver_sql(PLAN_AS_USUAL)
     counted = await connection.exec_driver_sql(
         "SELECT count(DISTINCT order_id) FROM order_import_lines WHERE tenant_id = $1 AND import_id = $2",
         (tenant_id, import_id),
     )
     return Applied(counted.scalar_one(), new, changed, tuple(sorted(touched)), tuple(sorted(sources)))
-
-
-async def _plan_for_many(connection: AsyncConnection, *, begin: bool) -> None:
-    """Let the planner join by nested loops and keep plans, or neither.
-
-    What is staged was not there when the tables' statistics were made: where they expect one row, a nested loop over
-    all of them looks cheapest and takes minutes for fifty thousand. A plan that small imports left on the connection
-    would not heed that.
-    """
-    await connection.exec_driver_sql(
-        "SELECT set_config('enable_nestloop', $1, true), set_config('plan_cache_mode', $2, true)",
-        ("off", "force_custom_plan") if begin else ("on", "auto"),
-    )
 
 
 async def finish_import(

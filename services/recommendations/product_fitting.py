@@ -105,6 +105,7 @@ class ProductFitting:
 
     async def _attempt(self, tenant_id: UUID, attempt: Attempt, now: datetime) -> bool:
         async with self._database.driver_tenant(tenant_id) as connection:
+            await product_model_store.plan_for_many(connection)
             log = await product_model_store.log(connection, tenant_id, now)
             if log.digest == attempt.digest and not attempt.forgetting:
                 return False
@@ -130,6 +131,7 @@ class ProductFitting:
     async def _note(self, tenant_id: UUID, items: Sequence[Item]) -> None:
         """Keep the names of what orders know, a few at a time."""
         async with self._database.driver_tenant(tenant_id) as connection:
+            await product_model_store.plan_for_many(connection)
             unnamed = await product_model_store.without_name(connection, tenant_id, items)
         fresh = [item for item in items if item.product_id in unnamed]
         for start in range(0, len(fresh), _TITLES_AT_ONCE):
@@ -200,5 +202,6 @@ class ProductFitting:
             await stream.drain()
 
         async with self._database.driver_tenant(tenant_id) as connection:
+            await product_model_store.plan_for_many(connection)
             await product_model_store.copy_lines(connection, tenant_id, newest, sink)
         stream.close()

@@ -11,6 +11,7 @@ from asyncpg.pool import PoolConnectionProxy
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recommendations.merchandise import ModelVersion
+from services.recommendations.planning import PLAN_FOR_MANY
 
 Connection = PoolConnectionProxy
 
@@ -95,6 +96,11 @@ async def next_revision(connection: Connection, tenant_id: UUID) -> int | None:
         "UPDATE product_states SET revision = revision + 1 WHERE tenant_id = $1 RETURNING revision", tenant_id
     )
     return revision
+
+
+async def plan_for_many(connection: Connection) -> None:
+    """Let the statements of this transaction be planned for a large shop, whatever the statistics say."""
+    await connection.execute(PLAN_FOR_MANY)
 
 
 async def log(connection: Connection, tenant_id: UUID, now: datetime) -> Log:

@@ -1,11 +1,13 @@
 """An import ends in time whatever the database has seen of other shops."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import asyncpg
 import pytest
 
+from services.recommendations.product_fitting import ProductFitting
 from tests.recommendations.conftest import NOW, Caller, line
 from tests.support.servers import ServiceDatabase
 
@@ -63,7 +65,7 @@ async def among_others(
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("among_others")
 async def test_the_first_large_shop_is_imported_in_time(shop: Caller) -> None:
-    """Fifty thousand orders of one customer, and all of them anew with another price, each within a minute.
+    """Fifty thousand orders of one customer, then all of them with another price, and a model: each within a minute.
 
     Small imports before them leave plans on the connections.
     """
@@ -76,3 +78,6 @@ async def test_the_first_large_shop_is_imported_in_time(shop: Caller) -> None:
         )
         done = await shop.import_whole(lines, batch=5000)
         assert done.order_count == 50_000
+    fitting = ProductFitting(shop.running.database, shop.running.doorbell, shop.running.clock)
+    async with asyncio.timeout(60):
+        assert await fitting.fit(shop.tenant_id)
