@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from uuid import UUID
 
 from rapport.tickets.v1 import migration_service_pb2 as forms
@@ -11,7 +12,7 @@ from cli.migration.moving import moving_tickets
 from cli.migration.ownership import Owners
 from cli.migration.plan import Plan
 from cli.migration.report import Finding, Section, bounded
-from cli.migration.sayings import Advance, Sayings, difference, whereabouts
+from cli.migration.sayings import Advance, Sayings, difference, named, whereabouts
 from cli.migration.source import Source
 from cli.migration.target import Target
 from cli.migration.translating import prepared
@@ -109,10 +110,7 @@ async def compare_shop(target: Target, slug: str, said: Said) -> ShopDifference:
 def rows_section(plan: Plan, said: Said, found: Mapping[str, ShopDifference]) -> Section:
     """Judge what was found of all shops."""
     tickets = f"{sum(one.new.tickets for one in found.values()):,} tickets of {len(found)} shops"
-
-    def rows(kind: str) -> list[str]:
-        return [f"{slug}: {one}" for slug, each in found.items() for one in getattr(each, kind)]
-
+    rows = partial(named, found)
     return Section(
         "Rows",
         (

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from rapport.recommendations.v1 import order_service_pb2
 
@@ -12,7 +13,7 @@ from cli.migration.moving import moving_orders
 from cli.migration.ownership import Owners
 from cli.migration.plan import Plan
 from cli.migration.report import Finding, Section, bounded
-from cli.migration.sayings import Advance, Sayings, difference, whereabouts
+from cli.migration.sayings import Advance, Sayings, difference, named, whereabouts
 from cli.migration.source import Source
 from cli.migration.target import Target
 from cli.order_row import Moment, OrderRow
@@ -119,10 +120,7 @@ async def compare_orders(target: Target, slug: str, said: SaidOrders) -> OrderDi
 def orders_section(plan: Plan, said: SaidOrders, found: Mapping[str, OrderDifference]) -> Section:
     """Judge what was found of all shops."""
     orders = f"{sum(one.new.orders for one in found.values()):,} orders of {len(found)} shops"
-
-    def rows(kind: str) -> list[str]:
-        return [f"{slug}: {one}" for slug, each in found.items() for one in getattr(each, kind)]
-
+    rows = partial(named, found)
     return Section(
         "Orders",
         (

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from cli.migration.plan import Plan, State
 from cli.migration.report import Finding, bounded
@@ -64,6 +65,11 @@ def whereabouts(what: str, plan: Plan, said: Sayings, moved: int) -> Finding:
         "Make the plan anew and look: more stay behind now than it says.",
         tuple(f"{reason}: {count:,}" for reason, count in sorted(said.left.items())),
     )
+
+
+def named(found: Mapping[str, Any], kind: str) -> list[str]:
+    """Return what was found of a kind in all shops, each with its shop."""
+    return [f"{slug}: {one}" for slug, each in found.items() for one in getattr(each, kind)]
 
 
 def difference(sentence: str, rows: Sequence[str], of: str, advice: str, state: State = "red") -> Finding:

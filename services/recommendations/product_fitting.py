@@ -104,8 +104,7 @@ class ProductFitting:
         return fitted
 
     async def _attempt(self, tenant_id: UUID, attempt: Attempt, now: datetime) -> bool:
-        async with self._database.driver_tenant(tenant_id) as connection:
-            await product_model_store.plan_for_many(connection)
+        async with self._whole_shop(tenant_id) as connection:
             log = await product_model_store.log(connection, tenant_id, now)
             if log.digest == attempt.digest and not attempt.forgetting:
                 return False
@@ -130,8 +129,7 @@ class ProductFitting:
 
     async def _note(self, tenant_id: UUID, items: Sequence[Item]) -> None:
         """Keep the names of what orders know, a few at a time."""
-        async with self._database.driver_tenant(tenant_id) as connection:
-            await product_model_store.plan_for_many(connection)
+        async with self._whole_shop(tenant_id) as connection:
             unnamed = await product_model_store.without_name(connection, tenant_id, items)
         fresh = [item for item in items if item.product_id in unnamed]
         for start in range(0, len(fresh), _TITLES_AT_ONCE):
@@ -141,6 +139,13 @@ class ProductFitting:
                 await product_model_store.note_ordered(connection, tenant_id, revision, part, vectors)
         async with self._revising(tenant_id) as (connection, revision):
             await product_model_store.forget_ordered(connection, tenant_id, revision, items)
+
+    @asynccontextmanager
+    async def _whole_shop(self, tenant_id: UUID) -> AsyncIterator[product_model_store.Connection]:
+        """Give a transaction whose statements are planned for a large shop."""
+        async with self._database.driver_tenant(tenant_id) as connection:
+            await product_model_store.plan_for_many(connection)
+            yield connection
 
     @asynccontextmanager
     async def _revising(self, tenant_id: UUID) -> AsyncIterator[tuple[product_model_store.Connection, int]]:
@@ -201,7 +206,6 @@ class ProductFitting:
             stream.write(part)
             await stream.drain()
 
-        async with self._database.driver_tenant(tenant_id) as connection:
-            await product_model_store.plan_for_many(connection)
+        async with self._whole_shop(tenant_id) as connection:
             await product_model_store.copy_lines(connection, tenant_id, newest, sink)
         stream.close()
