@@ -19,6 +19,7 @@ from servicekit.envelope import KeyEncryptionKeys
 
 _TIMEOUT_SECONDS = 30
 _LOOK_SECONDS = 0.2
+_LOOKS = 4
 
 Progress = Callable[[int, int], None]
 """Is told how many tenants are done, of how many."""
@@ -170,9 +171,13 @@ def _refuse_needed(status: dict[str, Any], name: str) -> None:
 
 
 async def _status(operator: Operator) -> dict[str, Any]:
-    crm = await _crm(operator, data_key_service_pb2.GetDataKeyStatusRequest())
-    tenant = await _tenant(operator, signing_key_service_pb2.GetKeyWrappingRequest())
-    if crm["active_kek"] != tenant["active_kek"]:
+    for _ in range(_LOOKS):
+        crm = await _crm(operator, data_key_service_pb2.GetDataKeyStatusRequest())
+        tenant = await _tenant(operator, signing_key_service_pb2.GetKeyWrappingRequest())
+        if crm["active_kek"] == tenant["active_kek"]:
+            break
+        # Another command may have made a new key between the two answers.
+    else:
         raise CommandError(
             f"The services wrap by different keys (crm: {crm['active_kek']}, tenant: {tenant['active_kek']}): "
             "give them the same settings.",

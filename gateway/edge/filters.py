@@ -1,7 +1,7 @@
 """The HTTP filters of the HTTPS listener, in their order, and what each is there for."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 import betterproto2
@@ -159,9 +159,19 @@ def refusal(status: int, **headers: str) -> Any:
     A direct response would do, but the CORS filter leaves those alone, and a browser would hide the refusal from its
     page.
     """
-    words = "".join(f', ["{name}"] = "{value}"' for name, value in sorted(headers.items()))
-    text = problems.BY_STATUS[status].detail
-    code = f'function envoy_on_request(handle) handle:respond({{ [":status"] = "{status}"{words} }}, "{text}") end'
+    return _reply({":status": str(status)} | headers, problems.BY_STATUS[status].detail)
+
+
+def grpc_refusal(code: int, message: str) -> Any:
+    """Return what a route carries that refuses every call over gRPC with this code."""
+    return _reply(
+        {":status": "200", "content-type": "application/grpc", "grpc-status": str(code), "grpc-message": message}
+    )
+
+
+def _reply(headers: Mapping[str, str], body: str = "") -> Any:
+    said = ", ".join(f'["{name}"] = "{value}"' for name, value in headers.items())
+    code = f'function envoy_on_request(handle) handle:respond({{ {said} }}, "{body}") end'
     return Any.pack(LuaPerRoute(source_code=DataSource(inline_string=code)))
 
 

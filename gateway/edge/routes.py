@@ -23,6 +23,7 @@ from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import CorsPolicy
 from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher
 from envoy_data_plane.google.protobuf import Any
+from google.rpc import code_pb2
 
 from gateway.edge import compression, filters, hygiene, messages, problems, shared, templates
 from gateway.edge.contracts import Method
@@ -41,6 +42,11 @@ RETRY_REPEATABLE = f"{RETRY_UNSENT},reset"
 """The same for methods that the contract allows to repeat: also when a process died over the request.
 
 An answer is never a reason: a service that says that it is unavailable means itself and all its processes."""
+GRPC_VALUES = (
+    ("grpc-timeout", "[0-9]{1,8}[HMSmun]", code_pb2.INVALID_ARGUMENT, "1 to 8 digits and a unit, one of H M S m u n"),
+    ("grpc-encoding", "identity|deflate|gzip", code_pb2.UNIMPLEMENTED, "identity, deflate or gzip"),
+)
+"""The headers whose values gRPC itself reads: what they may be (RE2), and how a call with anything else is refused."""
 HEALTHY = "/(healthz|health|health/live|readyz|health/ready)/?"
 DOCS_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
@@ -124,6 +130,7 @@ def https_routes(methods: Sequence[Method], pages: Pages, cors_origins: Sequence
                 typed_per_filter_config=policy,
                 routes=[
                     *(_refused(name, match, status, nobody) for name, match, status in hygiene.malformed()),
+                    *_unreadable(nobody),
                     *_grpc_routes(methods),
                     *_page_routes(pages),
                     *rest,
@@ -200,6 +207,30 @@ def _rest_route(group: _Group, expression: str) -> Route:
     )
 
 
+def _unreadable(nobody: str) -> list[Route]:
+    """Return the refusals of calls whose headers gRPC cannot read.
+
+    A service would not only refuse such a call: it takes every later value of that header on the same connection,
+    which is shared by all clients, for unreadable, too.
+    """
+    return [
+        _refusing(
+            f"{name.replace('-', '_')}_unreadable",
+            RouteMatch(
+                prefix="/",
+                headers=[
+                    messages.header_starts("content-type", "application/grpc"),
+                    HeaderMatcher(name=name, present_match=True),
+                    HeaderMatcher(name=name, string_match=messages.matches(expression), invert_match=True),
+                ],
+            ),
+            filters.grpc_refusal(code, f"{name} must be {wanted}."),
+            nobody,
+        )
+        for name, expression, code, wanted in GRPC_VALUES
+    ]
+
+
 def _grpc_routes(methods: Sequence[Method]) -> list[Route]:
     grouped: dict[tuple[str, bool, bool, bool], list[str]] = defaultdict(list)
     for method in methods:
@@ -215,6 +246,8 @@ def _grpc_routes(methods: Sequence[Method]) -> list[Route]:
                 messages.header_starts("content-type", "application/grpc"),
             ),
             route=_action(owner, LIMITS[Kind.STREAM if streaming else Kind.WRITE], safe=safe),
+            # Whatever else a client says here, gRPC ends the call for it.
+            request_headers_to_add=[messages.header("te", "trailers")],
             typed_per_filter_config=_off(
                 *filters.FOR_REST_ONLY,
                 *compression.FILTERS,
@@ -277,6 +310,10 @@ def _not_allowed(bindings: Iterable[tuple[_Group, templates.Template]], nobody: 
 
 
 def _refused(name: str, match: RouteMatch, status: int, nobody: str, **headers: str) -> Route:
+    return _refusing(name, match, filters.refusal(status, **headers), nobody)
+
+
+def _refusing(name: str, match: RouteMatch, refusal: Any, nobody: str) -> Route:
     """Return a route that refuses; `nobody` is the cluster that it names because it must name one."""
     return Route(
         name=name,
@@ -284,7 +321,7 @@ def _refused(name: str, match: RouteMatch, status: int, nobody: str, **headers: 
         route=RouteAction(cluster=nobody),
         typed_per_filter_config={
             **_off(*filters.FOR_SERVICES_ONLY),
-            filters.REFUSE: Any.pack(FilterConfig(config=filters.refusal(status, **headers))),
+            filters.REFUSE: Any.pack(FilterConfig(config=refusal)),
         },
     )
 

@@ -83,6 +83,29 @@ def test_what_clients_of_grpc_may_say_reaches_the_service_over_grpc(stack: Stack
     assert 0 < float(stack.calls()[-1][1]["seconds-left"]) <= 3
 
 
+@pytest.mark.parametrize("kind", CALLS)
+@pytest.mark.parametrize(("name", "code"), [("grpc-timeout", "3"), ("grpc-encoding", "12")])
+def test_a_value_that_grpc_cannot_read_is_refused_before_a_service(
+    stack: Stack, kind: str, name: str, code: str
+) -> None:
+    """The call says what is wrong with it, and calls of others on Envoy's connection go on with theirs."""
+    before = len(stack.calls())
+    for value in ("evil", "-1", "9" * 30, "\xff\xfe", "", "3S,3S", " 3 S", "3s", "123456789S"):
+        reply = ask(stack, kind, (name, value))
+        assert (reply.status, reply.headers.get("grpc-status")) == (200, code), (value, reply)
+        assert name in reply.headers["grpc-message"]
+        check_served(ask(stack, kind, ("grpc-timeout", "3S"), ("grpc-encoding", "gzip")))
+        check_served(ask(stack, "reading"))
+    assert len(stack.calls()) == before + 18
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("value", ["evil", "gzip", "trailers, x", "", "\xff"])
+def test_what_a_client_says_of_trailers_changes_nothing(stack: Stack, kind: str, value: str) -> None:
+    """GRPC ends a call that says anything but "trailers"; the edge says that for everybody."""
+    check_served(ask(stack, kind, ("te", value)))
+
+
 def test_nobody_else_on_the_same_connection_is_harmed(stack: Stack) -> None:
     """Envoy asks a service for many clients on one connection."""
     poison = [(name, "evil") for name in INTERNAL] + [("x-long", "a" * 40_000), ("x-odd", "\xff")]
