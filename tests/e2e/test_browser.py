@@ -1,4 +1,4 @@
-"""A page in a real browser: gRPC-Web, the stream of events, the documentation. Needs Chromium; `make drill` runs it."""
+"""A page in a real browser: the documentation, in drills gRPC-Web and the stream of events, too. Needs Chromium."""
 
 import asyncio
 import json
@@ -19,8 +19,6 @@ PAGE = Path(__file__).parent / "page.html"
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 SECONDS = 60
 DESK = ["customers.read", "recommendations.read", "recommendations.write", "tickets.read", "tickets.write"]
-
-pytestmark = pytest.mark.drill
 
 
 @pytest.fixture(scope="session")
@@ -110,6 +108,7 @@ async def browser_key(suite: SuiteUnderTest, slug: str, origin: str) -> str:
     return str(made.key)
 
 
+@pytest.mark.drill
 async def test_a_page_calls_grpc_web_and_reads_the_stream(suite: SuiteUnderTest, browser: str, tmp_path: Path) -> None:
     """With a browser key of its origin a page lists tickets by gRPC-Web and sees its new one come over the stream."""
     shop = await furnish(suite, await new_shop(suite, "browsed"))
@@ -126,6 +125,7 @@ async def test_a_page_calls_grpc_web_and_reads_the_stream(suite: SuiteUnderTest,
     assert found["created"] == 200
 
 
+@pytest.mark.drill
 async def test_a_page_of_another_origin_is_refused(suite: SuiteUnderTest, browser: str, tmp_path: Path) -> None:
     """The key in a page that is served elsewhere opens neither the call nor the stream, and the page learns why."""
     shop = await new_shop(suite, "elsewhere")
