@@ -19,7 +19,8 @@ from servicekit.envelope import KeyEncryptionKeys
 
 _TIMEOUT_SECONDS = 30
 _LOOK_SECONDS = 0.2
-_LOOKS = 4
+_TIMES_ASKED = 4
+"""How often two services are asked which key is active before they are said to differ."""
 
 Progress = Callable[[int, int], None]
 """Is told how many tenants are done, of how many."""
@@ -171,7 +172,7 @@ def _refuse_needed(status: dict[str, Any], name: str) -> None:
 
 
 async def _status(operator: Operator) -> dict[str, Any]:
-    for _ in range(_LOOKS):
+    for _ in range(_TIMES_ASKED):
         crm = await _crm(operator, data_key_service_pb2.GetDataKeyStatusRequest())
         tenant = await _tenant(operator, signing_key_service_pb2.GetKeyWrappingRequest())
         if crm["active_kek"] == tenant["active_kek"]:

@@ -76,6 +76,14 @@ def header_contains(name: str, text: str) -> HeaderMatcher:
     return HeaderMatcher(name=name, string_match=StringMatcher(contains=text))
 
 
+def header_unlike(name: str, expression: str) -> list[HeaderMatcher]:
+    """Return the matchers of a header that is there and whose value is anything but this (RE2)."""
+    return [
+        HeaderMatcher(name=name, present_match=True),
+        HeaderMatcher(name=name, string_match=matches(expression), invert_match=True),
+    ]
+
+
 def struct(members: Mapping[str, object]) -> Struct:
     """Return a JSON object of strings and numbers."""
     return Struct(

@@ -220,8 +220,7 @@ def _unreadable(nobody: str) -> list[Route]:
                 prefix="/",
                 headers=[
                     messages.header_starts("content-type", "application/grpc"),
-                    HeaderMatcher(name=name, present_match=True),
-                    HeaderMatcher(name=name, string_match=messages.matches(expression), invert_match=True),
+                    *messages.header_unlike(name, expression),
                 ],
             ),
             filters.grpc_refusal(code, f"{name} must be {wanted}."),
@@ -290,8 +289,7 @@ def _unsupported(bindings: Iterable[tuple[_Group, templates.Template]], nobody: 
     match = whole(
         _any_of(expressions),
         messages.header_matches(":method", "POST|PUT|PATCH"),
-        HeaderMatcher(name="content-type", present_match=True),
-        HeaderMatcher(name="content-type", string_match=messages.matches(JSON), invert_match=True),
+        *messages.header_unlike("content-type", JSON),
     )
     return [_refused("unsupported", match, 415, nobody)] if expressions else []
 
